@@ -1,0 +1,93 @@
+"""What decoding needs to know of a model.
+
+A model that can be decoded is a functional `keras.Model` whose parts are found by name:
+
+* `decoder`, a layer with `initial_cache(batch_size, length, encoded)` and a `call` that takes
+  embeddings, `positions`, `cache` and `cache_index` and returns `output` and the new `cache`;
+* `target_embedding` or `token_embedding`, which turns ids into vectors and, where there is no layer
+  called `logits`, hidden states into logits with `reverse=True`;
+* for translation an `encoder`, and `source_embedding` where the source has one of its own.
+
+A cache is a nest of tensors with the batch axis first.
+
+Shape letters: B batch, T length, S source length, L cache slots, D hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+Tensor = Any
+
+
+class DecodingModel:
+    """The parts of a model that a decoding loop calls, each the layer that training calls too.
+
+    Args:
+        model: a functional model that follows the protocol above.
+
+    Raises:
+        ValueError: a part is missing.
+    """
+
+    def __init__(self, model: keras.Model):
+        names = {layer.name for layer in model.layers}
+        if "decoder" not in names or not names & {"target_embedding", "token_embedding"}:
+            raise ValueError(
+                "`model` must have a layer named `decoder`, and one named `token_embedding` or "
+                f"`target_embedding`. Received: layers {sorted(names)}."
+            )
+
+        def find(*candidates):
+            return next((model.get_layer(name) for name in candidates if name in names), None)
+
+        self.encoder = find("encoder")
+        self.decoder = find("decoder")
+        self.source_embedding = find("source_embedding", "token_embedding")
+        self.target_embedding = find("target_embedding", "token_embedding")
+        self.projection = find("logits")
+
+    @property
+    def is_translator(self) -> bool:
+        """Whether the model encodes a source first."""
+        return self.encoder is not None
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest target that the positions allow, None if there is no limit."""
+        return getattr(self.decoder.positional_encoding, "max_length", None)
+
+    @property
+    def source_max_length(self) -> int | None:
+        """The longest source that the positions allow, None if there is no limit."""
+        return getattr(self.encoder.positional_encoding, "max_length", None)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V, of the target."""
+        return self.target_embedding.vocabulary_size
+
+    @property
+    def padding_id(self) -> int | None:
+        """The target id that is masked, None if all are real tokens."""
+        return self.target_embedding.padding_id
+
+    def encode(self, source_ids: Tensor, padding_mask: Tensor) -> Tensor:
+        """Encodes (B, S) ids with their boolean mask (B, S) into (B, S, D)."""
+        return self.encoder(
+            self.source_embedding(source_ids), padding_mask=padding_mask, training=False
+        )
+
+    def decode(self, token_ids: Tensor, **arguments: Any) -> dict[str, Any]:
+        """Runs the decoder over (B, T) ids; `arguments` as those of the decoder's `call`."""
+        return self.decoder(self.target_embedding(token_ids), training=False, **arguments)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Projects (B, T, D) onto the vocabulary, (B, T, V), in float32."""
+        if self.projection is not None:
+            logits = self.projection(hidden)
+        else:
+            logits = self.target_embedding(hidden, reverse=True)
+        return keras.ops.cast(logits, "float32")

@@ -1,0 +1,28 @@
+"""Keras layers: each works alone in a user's own model."""
+
+from keras_transformer.layers.attention import MultiHeadAttention, MultiHeadSelfAttention
+from keras_transformer.layers.decoder import DecoderBlock, TransformerDecoder
+from keras_transformer.layers.embedding import TokenEmbedding
+from keras_transformer.layers.encoder import TransformerEncoder, TransformerEncoderBlock
+from keras_transformer.layers.feed_forward import FeedForward
+from keras_transformer.layers.positional import (
+    LearnedPositionalEmbedding,
+    PositionalEncoding,
+    RotaryEmbedding,
+)
+from keras_transformer.layers.serialization import gelu_approximate
+
+__all__ = [
+    "DecoderBlock",
+    "FeedForward",
+    "LearnedPositionalEmbedding",
+    "MultiHeadAttention",
+    "MultiHeadSelfAttention",
+    "PositionalEncoding",
+    "RotaryEmbedding",
+    "TokenEmbedding",
+    "TransformerDecoder",
+    "TransformerEncoder",
+    "TransformerEncoderBlock",
+    "gelu_approximate",
+]

@@ -1,0 +1,349 @@
+"""Multi-head attention, over another sequence and over itself.
+
+Shape letters: B batch, T query length, S key length, N heads, K key/value heads, H head size,
+D hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_transformer.layers.checks import check_hidden, check_positive, check_rate
+from keras_transformer.layers.positional import RotaryEmbedding
+from keras_transformer.layers.serialization import clone_initializer, constructor_config
+from keras_transformer.ops.attention import dot_product_attention
+from keras_transformer.ops.cache import KVCache, update_cache
+from keras_transformer.ops.masks import causal_mask, combine_masks, first_mask
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class MultiHeadAttention(keras.layers.Layer):
+    r"""Lets each position of one sequence attend to another sequence.
+
+    $\text{head}_n = \text{softmax}(Q_n K_n^\top / \sqrt{H}) V_n$ with $Q = x W^Q$, $K = y W^K$,
+    $V = y W^V$; the output is $[\text{head}_1; \dots; \text{head}_N] W^O$.
+
+    Args:
+        num_heads: N, the number of query heads.
+        head_dim: H, by default D / N, which must be whole.
+        num_key_value_heads: K, by default N; fewer are shared by groups of query heads (grouped
+            queries), 1 by all of them (multi-query).
+        dropout: rate at which attention weights are dropped in training.
+        use_bias: whether the four projections have biases (tensor2tensor's have none).
+        kernel_initializer: initializer of the projections.
+        bias_initializer: initializer of the biases.
+
+    Raises:
+        ValueError: heads that do not divide the width, or masks of the wrong rank or dtype.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> attention = kt.layers.MultiHeadAttention(num_heads=2)
+        >>> attention(keras.ops.ones((2, 3, 8)), keras.ops.ones((2, 5, 8))).shape
+        (2, 3, 8)
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.2.2; Shazeer 2019, "Fast
+        Transformer Decoding"; Ainslie et al. 2023, "GQA".
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        head_dim: int | None = None,
+        num_key_value_heads: int | None = None,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        check_positive(num_heads=num_heads)
+        check_rate(dropout=dropout)
+        if head_dim is not None:
+            check_positive(head_dim=head_dim)
+        if num_key_value_heads is not None:
+            check_positive(num_key_value_heads=num_key_value_heads)
+            if num_heads % num_key_value_heads:
+                raise ValueError(
+                    "`num_key_value_heads` must divide `num_heads`. Received: "
+                    f"num_key_value_heads={num_key_value_heads}, num_heads={num_heads}."
+                )
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.num_key_value_heads = num_key_value_heads
+        self.dropout = dropout
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.seed_generator = keras.random.SeedGenerator() if dropout > 0.0 else None
+        self.supports_masking = True
+
+    def build(self, query_shape: tuple, key_value_shape: tuple | None = None) -> None:
+        hidden_dim = query_shape[-1]
+        if self.head_dim is None and hidden_dim % self.num_heads:
+            raise ValueError(
+                "`num_heads` must divide `hidden_dim`. Received: "
+                f"num_heads={self.num_heads}, hidden_dim={hidden_dim}."
+            )
+        self.head_size = self.head_dim or hidden_dim // self.num_heads
+        self.num_kv_heads = self.num_key_value_heads or self.num_heads
+        source_dim = hidden_dim if key_value_shape is None else key_value_shape[-1]
+        self.query_dense = self._dense(hidden_dim, self.num_heads * self.head_size, "query")
+        self.key_dense = self._dense(source_dim, self.num_kv_heads * self.head_size, "key")
+        self.value_dense = self._dense(source_dim, self.num_kv_heads * self.head_size, "value")
+        self.output_dense = self._dense(self.num_heads * self.head_size, hidden_dim, "output")
+
+    def _dense(self, inputs, units, name):
+        dense = keras.layers.Dense(
+            units,
+            use_bias=self.use_bias,
+            kernel_initializer=clone_initializer(self.kernel_initializer),
+            bias_initializer=clone_initializer(self.bias_initializer),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        dense.build((None, inputs))
+        return dense
+
+    def call(
+        self,
+        query: Tensor,
+        key_value: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        cache: KVCache | None = None,
+        return_attention_scores: bool = False,
+        training: bool | None = None,
+        key_value_mask: Tensor | None = None,
+    ) -> Any:
+        """Attends to another sequence.
+
+        Args:
+            query: (B, T, D).
+            key_value: (B, S, D'), the sequence attended to; not needed with a `cache`.
+            padding_mask: boolean (B, S), True where `key_value` is real.
+            attention_mask: boolean (T, S), (B, T, S) or (B, N, T, S), True = may attend.
+            cache: the keys and values that `project_key_value` made earlier.
+            return_attention_scores: also return the attention weights.
+            training: whether dropout is active.
+            key_value_mask: the implicit Keras mask of `key_value`; Keras passes it.
+
+        Returns:
+            (B, T, D), or `{"output": ..., "attention_scores": (B, N, T, S)}`.
+        """
+        if cache is None:
+            if key_value is None:
+                raise ValueError("`key_value` or `cache` must be given. Received: neither.")
+            cache = self.project_key_value(key_value)
+        mask = combine_masks(first_mask(padding_mask, key_value_mask), attention_mask)
+        return self.attend(
+            self.project_query(query), cache, mask, return_attention_scores, training=training
+        )
+
+    def project_query(self, query: Tensor) -> Tensor:
+        """Projects (B, T, D) onto query heads, (B, T, N, H)."""
+        check_hidden("query", query)
+        return self._split_heads(self.query_dense, query, self.num_heads)
+
+    def project_key_value(self, key_value: Tensor) -> KVCache:
+        """Projects (B, S, D') onto keys and values, each (B, S, K, H)."""
+        check_hidden("key_value", key_value)
+        return KVCache(
+            self._split_heads(self.key_dense, key_value, self.num_kv_heads),
+            self._split_heads(self.value_dense, key_value, self.num_kv_heads),
+        )
+
+    def _split_heads(self, dense, x, num_heads):
+        # Flat (B * T, D): products with two contracted axes make the gradient slow.
+        flat = dense(ops.reshape(x, (-1, x.shape[-1])))
+        return ops.reshape(flat, (*ops.shape(x)[:2], num_heads, self.head_size))
+
+    def attend(
+        self,
+        query: Tensor,
+        cache: KVCache,
+        mask: Tensor | None = None,
+        return_attention_scores: bool = False,
+        causal: bool = False,
+        training: bool | None = None,
+    ) -> Any:
+        """Attends with projected heads and joins them.
+
+        Args:
+            query: (B, T, N, H).
+            cache: keys and values, each (B, S, K, H).
+            mask: boolean, broadcastable to (B, N, T, S).
+            return_attention_scores: also return the attention weights.
+            causal: query `i` sees keys `0 .. i`.
+            training: whether dropout is active.
+
+        Returns:
+            As `call`.
+        """
+        result = dot_product_attention(
+            query,
+            *cache,
+            mask=mask,
+            causal=causal,
+            dropout=self.dropout if training else 0.0,
+            seed=self.seed_generator,
+            return_attention_scores=return_attention_scores,
+        )
+        heads = result["output"] if return_attention_scores else result  # (B, T, N, H)
+        batch, length = ops.shape(heads)[:2]
+        flat = self.output_dense(ops.reshape(heads, (-1, self.num_heads * self.head_size)))
+        output = ops.reshape(flat, (batch, length, flat.shape[-1]))
+        return {**result, "output": output} if return_attention_scores else output
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class MultiHeadSelfAttention(keras.layers.Layer):
+    """Lets each position of a sequence attend to the sequence itself.
+
+    As `MultiHeadAttention` with query, key and value from one input.
+
+    Args:
+        num_heads: N, the number of query heads.
+        head_dim: H, by default D / N, which must be whole.
+        num_key_value_heads: K, by default N; fewer are shared by groups of query heads.
+        causal: each position sees only itself and what came before it.
+        dropout: rate at which attention weights are dropped in training.
+        use_bias: whether the four projections have biases.
+        rotary: rotate queries and keys by their positions (`RotaryEmbedding`).
+        kernel_initializer: initializer of the projections.
+        bias_initializer: initializer of the biases.
+
+    Raises:
+        ValueError: heads that do not divide the width, or masks of the wrong rank or dtype.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> attention = kt.layers.MultiHeadSelfAttention(num_heads=2, causal=True)
+        >>> attention(keras.ops.ones((2, 3, 8))).shape
+        (2, 3, 8)
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.2.3.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        head_dim: int | None = None,
+        num_key_value_heads: int | None = None,
+        causal: bool = False,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        rotary: bool = False,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.num_key_value_heads = num_key_value_heads
+        self.causal = causal
+        self.dropout = dropout
+        self.use_bias = use_bias
+        self.rotary = rotary
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.supports_masking = True
+        self.attention = MultiHeadAttention(
+            num_heads,
+            head_dim,
+            num_key_value_heads,
+            dropout,
+            use_bias,
+            self.kernel_initializer,
+            self.bias_initializer,
+            dtype=self.dtype_policy,
+            name="attention",
+        )
+        self.rotary_embedding = (
+            RotaryEmbedding(dtype=self.dtype_policy, name="rotary") if rotary else None
+        )
+
+    def build(self, inputs_shape: tuple) -> None:
+        self.attention.build(inputs_shape)
+        if self.rotary:
+            self.rotary_embedding.build((None, None, self.num_heads, self.attention.head_size))
+
+    def call(
+        self,
+        inputs: Tensor,
+        padding_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: KVCache | None = None,
+        cache_index: Tensor | int | None = None,
+        return_attention_scores: bool = False,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+        inputs_mask: Tensor | None = None,
+    ) -> Any:
+        """Attends to the sequence itself, and to a cache of what came before it.
+
+        Args:
+            inputs: (B, T, D).
+            padding_mask: boolean (B, T), True where a token is real; with a cache (B, S), for all
+                of its slots.
+            attention_mask: boolean (T, S), (B, T, S) or (B, N, T, S), True = may attend.
+            positions: int (T,) or (B, T), where each token stands, for rotary positions; by default
+                `cache_index` and on.
+            cache: keys and values, each (B, S, K, H), with room from slot `cache_index` on.
+            cache_index: first slot that `inputs` fills; by default 0.
+            return_attention_scores: also return the attention weights.
+            training: whether dropout is active.
+            mask: the implicit Keras mask of `inputs`; Keras passes it.
+            inputs_mask: as `mask`.
+
+        Returns:
+            (B, T, D); or a dict of `output` and what was asked for: `attention_scores`
+            (B, N, T, S), `cache` the new one where one was given.
+        """
+        padding_mask = first_mask(padding_mask, mask, inputs_mask)
+        cache_index = 0 if cache_index is None else cache_index
+        query = self.attention.project_query(inputs)
+        key, value = self.attention.project_key_value(inputs)
+        if self.rotary:
+            query, key = self._rotate(query, key, positions, cache_index)
+        if cache is None:
+            combined = combine_masks(padding_mask, attention_mask)
+            return self.attention.attend(
+                query,
+                KVCache(key, value),
+                combined,
+                return_attention_scores,
+                causal=self.causal,
+                training=training,
+            )
+        cache = update_cache(cache, key, value, cache_index)
+        # Slots after the last one written are empty: the mask hides them even without `causal`.
+        length, slots = ops.shape(inputs)[1], ops.shape(cache.key)[1]
+        offset = cache_index if self.causal else cache_index + length - 1
+        written = causal_mask(length if self.causal else 1, slots, offset)
+        combined = combine_masks(padding_mask, attention_mask, written)
+        result = self.attention.attend(
+            query, cache, combined, return_attention_scores, training=training
+        )
+        return {**(result if return_attention_scores else {"output": result}), "cache": cache}
+
+    def _rotate(self, query, key, positions, cache_index):
+        if positions is None:
+            positions = ops.arange(ops.shape(query)[1], dtype="int32") + cache_index
+        return self.rotary_embedding(query, positions), self.rotary_embedding(key, positions)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}

@@ -1,0 +1,62 @@
+"""Argument checks that several layers share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def check_positive(**arguments: int) -> None:
+    """Raises a ValueError that names the first argument which is not a positive integer."""
+    for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}.")
+
+
+def check_rate(**arguments: float) -> None:
+    """Raises a ValueError that names the first argument which is not a rate in [0, 1)."""
+    for name, value in arguments.items():
+        if not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
+            raise ValueError(f"`{name}` must be in the range [0, 1). Received: {name}={value!r}.")
+
+
+def check_hidden(name: str, tensor: Any) -> None:
+    """Raises a ValueError unless a tensor is (batch, length, hidden)."""
+    if len(tensor.shape) != 3:
+        raise ValueError(
+            f"`{name}` must have shape (batch, length, hidden_dim). "
+            f"Received: shape={tuple(tensor.shape)}."
+        )
+
+
+def check_ids(name: str, token_ids: Any, vocabulary_size: int) -> None:
+    """Raises a ValueError if an id lies outside of the vocabulary, where that can be seen.
+
+    Only JAX needs it: it neither fails on such an id, as TensorFlow and torch do, nor reads what
+    is there, but fills the row with NaN. Inside a compiled function the values are not known.
+    """
+    if keras.backend.backend() != "jax":
+        return
+    try:
+        values = np.asarray(token_ids)
+    except Exception:  # JAX's tracers and Keras's symbolic tensors have no values
+        return
+    if values.size and (values.min() < 0 or values.max() >= vocabulary_size):
+        raise ValueError(
+            f"`{name}` must be in the range [0, {vocabulary_size}). "
+            f"Received: ids from {values.min()} to {values.max()}."
+        )
+
+
+def known_length(tensor: Any) -> int | None:
+    """Returns the length of a (batch, length, ...) tensor, None where it stands open.
+
+    An open axis is None on TensorFlow and a symbol on JAX; torch traces shapes on its "meta" device
+    with a made-up number in place of the open axis.
+    """
+    if getattr(getattr(tensor, "device", None), "type", None) == "meta":
+        return None
+    length = tensor.shape[1]
+    return length if isinstance(length, int) else None

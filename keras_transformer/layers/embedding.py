@@ -1,0 +1,123 @@
+"""Token embeddings, scaled and tied.
+
+Shape letters: B batch, T length, D hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import backend, ops
+
+from keras_transformer.layers.checks import check_ids, check_positive
+from keras_transformer.layers.serialization import clone_initializer, constructor_config
+from keras_transformer.ops.masks import padding_mask
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class TokenEmbedding(keras.layers.Layer):
+    r"""Turns token ids into vectors, and vectors back into logits with the same matrix.
+
+    Forward $x_t = s E_{id_t}$ with $s = \sqrt{D}$ if scaled, in reverse $\text{logits} = x E^\top$.
+
+    Args:
+        vocabulary_size: V.
+        hidden_dim: D.
+        scale: multiply the embeddings (not the logits) by sqrt(D), as the Transformer does.
+        padding_id: the id whose positions the implicit Keras mask hides; None for no mask.
+        output_bias: add a learned bias to the logits.
+        embeddings_initializer: initializer of the (V, D) weight; by default N(0, 1 / D), so that a
+            scaled embedding and its logits both start with variance about 1.
+
+    Raises:
+        ValueError: the ids are not integers, or, outside of compiled functions, one of them is not
+            in the vocabulary.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> embedding = kt.layers.TokenEmbedding(vocabulary_size=100, hidden_dim=8)
+        >>> hidden = embedding(keras.ops.convert_to_tensor([[5, 7, 0]]))
+        >>> embedding(hidden, reverse=True).shape
+        (1, 3, 100)
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.4; Press and Wolf 2017, "Using
+        the Output Embedding to Improve Language Models".
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        hidden_dim: int,
+        scale: bool = True,
+        padding_id: int | None = 0,
+        output_bias: bool = False,
+        embeddings_initializer: Any = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        check_positive(vocabulary_size=vocabulary_size, hidden_dim=hidden_dim)
+        self.vocabulary_size = vocabulary_size
+        self.hidden_dim = hidden_dim
+        self.scale = scale
+        self.padding_id = padding_id
+        self.output_bias = output_bias
+        if embeddings_initializer is None:
+            embeddings_initializer = keras.initializers.RandomNormal(stddev=hidden_dim**-0.5)
+        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+        self.supports_masking = True
+
+    def build(self, input_shape: tuple | None = None) -> None:
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.vocabulary_size, self.hidden_dim),
+            initializer=clone_initializer(self.embeddings_initializer),
+        )
+        self.bias = None
+        if self.output_bias:
+            self.bias = self.add_weight(
+                name="bias", shape=(self.vocabulary_size,), initializer="zeros"
+            )
+
+    def call(self, inputs: Tensor, reverse: bool = False) -> Tensor:
+        """Embeds ids, or projects hidden states.
+
+        Args:
+            inputs: int (B, T); with `reverse`, float (B, T, D).
+            reverse: project back onto the vocabulary.
+
+        Returns:
+            (B, T, D), or logits (B, T, V) with `reverse`.
+        """
+        if reverse:
+            return self._project(inputs)
+        if not backend.is_int_dtype(inputs.dtype):
+            # A float would have been rounded on the way here by a half-precision policy.
+            raise ValueError(
+                "`inputs` must be integer token ids; give `keras.Input` the dtype int32. "
+                f"Received: dtype={backend.standardize_dtype(inputs.dtype)}."
+            )
+        check_ids("inputs", inputs, self.vocabulary_size)
+        embedded = ops.take(self.embeddings, ops.cast(inputs, "int32"), axis=0)
+        embedded = ops.cast(embedded, self.compute_dtype)
+        return embedded * math.sqrt(self.hidden_dim) if self.scale else embedded
+
+    def _project(self, hidden):
+        # One flat (B * T, D) product: two contracted axes make the gradient slow on some backends.
+        flat = ops.reshape(hidden, (-1, self.hidden_dim))
+        logits = ops.matmul(flat, ops.transpose(ops.cast(self.embeddings, self.compute_dtype)))
+        if self.bias is not None:
+            logits = logits + ops.cast(self.bias, self.compute_dtype)
+        return ops.reshape(logits, (*ops.shape(hidden)[:-1], self.vocabulary_size))
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Tensor | None:
+        if not backend.is_int_dtype(inputs.dtype):
+            return previous_mask  # projecting: the mask that the hidden states carry
+        return None if self.padding_id is None else padding_mask(inputs, self.padding_id)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}

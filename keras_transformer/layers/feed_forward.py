@@ -1,0 +1,105 @@
+"""The position-wise feed-forward network.
+
+Shape letters: B batch, T length, D hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_transformer.layers.checks import check_positive, check_rate
+from keras_transformer.layers.serialization import (
+    clone_initializer,
+    constructor_config,
+    get_activation,
+)
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class FeedForward(keras.layers.Layer):
+    r"""Two dense layers at each position: $\text{activation}(x W_1 + b_1) W_2 + b_2$.
+
+    Args:
+        intermediate_dim: width between the two layers.
+        activation: a Keras activation, or "gelu_approximate" (the tanh form, GPT-1 and GPT-2).
+        dropout: rate after the activation (tensor2tensor's "relu dropout"; not in the paper).
+        use_bias: whether the dense layers have biases.
+        kernel_initializer: initializer of the kernels.
+        bias_initializer: initializer of the biases.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> kt.layers.FeedForward(intermediate_dim=32)(keras.ops.ones((2, 5, 8))).shape
+        (2, 5, 8)
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.3, equation 2.
+    """
+
+    def __init__(
+        self,
+        intermediate_dim: int,
+        activation: Any = "relu",
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        check_positive(intermediate_dim=intermediate_dim)
+        check_rate(dropout=dropout)
+        self.intermediate_dim = intermediate_dim
+        self.activation = get_activation(activation)
+        self.dropout = dropout
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.supports_masking = True
+        self.dropout_layer = keras.layers.Dropout(
+            dropout, dtype=self.dtype_policy, name="activation_dropout"
+        )
+
+    def build(self, input_shape: tuple) -> None:
+        hidden_dim = input_shape[-1]
+        self.intermediate_dense = self._dense(self.intermediate_dim, "intermediate")
+        self.intermediate_dense.build((None, hidden_dim))
+        self.output_dense = self._dense(hidden_dim, "output")
+        self.output_dense.build((None, self.intermediate_dim))
+
+    def _dense(self, units, name):
+        return keras.layers.Dense(
+            units,
+            use_bias=self.use_bias,
+            kernel_initializer=clone_initializer(self.kernel_initializer),
+            bias_initializer=clone_initializer(self.bias_initializer),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Transforms each position.
+
+        Args:
+            inputs: (B, T, D).
+            training: whether dropout is active.
+
+        Returns:
+            (B, T, D).
+        """
+        # Flat (B * T, D): products with two contracted axes make the gradient slow.
+        x = ops.reshape(inputs, (-1, inputs.shape[-1]))
+        x = self.activation(self.intermediate_dense(x))
+        x = self.output_dense(self.dropout_layer(x, training=training))
+        return ops.reshape(x, ops.shape(inputs))
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}

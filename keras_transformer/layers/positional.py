@@ -1,0 +1,235 @@
+"""Positions: sinusoidal, learned and rotary.
+
+Shape letters: B batch, T length, N heads, H head size, D hidden.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_transformer.layers.checks import check_positive, known_length
+from keras_transformer.layers.serialization import clone_initializer, constructor_config
+
+Tensor = Any
+
+LAYOUTS = ("interleaved", "concatenated", "tensor2tensor")
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class PositionalEncoding(keras.layers.Layer):
+    r"""Adds sinusoidal positions to a sequence.
+
+    With wavelengths growing from $2\pi$ to `max_wavelength` $\cdot 2\pi$, for $i = 0 .. D/2 - 1$:
+
+    | layout | sines and cosines | frequency $f_i$ | used by |
+    |---|---|---|---|
+    | "interleaved" | $\sin, \cos, \sin, \cos, \dots$ | $m^{-2i/D}$ | the paper |
+    | "concatenated" | all sines, then all cosines | $m^{-2i/D}$ | Hugging Face Marian |
+    | "tensor2tensor" | all sines, then all cosines | $m^{-i/(D/2-1)}$ | tensor2tensor, OpenNMT, fairseq, Marian |
+
+    The angles are computed in float32 whatever the dtype of the layer: in bfloat16 positions from
+    58 on would be wrong by more than 0.1.
+
+    Args:
+        layout: "interleaved", "concatenated" or "tensor2tensor".
+        max_wavelength: m.
+        first_position: the position of the first token (fairseq counts from `padding_id + 1`).
+
+    Raises:
+        ValueError: an unknown layout, or an odd hidden size.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> layer = kt.layers.PositionalEncoding()
+        >>> layer(keras.ops.zeros((2, 5, 8))).shape
+        (2, 5, 8)
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.5.
+    """
+
+    def __init__(
+        self,
+        layout: str = "interleaved",
+        max_wavelength: float = 10000.0,
+        first_position: int = 0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if layout not in LAYOUTS:
+            raise ValueError(f"`layout` must be one of {LAYOUTS}. Received: layout={layout!r}.")
+        if max_wavelength <= 1.0:
+            raise ValueError(
+                f"`max_wavelength` must be above 1. Received: max_wavelength={max_wavelength}."
+            )
+        self.layout = layout
+        self.max_wavelength = max_wavelength
+        self.first_position = first_position
+        self.supports_masking = True
+
+    def build(self, input_shape: tuple) -> None:
+        hidden_dim = input_shape[-1]
+        least = 4 if self.layout == "tensor2tensor" else 2
+        if hidden_dim is None or hidden_dim % 2 or hidden_dim < least:
+            raise ValueError(
+                f"The hidden size of the input must be even and at least {least}. "
+                f"Received: shape={tuple(input_shape)}."
+            )
+
+    def call(self, inputs: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Adds the encoding.
+
+        Args:
+            inputs: (B, T, D).
+            positions: int (T,) or (B, T), where each token stands; by default 0 .. T - 1. A step
+                of cached decoding passes the offset here.
+
+        Returns:
+            (B, T, D).
+        """
+        if positions is None:
+            positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
+        encoding = self._encode(ops.cast(positions, "float32"), inputs.shape[-1])
+        return inputs + ops.cast(encoding, inputs.dtype)
+
+    def _encode(self, positions, hidden_dim):
+        half = hidden_dim // 2
+        steps = half - 1 if self.layout == "tensor2tensor" else half
+        exponents = ops.arange(half, dtype="float32") * (-math.log(self.max_wavelength) / steps)
+        angles = (positions[..., None] + float(self.first_position)) * ops.exp(exponents)
+        sines, cosines = ops.sin(angles), ops.cos(angles)  # (..., T, D / 2)
+        if self.layout != "interleaved":
+            return ops.concatenate([sines, cosines], axis=-1)
+        pairs = ops.stack([sines, cosines], axis=-1)  # (..., T, D / 2, 2)
+        return ops.reshape(pairs, (*ops.shape(positions), hidden_dim))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class LearnedPositionalEmbedding(keras.layers.Layer):
+    """Adds a learned vector for each position to a sequence.
+
+    Args:
+        max_length: the number of positions that there are vectors for.
+        embeddings_initializer: initializer of the (max_length, D) weight.
+
+    Raises:
+        ValueError: a sequence is longer than `max_length`.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> layer = kt.layers.LearnedPositionalEmbedding(max_length=16)
+        >>> layer(keras.ops.zeros((2, 5, 8))).shape
+        (2, 5, 8)
+
+    Reference:
+        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
+        section 3.1, equation 2 (W_p).
+    """
+
+    def __init__(
+        self, max_length: int, embeddings_initializer: Any = "random_normal", **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        check_positive(max_length=max_length)
+        self.max_length = max_length
+        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+        self.supports_masking = True
+
+    def build(self, input_shape: tuple) -> None:
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.max_length, input_shape[-1]),
+            initializer=clone_initializer(self.embeddings_initializer),
+        )
+
+    def call(self, inputs: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Adds the embeddings.
+
+        Args:
+            inputs: (B, T, D).
+            positions: int (T,) or (B, T), where each token stands; by default 0 .. T - 1.
+
+        Returns:
+            (B, T, D).
+        """
+        length = known_length(inputs)
+        if length is not None and length > self.max_length:
+            raise ValueError(
+                f"The sequence must not be longer than `max_length`. "
+                f"Received: length={length}, max_length={self.max_length}."
+            )
+        if positions is None:
+            positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
+        return inputs + ops.take(self.embeddings, positions, axis=0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class RotaryEmbedding(keras.layers.Layer):
+    r"""Rotates the halves of each head by an angle that grows with the position.
+
+    $x'_i = x_i \cos(p f_i) - x_{i+H/2} \sin(p f_i)$ and
+    $x'_{i+H/2} = x_{i+H/2} \cos(p f_i) + x_i \sin(p f_i)$ with $f_i = m^{-2i/H}$, so that the
+    product of a query and a key depends on their distance alone.
+
+    Args:
+        max_wavelength: m.
+
+    Raises:
+        ValueError: an odd head size.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> kt.layers.RotaryEmbedding()(keras.ops.ones((2, 5, 4, 8))).shape
+        (2, 5, 4, 8)
+
+    Reference:
+        Su et al. 2021, "RoFormer", section 3.2.2, equation 15; halves instead of neighbouring
+        pairs, as GPT-NeoX and Llama arrange them.
+    """
+
+    def __init__(self, max_wavelength: float = 10000.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.max_wavelength = max_wavelength
+
+    def build(self, input_shape: tuple) -> None:
+        if input_shape[-1] % 2:
+            raise ValueError(
+                f"The head size must be even for rotary positions. Received: {input_shape[-1]}."
+            )
+
+    def call(self, inputs: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Rotates queries or keys.
+
+        Args:
+            inputs: (B, T, N, H).
+            positions: int (T,) or (B, T), where each token stands; by default 0 .. T - 1.
+
+        Returns:
+            (B, T, N, H).
+        """
+        if positions is None:
+            positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
+        half = inputs.shape[-1] // 2
+        exponents = ops.arange(half, dtype="float32") * (-math.log(self.max_wavelength) / half)
+        angles = ops.cast(positions, "float32")[..., None] * ops.exp(exponents)
+        angles = angles[..., None, :]  # (..., T, 1, H / 2)
+        sines, cosines = ops.sin(angles), ops.cos(angles)
+        first = ops.cast(inputs[..., :half], "float32")
+        second = ops.cast(inputs[..., half:], "float32")
+        rotated = ops.concatenate(
+            [first * cosines - second * sines, second * cosines + first * sines], axis=-1
+        )
+        return ops.cast(rotated, inputs.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}

@@ -1,0 +1,68 @@
+"""What the layers share to save and restore their constructor arguments."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+def gelu_approximate(x: Any) -> Any:
+    """The tanh approximation of GELU that GPT-1 and GPT-2 use ("gelu" is the exact one).
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.layers.FeedForward(64, activation="gelu_approximate").name
+        'feed_forward'
+
+    Reference:
+        Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", section 2.
+    """
+    return ops.gelu(x, approximate=True)
+
+
+def get_activation(identifier: Any) -> Any:
+    """As `keras.activations.get`, and knows "gelu_approximate"."""
+    if identifier == "gelu_approximate":
+        return gelu_approximate
+    return keras.activations.get(identifier)
+
+
+def get_layer(identifier: Any) -> keras.layers.Layer | None:
+    """Restores a layer that was given to another layer's constructor."""
+    if isinstance(identifier, dict):
+        return keras.saving.deserialize_keras_object(identifier)
+    return identifier
+
+
+def constructor_config(layer: keras.layers.Layer) -> dict[str, Any]:
+    """Reads a layer's own constructor arguments from the attributes of the same names."""
+    return {name: _serialize(getattr(layer, name)) for name in argument_names(type(layer))}
+
+
+def argument_names(layer_class: type) -> list[str]:
+    """The names of a layer's own constructor arguments, without `self` and `**kwargs`."""
+    parameters = inspect.signature(layer_class.__init__).parameters.values()
+    return [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
+
+
+def make_block(stack: keras.layers.Layer, block_class: type, index: int) -> Any:
+    """Makes one block of a stack from the stack's attributes of the block's argument names."""
+    arguments = {name: getattr(stack, name) for name in argument_names(block_class)}
+    return block_class(**arguments, dtype=stack.dtype_policy, name=f"block_{index}")
+
+
+def _serialize(value):
+    if isinstance(value, (keras.initializers.Initializer, keras.layers.Layer)):
+        return keras.saving.serialize_keras_object(value)
+    if callable(value):
+        return keras.activations.serialize(value)
+    return value
+
+
+def clone_initializer(initializer: Any) -> Any:
+    """A fresh copy for each weight: a random initializer gives the same values when used twice."""
+    return initializer.clone() if isinstance(initializer, keras.initializers.Initializer) else initializer

@@ -1,0 +1,131 @@
+"""Decoder-only language models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_transformer.layers.checks import check_positive
+from keras_transformer.layers.decoder import TransformerDecoder
+from keras_transformer.layers.embedding import TokenEmbedding
+from keras_transformer.layers.positional import LearnedPositionalEmbedding
+
+
+def gpt(
+    vocabulary_size: int = 40478,
+    num_layers: int = 12,
+    num_heads: int = 12,
+    hidden_dim: int = 768,
+    intermediate_dim: int = 3072,
+    max_length: int = 512,
+    dropout: float = 0.1,
+    *,
+    activation: Any = "gelu_approximate",
+    normalize_first: bool = False,
+    layer_norm_epsilon: float = 1e-5,
+    num_key_value_heads: int | None = None,
+    initializer_stddev: float = 0.02,
+    padding_id: int | None = 0,
+    name: str = "gpt",
+    dtype: Any = None,
+) -> keras.Model:
+    """Builds a GPT-style language model.
+
+    A functional model with the input `token_ids` (B, T), int32, and logits (B, T, V) as output:
+    position `t` predicts the token after `token_ids[:, t]`. Post-LN, learned positions, output
+    projection tied to the embedding, no output bias. Its layers are found by name:
+    `token_embedding` and `decoder`.
+
+    Args:
+        vocabulary_size: V.
+        num_layers: decoder blocks.
+        num_heads: attention heads.
+        hidden_dim: D, the width of the model.
+        intermediate_dim: width of the feed-forward networks.
+        max_length: number of learned positions, the longest sequence.
+        dropout: rate on embeddings, attention weights and each sub-layer's output.
+        activation: of the feed-forward networks.
+        normalize_first: pre-LN, with a final layer norm (the shape of GPT-2).
+        layer_norm_epsilon: epsilon of the layer norms.
+        num_key_value_heads: fewer key/value heads than query heads.
+        initializer_stddev: standard deviation of all kernels and embeddings at the start.
+        padding_id: the id of padding, which is masked; None if all ids are real tokens.
+        name: name of the model.
+        dtype: dtype policy of its layers, by default Keras's global policy.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: sizes that are not positive, heads that do not divide the width; when called, a
+            sequence longer than `max_length`.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> model = kt.models.gpt(
+        ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
+        >>> model({"token_ids": [[5, 6, 7]]}).shape
+        (1, 3, 100)
+
+    Reference:
+        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
+        section 4.1.
+    """
+    check_positive(vocabulary_size=vocabulary_size, num_layers=num_layers, hidden_dim=hidden_dim)
+
+    def initializer():
+        return keras.initializers.RandomNormal(stddev=initializer_stddev)
+
+    # === Layers ===
+    embedding = TokenEmbedding(
+        vocabulary_size,
+        hidden_dim,
+        scale=False,
+        padding_id=padding_id,
+        embeddings_initializer=initializer(),
+        dtype=dtype,
+        name="token_embedding",
+    )
+    decoder = TransformerDecoder(
+        num_layers,
+        num_heads,
+        intermediate_dim,
+        cross_attention=False,
+        dropout=dropout,
+        activation=activation,
+        normalize_first=normalize_first,
+        layer_norm_epsilon=layer_norm_epsilon,
+        attention_dropout=dropout,
+        num_key_value_heads=num_key_value_heads,
+        kernel_initializer=initializer(),
+        positional_encoding=LearnedPositionalEmbedding(max_length, initializer(), dtype=dtype),
+        input_dropout=dropout,
+        dtype=dtype,
+        name="decoder",
+    )
+    # === Functional model ===
+    token_ids = keras.Input(shape=(None,), dtype="int32", name="token_ids")
+    logits = embedding(decoder(embedding(token_ids)), reverse=True)
+    return keras.Model({"token_ids": token_ids}, logits, name=name)
+
+
+def gpt1(**arguments: Any) -> keras.Model:
+    """Builds GPT-1: 12 layers, width 768, 12 heads, 512 positions, 116,534,784 parameters.
+
+    Args:
+        **arguments: any argument of `gpt`.
+
+    Returns:
+        A `keras.Model`, as `gpt`.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.models.gpt1().count_params()
+        116534784
+
+    Reference:
+        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
+        section 4.1.
+    """
+    return gpt(**{"name": "gpt1", **arguments})

@@ -1,0 +1,24 @@
+"""Pure functions: masks, attention, caches."""
+
+from keras_transformer.ops.attention import dot_product_attention
+from keras_transformer.ops.cache import (
+    DecoderCache,
+    KVCache,
+    init_cache,
+    reorder_cache,
+    update_cache,
+)
+from keras_transformer.ops.masks import causal_mask, combine_masks, packing_mask, padding_mask
+
+__all__ = [
+    "DecoderCache",
+    "KVCache",
+    "causal_mask",
+    "combine_masks",
+    "dot_product_attention",
+    "init_cache",
+    "packing_mask",
+    "padding_mask",
+    "reorder_cache",
+    "update_cache",
+]

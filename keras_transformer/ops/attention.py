@@ -1,0 +1,181 @@
+"""Scaled dot-product attention: every attention of the library goes through this one function.
+
+Shape letters: B batch, T query length, S key length, N query heads, K key/value heads, H head size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_transformer.ops.masks import causal_mask
+
+Tensor = Any
+
+IMPLEMENTATIONS = ("auto", "dense", "fused")
+
+
+def dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    bias: Tensor | None = None,
+    causal: bool = False,
+    dropout: float = 0.0,
+    implementation: str = "auto",
+    *,
+    scale: float | None = None,
+    seed: Any = None,
+    return_attention_scores: bool = False,
+) -> Tensor | dict[str, Tensor]:
+    r"""Computes $\text{softmax}(s Q K^\top + \text{bias}) V$ under a mask.
+
+    The softmax is taken in float32 whatever the dtype of the inputs. A query that may attend to
+    nothing gets zeros.
+
+    Args:
+        query: (B, T, N, H).
+        key: (B, S, K, H), where K divides N: query head `n` uses key head `n // (N // K)`.
+        value: (B, S, K, H).
+        mask: boolean, broadcastable to (B, N, T, S), True = may attend.
+        bias: float, broadcastable to (B, N, T, S), added to the scaled scores.
+        causal: query `i` sees keys `0 .. i`. For queries that continue a cache, pass
+            `causal_mask(T, S, offset)` as `mask` instead.
+        dropout: rate at which attention weights are dropped; 0 outside training.
+        implementation: "dense" computes every score; "fused" calls the kernel of the backend (JAX
+            and torch have one, TensorFlow does not and computes the scores); "auto" is fused where
+            there is a kernel and neither dropout nor scores are asked for.
+        scale: s, by default 1 / sqrt(H).
+        seed: an int or `keras.random.SeedGenerator` for the dropout.
+        return_attention_scores: also return the weights, after the softmax and before dropout.
+
+    Returns:
+        (B, T, N, H), or `{"output": ..., "attention_scores": (B, N, T, S)}`.
+
+    Raises:
+        ValueError: the ranks or head counts do not fit, or "fused" is asked for together with
+            scores or dropout.
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.2.1, equation 1; grouped heads:
+        Ainslie et al. 2023, "GQA", section 2.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> query = keras.random.normal((2, 5, 4, 8))
+        >>> key = value = keras.random.normal((2, 7, 2, 8))
+        >>> kt.ops.dot_product_attention(query, key, value).shape
+        (2, 5, 4, 8)
+    """
+    _check_arguments(query, key, value, implementation)
+    needs_weights = return_attention_scores or dropout > 0.0
+    if implementation == "fused" and needs_weights:
+        raise ValueError(
+            '`implementation="fused"` gives no attention scores and drops none. Received: '
+            f"return_attention_scores={return_attention_scores}, dropout={dropout}."
+        )
+    scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
+    has_kernel = keras.backend.backend() != "tensorflow"
+    if implementation == "fused" or (implementation == "auto" and has_kernel and not needs_weights):
+        output = _fused_attention(query, key, value, mask, bias, causal, scale)
+        return _zero_masked_queries(output, mask)
+    weights = _attention_weights(query, key, mask, bias, causal, scale)
+    dropped = keras.random.dropout(weights, dropout, seed=seed) if dropout > 0.0 else weights
+    output = _zero_masked_queries(_weighted_sum(dropped, value), mask)
+    if not return_attention_scores:
+        return output
+    if mask is not None:
+        weights = ops.where(mask, weights, ops.zeros_like(weights))
+    return {"output": output, "attention_scores": weights}
+
+
+def _check_arguments(query, key, value, implementation):
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"`implementation` must be one of {IMPLEMENTATIONS}. Received: {implementation!r}."
+        )
+    for name, tensor in (("query", query), ("key", key), ("value", value)):
+        if len(tensor.shape) != 4:
+            raise ValueError(
+                f"`{name}` must have shape (batch, length, heads, head size). "
+                f"Received: shape={tuple(tensor.shape)}."
+            )
+    if query.shape[2] % key.shape[2] or key.shape[2] != value.shape[2]:
+        raise ValueError(
+            "The heads of `key` and `value` must be equal and divide those of `query`. Received: "
+            f"query={query.shape[2]}, key={key.shape[2]}, value={value.shape[2]} heads."
+        )
+
+
+def _fused_attention(query, key, value, mask, bias, causal, scale):
+    if mask is not None and (bias is not None or causal):
+        # The backends disagree on what bias, mask and is_causal mean together: hand over one.
+        if causal:
+            mask = ops.logical_and(mask, _square_causal_mask(ops.shape(query)[1], ops.shape(key)[1]))
+        if bias is not None:
+            bias = ops.where(mask, ops.cast(bias, "float32"), _lowest("float32"))
+            bias, mask = ops.cast(bias, query.dtype), None
+        causal = False
+    elif bias is not None and causal:
+        return _fused_attention(
+            query, key, value, _square_causal_mask(ops.shape(query)[1], ops.shape(key)[1]), bias, False, scale
+        )
+    return ops.dot_product_attention(
+        query, key, value, bias=bias, mask=mask, scale=scale, is_causal=causal
+    )
+
+
+def _attention_weights(query, key, mask, bias, causal, scale):
+    num_groups = query.shape[2] // key.shape[2]
+    query = ops.transpose(query * ops.cast(scale, query.dtype), (0, 2, 1, 3))  # (B, N, T, H)
+    key = ops.transpose(key, (0, 2, 3, 1))  # (B, K, H, S)
+    if num_groups == 1:
+        scores = ops.matmul(query, key)
+    else:
+        # The queries of a group stand one below the other, so that no key is repeated.
+        batch, heads, length, size = ops.shape(query)
+        query = ops.reshape(query, (batch, key.shape[1], num_groups * length, size))
+        scores = ops.reshape(ops.matmul(query, key), (batch, heads, length, ops.shape(key)[-1]))
+    scores = ops.cast(scores, "float32")  # (B, N, T, S)
+    if bias is not None:
+        scores = scores + ops.cast(bias, "float32")
+    if causal:
+        square = _square_causal_mask(*ops.shape(scores)[2:])
+        mask = square if mask is None else ops.logical_and(mask, square)
+    if mask is not None:
+        scores = ops.where(mask, scores, _lowest("float32"))
+    return ops.softmax(scores, axis=-1)
+
+
+def _weighted_sum(weights, value):
+    weights = ops.cast(weights, value.dtype)  # (B, N, T, S)
+    value = ops.transpose(value, (0, 2, 1, 3))  # (B, K, S, H)
+    batch, heads, length, keys = ops.shape(weights)
+    num_groups = weights.shape[1] // value.shape[1]
+    if num_groups > 1:
+        weights = ops.reshape(weights, (batch, value.shape[1], num_groups * length, keys))
+    output = ops.matmul(weights, value)
+    if num_groups > 1:
+        output = ops.reshape(output, (batch, heads, length, value.shape[-1]))
+    return ops.transpose(output, (0, 2, 1, 3))  # (B, T, N, H)
+
+
+def _zero_masked_queries(output, mask):
+    """A softmax over nothing is a uniform average: it must not reach the output (law 5)."""
+    if mask is None:
+        return output
+    allowed = ops.any(mask, axis=-1, keepdims=True)  # (B, N, T, 1)
+    return ops.where(ops.transpose(allowed, (0, 2, 1, 3)), output, ops.zeros_like(output))
+
+
+def _square_causal_mask(query_length, key_length):
+    return causal_mask(query_length, key_length)[None, None]  # (1, 1, T, S)
+
+
+def _lowest(dtype):
+    # Finite, so that a row without any key gives no NaN on the way to being zeroed.
+    return ops.cast(-1e30, dtype)

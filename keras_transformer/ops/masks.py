@@ -1,0 +1,149 @@
+"""Attention masks: the one place where they are made and combined.
+
+A mask is boolean and True means "may attend" or "is a real token".
+
+Shape letters: B batch, T query length, S key length, N heads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import backend, ops
+
+Tensor = Any
+
+
+def padding_mask(token_ids: Tensor, padding_id: int = 0) -> Tensor:
+    """Marks the real tokens of a padded batch.
+
+    Args:
+        token_ids: int tensor (B, T).
+        padding_id: the id that fills the unused positions.
+
+    Returns:
+        A boolean tensor (B, T), True where a token is real.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.ops.padding_mask([[5, 7, 0]]).shape
+        (1, 3)
+    """
+    return ops.not_equal(token_ids, padding_id)
+
+
+def causal_mask(query_length: int, key_length: int, offset: int | Tensor = 0) -> Tensor:
+    """Lets each position see itself and what came before it.
+
+    Query `i` stands at position `i + offset` and may attend to keys `0 .. i + offset`, so that one
+    query at the end of a cache sees the whole cache (`is_causal` of the fused kernels, which is
+    aligned to the top left, would show it the first key alone).
+
+    Args:
+        query_length: T.
+        key_length: S.
+        offset: position of the first query, an int or a scalar integer tensor.
+
+    Returns:
+        A boolean tensor (T, S).
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.2.3.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.ops.causal_mask(1, 4, offset=2).shape
+        (1, 4)
+    """
+    queries = ops.arange(query_length, dtype="int32")[:, None] + ops.cast(offset, "int32")
+    keys = ops.arange(key_length, dtype="int32")[None, :]
+    return ops.less_equal(keys, queries)
+
+
+def packing_mask(segment_ids: Tensor) -> Tensor:
+    """Separates the sequences that are packed into one row.
+
+    Args:
+        segment_ids: int tensor (B, T): the number of the sequence that a position belongs to,
+            0 for padding.
+
+    Returns:
+        A boolean tensor (B, T, T): True where both positions are real and of the same sequence.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.ops.packing_mask([[1, 1, 2, 0]]).shape
+        (1, 4, 4)
+    """
+    segment_ids = ops.convert_to_tensor(segment_ids)
+    same = ops.equal(segment_ids[:, :, None], segment_ids[:, None, :])
+    return ops.logical_and(same, ops.not_equal(segment_ids, 0)[:, :, None])
+
+
+def combine_masks(
+    padding_mask: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+    causal: Tensor | None = None,
+) -> Tensor | None:
+    """Joins what may be attended to into one mask; an absent mask forbids nothing.
+
+    Args:
+        padding_mask: boolean (B, S), True where a key is real.
+        attention_mask: boolean (T, S), (B, T, S) or (B, N, T, S), True where a query may attend.
+        causal: boolean (T, S), as `causal_mask` makes it.
+
+    Returns:
+        A boolean tensor that broadcasts to (B, N, T, S), or None if there is no mask at all.
+
+    Raises:
+        ValueError: a mask is not boolean, or has another rank.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> causal = kt.ops.causal_mask(3, 3)
+        >>> kt.ops.combine_masks(kt.ops.padding_mask([[4, 5, 0]]), causal=causal).shape
+        (1, 1, 3, 3)
+    """
+    masks = []
+    if padding_mask is not None:
+        check_mask("padding_mask", padding_mask, ranks=(2,))
+        masks.append(padding_mask[:, None, None, :])
+    if attention_mask is not None:
+        check_mask("attention_mask", attention_mask, ranks=(2, 3, 4))
+        leading = {2: (None, None), 3: (slice(None), None), 4: ()}[len(attention_mask.shape)]
+        masks.append(attention_mask[leading] if leading else attention_mask)
+    if causal is not None:
+        masks.append(causal[None, None])
+    if not masks:
+        return None
+    combined = masks[0]
+    for mask in masks[1:]:
+        combined = ops.logical_and(combined, mask)
+    return combined
+
+
+def check_mask(name: str, mask: Tensor, ranks: tuple[int, ...]) -> None:
+    """Raises the ValueError of a mask with a foreign dtype or rank.
+
+    Numbers are refused because their polarity cannot be known: 1 means "attend" in some libraries
+    and "ignore" in others, and the wrong guess trains a model that sees the future.
+    """
+    dtype = backend.standardize_dtype(mask.dtype)
+    if dtype != "bool":
+        raise ValueError(
+            f"`{name}` must be boolean, True where attention is allowed. Received: dtype={dtype}."
+        )
+    if len(mask.shape) not in ranks:
+        expected = " or ".join(str(rank) for rank in ranks)
+        raise ValueError(
+            f"`{name}` must have rank {expected}. Received: shape={tuple(mask.shape)}."
+        )
+
+
+def first_mask(*masks: Tensor | None) -> Tensor | None:
+    """Returns the first mask that is there.
+
+    Keras hands a layer the implicit mask of its input as `mask` if the input is its only tensor,
+    and as `<argument>_mask` if there are more; an explicit `padding_mask` goes before both.
+    """
+    return next((mask for mask in masks if mask is not None), None)
