@@ -1,6 +1,22 @@
-"""Reusable Keras layers that compose into whole Transformers."""
+"""Reusable Keras layers that compose into whole Transformers.
 
-from keras_transformer import layers, models, ops
+Import it as `import keras_transformer as kt`: layers for models of your own (`kt.layers`), whole
+models (`kt.models`), recipes for `model.fit` (`kt.training`), batches and tokenisers (`kt.data`),
+corpora (`kt.datasets`), generation (`kt.decoding`) and text-to-text pipelines (`kt.Translator`).
+"""
 
-__all__ = ["layers", "models", "ops"]
-__version__ = "0.1.0"
+from keras_transformer import data, datasets, decoding, layers, models, ops, training
+from keras_transformer.pipelines import Translator
+from keras_transformer.version import __version__
+
+__all__ = [
+    "Translator",
+    "__version__",
+    "data",
+    "datasets",
+    "decoding",
+    "layers",
+    "models",
+    "ops",
+    "training",
+]

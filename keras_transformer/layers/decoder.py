@@ -353,7 +353,8 @@ class TransformerDecoder(keras.layers.Layer):
         for block in self.blocks:
             block.build(inputs_shape, encoded_shape)
         for sublayer in (self.positional_encoding, self.final_norm):
-            if sublayer is not None:
+            # Built already: positions that two stacks share.
+            if sublayer is not None and not sublayer.built:
                 sublayer.build(inputs_shape)
 
     def initial_cache(

@@ -275,7 +275,8 @@ class TransformerEncoder(keras.layers.Layer):
 
     def build(self, inputs_shape: tuple) -> None:
         for sublayer in (self.positional_encoding, *self.blocks, self.final_norm):
-            if sublayer is not None:
+            # Built already: positions that two stacks share.
+            if sublayer is not None and not sublayer.built:
                 sublayer.build(inputs_shape)
 
     def call(

@@ -79,6 +79,11 @@ def dot_product_attention(
             f"return_attention_scores={return_attention_scores}, dropout={dropout}."
         )
     scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
+    mask, bias = _with_four_axes(mask), _with_four_axes(bias)
+    if causal and mask is not None:
+        # One mask: what both forbid together may leave a query without any key.
+        mask = ops.logical_and(mask, _square_causal_mask(query, key))
+        causal = False
     has_kernel = keras.backend.backend() != "tensorflow"
     if implementation == "fused" or (implementation == "auto" and has_kernel and not needs_weights):
         output = _fused_attention(query, key, value, mask, bias, causal, scale)
@@ -111,19 +116,19 @@ def _check_arguments(query, key, value, implementation):
         )
 
 
+def _with_four_axes(tensor):
+    if tensor is None:
+        return None
+    missing = 4 - len(tensor.shape)
+    return ops.reshape(tensor, (1,) * missing + tuple(ops.shape(tensor))) if missing else tensor
+
+
 def _fused_attention(query, key, value, mask, bias, causal, scale):
-    if mask is not None and (bias is not None or causal):
+    if bias is not None and (mask is not None or causal):
         # The backends disagree on what bias, mask and is_causal mean together: hand over one.
-        if causal:
-            mask = ops.logical_and(mask, _square_causal_mask(ops.shape(query)[1], ops.shape(key)[1]))
-        if bias is not None:
-            bias = ops.where(mask, ops.cast(bias, "float32"), _lowest("float32"))
-            bias, mask = ops.cast(bias, query.dtype), None
-        causal = False
-    elif bias is not None and causal:
-        return _fused_attention(
-            query, key, value, _square_causal_mask(ops.shape(query)[1], ops.shape(key)[1]), bias, False, scale
-        )
+        allowed = _square_causal_mask(query, key) if mask is None else mask
+        bias = ops.where(allowed, ops.cast(bias, query.dtype), _lowest(query.dtype))
+        mask, causal = None, False
     return ops.dot_product_attention(
         query, key, value, bias=bias, mask=mask, scale=scale, is_causal=causal
     )
@@ -144,8 +149,7 @@ def _attention_weights(query, key, mask, bias, causal, scale):
     if bias is not None:
         scores = scores + ops.cast(bias, "float32")
     if causal:
-        square = _square_causal_mask(*ops.shape(scores)[2:])
-        mask = square if mask is None else ops.logical_and(mask, square)
+        mask = causal_mask(*ops.shape(scores)[2:])
     if mask is not None:
         scores = ops.where(mask, scores, _lowest("float32"))
     return ops.softmax(scores, axis=-1)
@@ -172,10 +176,11 @@ def _zero_masked_queries(output, mask):
     return ops.where(ops.transpose(allowed, (0, 2, 1, 3)), output, ops.zeros_like(output))
 
 
-def _square_causal_mask(query_length, key_length):
-    return causal_mask(query_length, key_length)[None, None]  # (1, 1, T, S)
+def _square_causal_mask(query, key):
+    return causal_mask(ops.shape(query)[1], ops.shape(key)[1])[None, None]  # (1, 1, T, S)
 
 
 def _lowest(dtype):
-    # Finite, so that a row without any key gives no NaN on the way to being zeroed.
-    return ops.cast(-1e30, dtype)
+    # Finite in the dtype, so that a row without any key gives no NaN on the way to being zeroed.
+    dtype = keras.backend.standardize_dtype(dtype)
+    return ops.cast(-6e4 if dtype == "float16" else -1e30, dtype)

@@ -1,0 +1,61 @@
+# Everything that CI runs, a person runs with the same words.
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo gpt test lint types unit backends without-tensorflow docs bench clean
+
+## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
+demo: $(VENV)/demo.stamp
+	$(RUN) examples/train_translator.py --output runs/translator
+
+## Train a small GPT on WikiText-2.
+gpt: $(VENV)/demo.stamp
+	$(RUN) examples/train_gpt.py --output runs/gpt
+
+## Lint, types, the whole suite on TensorFlow, what must hold everywhere on JAX and torch, docs.
+test: lint types unit backends without-tensorflow docs
+
+lint: $(VENV)/all.stamp
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/all.stamp
+	$(VENV)/bin/mypy
+
+unit: $(VENV)/all.stamp
+	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2
+
+# The same files on the other backends: laws, parity, saving, layers, decoding, training.
+EVERYWHERE := tests/laws tests/parity tests/layers tests/ops tests/decoding tests/training tests/pipelines
+
+backends: $(VENV)/all.stamp
+	KERAS_BACKEND=jax $(RUN) -m pytest -q -n 2 $(EVERYWHERE)
+	KERAS_BACKEND=torch $(RUN) -m pytest -q -n 2 $(EVERYWHERE)
+
+without-tensorflow: $(VENV)/all.stamp
+	BLOCK_TENSORFLOW=1 KERAS_BACKEND=jax $(RUN) -m pytest -q tests/without_tensorflow
+	BLOCK_TENSORFLOW=1 KERAS_BACKEND=torch $(RUN) -m pytest -q tests/without_tensorflow
+
+docs: $(VENV)/all.stamp
+	$(VENV)/bin/mkdocs build --strict --quiet
+
+## Ours against plain PyTorch, the same minutes (rewrites docs/benchmarks.md).
+bench: $(VENV)/all.stamp
+	$(RUN) benchmarks/translation.py --write docs/benchmarks.md
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --editable '.[tensorflow,text]'
+	touch $@
+
+$(VENV)/all.stamp: pyproject.toml | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --editable '.[all]'
+	touch $@ $(VENV)/demo.stamp
+
+clean:
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,408 @@
+"""Ours against plain PyTorch: the same data, batches, recipe and minutes.
+
+    python benchmarks/translation.py --minutes 10 --write docs/benchmarks.md
+
+Each system runs in a process of its own, alone on the machine: ours on TensorFlow (or the backend
+of `--backend`), then `torch.nn.Transformer` of the same size, post-LN, with the same tokeniser, the
+same batches, learning rates, label smoothing and averaging of the last checkpoints. Each first
+measures its own step for a few seconds, so that its schedule ends when its minutes do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import date
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+SIZE = {"num_layers": 3, "num_heads": 4, "hidden_dim": 256, "intermediate_dim": 1024}
+VOCABULARY_SIZE = 6000
+TOKENS_PER_BATCH = 1024
+PEAK_LEARNING_RATE = 2e-3
+WARMUP_STEPS = 400
+LABEL_SMOOTHING = 0.1
+NUM_CHECKPOINTS = 5
+CHECKPOINT_STEPS = 100
+PROBE_STEPS = 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0, help="training time of each system")
+    parser.add_argument("--backend", default="tensorflow", help="backend that ours runs on")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--write", help="Markdown file to write the table to")
+    parser.add_argument("--system", choices=("ours", "torch"), help="run one, print JSON")
+    arguments = parser.parse_args()
+    if arguments.system:
+        os.environ["KERAS_BACKEND"] = arguments.backend if arguments.system == "ours" else "torch"
+        run = run_ours if arguments.system == "ours" else run_torch
+        print("RESULT " + json.dumps(run(arguments)))
+        return
+    results = [run_in_process(system, arguments) for system in ("ours", "torch")]
+    table = make_page(results, arguments)
+    print(table)
+    if arguments.write:
+        with open(arguments.write, "w") as file:
+            file.write(table)
+
+
+def run_in_process(system: str, arguments: argparse.Namespace) -> dict:
+    """Runs one system alone, its progress going to the terminal, and returns its figures."""
+    command = [sys.executable, __file__, "--system", system]
+    for name in ("minutes", "backend", "seed", "dropout"):
+        command += [f"--{name}", str(getattr(arguments, name))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    result = None
+    for line in process.stdout:
+        if line.startswith("RESULT "):
+            result = json.loads(line.removeprefix("RESULT "))
+        else:
+            print(line, end="", flush=True)
+    if process.wait() or result is None:
+        raise SystemExit(f"The run of {system!r} failed with status {process.returncode}.")
+    return result
+
+
+def load(arguments: argparse.Namespace):
+    """The data that both systems share: tokeniser, training batches and the test split."""
+    import keras
+
+    import keras_transformer as kt
+
+    keras.utils.set_random_seed(arguments.seed)
+    train, _, test = kt.datasets.tatoeba.load_data("fra")
+    tokenizer = kt.data.train_tokenizer([*train.source, *train.target], VOCABULARY_SIZE)
+    batches = kt.data.TranslationBatches(
+        kt.data.encode(tokenizer, train.source),
+        kt.data.encode(tokenizer, train.target),
+        tokens_per_batch=TOKENS_PER_BATCH,
+        seed=arguments.seed,
+    )
+    return tokenizer, batches, kt.datasets.tatoeba.references(test)
+
+
+def endless(batches):
+    """Batches of epoch after epoch."""
+    while True:
+        for index in range(len(batches)):
+            yield batches[index]
+        batches.on_epoch_end()
+
+
+def bleu(translations, references) -> float:
+    """Multi-reference BLEU of sacreBLEU."""
+    import sacrebleu
+
+    longest = max(map(len, references))
+    streams = [[row[i] if i < len(row) else None for row in references] for i in range(longest)]
+    return sacrebleu.corpus_bleu(translations, streams).score
+
+
+def real_targets(batch) -> int:
+    """Target tokens of a batch that are no padding."""
+    return int((batch[1] != 0).sum())
+
+
+def schedule_for(total_steps: int):
+    """Warm-up and linear decay to 0 over the steps that fit in the minutes."""
+    import keras_transformer as kt
+
+    return kt.training.WarmupLinearSchedule(
+        PEAK_LEARNING_RATE, WARMUP_STEPS, max(total_steps, WARMUP_STEPS + 1)
+    )
+
+
+def run_ours(arguments: argparse.Namespace) -> dict:
+    """Trains ours with `model.fit`, and translates with `kt.Translator`."""
+    import keras
+
+    import keras_transformer as kt
+
+    tokenizer, batches, (sources, references) = load(arguments)
+
+    def build(total_steps):
+        model = kt.models.transformer(VOCABULARY_SIZE, **SIZE, dropout=arguments.dropout)
+        recipe = kt.training.transformer_recipe(
+            SIZE["hidden_dim"],
+            label_smoothing=LABEL_SMOOTHING,
+            learning_rate=schedule_for(total_steps),
+        )
+        model.compile(
+            optimizer=recipe["optimizer"],
+            loss=recipe["loss"],
+            jit_compile=keras.backend.backend() == "jax",
+        )
+        return model
+
+    clock = Clock()
+    build(1000).fit(batches, epochs=1, steps_per_epoch=PROBE_STEPS, callbacks=[clock], verbose=0)
+    total_steps = int(60 * arguments.minutes / clock.seconds_per_step())
+    model, counter = build(total_steps), Clock()
+    started = time.perf_counter()
+    model.fit(
+        batches,
+        epochs=1000,
+        verbose=2,
+        callbacks=[
+            counter,
+            kt.training.StopAfter(arguments.minutes),
+            kt.training.CheckpointAveraging(NUM_CHECKPOINTS, CHECKPOINT_STEPS),
+        ],
+    )
+    seconds = time.perf_counter() - started
+    translations = kt.Translator(model, tokenizer).translate(sources)
+    name = f"keras_transformer, {arguments.backend}"
+    return figures(name, model.count_params(), counter.steps, batches, seconds, bleu(translations, references))
+
+
+def make_clock_class():
+    """The callback class, made late: importing Keras chooses the backend."""
+    import keras
+
+    class Clock(keras.callbacks.Callback):
+        """Counts steps, and takes their time without the first ones, which compile."""
+
+        def __init__(self):
+            super().__init__()
+            self.steps = 0
+            self.times = []
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.steps += 1
+            self.times.append(time.perf_counter())
+
+        def seconds_per_step(self):
+            half = len(self.times) // 2
+            return (self.times[-1] - self.times[half]) / (len(self.times) - 1 - half)
+
+    return Clock
+
+
+def Clock():  # noqa: N802
+    """Makes a clock callback."""
+    return make_clock_class()()
+
+
+def figures(name, parameters, steps, batches, seconds, score) -> dict:
+    """What the table shows of one run."""
+    tokens = batches.num_target_tokens * steps / len(batches)
+    return {
+        "name": name,
+        "parameters": parameters,
+        "steps": steps,
+        "minutes": seconds / 60,
+        "tokens_per_second": tokens / seconds,
+        "bleu": score,
+    }
+
+
+def run_torch(arguments: argparse.Namespace) -> dict:
+    """Trains plain `torch.nn.Transformer` with a plain loop."""
+    import torch
+
+    tokenizer, batches, (sources, references) = load(arguments)
+    torch.manual_seed(arguments.seed)
+    model = torch_model(arguments.dropout)
+    step = torch_step(model)
+    stream = endless(batches)
+    for index in range(PROBE_STEPS):
+        if index == PROBE_STEPS // 2:
+            started = time.perf_counter()
+        step(next(stream), 0.0)
+    per_step = (time.perf_counter() - started) / (PROBE_STEPS - PROBE_STEPS // 2)
+    schedule = schedule_for(int(60 * arguments.minutes / per_step))
+    torch.manual_seed(arguments.seed)
+    model = torch_model(arguments.dropout)
+    step, checkpoints, steps = torch_step(model), [], 0
+    started = time.perf_counter()
+    while time.perf_counter() - started < 60 * arguments.minutes:
+        loss = step(next(stream), float(schedule(steps)))
+        steps += 1
+        if steps % CHECKPOINT_STEPS == 0:
+            checkpoints.append({k: v.clone() for k, v in model.state_dict().items()})
+            checkpoints = checkpoints[-NUM_CHECKPOINTS:]
+        if steps % 500 == 0:
+            print(f"torch: {steps} steps, loss {loss:.3f}", flush=True)
+    seconds = time.perf_counter() - started
+    if checkpoints:
+        mean = {k: sum(c[k] for c in checkpoints) / len(checkpoints) for k in checkpoints[0]}
+        model.load_state_dict(mean)
+    translations = torch_translate(model, tokenizer, sources)
+    parameters = sum(p.numel() for p in model.parameters())
+    score = bleu(translations, references)
+    return figures("torch.nn.Transformer", parameters, steps, batches, seconds, score)
+
+
+def torch_model(dropout: float):
+    """`torch.nn.Transformer` with one shared embedding and sinusoidal positions."""
+    import math
+
+    import torch
+    from torch import nn
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            width = SIZE["hidden_dim"]
+            self.embedding = nn.Embedding(VOCABULARY_SIZE, width, padding_idx=0)
+            nn.init.normal_(self.embedding.weight, std=width**-0.5)
+            self.dropout = nn.Dropout(dropout)
+            self.transformer = nn.Transformer(
+                width,
+                SIZE["num_heads"],
+                SIZE["num_layers"],
+                SIZE["num_layers"],
+                SIZE["intermediate_dim"],
+                dropout,
+                batch_first=True,
+            )
+            # The paper's stacks end with the last block's norm; torch's add one more.
+            self.transformer.encoder.norm = self.transformer.decoder.norm = None
+            angles = torch.arange(512)[:, None] * torch.exp(
+                torch.arange(0, width, 2) * (-math.log(10000.0) / width)
+            )
+            positions = torch.stack([angles.sin(), angles.cos()], -1).reshape(512, width)
+            self.register_buffer("positions", positions)
+
+        def embed(self, ids):
+            x = self.embedding(ids) * self.embedding.embedding_dim**0.5
+            return self.dropout(x + self.positions[: ids.shape[1]])
+
+        def encode(self, source):
+            return self.transformer.encoder(
+                self.embed(source), src_key_padding_mask=source == 0
+            )
+
+        def decode(self, target, encoded, source):
+            length = target.shape[1]
+            causal = torch.triu(torch.ones(length, length, dtype=torch.bool), 1)
+            hidden = self.transformer.decoder(
+                self.embed(target),
+                encoded,
+                tgt_mask=causal,
+                tgt_key_padding_mask=target == 0,
+                memory_key_padding_mask=source == 0,
+                tgt_is_causal=True,
+            )
+            return hidden @ self.embedding.weight.T
+
+    model = Model()
+    for name, parameter in model.transformer.named_parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    return model
+
+
+def torch_step(model):
+    """One optimizer step of the paper's Adam on one batch."""
+    import torch
+    from torch import nn
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-9)
+    loss_function = nn.CrossEntropyLoss(ignore_index=0, label_smoothing=LABEL_SMOOTHING)
+
+    def step(batch, learning_rate):
+        inputs, labels = batch
+        keep = torch.from_numpy(inputs["source_ids"][:, 0] != 0)  # rows that only fill the batch
+        source = torch.from_numpy(inputs["source_ids"]).long()[keep]
+        target = torch.from_numpy(inputs["target_ids"]).long()[keep]
+        labels = torch.from_numpy(labels).long()[keep]
+        model.train()
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        optimizer.zero_grad(set_to_none=True)
+        logits = model.decode(target, model.encode(source), source)
+        loss = loss_function(logits.reshape(-1, VOCABULARY_SIZE), labels.reshape(-1))
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def torch_translate(model, tokenizer, sources, batch_size: int = 64) -> list[str]:
+    """Greedy decoding, whole prefix each step: it is not part of the measured minutes."""
+    import torch
+
+    import keras_transformer as kt
+
+    encoded_sources = kt.data.encode(tokenizer, sources, end=True)
+    order = sorted(range(len(sources)), key=lambda index: len(encoded_sources[index]))
+    results = [""] * len(sources)
+    model.eval()
+    with torch.no_grad():
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            longest = max(len(encoded_sources[index]) for index in chosen)
+            source = torch.zeros(len(chosen), longest, dtype=torch.long)
+            for row, index in enumerate(chosen):
+                source[row, : len(encoded_sources[index])] = torch.tensor(encoded_sources[index])
+            encoded = model.encode(source)
+            target = torch.full((len(chosen), 1), kt.data.START_ID)
+            done = torch.zeros(len(chosen), dtype=torch.bool)
+            for _ in range(longest + 50):
+                logits = model.decode(target, encoded, source)[:, -1]
+                logits[:, [0, 1, 2]] = -torch.inf
+                token = torch.where(done, kt.data.END_ID, logits.argmax(-1))
+                target = torch.cat([target, token[:, None]], 1)
+                done |= token == kt.data.END_ID
+                if done.all():
+                    break
+            texts = kt.data.decode(tokenizer, target[:, 1:].numpy())
+            for index, text in zip(chosen, texts, strict=True):
+                results[index] = text
+    return results
+
+
+def make_page(results: list[dict], arguments: argparse.Namespace) -> str:
+    """The Markdown page of docs/benchmarks.md."""
+    rows = "\n".join(
+        f"| {r['name']} | {r['parameters']:,} | {r['minutes']:.1f} | {r['steps']:,} "
+        f"| {r['tokens_per_second']:,.0f} | {r['bleu']:.2f} |"
+        for r in results
+    )
+    versions = subprocess.run(
+        [sys.executable, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True
+    ).stdout
+    wanted = ("keras==", "tensorflow==", "torch==", "jax==", "sacrebleu==", "keras-hub==")
+    packages = ", ".join(
+        line.replace("==", " ") for line in versions.splitlines() if line.startswith(wanted)
+    )
+    return f"""# Benchmarks
+
+Each table is written by the command above it; nothing here is typed in by hand.
+
+## Translation: ours against PyTorch, the same minutes
+
+```bash
+python benchmarks/translation.py --minutes {arguments.minutes:g} --write docs/benchmarks.md
+```
+
+English to French on Tatoeba: the same {VOCABULARY_SIZE:,} sub-words, batches of
+{TOKENS_PER_BATCH:,} tokens, size ({SIZE["num_layers"]} + {SIZE["num_layers"]} layers, width
+{SIZE["hidden_dim"]}), dropout {arguments.dropout:g}, label smoothing, Adam, warm-up and linear decay
+that ends with the minutes, average of the last {NUM_CHECKPOINTS} checkpoints, greedy decoding of the
+same 2,000 held-out English sentences (sacreBLEU, all their references). Each system runs alone in a
+process of its own; the minutes are those of training.
+
+| system | parameters | minutes | steps | target tokens a second | BLEU |
+|---|---|---|---|---|---|
+{rows}
+
+{date.today().isoformat()}, {os.cpu_count()} CPU cores ({platform.machine()}), Python
+{platform.python_version()}; {packages}.
+"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Text to batches: sub-word tokenisers and `keras.utils.PyDataset` batching."""
+
+from keras_transformer.data.batching import LanguageModelBatches, TranslationBatches
+from keras_transformer.data.tokenizers import (
+    END_ID,
+    PADDING_ID,
+    START_ID,
+    UNKNOWN_ID,
+    decode,
+    encode,
+    load_tokenizer,
+    save_tokenizer,
+    train_tokenizer,
+)
+
+__all__ = [
+    "END_ID",
+    "PADDING_ID",
+    "START_ID",
+    "UNKNOWN_ID",
+    "LanguageModelBatches",
+    "TranslationBatches",
+    "decode",
+    "encode",
+    "load_tokenizer",
+    "save_tokenizer",
+    "train_tokenizer",
+]

@@ -1,0 +1,298 @@
+"""Batches of token ids as `keras.utils.PyDataset`s, for `model.fit` on every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_transformer.data.buckets import Bucket, make_buckets, most_different
+from keras_transformer.data.rows import check_ids, check_integer, flatten, padded, surround
+
+
+class _EpochBatches(keras.utils.PyDataset):
+    """A dataset whose order depends on the seed and the epoch alone."""
+
+    def __init__(self, shuffle: bool, seed: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_integer("seed", seed, 0)
+        self.shuffle = shuffle
+        self.seed = seed
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch, from 0; set it to go on with an interrupted training."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        check_integer("epoch", value, 0)
+        generator = np.random.default_rng((self.seed, value)) if self.shuffle else None
+        self._batches = self._plan(generator)
+        self._epoch = value
+
+    def on_epoch_end(self) -> None:
+        """Moves on to the order of the next epoch."""
+        self.epoch += 1
+
+    def __len__(self) -> int:
+        """Number of batches, the same in every epoch."""
+        return len(self._batches)
+
+    def _plan(self, generator: np.random.Generator | None) -> list[Any]:
+        """Returns what each batch of an epoch holds, unshuffled if there is no generator."""
+        raise NotImplementedError
+
+
+class TranslationBatches(_EpochBatches):
+    """Batches of sentence pairs, with few shapes and little padding.
+
+    Each item is `({"source_ids": (B, S), "target_ids": (B, T)}, labels)` in int32: the source
+    followed by `end_id`, the target after `start_id`, and labels (B, T), the target followed by
+    `end_id`. Padding is 0. Pairs of similar lengths share one of at most `max_shapes` static
+    shapes, because XLA compiles a program for each; a batch has nearly `tokens_per_batch` tokens
+    on its longer side. The last batch of a shape is filled up with rows of padding, so every pair
+    comes exactly once an epoch.
+
+    `model.fit` shuffles the order of the batches once more, with Python's `random`: pass
+    `shuffle=False` to `fit`, or call `keras.utils.set_random_seed`, where runs must be equal.
+
+    Args:
+        source_ids: List of P lists of ids, without start and end.
+        target_ids: List of P lists of ids, without start and end.
+        tokens_per_batch: Most tokens of a batch on either side, padding included.
+        max_length: Longest row in tokens, the added start or end included. Pairs with a longer
+            row are skipped and counted in `num_skipped`. None keeps all.
+        max_shapes: Most distinct shapes.
+        shuffle: Whether pairs and batches come in a new order every epoch.
+        seed: Non-negative integer; the order depends on it and on the epoch's number alone.
+        source_vocabulary_size: Upper limit of the source ids, to be checked, or None.
+        target_vocabulary_size: Upper limit of the target ids, to be checked, or None.
+        start_id: Id before each target.
+        end_id: Id after each source and each target.
+        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`.
+
+    Raises:
+        ValueError: If the lists are empty or of different lengths, if a row is empty or holds an
+            id below 1 or outside its vocabulary, if no pair is within `max_length`, or if
+            `tokens_per_batch` is smaller than the longest row.
+
+    Example:
+        ```python
+        batches = TranslationBatches([[4, 5], [6]], [[7], [8, 9, 4]], tokens_per_batch=8)
+        inputs, labels = batches[0]  # inputs["target_ids"] begins with 2, labels end with 3
+        ```
+    """
+
+    def __init__(
+        self,
+        source_ids: Sequence[Sequence[int]],
+        target_ids: Sequence[Sequence[int]],
+        tokens_per_batch: int = 4096,
+        max_length: int | None = None,
+        max_shapes: int = 16,
+        shuffle: bool = True,
+        seed: int = 0,
+        source_vocabulary_size: int | None = None,
+        target_vocabulary_size: int | None = None,
+        start_id: int = 2,
+        end_id: int = 3,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(shuffle, seed, **kwargs)
+        integers = {"tokens_per_batch": (tokens_per_batch, 1), "max_shapes": (max_shapes, 1)}
+        integers |= {"start_id": (start_id, 0), "end_id": (end_id, 1)}
+        for name, (value, minimum) in integers.items():
+            check_integer(name, value, minimum)
+        if len(source_ids) != len(target_ids):
+            raise ValueError(
+                "`source_ids` and `target_ids` must have the same length. "
+                f"Received: {len(source_ids)} and {len(target_ids)} rows"
+            )
+        source, source_lengths = flatten("source_ids", source_ids, source_vocabulary_size)
+        target, target_lengths = flatten("target_ids", target_ids, target_vocabulary_size)
+        self._source = surround(source, source_lengths, (), (end_id,))
+        # One array serves as inputs and, one token later, as labels.
+        self._target = surround(target, target_lengths, (start_id,), (end_id,))
+        self._source_lengths = source_lengths + 1
+        self._target_lengths = target_lengths + 1
+        self._source_starts = np.cumsum(self._source_lengths) - self._source_lengths
+        self._target_starts = np.cumsum(self._target_lengths + 1) - (self._target_lengths + 1)
+        kept = self._kept_rows(max_length, tokens_per_batch)
+        self._buckets = make_buckets(
+            self._source_lengths[kept], self._target_lengths[kept], tokens_per_batch, max_shapes
+        )
+        self._buckets = [bucket._replace(rows=kept[bucket.rows]) for bucket in self._buckets]
+        self.num_skipped = len(source_ids) - len(kept)
+        self.epoch = 0
+
+    def _kept_rows(self, max_length: int | None, tokens_per_batch: int) -> np.ndarray:
+        """Returns the indices of the pairs that are not too long."""
+        longest = np.maximum(self._source_lengths, self._target_lengths)
+        kept = np.arange(len(longest))
+        if max_length is not None:
+            check_integer("max_length", max_length, 2)
+            kept = np.flatnonzero(longest <= max_length)
+        if len(kept) == 0:
+            raise ValueError(
+                f"`max_length` must be at least {longest.min()} to keep a pair. "
+                f"Received: max_length={max_length}"
+            )
+        if longest[kept].max() > tokens_per_batch:
+            raise ValueError(
+                f"`tokens_per_batch` must be at least {longest[kept].max()}, the longest row "
+                f"with its start or end. Received: tokens_per_batch={tokens_per_batch}"
+            )
+        return kept
+
+    def _plan(self, generator: np.random.Generator | None) -> list[tuple[Bucket, np.ndarray]]:
+        """Returns the bucket and the rows of each batch."""
+        batches, firsts = [], []
+        for bucket in self._buckets:
+            rows = bucket.rows if generator is None else generator.permutation(bucket.rows)
+            firsts.append(len(batches))
+            for start in range(0, len(rows), bucket.batch_size):
+                batches.append((bucket, rows[start : start + bucket.batch_size]))
+        order = range(len(batches)) if generator is None else generator.permutation(len(batches))
+        # On TensorFlow, Keras takes from the first two batches which axes have a fixed size, and
+        # fails on a later batch of another size: so they differ in every axis that varies.
+        first_two = [firsts[index] for index in most_different(self._buckets)]
+        order = first_two + [index for index in order if index not in first_two]
+        return [batches[index] for index in order]
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Returns inputs and labels of one batch.
+
+        Args:
+            index: Number of the batch.
+
+        Returns:
+            `({"source_ids": (B, S), "target_ids": (B, T)}, labels (B, T))` in int32.
+        """
+        bucket, rows = self._batches[index]
+        source_shape = (bucket.batch_size, bucket.source_width)
+        target_shape = (bucket.batch_size, bucket.target_width)
+        starts, lengths = self._target_starts[rows], self._target_lengths[rows]
+        source_ids = padded(
+            self._source, self._source_starts[rows], self._source_lengths[rows], source_shape
+        )
+        target_ids = padded(self._target, starts, lengths, target_shape)
+        labels = padded(self._target, starts + 1, lengths, target_shape)
+        return {"source_ids": source_ids, "target_ids": target_ids}, labels
+
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """The distinct (B, S, T), narrow ones first."""
+        return [bucket[:3] for bucket in self._buckets]
+
+    @property
+    def num_target_tokens(self) -> int:
+        """Number of labels of an epoch, padding not counted."""
+        return sum(int(self._target_lengths[bucket.rows].sum()) for bucket in self._buckets)
+
+    @property
+    def padding_fraction(self) -> float:
+        """Share of an epoch's source and target positions that are padding."""
+        real = self.num_target_tokens
+        positions = 0
+        for batch_size, source_width, target_width, rows in self._buckets:
+            real += int(self._source_lengths[rows].sum())
+            num_batches = -(-len(rows) // batch_size)
+            positions += num_batches * batch_size * (source_width + target_width)
+        return 1.0 - real / positions
+
+
+class LanguageModelBatches(_EpochBatches):
+    """Batches of blocks of one long text, to predict each token from those before it in its block.
+
+    Each item is `({"token_ids": (B, T)}, labels (B, T))` in int32 with B = `batch_size` and
+    T = `length`; the labels are the tokens one later. Every token but the first of the text is
+    a label exactly once an epoch. With `shuffle`, the blocks begin at another offset in every
+    epoch, which leaves shorter blocks at both ends, and come in a new order. Short blocks and the
+    last batch are filled up with 0, the padding id.
+
+    Args:
+        token_ids: Integers of shape (number of tokens,).
+        length: Tokens of a block.
+        batch_size: Blocks of a batch.
+        shuffle: Whether blocks begin elsewhere and come in a new order every epoch.
+        seed: Non-negative integer; the order depends on it and on the epoch's number alone.
+        vocabulary_size: Upper limit of the ids, to be checked, or None.
+        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`.
+
+    Raises:
+        ValueError: If there are fewer than two tokens, or an argument or an id is out of range.
+
+    Example:
+        ```python
+        batches = LanguageModelBatches(np.arange(1, 12), length=4, batch_size=2, shuffle=False)
+        inputs, labels = batches[0]  # inputs["token_ids"][0] is 1 2 3 4, labels[0] is 2 3 4 5
+        ```
+    """
+
+    def __init__(
+        self,
+        token_ids: Sequence[int] | np.ndarray,
+        length: int,
+        batch_size: int,
+        shuffle: bool = True,
+        seed: int = 0,
+        vocabulary_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(shuffle, seed, **kwargs)
+        check_integer("length", length, 1)
+        check_integer("batch_size", batch_size, 1)
+        token_ids = np.asarray(token_ids)
+        if token_ids.ndim != 1 or len(token_ids) < 2:
+            raise ValueError(
+                "`token_ids` must be one sequence of at least two ids. "
+                f"Received: shape={token_ids.shape}"
+            )
+        check_ids("token_ids", token_ids, np.ones_like(token_ids, "int64"), vocabulary_size)
+        self._ids = token_ids.astype("int32")
+        self.length = length
+        self.batch_size = batch_size
+        self.epoch = 0
+
+    def _plan(self, generator: np.random.Generator | None) -> list[np.ndarray]:
+        """Returns the (start, length) of the blocks of each batch, (number of blocks, 2)."""
+        offset = 0 if generator is None else generator.integers(self.length)
+        total = self.num_target_tokens
+        bounds = np.unique([0, *range(offset, total, self.length), total])
+        num_blocks = -(-total // self.length) + (self.shuffle and 1 < min(self.length, total))
+        if len(bounds) <= num_blocks:
+            # Most offsets give one block more than others. Keras counts the batches once, so
+            # where it is missing the longest block is halved.
+            longest = np.diff(bounds).argmax()
+            bounds = np.sort(np.append(bounds, bounds[longest : longest + 2].sum() // 2))
+        blocks = np.stack([bounds[:-1], np.diff(bounds)], axis=1)
+        if generator is not None:
+            blocks = generator.permutation(blocks)
+        return [blocks[i : i + self.batch_size] for i in range(0, len(blocks), self.batch_size)]
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Returns inputs and labels of one batch.
+
+        Args:
+            index: Number of the batch.
+
+        Returns:
+            `({"token_ids": (B, T)}, labels (B, T))` in int32.
+        """
+        starts, lengths = self._batches[index].T
+        shape = (self.batch_size, self.length)
+        token_ids = padded(self._ids, starts, lengths, shape)
+        return {"token_ids": token_ids}, padded(self._ids, starts + 1, lengths, shape)
+
+    @property
+    def num_target_tokens(self) -> int:
+        """Number of labels of an epoch, padding not counted."""
+        return len(self._ids) - 1
+
+    @property
+    def padding_fraction(self) -> float:
+        """Share of an epoch's positions that are padding."""
+        return 1.0 - self.num_target_tokens / (len(self) * self.batch_size * self.length)

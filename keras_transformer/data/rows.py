@@ -1,0 +1,74 @@
+"""Rows of token ids: checked, kept in one flat array, and cut out of it as padded batches."""
+
+import itertools
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def check_integer(name: str, value: Any, minimum: int) -> None:
+    """Raises where a value is not an integer of at least `minimum`."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
+        raise ValueError(f"`{name}` must be an integer >= {minimum}. Received: {name}={value}")
+
+
+def check_ids(name: str, ids: np.ndarray, lengths: np.ndarray, size: int | None) -> None:
+    """Raises where a flat array of ids holds one outside 1 .. size - 1."""
+    if ids.dtype.kind not in "iu":
+        raise ValueError(f"`{name}` must hold integers. Received: dtype={ids.dtype}")
+    upper = np.iinfo("int32").max if size is None else size - 1
+    wrong = np.flatnonzero((ids < 1) | (ids > upper))
+    if len(wrong):
+        index = int(np.searchsorted(np.cumsum(lengths), wrong[0], side="right"))
+        raise ValueError(
+            f"`{name}` must hold ids from 1 (0 is padding) to {upper}. "
+            f"Received: id {ids[wrong[0]]} at index {index}"
+        )
+
+
+def flatten(
+    name: str, rows: Sequence[Sequence[int]], vocabulary_size: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns all ids of a list of rows in one array, and the length of each row."""
+    try:
+        lengths = np.fromiter(map(len, rows), dtype="int64", count=len(rows))
+    except TypeError as error:
+        raise ValueError(f"`{name}` must be a list of lists of integers.") from error
+    if len(rows) == 0 or not lengths.all():
+        what = f"an empty row at index {int(lengths.argmin())}" if len(rows) else "no rows"
+        raise ValueError(f"`{name}` must hold rows of at least one id. Received: {what}")
+    ids = np.array(list(itertools.chain.from_iterable(rows)))
+    if ids.ndim != 1:
+        raise ValueError(f"`{name}` must be a list of lists of integers.")
+    check_ids(name, ids, lengths, vocabulary_size)
+    return ids.astype("int32"), lengths
+
+
+def surround(
+    ids: np.ndarray, lengths: np.ndarray, before: Sequence[int], after: Sequence[int]
+) -> np.ndarray:
+    """Puts the same ids before and after every row of a flat array of rows."""
+    added = len(before) + len(after)
+    starts = np.cumsum(lengths + added) - (lengths + added)
+    result = np.empty(len(ids) + added * len(lengths), dtype="int32")
+    shifts = np.repeat(np.arange(len(lengths)) * added + len(before), lengths)
+    result[np.arange(len(ids)) + shifts] = ids
+    for offset, token_id in enumerate(before):
+        result[starts + offset] = token_id
+    for offset, token_id in enumerate(after):
+        result[starts + len(before) + lengths + offset] = token_id
+    return result
+
+
+def padded(
+    flat: np.ndarray, starts: np.ndarray, lengths: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
+    """Cuts rows out of a flat array into an int32 array of `shape`, padded with 0."""
+    columns = np.arange(shape[1])
+    real = columns < lengths[:, None]
+    batch = np.zeros(shape, dtype="int32")
+    # Rows beyond the last one stay padding, so that an incomplete batch keeps its shape.
+    batch[: len(starts)][real] = flat[(starts[:, None] + columns)[real]]
+    return batch

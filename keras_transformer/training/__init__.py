@@ -1,0 +1,30 @@
+"""Training: losses, metrics, schedules, optimizers, callbacks and the papers' recipes."""
+
+from keras_transformer.training.callbacks import CheckpointAveraging, StopAfter
+from keras_transformer.training.checkpoints import average_checkpoints
+from keras_transformer.training.losses import MaskedCrossentropy
+from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
+from keras_transformer.training.optimizers import DecoupledAdamW
+from keras_transformer.training.recipes import gpt1_pretraining_recipe, transformer_recipe
+from keras_transformer.training.schedules import (
+    InverseSquareRootSchedule,
+    NoamSchedule,
+    WarmupCosineSchedule,
+    WarmupLinearSchedule,
+)
+
+__all__ = [
+    "CheckpointAveraging",
+    "DecoupledAdamW",
+    "InverseSquareRootSchedule",
+    "MaskedAccuracy",
+    "MaskedCrossentropy",
+    "NoamSchedule",
+    "Perplexity",
+    "StopAfter",
+    "WarmupCosineSchedule",
+    "WarmupLinearSchedule",
+    "average_checkpoints",
+    "gpt1_pretraining_recipe",
+    "transformer_recipe",
+]

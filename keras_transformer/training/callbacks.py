@@ -1,0 +1,192 @@
+"""Callbacks: averaging checkpoints, and stopping by the clock."""
+
+import os
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_transformer.training.checkpoints import average_checkpoints, float64_mean, is_float
+
+__all__ = ["CheckpointAveraging", "StopAfter", "average_checkpoints"]
+
+
+class CheckpointAveraging(keras.callbacks.Callback):
+    """Leaves the model, after training, with the average of its last checkpoints.
+
+    ``w = (w_1 + ... + w_n) / n`` over the last ``num_checkpoints`` checkpoints, or as many as there
+    were, added up in float64. Without a checkpoint the model is left alone. Integer variables keep
+    their last value. The paper averages the last 5 checkpoints of its base models, 10 minutes
+    apart, and the last 20 of its big ones.
+
+    Each call of `fit` starts afresh. What `fit` reports is measured before the averaging: evaluate
+    the model afterwards.
+
+    Args:
+        num_checkpoints: how many of the last checkpoints to average, a positive integer.
+        save_freq: ``"epoch"`` for a checkpoint after each epoch, or an integer number of training
+            steps between checkpoints, counted across epochs.
+        filepath: None to hold the checkpoints in memory, ``num_checkpoints`` copies of the weights;
+            or a path of `.weights.h5` files with ``{step}`` or ``{epoch}`` in it, both counted from
+            1. Files no longer needed are deleted, the last ``num_checkpoints`` stay on disk. As
+            always in Keras they hold the optimizer's state too.
+
+    Raises:
+        ValueError: if ``num_checkpoints`` or ``save_freq`` is out of range, or ``filepath`` does
+            not name a new `.weights.h5` file for each checkpoint.
+
+    Example:
+        >>> import numpy as np, keras
+        >>> from keras_transformer.training.callbacks import CheckpointAveraging
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> model.compile(optimizer="sgd", loss="mse")
+        >>> averaging = CheckpointAveraging(num_checkpoints=2, save_freq="epoch")
+        >>> inputs, targets = np.ones((4, 3)), np.ones((4, 2))
+        >>> history = model.fit(inputs, targets, epochs=3, verbose=0, callbacks=[averaging])
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 6.1.
+    """
+
+    def __init__(
+        self,
+        num_checkpoints: int = 5,
+        save_freq: str | int = "epoch",
+        filepath: Any = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(num_checkpoints, int) or num_checkpoints < 1:
+            raise ValueError(
+                "`num_checkpoints` must be an integer >= 1. "
+                f"Received: num_checkpoints={num_checkpoints}"
+            )
+        if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
+            raise ValueError(
+                f'`save_freq` must be "epoch" or an integer >= 1. Received: save_freq={save_freq}'
+            )
+        self.num_checkpoints = num_checkpoints
+        self.save_freq = save_freq
+        self.filepath = None if filepath is None else os.fspath(filepath)
+        self._check_filepath()
+        self._restart()
+
+    def _check_filepath(self) -> None:
+        if self.filepath is None:
+            return
+        # Epoch alone does not tell the checkpoints within an epoch apart.
+        epochs = (1, 2) if self.save_freq == "epoch" else (1, 1)
+        names = {self.filepath.format(epoch=epochs[i], step=i + 1) for i in range(2)}
+        if len(names) < 2 or not self.filepath.endswith(".weights.h5"):
+            raise ValueError(
+                "`filepath` must end in .weights.h5 and contain {step}, or {epoch} where "
+                f'save_freq="epoch". Received: filepath={self.filepath}, save_freq={self.save_freq}'
+            )
+
+    def _restart(self) -> None:
+        self._checkpoints: deque[Any] = deque()
+        self._step = 0
+        self._last_batch = -1
+        self._epoch = 0
+        self._steps_since_checkpoint = 0
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Forgets the checkpoints of an earlier `fit`."""
+        self._restart()
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Notes the epoch, for the names of files."""
+        self._epoch = epoch + 1
+        self._last_batch = -1
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Takes a checkpoint every ``save_freq`` steps."""
+        # With steps_per_execution Keras calls once for several steps, with the last one's index.
+        new_steps = batch - self._last_batch
+        self._last_batch = batch
+        self._step += new_steps
+        self._steps_since_checkpoint += new_steps
+        if self.save_freq != "epoch" and self._steps_since_checkpoint >= self.save_freq:
+            self._steps_since_checkpoint = 0
+            self._take_checkpoint()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Takes a checkpoint after each epoch, if so asked."""
+        if self.save_freq == "epoch":
+            self._take_checkpoint()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Sets the model's weights to the average of the checkpoints."""
+        if not self._checkpoints:
+            return
+        if self.filepath is not None:
+            average_checkpoints(self.model, self._checkpoints)
+            return
+        for index, weight in enumerate(self._float_weights()):
+            weight.assign(float64_mean(arrays[index] for arrays in self._checkpoints))
+        self._checkpoints.clear()
+
+    def _float_weights(self) -> list[Any]:
+        # On JAX, reading `self.model` brings the model up to date: once a checkpoint, not a weight.
+        return [weight for weight in self.model.weights if is_float(weight.dtype)]
+
+    def _take_checkpoint(self) -> None:
+        if self.filepath is None:
+            # The oldest goes first, so that there are never more than num_checkpoints in memory.
+            while len(self._checkpoints) >= self.num_checkpoints:
+                self._checkpoints.popleft()
+            # A copy: torch and NumPy share memory, and training goes on.
+            arrays = [np.array(keras.ops.convert_to_numpy(w)) for w in self._float_weights()]
+            self._checkpoints.append(arrays)
+            return
+        path = Path(self.filepath.format(epoch=self._epoch, step=self._step))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.model.save_weights(path)
+        self._checkpoints.append(path)
+        while len(self._checkpoints) > self.num_checkpoints:
+            self._checkpoints.popleft().unlink(missing_ok=True)
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Ends training cleanly after a number of minutes.
+
+    The clock starts when training begins, so that compiling the first step counts too. It is read
+    after each batch and each epoch: the batch that is running when time is up is completed, then
+    validation if there is any, then the callbacks' and `fit`'s usual end.
+
+    Args:
+        minutes: wall-clock minutes, more than 0; fractions are welcome.
+
+    Raises:
+        ValueError: if ``minutes`` is not more than 0.
+
+    Example:
+        >>> from keras_transformer.training.callbacks import StopAfter
+        >>> StopAfter(minutes=0.5).minutes
+        0.5
+    """
+
+    def __init__(self, minutes: float) -> None:
+        super().__init__()
+        if not minutes > 0:
+            raise ValueError(f"`minutes` must be more than 0. Received: minutes={minutes}")
+        self.minutes = minutes
+        self._deadline = float("inf")
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Starts the clock."""
+        self._deadline = time.monotonic() + 60.0 * self.minutes
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Stops if time is up."""
+        self._stop_if_due()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Stops if validation has used up the time."""
+        self._stop_if_due()
+
+    def _stop_if_due(self) -> None:
+        if time.monotonic() >= self._deadline:
+            self.model.stop_training = True

@@ -1,0 +1,166 @@
+"""Averaging saved weights."""
+
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from typing import Any
+
+import h5py
+import keras
+import ml_dtypes
+import numpy as np
+
+
+def is_float(dtype: Any) -> bool:
+    """Whether values of this dtype can be averaged; counters and seed states cannot."""
+    return keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16", "float32", "float64")
+
+
+def float64_mean(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Returns the mean of arrays of one shape, added up in float64 and one at a time."""
+    total, count = None, 0
+    for array in arrays:
+        # A copy always, never a view: the first array must not be added to in place.
+        total = np.array(array, dtype="float64") if total is None else total + array
+        count += 1
+    return total / count
+
+
+def _saved_arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """Returns the datasets of a weights file by path, the optimizer's state left out."""
+    found = {}
+
+    def visit(path: str, entry: Any) -> None:
+        if isinstance(entry, h5py.Dataset) and path.split("/")[0] != "optimizer":
+            found[path] = entry
+
+    file.visititems(visit)
+    return found
+
+
+def _read(dataset: h5py.Dataset) -> np.ndarray:
+    """Returns a dataset's values; Keras stores bfloat16 as two raw bytes and an attribute."""
+    values = dataset[()]
+    if dataset.attrs.get("dtype") == "bfloat16":
+        return values.view(ml_dtypes.bfloat16)
+    return values
+
+
+def _weights_file(filepath: Any, folder: str, index: int) -> str:
+    """Returns the path of the HDF5 file behind ``filepath``, unpacked from a `.keras` archive."""
+    path = os.fspath(filepath)
+    if not path.endswith(".keras"):
+        return path
+    unpacked = os.path.join(folder, f"{index}.weights.h5")
+    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as source:
+        with open(unpacked, "wb") as target:
+            shutil.copyfileobj(source, target)
+    return unpacked
+
+
+def _check_same_architecture(filepath: Any, found: dict, expected: dict) -> None:
+    """Raises if a checkpoint's arrays differ from the model's in name or shape."""
+    for path in sorted(set(found) | set(expected)):
+        saved = found[path].shape if path in found else None
+        own = expected[path].shape if path in expected else None
+        if saved != own:
+            raise ValueError(
+                "`filepaths` must hold checkpoints of the model's architecture. "
+                f"Received: filepaths with {os.fspath(filepath)!r}, in which {path!r} has shape "
+                f"{saved} (the model's: {own})"
+            )
+
+
+def average_checkpoints(model: keras.Model, filepaths: Iterable[Any]) -> None:
+    """Sets a model's weights to the average of saved ones.
+
+    ``w = (w_1 + ... + w_n) / n``, added up in float64. Integer variables, such as counters and seed
+    states, are taken from the last file. The optimizer's state stays the model's own. The files
+    are read one array at a time, and the model is changed once all of them have been read: after
+    any failure its weights are as they were.
+
+    Args:
+        model: a built `keras.Model` of the architecture that was saved.
+        filepaths: paths of `.weights.h5` or `.keras` files.
+
+    Raises:
+        ValueError: if there is no path, or a file is missing, unreadable or another architecture's;
+            the message names the file.
+
+    Example:
+        >>> import os, tempfile, keras
+        >>> from keras_transformer.training.checkpoints import average_checkpoints
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        >>> folder = tempfile.mkdtemp()
+        >>> paths = [os.path.join(folder, f"{value}.weights.h5") for value in (1.0, 4.0)]
+        >>> for path, value in zip(paths, (1.0, 4.0)):
+        ...     model.layers[0].bias.assign([value]) and None
+        ...     model.save_weights(path)
+        >>> average_checkpoints(model, paths)
+        >>> model.layers[0].get_weights()[1].tolist()
+        [2.5]
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 6.1.
+    """
+    filepaths = list(filepaths)
+    if not filepaths:
+        raise ValueError(
+            f"`filepaths` must name at least one file. Received: filepaths={filepaths}"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        # The average goes into a file of the model's own, the only one that the model then loads.
+        average_path = os.path.join(folder, "average.weights.h5")
+        model.save_weights(average_path)
+        files: list[h5py.File] = []
+        try:
+            with h5py.File(average_path, "r+") as average_file:
+                average = _saved_arrays(average_file)
+                checkpoints = []
+                for index, filepath in enumerate(filepaths):
+                    checkpoints.append(_open_checkpoint(filepath, folder, index, files))
+                    _check_same_architecture(filepath, checkpoints[-1], average)
+                _write_average(average, checkpoints, filepaths)
+        finally:
+            for file in files:
+                file.close()
+        model.load_weights(average_path)
+
+
+def _open_checkpoint(
+    filepath: Any, folder: str, index: int, files: list[h5py.File]
+) -> dict[str, h5py.Dataset]:
+    """Opens a checkpoint, appends it to ``files`` for closing, and returns its arrays."""
+    try:
+        files.append(h5py.File(_weights_file(filepath, folder, index), "r"))
+        return _saved_arrays(files[-1])
+    except (OSError, KeyError, RuntimeError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            "`filepaths` must name readable .weights.h5 or .keras files. "
+            f"Received: filepaths with {str(filepath)!r} ({error})"
+        ) from error
+
+
+def _write_average(
+    average: dict[str, h5py.Dataset], checkpoints: list[dict], filepaths: list[Any]
+) -> None:
+    """Overwrites the arrays of ``average`` with the means over ``checkpoints``."""
+
+    def values(path: str, index: int) -> np.ndarray:
+        try:
+            return _read(checkpoints[index][path])
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                "`filepaths` must name readable .weights.h5 or .keras files. "
+                f"Received: filepaths with {str(filepaths[index])!r} ({error})"
+            ) from error
+
+    for path, dataset in average.items():
+        own = _read(dataset)
+        if is_float(own.dtype):
+            result = float64_mean(values(path, index) for index in range(len(checkpoints)))
+        else:
+            result = values(path, len(checkpoints) - 1)
+        dataset[...] = result.astype(own.dtype).view(dataset.dtype)

@@ -1,0 +1,311 @@
+"""Cross-entropy over token ids that leaves padding out and smooths labels.
+
+Shape letters: B batch, T length, V vocabulary.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+_SPREADS = ("all_classes", "wrong_classes")
+_MEANS = ("mean_with_sample_weight", "sum_over_batch_size", "mean")
+_REDUCTIONS = (*_MEANS, "sum", "none", None)
+
+
+def label_logits(labels: Any, logits: Any) -> Any:
+    """Returns each position's logit of its label: ``logits[..., labels]``.
+
+    Args:
+        labels: (...) integer ids in [0, V).
+        logits: (..., V).
+
+    Returns:
+        (...) tensor of the logits' dtype; NaN where a label is not in [0, V).
+    """
+    labels = ops.cast(labels, "int32")
+    vocabulary_size = logits.shape[-1]
+    known = ops.clip(labels, 0, vocabulary_size - 1)
+    if keras.backend.backend() == "tensorflow":
+        # The gradient of TensorFlow's take_along_axis takes half as long again as that of this flat
+        # lookup. The indices are int64: B * T * V passes 2^31 on large batches.
+        flat = ops.cast(ops.reshape(known, (-1,)), "int64")
+        rows = ops.arange(ops.shape(flat)[0], dtype="int64")
+        picked = ops.take(ops.reshape(logits, (-1,)), rows * vocabulary_size + flat)
+        picked = ops.reshape(picked, ops.shape(labels))
+    else:
+        picked = ops.take_along_axis(logits, ops.expand_dims(known, axis=-1), axis=-1)
+        picked = ops.squeeze(picked, axis=-1)
+    # Left to themselves some backends read another row's logit here, without a word.
+    return ops.where(ops.equal(known, labels), picked, float("nan"))
+
+
+def log_likelihood_terms(labels: Any, logits: Any) -> tuple[Any, Any, Any]:
+    """Returns what every cross-entropy here is made of, each position's largest logit taken off.
+
+    Args:
+        labels: (...) integer ids in [0, V).
+        logits: (..., V) of any float dtype; computed in float32.
+
+    Returns:
+        Three float32 tensors: the log of the sum of exp(logits) (...), the label's logit (...),
+        both less the largest logit, and that largest logit (...). The first less the second is the
+        negative log-likelihood.
+    """
+    logits = ops.cast(logits, "float32")
+    # Less the largest logit, confident predictions lose no digits in the difference below. Its
+    # gradient cancels out, and is not computed.
+    largest = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
+    log_sum = ops.log(ops.sum(ops.exp(logits - largest), axis=-1))
+    largest = ops.squeeze(largest, axis=-1)
+    return log_sum, label_logits(labels, logits) - largest, largest
+
+
+def real_tokens(labels: Any, padding_id: int | None) -> Any:
+    """Returns a boolean tensor shaped as ``labels``: True where the label is not padding."""
+    if padding_id is None:
+        return ops.ones_like(labels, dtype="bool")
+    return ops.not_equal(labels, padding_id)
+
+
+def token_weights(labels: Any, padding_id: int | None, sample_weight: Any = None) -> Any:
+    """Returns each token's weight in a mean: 0 for padding, else 1 or its sample weight.
+
+    Args:
+        labels: (B, ...) integer ids.
+        padding_id: the id that counts for nothing, or None.
+        sample_weight: None, (B,) or any shape that broadcasts to that of the labels.
+
+    Returns:
+        float32 tensor shaped as ``labels``.
+    """
+    weights = ops.cast(real_tokens(labels, padding_id), "float32")
+    if sample_weight is None:
+        return weights
+    sample_weight = ops.convert_to_tensor(sample_weight)
+    # One weight an example belongs to the batch axis; broadcasting alone would take the last.
+    while len(sample_weight.shape) < len(labels.shape):
+        sample_weight = ops.expand_dims(sample_weight, axis=-1)
+    return weights * ops.cast(sample_weight, "float32")
+
+
+def check_labels_and_logits(labels: Any, logits: Any) -> None:
+    """Raises unless the labels have the logits' shape without the last axis.
+
+    Args:
+        labels: tensor of ids.
+        logits: tensor with one more axis.
+
+    Raises:
+        ValueError: if the shapes do not match.
+    """
+    label_shape, logit_shape = tuple(labels.shape), tuple(logits.shape)
+    matching = len(label_shape) + 1 == len(logit_shape) and all(
+        label is None or logit is None or label == logit
+        for label, logit in zip(label_shape, logit_shape, strict=False)
+    )
+    if not matching:
+        raise ValueError(
+            "`y_true` must have the shape of `y_pred` without its last axis. "
+            f"Received: y_true.shape={label_shape}, y_pred.shape={logit_shape}"
+        )
+
+
+def _tensorflow_losses(labels: Any, logits: Any, label_weight: float, mean_weight: float) -> Any:
+    """The smoothed losses (N,) with their gradient written out, for TensorFlow without a compiler.
+
+    Left to itself it walks over (N, V) some ten times more, and adds the gradient of the label's
+    logit to zeros of that size. JAX, and TensorFlow under XLA, fuse those walks away.
+    """
+    import tensorflow as tf
+
+    vocabulary_size = logits.shape[-1]
+
+    @ops.custom_gradient
+    def losses(logits):
+        largest = ops.max(logits, axis=-1, keepdims=True)
+        exponentials = ops.exp(logits - largest)
+        sums = ops.sum(exponentials, axis=-1)
+        largest = ops.squeeze(largest, axis=-1)
+        value = ops.log(sums) - label_weight * (label_logits(labels, logits) - largest)
+        if mean_weight > 0.0:
+            value = value - mean_weight * (ops.mean(logits, axis=-1) - largest)
+
+        def gradient(upstream):
+            slopes = exponentials * (upstream / sums)[:, None]
+            if mean_weight > 0.0:
+                slopes = slopes - (upstream * (mean_weight / vocabulary_size))[:, None]
+            columns = ops.clip(ops.cast(labels, "int64"), 0, vocabulary_size - 1)
+            rows = ops.arange(ops.shape(columns)[0], dtype="int64")
+            places = ops.stack([rows, columns], axis=-1)
+            return tf.tensor_scatter_nd_sub(slopes, places, upstream * label_weight)
+
+        return value, gradient
+
+    return losses(ops.cast(logits, "float32"))
+
+
+class _Reduction(keras.losses.Loss):
+    """Reduces losses already computed, as Keras does, its scaling under tf.distribute included."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return y_pred
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class MaskedCrossentropy(keras.losses.Loss):
+    """Cross-entropy of token ids against logits, padding left out, labels smoothed.
+
+    ``loss_t = -sum_v q(v) log softmax(logits_t)_v``
+
+    where the target q gives most of its mass to the label and spreads ``label_smoothing`` = eps:
+
+    * ``"all_classes"``: q(label) = 1 - eps + eps / V, each other class eps / V (fairseq, Keras,
+      torch);
+    * ``"wrong_classes"``: q(label) = 1 - eps, each other class eps / (V - 1) (tensor2tensor,
+      OpenNMT-tf; the constant that tensor2tensor takes off to make the best loss 0 is not).
+
+    Averaged over the real tokens of the batch: ``sum_t w_t loss_t / sum_t w_t``, with w_t = 0 where
+    the label is ``padding_id``, and elsewhere the sample weight, or 1 without any. A batch of
+    nothing but padding has loss 0. The labels alone decide which tokens are real: a Keras mask that
+    travels with ``y_pred`` speaks of the inputs and is ignored, so that nothing is masked twice.
+
+    Computed in float32 whatever the logits' dtype; the smoothed target of shape (B, T, V) is never
+    built.
+
+    The loss that `fit` shows for an epoch is the mean over its batches, as always in Keras; use the
+    metric `Perplexity` for the exact mean over its tokens.
+
+    Args:
+        label_smoothing: eps, in [0, 1).
+        smoothing_spread: ``"all_classes"`` or ``"wrong_classes"``, the classes that share eps.
+        padding_id: the label that counts for nothing, which may lie outside the vocabulary (-1);
+            None if every label counts.
+        reduction: ``"mean_with_sample_weight"``, the mean above (``"sum_over_batch_size"`` and
+            ``"mean"`` are taken as other names for it); ``"sum"`` for ``sum_t w_t loss_t``;
+            ``"none"`` or None for each token's ``w_t loss_t``.
+        name: the loss's name.
+
+    Raises:
+        ValueError: if an argument is out of its range or not one of the names above.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_transformer.training.losses import MaskedCrossentropy
+        >>> loss = MaskedCrossentropy(label_smoothing=0.1)
+        >>> labels = np.array([[3, 1, 0], [2, 0, 0]])
+        >>> logits = np.zeros((2, 3, 4), "float32")
+        >>> round(float(loss(labels, logits)), 4)  # log(4), whatever the padding
+        1.3863
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 5.4; Szegedy et al. 2016,
+        "Rethinking the Inception Architecture for Computer Vision", section 7.
+    """
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        smoothing_spread: str = "all_classes",
+        padding_id: int | None = 0,
+        reduction: str | None = "mean_with_sample_weight",
+        name: str = "masked_crossentropy",
+    ) -> None:
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(
+                f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}"
+            )
+        if smoothing_spread not in _SPREADS:
+            raise ValueError(
+                f"`smoothing_spread` must be one of {_SPREADS}. "
+                f"Received: smoothing_spread={smoothing_spread}"
+            )
+        if reduction not in _REDUCTIONS:
+            raise ValueError(
+                f"`reduction` must be one of {_REDUCTIONS}. Received: reduction={reduction}"
+            )
+        super().__init__(name=name, reduction=reduction, dtype="float32")
+        self.label_smoothing = label_smoothing
+        self.smoothing_spread = smoothing_spread
+        self.padding_id = padding_id
+        keras_reduction = "mean_with_sample_weight" if reduction in _MEANS else reduction
+        self._reduction = _Reduction(name=name, reduction=keras_reduction, dtype="float32")
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Returns the reduced loss.
+
+        Args:
+            y_true: (B, T) integer labels.
+            y_pred: (B, T, V) logits.
+            sample_weight: None, (B,) one weight an example, or (B, T) one weight a token.
+
+        Returns:
+            float32 scalar, or (B, T) with the reduction ``"none"``.
+
+        Raises:
+            ValueError: if the shapes of labels and logits do not match.
+        """
+        # Keras's own __call__ would cast the ids to floats and scale by the mask of y_pred.
+        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        losses = self.call(y_true, y_pred)
+        weights = token_weights(y_true, self.padding_id, sample_weight)
+        return self._reduction(weights, losses, sample_weight=weights)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns each token's loss, 0 at padding.
+
+        Args:
+            y_true: (B, T) integer labels.
+            y_pred: (B, T, V) logits.
+
+        Returns:
+            (B, T) float32.
+
+        Raises:
+            ValueError: if the shapes of labels and logits do not match, or V is 1 where smoothing
+                is to be spread over the wrong classes.
+        """
+        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        check_labels_and_logits(y_true, y_pred)
+        real = real_tokens(y_true, self.padding_id)
+        # A padding id outside the vocabulary must not be looked up.
+        labels = ops.where(real, y_true, ops.zeros_like(y_true))
+        vocabulary_size = y_pred.shape[-1]
+        # Activations as (B*T, V): reductions over two axes kept apart are slower.
+        logits = ops.reshape(y_pred, (-1, vocabulary_size))
+        losses = self._smoothed_losses(ops.reshape(labels, (-1,)), logits)
+        losses = ops.reshape(losses, ops.shape(y_true))
+        return ops.where(real, losses, ops.zeros_like(losses))
+
+    def _smoothed_losses(self, labels: Any, logits: Any) -> Any:
+        """Returns -sum_v q(v) log p(v), with sum_v q(v) x_v from the label's and mean logit."""
+        label_weight, mean_weight = self._target_weights(logits.shape[-1])
+        if keras.backend.backend() == "tensorflow":
+            return _tensorflow_losses(labels, logits, label_weight, mean_weight)
+        log_sum, label_logit, largest = log_likelihood_terms(labels, logits)
+        if mean_weight == 0.0:
+            return log_sum - label_logit
+        # (B*T, V) is read once more; mean(x - largest) = mean(x) - largest.
+        mean_logit = ops.mean(ops.cast(logits, "float32"), axis=-1) - largest
+        return log_sum - label_weight * label_logit - mean_weight * mean_logit
+
+    def _target_weights(self, vocabulary_size: int) -> tuple[float, float]:
+        """Returns the target's weights on the label's and on the mean logit; they sum to 1."""
+        if self.smoothing_spread == "all_classes" or self.label_smoothing == 0.0:
+            return 1.0 - self.label_smoothing, self.label_smoothing
+        if vocabulary_size < 2:
+            raise ValueError(
+                "`y_pred` must have at least 2 classes to smooth over the wrong ones. "
+                f"Received: y_pred.shape[-1]={vocabulary_size}"
+            )
+        mean_weight = self.label_smoothing * vocabulary_size / (vocabulary_size - 1)
+        return 1.0 - mean_weight, mean_weight
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "label_smoothing": self.label_smoothing,
+            "smoothing_spread": self.smoothing_spread,
+            "padding_id": self.padding_id,
+        }

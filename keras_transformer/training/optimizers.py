@@ -1,0 +1,67 @@
+"""Optimizers whose settings survive saving."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class DecoupledAdamW(keras.optimizers.AdamW):
+    """AdamW that leaves biases and layer-norm gains undecayed, and still does after reloading.
+
+    ``w <- w - learning_rate * (m / (sqrt(v) + epsilon) + weight_decay * w)``
+
+    without the last term for variables whose own name is in ``exclude``. `keras.optimizers.AdamW`
+    has `exclude_from_weight_decay` for that, which matches any part of a name and is forgotten when
+    the model is saved.
+
+    Args:
+        learning_rate: a float or a schedule.
+        weight_decay: decay a step, multiplied by the learning rate; not negative.
+        exclude: names of the variables that do not decay. A variable's own name must match in full:
+            the last part of its path, "bias" of "query/bias". A layer called "beta" does not
+            matter.
+        **kwargs: everything else that `keras.optimizers.AdamW` takes, such as ``beta_2``,
+            ``epsilon`` or ``global_clipnorm``.
+
+    Raises:
+        ValueError: if ``weight_decay`` is None or negative, or ``exclude`` is a string.
+
+    Example:
+        >>> from keras_transformer.training.optimizers import DecoupledAdamW
+        >>> optimizer = DecoupledAdamW(1e-3, weight_decay=0.01, exclude=("bias", "gamma", "beta"))
+        >>> optimizer.get_config()["exclude"]
+        ['bias', 'gamma', 'beta']
+
+    Reference:
+        Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2; Radford et
+        al. 2018, "Improving Language Understanding by Generative Pre-Training", section 4.1.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        weight_decay: float = 0.01,
+        exclude: Iterable[str] = ("bias", "gamma", "beta", "scale"),
+        **kwargs: Any,
+    ) -> None:
+        if weight_decay is None or weight_decay < 0:
+            raise ValueError(
+                f"`weight_decay` must be a number >= 0. Received: weight_decay={weight_decay}"
+            )
+        if isinstance(exclude, str):
+            raise ValueError(
+                f"`exclude` must be a collection of names. Received: exclude={exclude!r}"
+            )
+        super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **kwargs)
+        self.exclude = tuple(exclude)
+        # What Keras searches is the variable's own name on JAX and torch, but "path/name:0" on
+        # TensorFlow, where a bare "beta" would match a layer of that name.
+        patterns = [rf"(^|/){re.escape(name)}(:\d+)?$" for name in self.exclude]
+        self.exclude_from_weight_decay(var_names=patterns)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "exclude": list(self.exclude)}

@@ -1,0 +1,110 @@
+"""The papers' training settings, ready for ``model.compile(**recipe)``."""
+
+from typing import Any
+
+import keras
+
+from keras_transformer.training.losses import MaskedCrossentropy
+from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
+from keras_transformer.training.optimizers import DecoupledAdamW
+from keras_transformer.training.schedules import NoamSchedule, WarmupCosineSchedule
+
+
+def transformer_recipe(
+    hidden_dim: int,
+    warmup_steps: int = 4000,
+    label_smoothing: float = 0.1,
+    learning_rate: Any = None,
+    scale: float = 1.0,
+    smoothing_spread: str = "all_classes",
+    padding_id: int | None = 0,
+) -> dict[str, Any]:
+    """Returns optimizer, loss and metrics of the original Transformer.
+
+    Adam with beta 0.9 and 0.98, epsilon 1e-9, no gradient clipping, and
+    ``learning_rate = scale * hidden_dim^-0.5 * min(update^-0.5, update * warmup_steps^-1.5)``;
+    cross-entropy over the real tokens with label smoothing 0.1. The paper does not say which
+    classes share the smoothing: here all of them, as in fairseq and Keras; ``smoothing_spread``
+    chooses the other convention, that of tensor2tensor.
+
+    Args:
+        hidden_dim: the model's hidden size (d_model).
+        warmup_steps: number of updates until the learning rate's peak.
+        label_smoothing: probability spread over the classes, in [0, 1).
+        learning_rate: None for the schedule above; a float or a schedule replaces it, and
+            ``warmup_steps`` and ``scale`` then play no part.
+        scale: factor on the schedule.
+        smoothing_spread: ``"all_classes"`` or ``"wrong_classes"``.
+        padding_id: the label that counts for nothing; None if every label counts.
+
+    Returns:
+        A dict with exactly the keys ``optimizer``, ``loss`` and ``metrics``, all new objects.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> import keras
+        >>> from keras_transformer.training.recipes import transformer_recipe
+        >>> model = keras.Sequential([keras.layers.Embedding(11, 8), keras.layers.Dense(11)])
+        >>> model.compile(**transformer_recipe(hidden_dim=8, warmup_steps=100))
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", sections 5.3 and 5.4.
+    """
+    if learning_rate is None:
+        learning_rate = NoamSchedule(hidden_dim, warmup_steps=warmup_steps, scale=scale)
+    optimizer = keras.optimizers.Adam(learning_rate, beta_1=0.9, beta_2=0.98, epsilon=1e-9)
+    loss = MaskedCrossentropy(
+        label_smoothing=label_smoothing, smoothing_spread=smoothing_spread, padding_id=padding_id
+    )
+    metrics = [MaskedAccuracy(padding_id=padding_id), Perplexity(padding_id=padding_id)]
+    return {"optimizer": optimizer, "loss": loss, "metrics": metrics}
+
+
+def gpt1_pretraining_recipe(
+    total_steps: int,
+    warmup_steps: int = 2000,
+    peak_learning_rate: float = 2.5e-4,
+    weight_decay: float = 0.01,
+    padding_id: int | None = 0,
+) -> dict[str, Any]:
+    """Returns optimizer, loss and metrics of GPT-1's pre-training.
+
+    Adam whose learning rate rises linearly over ``warmup_steps`` updates and falls to 0 along a
+    cosine until ``total_steps``; weights other than biases and layer-norm gains decay, apart from
+    the gradient; the loss is the plain negative log-likelihood, -log P(u_i | u_1..u_{i-1}).
+
+    Adam's beta 0.9 and 0.999 and epsilon 1e-8, which the paper leaves open, are those of the code
+    that its authors published for fine-tuning.
+
+    Args:
+        total_steps: number of updates in the whole training; larger than ``warmup_steps``.
+        warmup_steps: number of updates until the peak.
+        peak_learning_rate: the highest learning rate.
+        weight_decay: decay a step, multiplied by the learning rate.
+        padding_id: the label that counts for nothing; None if every label counts, as in streams of
+            packed text whose vocabulary has a word with id 0.
+
+    Returns:
+        A dict with exactly the keys ``optimizer``, ``loss`` and ``metrics``, all new objects.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> from keras_transformer.training.recipes import gpt1_pretraining_recipe
+        >>> sorted(gpt1_pretraining_recipe(total_steps=10000))
+        ['loss', 'metrics', 'optimizer']
+
+    Reference:
+        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
+        section 4.1.
+    """
+    schedule = WarmupCosineSchedule(peak_learning_rate, warmup_steps, total_steps)
+    optimizer = DecoupledAdamW(
+        schedule, weight_decay=weight_decay, beta_1=0.9, beta_2=0.999, epsilon=1e-8
+    )
+    loss = MaskedCrossentropy(padding_id=padding_id)
+    metrics = [MaskedAccuracy(padding_id=padding_id), Perplexity(padding_id=padding_id)]
+    return {"optimizer": optimizer, "loss": loss, "metrics": metrics}

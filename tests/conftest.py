@@ -1,0 +1,30 @@
+"""What all tests share: the default backend, quiet logs, one random seed a test."""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras  # noqa: E402
+import pytest  # noqa: E402
+
+
+# Warnings are errors; these come from the libraries below and are not ours to mend.
+THIRD_PARTY_WARNINGS = [
+    # Keras reads torch tensors with np.array(..., copy=...), which torch does not know yet.
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
+]
+
+
+def pytest_configure(config):
+    for warning in THIRD_PARTY_WARNINGS:
+        config.addinivalue_line("filterwarnings", warning)
+
+
+@pytest.fixture(autouse=True)
+def same_start():
+    """Every test starts from one seed, and leaves Keras's global policy as it found it."""
+    policy = keras.config.dtype_policy()
+    keras.utils.set_random_seed(1013)
+    yield
+    keras.config.set_dtype_policy(policy)
