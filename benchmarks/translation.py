@@ -3,7 +3,7 @@
     python benchmarks/translation.py --minutes 10 --write docs/benchmarks.md
 
 Each system runs in a process of its own, alone on the machine: ours on TensorFlow (or the backend
-of `--backend`), then `torch.nn.Transformer` of the same size, post-LN, with the same tokeniser, the
+of `--backend`), then `torch.nn.Transformer` of the same size, pre-LN, with the same tokeniser, the
 same batches, learning rates, label smoothing and averaging of the last checkpoints. Each first
 measures its own step for a few seconds, so that its schedule ends when its minutes do.
 """
@@ -129,7 +129,9 @@ def run_ours(arguments: argparse.Namespace) -> dict:
     tokenizer, batches, (sources, references) = load(arguments)
 
     def build(total_steps):
-        model = kt.models.transformer(VOCABULARY_SIZE, **SIZE, dropout=arguments.dropout)
+        model = kt.models.transformer(
+            VOCABULARY_SIZE, **SIZE, dropout=arguments.dropout, normalize_first=True
+        )
         recipe = kt.training.transformer_recipe(
             SIZE["hidden_dim"],
             label_smoothing=LABEL_SMOOTHING,
@@ -160,7 +162,9 @@ def run_ours(arguments: argparse.Namespace) -> dict:
     seconds = time.perf_counter() - started
     translations = kt.Translator(model, tokenizer).translate(sources)
     name = f"keras_transformer, {arguments.backend}"
-    return figures(name, model.count_params(), counter.steps, batches, seconds, bleu(translations, references))
+    return figures(
+        name, model.count_params(), counter.steps, batches, seconds, bleu(translations, references)
+    )
 
 
 def make_clock_class():
@@ -263,9 +267,8 @@ def torch_model(dropout: float):
                 SIZE["intermediate_dim"],
                 dropout,
                 batch_first=True,
+                norm_first=True,
             )
-            # The paper's stacks end with the last block's norm; torch's add one more.
-            self.transformer.encoder.norm = self.transformer.decoder.norm = None
             angles = torch.arange(512)[:, None] * torch.exp(
                 torch.arange(0, width, 2) * (-math.log(10000.0) / width)
             )
@@ -277,9 +280,7 @@ def torch_model(dropout: float):
             return self.dropout(x + self.positions[: ids.shape[1]])
 
         def encode(self, source):
-            return self.transformer.encoder(
-                self.embed(source), src_key_padding_mask=source == 0
-            )
+            return self.transformer.encoder(self.embed(source), src_key_padding_mask=source == 0)
 
         def decode(self, target, encoded, source):
             length = target.shape[1]
@@ -390,10 +391,11 @@ python benchmarks/translation.py --minutes {arguments.minutes:g} --write docs/be
 
 English to French on Tatoeba: the same {VOCABULARY_SIZE:,} sub-words, batches of
 {TOKENS_PER_BATCH:,} tokens, size ({SIZE["num_layers"]} + {SIZE["num_layers"]} layers, width
-{SIZE["hidden_dim"]}), dropout {arguments.dropout:g}, label smoothing, Adam, warm-up and linear decay
-that ends with the minutes, average of the last {NUM_CHECKPOINTS} checkpoints, greedy decoding of the
-same 2,000 held-out English sentences (sacreBLEU, all their references). Each system runs alone in a
-process of its own; the minutes are those of training.
+{SIZE["hidden_dim"]}, pre-LN), dropout {arguments.dropout:g}, label smoothing {LABEL_SMOOTHING},
+Adam with peak learning rate {PEAK_LEARNING_RATE}, warm-up and linear decay that ends with the
+minutes, average of the last {NUM_CHECKPOINTS} checkpoints, greedy decoding of the same 2,000
+held-out English sentences (sacreBLEU, all their references). Each system runs alone in a process of
+its own; the minutes are those of training.
 
 | system | parameters | minutes | steps | target tokens a second | BLEU |
 |---|---|---|---|---|---|

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Train a GPT
 #
-# A small GPT learns English from WikiText-2: sub-words that lose nothing, GPT-1's recipe, perplexity
-# a word over the official token counts, and text that it continues.
+# A small GPT learns English from WikiText-2: sub-words that lose nothing, GPT-1's recipe,
+# perplexity a word over the official token counts, and text that it continues.
 #
 #     python examples/train_gpt.py --output runs/gpt
 #
@@ -71,9 +71,7 @@ if arguments.smoke:
 # token.
 
 # %%
-tokenizer = kt.data.train_tokenizer(
-    train.lines, VOCABULARY_SIZE, lossless=True, symbols=("<unk>",)
-)
+tokenizer = kt.data.train_tokenizer(train.lines, VOCABULARY_SIZE, lossless=True, symbols=("<unk>",))
 
 
 def as_stream(text):
@@ -88,9 +86,7 @@ batches = kt.data.LanguageModelBatches(train_ids, CONTEXT, BATCH_SIZE, seed=argu
 
 def make_windows(token_ids):
     # Half of each window is context that has been scored before: every token is scored once.
-    return kt.data.LanguageModelBatches(
-        token_ids, CONTEXT, BATCH_SIZE, shuffle=False, stride=CONTEXT // 2
-    )
+    return kt.data.SlidingWindows(token_ids, CONTEXT, batch_size=BATCH_SIZE)
 
 
 # %% [markdown]

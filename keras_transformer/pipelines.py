@@ -162,7 +162,8 @@ class Translator:
 
     def _write(self, folder):
         folder.mkdir()
-        clone = keras.models.clone_model(self.model)
+        # Not keras.models.clone_model, which would take the optimizer along.
+        clone = type(self.model).from_config(self.model.get_config())
         clone.set_weights(self.model.get_weights())
         clone.save(folder / "model.keras")
         shared = self.target_tokenizer is self.source_tokenizer
@@ -214,9 +215,7 @@ def _check_texts(texts):
 
 
 def _is_replaceable(folder):
-    return folder.is_dir() and (
-        (folder / "translator.json").is_file() or not any(folder.iterdir())
-    )
+    return folder.is_dir() and ((folder / "translator.json").is_file() or not any(folder.iterdir()))
 
 
 def _read_description(path):

@@ -4,10 +4,12 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if os.environ["KERAS_BACKEND"] == "jax":
+    # Tests compile thousands of small programs and run each of them once.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras  # noqa: E402
 import pytest  # noqa: E402
-
 
 # Warnings are errors; these come from the libraries below and are not ours to mend.
 THIRD_PARTY_WARNINGS = [

@@ -93,6 +93,8 @@ def gradient(function, value):
 def run_python(code, *arguments, backend=BACKEND):
     """Runs code in a fresh process on a backend and returns what it printed."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if backend == "jax":
+        environment.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     environment["PYTHONPATH"] = os.pathsep.join(
         [str(REPOSITORY), *filter(None, [environment.get("PYTHONPATH")])]
     )

@@ -12,6 +12,7 @@ from keras_transformer.data.tokenizers import (
     save_tokenizer,
     train_tokenizer,
 )
+from keras_transformer.data.windows import SlidingWindows
 
 __all__ = [
     "END_ID",
@@ -19,6 +20,7 @@ __all__ = [
     "START_ID",
     "UNKNOWN_ID",
     "LanguageModelBatches",
+    "SlidingWindows",
     "TranslationBatches",
     "decode",
     "encode",

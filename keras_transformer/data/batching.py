@@ -149,7 +149,8 @@ class TranslationBatches(_EpochBatches):
 
     def _plan(self, generator: np.random.Generator | None) -> list[tuple[Bucket, np.ndarray]]:
         """Returns the bucket and the rows of each batch."""
-        batches, firsts = [], []
+        batches: list[tuple[Bucket, np.ndarray]] = []
+        firsts = []
         for bucket in self._buckets:
             rows = bucket.rows if generator is None else generator.permutation(bucket.rows)
             firsts.append(len(batches))
@@ -159,8 +160,8 @@ class TranslationBatches(_EpochBatches):
         # On TensorFlow, Keras takes from the first two batches which axes have a fixed size, and
         # fails on a later batch of another size: so they differ in every axis that varies.
         first_two = [firsts[index] for index in most_different(self._buckets)]
-        order = first_two + [index for index in order if index not in first_two]
-        return [batches[index] for index in order]
+        others = [index for index in order if index not in first_two]
+        return [batches[index] for index in first_two + others]
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns inputs and labels of one batch.

@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     import keras_hub
 
 PADDING_ID = 0
+"""The id that fills unused positions, 0."""
 UNKNOWN_ID = 1
+"""The id of what has no piece, 1."""
 START_ID = 2
+"""The id of the start of a sentence, 2."""
 END_ID = 3
+"""The id of the end of a sentence, 3."""
 
 
 def _check_texts(texts: Iterable[str]) -> list[str]:

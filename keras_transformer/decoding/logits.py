@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -19,7 +20,7 @@ def ban_ids(logits: Tensor, banned_ids: Sequence[int]) -> Tensor:
         banned_ids: ids that must not be chosen.
 
     Returns:
-        (B, V), with the lowest finite value at the banned ids.
+        (B, V), with a very low, finite value at the banned ids.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -30,4 +31,6 @@ def ban_ids(logits: Tensor, banned_ids: Sequence[int]) -> Tensor:
         return logits
     banned = np.zeros(logits.shape[-1], dtype=bool)
     banned[list(banned_ids)] = True
-    return ops.where(banned, ops.cast(-1e30, logits.dtype), logits)
+    dtype = keras.backend.standardize_dtype(logits.dtype)
+    lowest = -6e4 if dtype == "float16" else -1e30  # finite in its dtype
+    return ops.where(banned, ops.cast(lowest, dtype), logits)

@@ -82,7 +82,9 @@ def pad_rows(
 def _as_ids(name, index, row):
     values = np.asarray(row)
     if values.ndim != 1 or (values.size and not np.issubdtype(values.dtype, np.integer)):
-        raise ValueError(f"`{name}` must hold rows of integer ids. Received: row {index} is {row!r}.")
+        raise ValueError(
+            f"`{name}` must hold rows of integer ids. Received: row {index} is {row!r}."
+        )
     return values.astype("int64")
 
 

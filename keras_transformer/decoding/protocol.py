@@ -1,15 +1,5 @@
 """What decoding needs to know of a model.
 
-A model that can be decoded is a functional `keras.Model` whose parts are found by name:
-
-* `decoder`, a layer with `initial_cache(batch_size, length, encoded)` and a `call` that takes
-  embeddings, `positions`, `cache` and `cache_index` and returns `output` and the new `cache`;
-* `target_embedding` or `token_embedding`, which turns ids into vectors and, where there is no layer
-  called `logits`, hidden states into logits with `reverse=True`;
-* for translation an `encoder`, and `source_embedding` where the source has one of its own.
-
-A cache is a nest of tensors with the batch axis first.
-
 Shape letters: B batch, T length, S source length, L cache slots, D hidden, V vocabulary.
 """
 
@@ -25,11 +15,29 @@ Tensor = Any
 class DecodingModel:
     """The parts of a model that a decoding loop calls, each the layer that training calls too.
 
+    A model that can be decoded is a functional `keras.Model` whose parts are found by name:
+
+    * `decoder`, a layer with `initial_cache(batch_size, length, encoded)` and a `call` that takes
+      embeddings, `positions`, `cache` and `cache_index` and returns `output` and the new `cache`;
+    * `target_embedding` or `token_embedding`, which turns ids into vectors and, where there is no
+      layer called `logits`, hidden states into logits with `reverse=True`;
+    * for translation an `encoder`, and `source_embedding` where the source has one of its own.
+
+    A cache is a nest of tensors with the batch axis first.
+
     Args:
         model: a functional model that follows the protocol above.
 
     Raises:
         ValueError: a part is missing.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> model = kt.models.gpt(
+        ...     vocabulary_size=50, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
+        >>> parts = kt.decoding.DecodingModel(model)
+        >>> parts.is_translator, parts.vocabulary_size, parts.max_length
+        (False, 50, 512)
     """
 
     def __init__(self, model: keras.Model):

@@ -42,6 +42,11 @@ def get_sampler(sampler: str | Callable) -> Callable:
 
     Raises:
         ValueError: an unknown name; the error lists the known ones.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.decoding.get_sampler("greedy") is kt.decoding.greedy
+        True
     """
     if callable(sampler):
         return sampler

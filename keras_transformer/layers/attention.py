@@ -277,7 +277,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
 
     def build(self, inputs_shape: tuple) -> None:
         self.attention.build(inputs_shape)
-        if self.rotary:
+        if self.rotary_embedding is not None:
             self.rotary_embedding.build((None, None, self.num_heads, self.attention.head_size))
 
     def call(

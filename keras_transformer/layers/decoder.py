@@ -83,7 +83,11 @@ class DecoderBlock(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        check_rate(dropout=dropout)
+        check_rate(
+            dropout=dropout,
+            attention_dropout=attention_dropout,
+            activation_dropout=activation_dropout,
+        )
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
         self.cross_attention = cross_attention
@@ -196,7 +200,7 @@ class DecoderBlock(keras.layers.Layer):
         """
         check_hidden("inputs", inputs)
         self._check_source(encoded, cross_cache)
-        extras = {}
+        extras: dict[str, Any] = {}
         x = self.self_attention_norm(inputs) if self.normalize_first else inputs
         result = self.self_attention(
             x,
@@ -441,10 +445,10 @@ class TransformerDecoder(keras.layers.Layer):
             "return_attention_scores": return_attention_scores,
             "training": training,
         }
-        extras = {}
+        extras: dict[str, Any] = {}
         for index, block in enumerate(self.blocks):
             result = block(x, encoded, **common, **_block_caches(cache, index))
-            gathered = {}
+            gathered: dict[str, Any] = {}
             x = _take_output(result, gathered)
             for key, value in gathered.items():
                 extras[key] = (*extras.get(key, ()), value)

@@ -34,8 +34,8 @@ class TokenEmbedding(keras.layers.Layer):
             scaled embedding and its logits both start with variance about 1.
 
     Raises:
-        ValueError: the ids are not integers, or, outside of compiled functions, one of them is not
-            in the vocabulary.
+        ValueError: hidden states stand where ids should, or, on JAX outside of compiled functions,
+            an id is not in the vocabulary (TensorFlow and torch raise errors of their own).
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -70,6 +70,9 @@ class TokenEmbedding(keras.layers.Layer):
             embeddings_initializer = keras.initializers.RandomNormal(stddev=hidden_dim**-0.5)
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
         self.supports_masking = True
+        # Ids that come as floats (Keras builds Sequential models so) must not be rounded to half
+        # precision on the way here.
+        self.autocast = False
 
     def build(self, input_shape: tuple | None = None) -> None:
         self.embeddings = self.add_weight(
@@ -95,10 +98,9 @@ class TokenEmbedding(keras.layers.Layer):
         """
         if reverse:
             return self._project(inputs)
-        if not backend.is_int_dtype(inputs.dtype):
-            # A float would have been rounded on the way here by a half-precision policy.
+        if self._is_hidden(inputs):
             raise ValueError(
-                "`inputs` must be integer token ids; give `keras.Input` the dtype int32. "
+                "`inputs` must be integer token ids (B, T); hidden states need `reverse=True`. "
                 f"Received: dtype={backend.standardize_dtype(inputs.dtype)}."
             )
         check_ids("inputs", inputs, self.vocabulary_size)
@@ -106,16 +108,19 @@ class TokenEmbedding(keras.layers.Layer):
         embedded = ops.cast(embedded, self.compute_dtype)
         return embedded * math.sqrt(self.hidden_dim) if self.scale else embedded
 
+    def _is_hidden(self, inputs):
+        return len(inputs.shape) > 2 and not backend.is_int_dtype(inputs.dtype)
+
     def _project(self, hidden):
         # One flat (B * T, D) product: two contracted axes make the gradient slow on some backends.
-        flat = ops.reshape(hidden, (-1, self.hidden_dim))
+        flat = ops.reshape(ops.cast(hidden, self.compute_dtype), (-1, self.hidden_dim))
         logits = ops.matmul(flat, ops.transpose(ops.cast(self.embeddings, self.compute_dtype)))
         if self.bias is not None:
             logits = logits + ops.cast(self.bias, self.compute_dtype)
         return ops.reshape(logits, (*ops.shape(hidden)[:-1], self.vocabulary_size))
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Tensor | None:
-        if not backend.is_int_dtype(inputs.dtype):
+        if self._is_hidden(inputs):
             return previous_mask  # projecting: the mask that the hidden states carry
         return None if self.padding_id is None else padding_mask(inputs, self.padding_id)
 

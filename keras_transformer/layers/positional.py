@@ -29,7 +29,7 @@ class PositionalEncoding(keras.layers.Layer):
     |---|---|---|---|
     | "interleaved" | $\sin, \cos, \sin, \cos, \dots$ | $m^{-2i/D}$ | the paper |
     | "concatenated" | all sines, then all cosines | $m^{-2i/D}$ | Hugging Face Marian |
-    | "tensor2tensor" | all sines, then all cosines | $m^{-i/(D/2-1)}$ | tensor2tensor, OpenNMT, fairseq, Marian |
+    | "tensor2tensor" | as above | $m^{-i/(D/2-1)}$ | tensor2tensor, OpenNMT, fairseq, Marian |
 
     The angles are computed in float32 whatever the dtype of the layer: in bfloat16 positions from
     58 on would be wrong by more than 0.1.

@@ -11,12 +11,20 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 def gelu_approximate(x: Any) -> Any:
-    """The tanh approximation of GELU that GPT-1 and GPT-2 use ("gelu" is the exact one).
+    r"""The tanh approximation of GELU that GPT-1 and GPT-2 use ("gelu" is the exact one).
+
+    $\frac{x}{2} \left(1 + \tanh\left(\sqrt{2 / \pi}\,(x + 0.044715\, x^3)\right)\right)$
+
+    Args:
+        x: a float tensor of any shape.
+
+    Returns:
+        A tensor of the same shape.
 
     Example:
-        >>> import keras_transformer as kt
-        >>> kt.layers.FeedForward(64, activation="gelu_approximate").name
-        'feed_forward'
+        >>> import keras, keras_transformer as kt
+        >>> round(float(kt.layers.gelu_approximate(keras.ops.convert_to_tensor(1.0))), 4)
+        0.8412
 
     Reference:
         Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", section 2.
@@ -45,7 +53,8 @@ def constructor_config(layer: keras.layers.Layer) -> dict[str, Any]:
 
 def argument_names(layer_class: type) -> list[str]:
     """The names of a layer's own constructor arguments, without `self` and `**kwargs`."""
-    parameters = inspect.signature(layer_class.__init__).parameters.values()
+    # Of __init__, not of the class: Keras gives classes a __new__ that takes anything.
+    parameters = inspect.signature(layer_class.__init__).parameters.values()  # type: ignore[misc]
     return [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
 
 
@@ -65,4 +74,8 @@ def _serialize(value):
 
 def clone_initializer(initializer: Any) -> Any:
     """A fresh copy for each weight: a random initializer gives the same values when used twice."""
-    return initializer.clone() if isinstance(initializer, keras.initializers.Initializer) else initializer
+    return (
+        initializer.clone()
+        if isinstance(initializer, keras.initializers.Initializer)
+        else initializer
+    )

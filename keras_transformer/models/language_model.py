@@ -62,10 +62,10 @@ def gpt(
             sequence longer than `max_length`.
 
     Example:
-        >>> import keras_transformer as kt
+        >>> import numpy as np, keras_transformer as kt
         >>> model = kt.models.gpt(
         ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
-        >>> model({"token_ids": [[5, 6, 7]]}).shape
+        >>> model({"token_ids": np.array([[5, 6, 7]])}).shape
         (1, 3, 100)
 
     Reference:

@@ -78,10 +78,11 @@ def transformer(
         ValueError: sizes that are not positive, heads that do not divide the width.
 
     Example:
-        >>> import keras_transformer as kt
+        >>> import numpy as np, keras_transformer as kt
         >>> model = kt.models.transformer(
         ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
-        >>> model({"source_ids": [[5, 6, 3]], "target_ids": [[2, 7]]}).shape
+        >>> ids = {"source_ids": np.array([[5, 6, 3]]), "target_ids": np.array([[2, 7]])}
+        >>> model(ids).shape
         (1, 2, 100)
 
     Reference:

@@ -84,8 +84,7 @@ def dot_product_attention(
         # One mask: what both forbid together may leave a query without any key.
         mask = ops.logical_and(mask, _square_causal_mask(query, key))
         causal = False
-    has_kernel = keras.backend.backend() != "tensorflow"
-    if implementation == "fused" or (implementation == "auto" and has_kernel and not needs_weights):
+    if _has_kernel(query) and implementation != "dense" and not needs_weights:
         output = _fused_attention(query, key, value, mask, bias, causal, scale)
         return _zero_masked_queries(output, mask)
     weights = _attention_weights(query, key, mask, bias, causal, scale)
@@ -114,6 +113,16 @@ def _check_arguments(query, key, value, implementation):
             "The heads of `key` and `value` must be equal and divide those of `query`. Received: "
             f"query={query.shape[2]}, key={key.shape[2]}, value={value.shape[2]} heads."
         )
+
+
+def _has_kernel(query):
+    backend = keras.backend.backend()
+    if backend == "jax" and keras.backend.standardize_dtype(query.dtype) == "float16":
+        import jax
+
+        # JAX's kernel cannot be compiled for float16 on a CPU.
+        return jax.default_backend() != "cpu"
+    return backend != "tensorflow"
 
 
 def _with_four_axes(tensor):
@@ -152,6 +161,8 @@ def _attention_weights(query, key, mask, bias, causal, scale):
         mask = causal_mask(*ops.shape(scores)[2:])
     if mask is not None:
         scores = ops.where(mask, scores, _lowest("float32"))
+    if scores.shape[-1] == 1:
+        return ops.ones_like(scores)  # as a softmax would, which Keras warns of for one key
     return ops.softmax(scores, axis=-1)
 
 

@@ -13,17 +13,41 @@ Tensor = Any
 
 
 class KVCache(NamedTuple):
-    """The projected keys and values of one attention layer, each (B, S, K, H)."""
+    """The projected keys and values of one attention layer.
+
+    Attributes:
+        key: (B, S, K, H).
+        value: (B, S, K, H).
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> attention = kt.layers.MultiHeadAttention(num_heads=2)
+        >>> attention.build((None, None, 8))
+        >>> attention.project_key_value(keras.ops.ones((1, 5, 8))).key.shape
+        (1, 5, 2, 4)
+    """
 
     key: Tensor
     value: Tensor
 
 
 class DecoderCache(NamedTuple):
-    """What a decoder stack remembers, a tuple over its layers.
+    """What a decoder stack remembers.
 
-    `self_attention` grows with every step and belongs to one hypothesis; `cross_attention` is made
-    once from the encoded source (empty without one) and never changes.
+    Attributes:
+        self_attention: a tuple over the layers; it grows with every step and belongs to one
+            hypothesis.
+        cross_attention: a tuple over the layers, made once from the encoded source; it never
+            changes. Empty without a source.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> decoder = kt.layers.TransformerDecoder(
+        ...     num_layers=3, num_heads=2, intermediate_dim=16, cross_attention=False)
+        >>> decoder.build((None, None, 8))
+        >>> cache = decoder.initial_cache(batch_size=1, length=5)
+        >>> len(cache.self_attention), len(cache.cross_attention)
+        (3, 0)
     """
 
     self_attention: tuple
@@ -66,6 +90,14 @@ def update_cache(cache: KVCache, key: Tensor, value: Tensor, index: int | Tensor
 
     Returns:
         A new `KVCache`.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> cache = kt.ops.init_cache(1, 4, num_heads=1, head_dim=1)
+        >>> new = keras.ops.ones((1, 2, 1, 1))
+        >>> cache = kt.ops.update_cache(cache, new, new, index=1)
+        >>> [int(key) for key in cache.key[0, :, 0, 0]]
+        [0, 1, 1, 0]
     """
     start = (0, index, 0, 0)
     return KVCache(
@@ -83,5 +115,12 @@ def reorder_cache(cache: Any, indices: Tensor) -> Any:
 
     Returns:
         A nest of the same structure.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> cache = {"key": keras.ops.convert_to_tensor([10, 20, 30])}
+        >>> reordered = kt.ops.reorder_cache(cache, keras.ops.convert_to_tensor([2, 2, 0]))
+        >>> [int(row) for row in reordered["key"]]
+        [30, 30, 10]
     """
     return tree.map_structure(lambda leaf: ops.take(leaf, indices, axis=0), cache)

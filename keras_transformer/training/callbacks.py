@@ -108,7 +108,7 @@ class CheckpointAveraging(keras.callbacks.Callback):
         self._last_batch = batch
         self._step += new_steps
         self._steps_since_checkpoint += new_steps
-        if self.save_freq != "epoch" and self._steps_since_checkpoint >= self.save_freq:
+        if isinstance(self.save_freq, int) and self._steps_since_checkpoint >= self.save_freq:
             self._steps_since_checkpoint = 0
             self._take_checkpoint()
 

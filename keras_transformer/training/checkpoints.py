@@ -20,10 +20,9 @@ def is_float(dtype: Any) -> bool:
 
 def float64_mean(arrays: Iterable[np.ndarray]) -> np.ndarray:
     """Returns the mean of arrays of one shape, added up in float64 and one at a time."""
-    total, count = None, 0
+    total, count = np.zeros((), "float64"), 0
     for array in arrays:
-        # A copy always, never a view: the first array must not be added to in place.
-        total = np.array(array, dtype="float64") if total is None else total + array
+        total = total + array
         count += 1
     return total / count
 

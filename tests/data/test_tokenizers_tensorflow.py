@@ -1,5 +1,6 @@
 """Tokenisers in a `tf.data` pipeline and in a saved model, which only TensorFlow has."""
 
+import keras
 import pytest
 
 from keras_transformer import data
@@ -27,6 +28,10 @@ def test_in_a_dataset(tensorflow, tokenizer):
     assert len(rows) == len(TEXTS) and all(rows)
 
 
+@pytest.mark.skipif(
+    keras.config.backend() != "tensorflow",
+    reason="TensorFlow saves only what a TensorFlow-backed layer tracks",
+)
 def test_in_a_saved_model(tensorflow, tokenizer, tmp_path):
     module = tensorflow.Module()
     module.tokenizer = tokenizer

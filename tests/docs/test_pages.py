@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("README.md")]
 # A block of Python, and the block of text after it, if that follows at once.
 BLOCK = re.compile(
-    r"^```python\n(?P<code>.*?)^```$(?:\s*^```text\n(?P<output>.*?)^```$)?", re.DOTALL | re.MULTILINE
+    r"^```python\n(?P<code>.*?)^```$(?:\s*^```text\n(?P<output>.*?)^```$)?",
+    re.DOTALL | re.MULTILINE,
 )
 
 
@@ -21,6 +22,15 @@ def blocks(page):
     text = page.read_text(encoding="utf-8")
     for match in BLOCK.finditer(text):
         yield match["code"], text.count("\n", 0, match.start("code")), match["output"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """More threads only wait for each other over small tensors, longest on a busy machine."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.set_num_threads(1)
 
 
 @pytest.mark.slow

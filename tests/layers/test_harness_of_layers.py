@@ -298,7 +298,9 @@ def test_initializers_give_each_weight_its_own_values():
     initializer = keras.initializers.RandomNormal(stddev=1.0)
     attention = kt.layers.MultiHeadAttention(4, kernel_initializer=initializer)
     attention.build((None, None, D))
-    kernels = [keras.ops.convert_to_numpy(w) for w in attention.weights if w.path.endswith("kernel")]
+    kernels = [
+        keras.ops.convert_to_numpy(w) for w in attention.weights if w.path.endswith("kernel")
+    ]
     for index, kernel in enumerate(kernels):
         assert kernel.std() > 0.5
         for other in kernels[:index]:

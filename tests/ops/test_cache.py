@@ -27,7 +27,9 @@ def test_update_cache_writes_from_its_index_on(index, length, as_tensor):
     cache = kt.ops.KVCache(ops.convert_to_tensor(old_key), ops.convert_to_tensor(old_value))
     key, value = normal(B, length, K, H, seed=2), normal(B, length, K, H, seed=3)
     given = ops.convert_to_tensor(index, dtype="int32") if as_tensor else index
-    new = kt.ops.update_cache(cache, ops.convert_to_tensor(key), ops.convert_to_tensor(value), given)
+    new = kt.ops.update_cache(
+        cache, ops.convert_to_tensor(key), ops.convert_to_tensor(value), given
+    )
     for leaf, old, written in zip(new, (old_key, old_value), (key, value), strict=True):
         expected = old.copy()
         expected[:, index : index + length] = written

@@ -171,8 +171,9 @@ def test_large_scores_stay_finite_in_half_precision(dtype):
 
 def test_dropout_drops_weights_and_keeps_their_mean():
     rate, keys, size = 0.25, 64, 16
-    query = key = ops.zeros((2, 32, 4, size))
-    value = ops.convert_to_tensor(np.tile(np.eye(keys, dtype="float32")[None, :, None], (2, 1, 4, 1)))
+    value = ops.convert_to_tensor(
+        np.tile(np.eye(keys, dtype="float32")[None, :, None], (2, 1, 4, 1))
+    )
     query, key = ops.zeros((2, 32, 4, size)), ops.zeros((2, keys, 4, size))
     output = to_numpy(kt.ops.dot_product_attention(query, key, value, dropout=rate, seed=5))
     # With all scores equal, output[b, t, n, j] is the weight of key j: 0, or 1 / 64 / 0.75.
@@ -224,7 +225,7 @@ def test_auto_is_fused_where_there_is_a_kernel(kernel_calls):
     attend(arguments(), implementation="dense")
     assert len(kernel_calls) == (0 if BACKEND == "tensorflow" else 2)
     attend(arguments(), implementation="fused")
-    assert len(kernel_calls) == (1 if BACKEND == "tensorflow" else 3)
+    assert len(kernel_calls) == (0 if BACKEND == "tensorflow" else 3)
 
 
 def test_a_layer_with_dropout_is_fused_at_inference(kernel_calls):

@@ -20,7 +20,9 @@ def test_padding_mask_is_true_at_real_tokens(padding_id):
     np.testing.assert_array_equal(mask, ids != padding_id)
 
 
-@pytest.mark.parametrize(("queries", "keys", "offset"), [(5, 5, 0), (3, 7, 0), (2, 7, 4), (1, 7, 6)])
+@pytest.mark.parametrize(
+    ("queries", "keys", "offset"), [(5, 5, 0), (3, 7, 0), (2, 7, 4), (1, 7, 6)]
+)
 @pytest.mark.parametrize("as_tensor", [False, True])
 def test_causal_mask_against_loops(queries, keys, offset, as_tensor):
     expected = np.zeros((queries, keys), bool)
@@ -88,7 +90,9 @@ def test_numbers_are_no_masks(dtype):
 
 def test_masks_of_another_rank():
     ones = ops.ones((2, 3, 5, 5, 1), dtype="bool")
-    with pytest.raises(ValueError, match=r"`padding_mask` must have rank 2. Received: shape=\(2, 3"):
+    with pytest.raises(
+        ValueError, match=r"`padding_mask` must have rank 2. Received: shape=\(2, 3"
+    ):
         kt.ops.combine_masks(padding_mask=ones[..., 0, 0])
     with pytest.raises(ValueError, match="`attention_mask` must have rank 2 or 3 or 4"):
         kt.ops.combine_masks(attention_mask=ones)

@@ -1,0 +1,93 @@
+"""Overlapping windows over a text, to evaluate a language model with context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_transformer.data.rows import check_ids, check_integer, padded
+
+
+class SlidingWindows(keras.utils.PyDataset):
+    """Windows over one long text that score each token once, after the context before it.
+
+    Each item is `({"token_ids": (B, T)}, labels (B, T))` in int32 with B = `batch_size` and
+    T = `length`, for `model.evaluate`. A window begins `stride` tokens after the one before; only
+    its last `stride` labels are real, the others, scored before, are 0 (padding) and count for
+    nothing. Cutting a text into blocks without overlap would rob the tokens at each block's
+    beginning of their context.
+
+    Args:
+        token_ids: integers of shape (number of tokens,).
+        length: tokens of a window.
+        stride: new tokens of each window, at most `length`; by default half of it.
+        batch_size: windows of a batch.
+        vocabulary_size: upper limit of the ids, to be checked, or None.
+        **kwargs: arguments of `keras.utils.PyDataset`.
+
+    Raises:
+        ValueError: if there are fewer than two tokens, or an argument or an id is out of range.
+
+    Example:
+        >>> import numpy as np, keras_transformer as kt
+        >>> windows = kt.data.SlidingWindows(np.arange(1, 8), length=4, stride=2, batch_size=2)
+        >>> inputs, labels = windows[0]
+        >>> inputs["token_ids"].tolist(), labels.tolist()
+        ([[1, 2, 3, 4], [3, 4, 5, 6]], [[2, 3, 4, 5], [0, 0, 6, 7]])
+    """
+
+    def __init__(
+        self,
+        token_ids: Sequence[int] | np.ndarray,
+        length: int,
+        stride: int | None = None,
+        batch_size: int = 16,
+        vocabulary_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_integer("length", length, 1)
+        check_integer("batch_size", batch_size, 1)
+        stride = max(1, length // 2) if stride is None else stride
+        check_integer("stride", stride, 1)
+        if stride > length:
+            raise ValueError(
+                f"`stride` must be at most `length`. Received: stride={stride}, length={length}"
+            )
+        ids = np.asarray(token_ids)
+        if ids.ndim != 1 or len(ids) < 2:
+            raise ValueError(
+                f"`token_ids` must be one sequence of at least two ids. Received: shape={ids.shape}"
+            )
+        check_ids("token_ids", ids, np.ones_like(ids, "int64"), vocabulary_size)
+        self.length = length
+        self.stride = stride
+        self.batch_size = batch_size
+        self._ids = ids.astype("int32")
+        # The first window has no context to spare: all of its labels are new.
+        beyond = max(0, self.num_target_tokens - length)
+        self._starts = np.arange(1 + -(-beyond // stride)) * stride
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return -(-len(self._starts) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Returns inputs and labels of one batch."""
+        first = index * self.batch_size
+        starts = self._starts[first : first + self.batch_size]
+        lengths = np.minimum(self.length, self.num_target_tokens - starts)
+        shape = (self.batch_size, self.length)
+        token_ids = padded(self._ids, starts, lengths, shape)
+        labels = padded(self._ids, starts + 1, lengths, shape)
+        scored_before = (starts > 0)[:, None] & (np.arange(self.length) < self.length - self.stride)
+        labels[: len(starts)][scored_before] = 0
+        return {"token_ids": token_ids}, labels
+
+    @property
+    def num_target_tokens(self) -> int:
+        """Number of real labels in all windows: every token but the first of the text."""
+        return len(self._ids) - 1

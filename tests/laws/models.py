@@ -1,0 +1,88 @@
+"""The models that every law is checked on, small, with random weights everywhere."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+import keras_transformer as kt
+from tests.harness import randomize
+
+V, SOURCE_V = 23, 29
+
+
+class Case(NamedTuple):
+    """A model and how to feed it."""
+
+    model: keras.Model
+    is_translator: bool
+
+    def __call__(self, target_ids, source_ids=None):
+        """Logits (B, T, V) of one full pass."""
+        target_ids = np.asarray(target_ids, "int32")
+        if not self.is_translator:
+            return self.model({"token_ids": target_ids}, training=False)
+        inputs = {"source_ids": np.asarray(source_ids, "int32"), "target_ids": target_ids}
+        return self.model(inputs, training=False)
+
+
+SMALL = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 11}
+TRANSLATORS = {
+    "transformer": {},
+    "transformer_pre_norm_two_vocabularies": {
+        "normalize_first": True,
+        "target_vocabulary_size": V,
+        "activation": "gelu_approximate",
+        "use_attention_bias": False,
+        "attention_dropout": 0.1,
+        "position_layout": "tensor2tensor",
+    },
+    "transformer_untied_grouped": {
+        "share_embeddings": False,
+        "target_vocabulary_size": V,
+        "num_key_value_heads": 1,
+        "output_bias": True,
+        "num_decoder_layers": 1,
+        "position_layout": "concatenated",
+    },
+}
+LANGUAGE_MODELS = {
+    "gpt": {},
+    "gpt_pre_norm_grouped": {"normalize_first": True, "num_key_value_heads": 1},
+}
+NAMES = (*TRANSLATORS, *LANGUAGE_MODELS)
+
+
+def make_case(name, **more):
+    """Builds one of the models above."""
+    if name in TRANSLATORS:
+        size = SOURCE_V if "target_vocabulary_size" in TRANSLATORS[name] else V
+        model = kt.models.transformer(size, **{**SMALL, **TRANSLATORS[name], **more})
+    else:
+        model = kt.models.gpt(V, max_length=37, **{**SMALL, **LANGUAGE_MODELS[name], **more})
+    return Case(randomize(model, stddev=0.4), name in TRANSLATORS)
+
+
+_cases = {}
+
+
+def get_case(name):
+    """As `make_case`; one model serves all tests of a run, which must not change it."""
+    if name not in _cases:
+        _cases[name] = make_case(name)
+    return _cases[name]
+
+
+def rotary_decoder(**more):
+    """A pre-LN stack as today's language models are built."""
+    arguments = {"cross_attention": False, "rotary": True, "normalize_first": True, **more}
+    decoder = kt.layers.TransformerDecoder(2, 2, 11, num_key_value_heads=1, **arguments)
+    decoder.build((None, None, 8), (None, None, 8) if decoder.cross_attention else None)
+    return randomize(decoder, stddev=0.4)
+
+
+def rotary_encoder(**more):
+    """An encoder stack with rotary positions."""
+    encoder = kt.layers.TransformerEncoder(2, 2, 11, rotary=True, **more)
+    encoder.build((None, None, 8))
+    return randomize(encoder, stddev=0.4)

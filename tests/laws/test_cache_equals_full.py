@@ -1,0 +1,138 @@
+"""Law 1: prefill and steps over a cache give the logits of the whole pass."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_transformer as kt
+from tests.harness import assert_close, normal, to_numpy, token_ids
+from tests.laws.models import NAMES, V, get_case, rotary_decoder
+
+B, T, S = 2, 5, 7
+SPLITS = [(1, 4), (2, 3), (3, 2), (4, 1), (5,), (1, 1, 1, 1, 1), (2, 1, 2)]
+
+
+def run_in_pieces(decode, cache, pieces):
+    """Feeds pieces of a sequence one after the other; `decode(start, end, cache)`."""
+    outputs, start = [], 0
+    for length in pieces:
+        result = decode(start, start + length, cache)
+        assert sorted(result) == ["cache", "output"]
+        outputs.append(to_numpy(result["output"]))
+        cache, start = result["cache"], start + length
+    return np.concatenate(outputs, axis=1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("spare_slots", [0, 3])
+def test_cached_logits_are_those_of_the_full_pass(name, spare_slots):
+    case = get_case(name)
+    parts = kt.decoding.DecodingModel(case.model)
+    target = token_ids(B, T, vocabulary_size=V)
+    source = token_ids(B, S, vocabulary_size=V, seed=1)
+    source[1, 5:] = 0
+    expected = to_numpy(case(target, source))
+    common, encoded = {}, None
+    if case.is_translator:
+        common["encoded_padding_mask"] = ops.convert_to_tensor(source != 0)
+        encoded = parts.encode(source, common["encoded_padding_mask"])
+    for pieces in SPLITS:
+        slots = T + spare_slots
+
+        def decode(start, end, cache, slots=slots):
+            real = np.ones((B, slots), bool)
+            return parts.decode(
+                ops.convert_to_tensor(target[:, start:end]),
+                cache=cache,
+                cache_index=start,
+                padding_mask=ops.convert_to_tensor(real),
+                **common,
+            )
+
+        cache = parts.decoder.initial_cache(B, slots, encoded)
+        hidden = run_in_pieces(decode, cache, pieces)
+        assert_close(parts.logits(ops.convert_to_tensor(hidden)), expected, 1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"normalize_first": False}, {"causal": False}])
+def test_rotary_stack_with_a_cache(options):
+    decoder = rotary_decoder(**options)
+    x = normal(B, T, 8)
+    expected = to_numpy(decoder(x))
+
+    def decode(start, end, cache):
+        return decoder(x[:, start:end], cache=cache, cache_index=start)
+
+    for pieces in [(5,)] if options.get("causal") is False else SPLITS:
+        actual = run_in_pieces(decode, decoder.initial_cache(B, T + 2), pieces)
+        assert_close(actual, expected, 1e-5)
+
+
+def test_rotary_stack_with_a_source_and_padding_on_the_left():
+    decoder = rotary_decoder(cross_attention=True)
+    x, encoded = normal(B, T, 8), normal(B, S, 8, seed=1)
+    real = np.array([[True] * 5, [False, False, True, True, True]])
+    positions = np.maximum(np.cumsum(real, axis=1) - 1, 0).astype("int32")
+    expected = to_numpy(decoder(x, encoded, padding_mask=real, positions=positions))
+
+    def decode(start, end, cache):
+        return decoder(
+            x[:, start:end],
+            cache=cache,
+            cache_index=start,
+            positions=positions[:, start:end],
+            padding_mask=real,
+        )
+
+    for pieces in [(3, 2), (1, 1, 1, 1, 1)]:
+        actual = run_in_pieces(decode, decoder.initial_cache(B, T, encoded), pieces)
+        assert_close(actual, expected, 1e-5)
+
+
+def test_cache_index_may_be_a_tensor():
+    decoder = rotary_decoder()
+    x = normal(B, T, 8)
+
+    def decode(start, end, cache):
+        index = ops.convert_to_tensor(start, dtype="int32")
+        return decoder(x[:, start:end], cache=cache, cache_index=index)
+
+    actual = run_in_pieces(decode, decoder.initial_cache(B, T + 1), (2, 1, 2))
+    assert_close(actual, to_numpy(decoder(x)), 1e-5)
+
+
+def test_scores_of_a_step_are_those_of_the_full_pass():
+    decoder = rotary_decoder(cross_attention=True)
+    x, encoded = normal(B, T, 8), normal(B, S, 8, seed=1)
+    full = decoder(x, encoded, return_attention_scores=True)
+    cache = decoder(x[:, :4], cache=decoder.initial_cache(B, T, encoded))["cache"]
+    step = decoder(x[:, 4:], cache=cache, cache_index=4, return_attention_scores=True)
+    assert sorted(full) == ["attention_scores", "cross_attention_scores", "output"]
+    assert sorted(step) == ["attention_scores", "cache", "cross_attention_scores", "output"]
+    for name in ("attention_scores", "cross_attention_scores"):
+        assert len(step[name]) == 2
+        for one, whole in zip(step[name], full[name], strict=True):
+            assert_close(one, to_numpy(whole)[:, :, 4:], 1e-5)
+
+
+def test_keys_of_the_source_are_computed_once():
+    decoder = rotary_decoder(cross_attention=True)
+    cache = decoder.initial_cache(B, T, normal(B, S, 8, seed=1))
+    result = decoder(normal(B, 2, 8), cache=cache, cache_index=0)
+    before = keras.tree.flatten(cache.cross_attention)
+    after = keras.tree.flatten(result["cache"].cross_attention)
+    assert len(before) == 4 and all(a is b for a, b in zip(before, after, strict=True))
+
+
+def test_a_cached_call_leaves_its_cache_alone():
+    decoder = rotary_decoder()
+    x = normal(B, T, 8)
+    cache = decoder(x[:, :3], cache=decoder.initial_cache(B, T), cache_index=0)["cache"]
+    before = [to_numpy(leaf).copy() for leaf in keras.tree.flatten(cache)]
+    first = to_numpy(decoder(x[:, 3:4], cache=cache, cache_index=3)["output"])
+    decoder(10.0 * x[:, 4:5], cache=cache, cache_index=3)
+    again = to_numpy(decoder(x[:, 3:4], cache=cache, cache_index=3)["output"])
+    np.testing.assert_array_equal(first, again)
+    for leaf, old in zip(keras.tree.flatten(cache), before, strict=True):
+        np.testing.assert_array_equal(to_numpy(leaf), old)

@@ -1,0 +1,86 @@
+"""Law 7: the logits and the greedy texts of Hugging Face's GPT-1."""
+
+import numpy as np
+import pytest
+
+import keras_transformer as kt
+from tests.harness import to_numpy, token_ids
+from tests.parity.weights import WeightCopier, randomize_torch
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+V, POSITIONS = 61, 37
+CONFIGURATIONS = {
+    "wide": {"n_layer": 1, "n_head": 2, "n_embd": 22},
+    "deep": {"n_layer": 3, "n_head": 3, "n_embd": 12, "layer_norm_epsilon": 1e-3},
+    "swish": {"n_layer": 2, "n_head": 4, "n_embd": 8, "afn": "swish"},
+}
+ACTIVATIONS = {"gelu": "gelu_approximate", "swish": "swish"}
+
+
+def copy_gpt(reference, model):
+    copier = WeightCopier(reference, model, ignored=(".attn.bias", "lm_head.weight"))
+    decoder = model.get_layer("decoder")
+    copier.put(
+        model.get_layer("token_embedding").embeddings,
+        copier.take("transformer.tokens_embed.weight"),
+    )
+    copier.put(
+        decoder.positional_encoding.embeddings, copier.take("transformer.positions_embed.weight")
+    )
+    for index, block in enumerate(decoder.blocks):
+        name = f"transformer.h.{index}"
+        attention = block.self_attention.attention
+        joint = f"{name}.attn.c_attn"
+        copier.joint_projection(attention, f"{joint}.weight", f"{joint}.bias", transpose=False)
+        copier.linear(attention.output_dense, f"{name}.attn.c_proj", transpose=False)
+        copier.norm(block.self_attention_norm, f"{name}.ln_1")
+        copier.linear(block.feed_forward.intermediate_dense, f"{name}.mlp.c_fc", transpose=False)
+        copier.linear(block.feed_forward.output_dense, f"{name}.mlp.c_proj", transpose=False)
+        copier.norm(block.feed_forward_norm, f"{name}.ln_2")
+    copier.finish()
+
+
+@pytest.fixture(scope="module", params=CONFIGURATIONS)
+def pair(request):
+    options = CONFIGURATIONS[request.param]
+    config = transformers.OpenAIGPTConfig(vocab_size=V, n_positions=POSITIONS, **options)
+    reference = randomize_torch(transformers.OpenAIGPTLMHeadModel(config).eval())
+    model = kt.models.gpt(
+        V,
+        num_layers=options["n_layer"],
+        num_heads=options["n_head"],
+        hidden_dim=options["n_embd"],
+        intermediate_dim=4 * options["n_embd"],
+        max_length=POSITIONS,
+        activation=ACTIVATIONS[config.afn],
+        layer_norm_epsilon=config.layer_norm_epsilon,
+        padding_id=None,
+    )
+    copy_gpt(reference, model)
+    return reference, model
+
+
+def test_logits(pair):
+    reference, model = pair
+    ids = token_ids(3, POSITIONS, vocabulary_size=V, low=0)
+    with torch.no_grad():
+        expected = reference(torch.tensor(ids).long()).logits.numpy()
+    np.testing.assert_allclose(to_numpy(model({"token_ids": ids})), expected, atol=1e-4)
+
+
+def test_greedy_texts(pair):
+    reference, model = pair
+    prompts = token_ids(3, 7, vocabulary_size=V, low=0, seed=2)
+    expected = reference.generate(
+        torch.tensor(prompts).long(),
+        attention_mask=torch.ones(prompts.shape).long(),
+        do_sample=False,
+        max_new_tokens=20,
+        pad_token_id=0,
+        eos_token_id=None,
+    ).numpy()
+    np.testing.assert_array_equal(kt.decoding.generate(model, prompts, max_new_tokens=20), expected)
+    alone = kt.decoding.generate(model, prompts[1:2].tolist(), max_new_tokens=20)
+    np.testing.assert_array_equal(alone, expected[1:2])
