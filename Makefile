@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# mkdocs-material's notice about a coming major version is no warning of ours.
+export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: demo gpt test lint types unit backends without-tensorflow docs bench clean
 
@@ -23,6 +25,9 @@ lint: $(VENV)/all.stamp
 
 types: $(VENV)/all.stamp
 	$(VENV)/bin/mypy
+
+# Two processes of tests, each with one thread: more threads than cores make torch crawl.
+unit backends without-tensorflow: export OMP_NUM_THREADS := 1
 
 unit: $(VENV)/all.stamp
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2

@@ -1,15 +1,18 @@
 """Keras layers: each works alone in a user's own model."""
 
-from keras_transformer.layers.attention import MultiHeadAttention, MultiHeadSelfAttention
-from keras_transformer.layers.decoder import DecoderBlock, TransformerDecoder
+from keras_transformer.layers.attention import MultiHeadAttention
+from keras_transformer.layers.decoder import TransformerDecoder
+from keras_transformer.layers.decoder_block import DecoderBlock
 from keras_transformer.layers.embedding import TokenEmbedding
-from keras_transformer.layers.encoder import TransformerEncoder, TransformerEncoderBlock
+from keras_transformer.layers.encoder import TransformerEncoder
+from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.feed_forward import FeedForward
 from keras_transformer.layers.positional import (
     LearnedPositionalEmbedding,
     PositionalEncoding,
     RotaryEmbedding,
 )
+from keras_transformer.layers.self_attention import MultiHeadSelfAttention
 from keras_transformer.layers.serialization import gelu_approximate
 
 __all__ = [

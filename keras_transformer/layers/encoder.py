@@ -1,4 +1,4 @@
-"""Encoder block and encoder stack.
+"""The encoder stack.
 
 Shape letters: B batch, T length, N heads, D hidden.
 """
@@ -9,9 +9,8 @@ from typing import Any
 
 import keras
 
-from keras_transformer.layers.attention import MultiHeadSelfAttention
 from keras_transformer.layers.checks import check_hidden, check_positive, check_rate
-from keras_transformer.layers.feed_forward import FeedForward
+from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.serialization import (
     constructor_config,
     get_activation,
@@ -21,171 +20,6 @@ from keras_transformer.layers.serialization import (
 from keras_transformer.ops.masks import first_mask
 
 Tensor = Any
-
-
-@keras.saving.register_keras_serializable(package="keras_transformer")
-class TransformerEncoderBlock(keras.layers.Layer):
-    r"""Self-attention and a feed-forward network, each with a residual connection.
-
-    Post-LN, as in the paper: $x = \text{LayerNorm}(x + \text{Dropout}(\text{Sublayer}(x)))$.
-    Pre-LN (`normalize_first`): $x = x + \text{Dropout}(\text{Sublayer}(\text{LayerNorm}(x)))$.
-
-    Args:
-        num_heads: number of attention heads.
-        intermediate_dim: width of the feed-forward network.
-        dropout: rate on the output of each sub-layer, before it is added.
-        activation: of the feed-forward network.
-        normalize_first: pre-LN instead of post-LN.
-        layer_norm_epsilon: epsilon of the layer norms.
-        attention_dropout: rate on the attention weights.
-        activation_dropout: rate inside the feed-forward network.
-        num_key_value_heads: fewer key/value heads than query heads, see `MultiHeadAttention`.
-        use_attention_bias: whether the attention projections have biases.
-        rotary: rotary positions in the self-attention.
-        kernel_initializer: initializer of all kernels.
-        bias_initializer: initializer of all biases.
-
-    Example:
-        >>> import keras, keras_transformer as kt
-        >>> block = kt.layers.TransformerEncoderBlock(num_heads=2, intermediate_dim=32)
-        >>> block(keras.ops.ones((2, 5, 8))).shape
-        (2, 5, 8)
-
-    Reference:
-        Vaswani et al. 2017, "Attention Is All You Need", section 3.1; pre-LN: Xiong et al. 2020,
-        "On Layer Normalization in the Transformer Architecture".
-    """
-
-    def __init__(
-        self,
-        num_heads: int,
-        intermediate_dim: int,
-        dropout: float = 0.1,
-        activation: Any = "relu",
-        normalize_first: bool = False,
-        layer_norm_epsilon: float = 1e-6,
-        attention_dropout: float = 0.0,
-        activation_dropout: float = 0.0,
-        num_key_value_heads: int | None = None,
-        use_attention_bias: bool = True,
-        rotary: bool = False,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        check_rate(
-            dropout=dropout,
-            attention_dropout=attention_dropout,
-            activation_dropout=activation_dropout,
-        )
-        self.num_heads = num_heads
-        self.intermediate_dim = intermediate_dim
-        self.dropout = dropout
-        self.activation = get_activation(activation)
-        self.normalize_first = normalize_first
-        self.layer_norm_epsilon = layer_norm_epsilon
-        self.attention_dropout = attention_dropout
-        self.activation_dropout = activation_dropout
-        self.num_key_value_heads = num_key_value_heads
-        self.use_attention_bias = use_attention_bias
-        self.rotary = rotary
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.supports_masking = True
-        self._make_sublayers()
-
-    def _make_sublayers(self):
-        initializers = {
-            "kernel_initializer": self.kernel_initializer,
-            "bias_initializer": self.bias_initializer,
-            "dtype": self.dtype_policy,
-        }
-        self.self_attention = MultiHeadSelfAttention(
-            self.num_heads,
-            num_key_value_heads=self.num_key_value_heads,
-            dropout=self.attention_dropout,
-            use_bias=self.use_attention_bias,
-            rotary=self.rotary,
-            name="self_attention",
-            **initializers,
-        )
-        self.feed_forward = FeedForward(
-            self.intermediate_dim,
-            self.activation,
-            self.activation_dropout,
-            name="feed_forward",
-            **initializers,
-        )
-        self.self_attention_norm = self._norm("self_attention_norm")
-        self.feed_forward_norm = self._norm("feed_forward_norm")
-        self.residual_dropout = keras.layers.Dropout(
-            self.dropout, dtype=self.dtype_policy, name="residual_dropout"
-        )
-
-    def _norm(self, name):
-        return keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
-        )
-
-    def build(self, inputs_shape: tuple) -> None:
-        for sublayer in (
-            self.self_attention,
-            self.feed_forward,
-            self.self_attention_norm,
-            self.feed_forward_norm,
-        ):
-            sublayer.build(inputs_shape)
-
-    def call(
-        self,
-        inputs: Tensor,
-        padding_mask: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        positions: Tensor | None = None,
-        return_attention_scores: bool = False,
-        training: bool | None = None,
-        mask: Tensor | None = None,
-        inputs_mask: Tensor | None = None,
-    ) -> Any:
-        """Runs the block.
-
-        Args:
-            inputs: (B, T, D).
-            padding_mask: boolean (B, T), True where a token is real.
-            attention_mask: boolean (T, T), (B, T, T) or (B, N, T, T), True = may attend.
-            positions: int (T,) or (B, T) for rotary positions; by default 0 .. T - 1.
-            return_attention_scores: also return the attention weights.
-            training: whether dropout is active.
-            mask: the implicit Keras mask of `inputs`; Keras passes it.
-            inputs_mask: as `mask`.
-
-        Returns:
-            (B, T, D), or `{"output": ..., "attention_scores": (B, N, T, T)}`.
-        """
-        check_hidden("inputs", inputs)
-        x = self.self_attention_norm(inputs) if self.normalize_first else inputs
-        attended = self.self_attention(
-            x,
-            padding_mask=first_mask(padding_mask, mask, inputs_mask),
-            attention_mask=attention_mask,
-            positions=positions,
-            return_attention_scores=return_attention_scores,
-            training=training,
-        )
-        output = attended["output"] if return_attention_scores else attended
-        x = inputs + self.residual_dropout(output, training=training)
-        if self.normalize_first:
-            y = self.feed_forward(self.feed_forward_norm(x), training=training)
-            x = x + self.residual_dropout(y, training=training)
-        else:
-            x = self.self_attention_norm(x)
-            y = self.feed_forward(x, training=training)
-            x = self.feed_forward_norm(x + self.residual_dropout(y, training=training))
-        return {**attended, "output": x} if return_attention_scores else x
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")

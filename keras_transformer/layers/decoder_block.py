@@ -1,0 +1,254 @@
+"""The decoder block.
+
+Shape letters: B batch, T target length, S source length, L cache slots, N heads, D hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_transformer.layers.attention import MultiHeadAttention
+from keras_transformer.layers.checks import check_hidden, check_rate
+from keras_transformer.layers.feed_forward import FeedForward
+from keras_transformer.layers.self_attention import MultiHeadSelfAttention
+from keras_transformer.layers.serialization import (
+    constructor_config,
+    get_activation,
+)
+from keras_transformer.ops.cache import KVCache
+from keras_transformer.ops.masks import first_mask
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class DecoderBlock(keras.layers.Layer):
+    r"""Causal self-attention, attention to an encoded source, and a feed-forward network.
+
+    Post-LN, as in the paper and GPT-1: $x = \text{LayerNorm}(x + \text{Dropout}(f(x)))$.
+    Pre-LN (`normalize_first`, GPT-2): $x = x + \text{Dropout}(f(\text{LayerNorm}(x)))$.
+
+    Args:
+        num_heads: number of attention heads.
+        intermediate_dim: width of the feed-forward network.
+        cross_attention: attend to an encoded source; False for language models.
+        dropout: rate on the output of each sub-layer, before it is added.
+        activation: of the feed-forward network.
+        normalize_first: pre-LN instead of post-LN.
+        layer_norm_epsilon: epsilon of the layer norms.
+        attention_dropout: rate on the attention weights.
+        activation_dropout: rate inside the feed-forward network.
+        num_key_value_heads: fewer key/value heads than query heads, see `MultiHeadAttention`.
+        use_attention_bias: whether the attention projections have biases.
+        rotary: rotary positions in the self-attention.
+        causal: each position sees only itself and what came before it.
+        kernel_initializer: initializer of all kernels.
+        bias_initializer: initializer of all biases.
+
+    Raises:
+        ValueError: `encoded` is missing with `cross_attention`, or given without.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> block = kt.layers.DecoderBlock(num_heads=2, intermediate_dim=32)
+        >>> block(keras.ops.ones((2, 3, 8)), keras.ops.ones((2, 5, 8))).shape
+        (2, 3, 8)
+
+    Reference:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.1; without cross-attention:
+        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training".
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        intermediate_dim: int,
+        cross_attention: bool = True,
+        dropout: float = 0.1,
+        activation: Any = "relu",
+        normalize_first: bool = False,
+        layer_norm_epsilon: float = 1e-6,
+        attention_dropout: float = 0.0,
+        activation_dropout: float = 0.0,
+        num_key_value_heads: int | None = None,
+        use_attention_bias: bool = True,
+        rotary: bool = False,
+        causal: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        check_rate(
+            dropout=dropout,
+            attention_dropout=attention_dropout,
+            activation_dropout=activation_dropout,
+        )
+        self.num_heads = num_heads
+        self.intermediate_dim = intermediate_dim
+        self.cross_attention = cross_attention
+        self.dropout = dropout
+        self.activation = get_activation(activation)
+        self.normalize_first = normalize_first
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.attention_dropout = attention_dropout
+        self.activation_dropout = activation_dropout
+        self.num_key_value_heads = num_key_value_heads
+        self.use_attention_bias = use_attention_bias
+        self.rotary = rotary
+        self.causal = causal
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.supports_masking = True
+        self._make_sublayers()
+
+    def _make_sublayers(self):
+        common = {
+            "kernel_initializer": self.kernel_initializer,
+            "bias_initializer": self.bias_initializer,
+            "dtype": self.dtype_policy,
+        }
+        heads = {
+            "num_key_value_heads": self.num_key_value_heads,
+            "dropout": self.attention_dropout,
+            "use_bias": self.use_attention_bias,
+        }
+        self.self_attention = MultiHeadSelfAttention(
+            self.num_heads,
+            causal=self.causal,
+            rotary=self.rotary,
+            name="self_attention",
+            **heads,
+            **common,
+        )
+        self.self_attention_norm = self._norm("self_attention_norm")
+        self.source_attention = self.source_attention_norm = None
+        if self.cross_attention:
+            self.source_attention = MultiHeadAttention(
+                self.num_heads, name="cross_attention", **heads, **common
+            )
+            self.source_attention_norm = self._norm("cross_attention_norm")
+        self.feed_forward = FeedForward(
+            self.intermediate_dim,
+            self.activation,
+            self.activation_dropout,
+            name="feed_forward",
+            **common,
+        )
+        self.feed_forward_norm = self._norm("feed_forward_norm")
+        self.residual_dropout = keras.layers.Dropout(
+            self.dropout, dtype=self.dtype_policy, name="residual_dropout"
+        )
+
+    def _norm(self, name):
+        return keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+
+    def build(self, inputs_shape: tuple, encoded_shape: tuple | None = None) -> None:
+        self.self_attention.build(inputs_shape)
+        self.self_attention_norm.build(inputs_shape)
+        if self.cross_attention:
+            self.source_attention.build(inputs_shape, encoded_shape)
+            self.source_attention_norm.build(inputs_shape)
+        self.feed_forward.build(inputs_shape)
+        self.feed_forward_norm.build(inputs_shape)
+
+    def call(
+        self,
+        inputs: Tensor,
+        encoded: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        encoded_padding_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: KVCache | None = None,
+        cross_cache: KVCache | None = None,
+        cache_index: Tensor | int | None = None,
+        return_attention_scores: bool = False,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+        inputs_mask: Tensor | None = None,
+        encoded_mask: Tensor | None = None,
+    ) -> Any:
+        """Runs the block.
+
+        Args:
+            inputs: (B, T, D).
+            encoded: (B, S, D'), the encoded source.
+            padding_mask: boolean (B, T), True where a target token is real; with a cache (B, L).
+            encoded_padding_mask: boolean (B, S), True where a source token is real.
+            attention_mask: boolean (T, T), (B, T, T) or (B, N, T, T), True = may attend, beside
+                the causal mask.
+            positions: int (T,) or (B, T) for rotary positions.
+            cache: the self-attention's keys and values, each (B, L, K, H).
+            cross_cache: the keys and values of `encoded`, in its place.
+            cache_index: first slot of the cache that `inputs` fills; by default 0.
+            return_attention_scores: also return the attention weights.
+            training: whether dropout is active.
+            mask: the implicit Keras mask of `inputs`; Keras passes it.
+            inputs_mask: as `mask`.
+            encoded_mask: the implicit Keras mask of `encoded`; Keras passes it.
+
+        Returns:
+            (B, T, D); or a dict of `output` and what was asked for: `cache` where one was given,
+            `attention_scores` (B, N, T, T or L) and `cross_attention_scores` (B, N, T, S).
+        """
+        check_hidden("inputs", inputs)
+        self._check_source(encoded, cross_cache)
+        extras: dict[str, Any] = {}
+        x = self.self_attention_norm(inputs) if self.normalize_first else inputs
+        result = self.self_attention(
+            x,
+            padding_mask=first_mask(padding_mask, mask, inputs_mask),
+            attention_mask=attention_mask,
+            positions=positions,
+            cache=cache,
+            cache_index=cache_index,
+            return_attention_scores=return_attention_scores,
+            training=training,
+        )
+        y = take_output(result, extras)
+        x = self._add(inputs, y, self.self_attention_norm, training)
+        if self.cross_attention:
+            query = self.source_attention_norm(x) if self.normalize_first else x
+            result = self.source_attention(
+                query,
+                encoded,
+                padding_mask=first_mask(encoded_padding_mask, encoded_mask),
+                cache=cross_cache,
+                return_attention_scores=return_attention_scores,
+                training=training,
+            )
+            y = take_output(result, extras, prefix="cross_")
+            x = self._add(x, y, self.source_attention_norm, training)
+        y = self.feed_forward_norm(x) if self.normalize_first else x
+        y = self.feed_forward(y, training=training)
+        x = self._add(x, y, self.feed_forward_norm, training)
+        return {"output": x, **extras} if extras else x
+
+    def _add(self, x, y, norm, training):
+        x = x + self.residual_dropout(y, training=training)
+        return x if self.normalize_first else norm(x)
+
+    def _check_source(self, encoded, cross_cache):
+        has_source = encoded is not None or cross_cache is not None
+        if has_source != self.cross_attention:
+            raise ValueError(
+                "`encoded` must be given with `cross_attention=True` and only then. Received: "
+                f"cross_attention={self.cross_attention}, "
+                f"encoded={'given' if has_source else None}."
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}
+
+
+def take_output(result, extras, prefix=""):
+    """Splits an attention result into its output and, kept in `extras`, all the rest."""
+    if not isinstance(result, dict):
+        return result
+    extras.update({f"{prefix}{key}": value for key, value in result.items() if key != "output"})
+    return result["output"]
