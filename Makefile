@@ -46,8 +46,9 @@ without-tensorflow: $(VENV)/all.stamp
 docs: $(VENV)/all.stamp
 	$(VENV)/bin/mkdocs build --strict --quiet
 
-## Ours against plain PyTorch, the same minutes (rewrites docs/benchmarks.md).
+## Import time, and ours against plain PyTorch in the same minutes (rewrites docs/benchmarks.md).
 bench: $(VENV)/all.stamp
+	$(RUN) benchmarks/import_time.py --write docs/benchmarks.md
 	$(RUN) benchmarks/translation.py --write docs/benchmarks.md
 
 $(VENV)/bin/python:

@@ -103,7 +103,8 @@ recipe = kt.training.gpt1_pretraining_recipe(
     warmup_steps=min(200, len(batches) // 4),
     peak_learning_rate=1e-3,
 )
-model.compile(**recipe, jit_compile=keras.backend.backend() == "jax")
+jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
+model.compile(**recipe, jit_compile=jit_compile)
 model.fit(
     batches,
     epochs=arguments.epochs,

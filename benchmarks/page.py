@@ -1,0 +1,46 @@
+"""Keeps docs/benchmarks.md: each benchmark rewrites its own section and leaves the others."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+HEAD = """# Benchmarks
+
+Each section is written by the command it shows; nothing here is typed in by hand.
+"""
+
+
+def write_section(path: str | os.PathLike, title: str, body: str) -> None:
+    """Replaces the section `## title` of a Markdown page, or appends it.
+
+    Args:
+        path: the page; a new one gets a heading.
+        title: the section's title.
+        body: Markdown without headings of this level.
+    """
+    path = Path(path)
+    text = path.read_text() if path.is_file() else HEAD
+    sections = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    named = {section.split("\n", 1)[0]: section for section in sections}
+    named[title] = f"{title}\n\n{body.strip()}\n"
+    sections = [section.strip() + "\n" for section in named.values()]
+    path.write_text(HEAD + "".join(f"\n## {section}" for section in sections))
+
+
+def machine() -> str:
+    """One line on the day, the machine and the packages."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True
+    ).stdout
+    wanted = ("keras==", "tensorflow==", "torch==", "jax==", "sacrebleu==", "keras-hub==")
+    packages = [line.replace("==", " ") for line in listed.splitlines() if line.startswith(wanted)]
+    return (
+        f"{date.today().isoformat()}, {os.cpu_count()} CPU cores ({platform.machine()}), Python "
+        f"{platform.python_version()}, {', '.join(packages)}."
+    )
