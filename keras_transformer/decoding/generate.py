@@ -115,6 +115,8 @@ def generate(
 
 
 def _check_ids(name, ids, vocabulary_size):
+    if isinstance(ids, (int, np.integer)):
+        raise ValueError(f"`{name}` must be a sequence of ids. Received: {ids}.")
     for token_id in ids:
         if not 0 <= token_id < vocabulary_size:
             raise ValueError(

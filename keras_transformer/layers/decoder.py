@@ -19,7 +19,7 @@ from keras_transformer.layers.serialization import (
     make_block,
 )
 from keras_transformer.ops.cache import DecoderCache, init_cache
-from keras_transformer.ops.masks import first_mask
+from keras_transformer.ops.masks import first_mask, target_mask
 
 Tensor = Any
 
@@ -205,7 +205,7 @@ class TransformerDecoder(keras.layers.Layer):
             x = self.positional_encoding(x, positions)
         x = self.input_dropout_layer(x, training=training)
         common = {
-            "padding_mask": first_mask(padding_mask, mask, inputs_mask),
+            "padding_mask": target_mask(padding_mask, cache, mask, inputs_mask),
             "encoded_padding_mask": first_mask(encoded_padding_mask, encoded_mask),
             "attention_mask": attention_mask,
             "positions": positions,

@@ -18,7 +18,7 @@ from keras_transformer.layers.serialization import (
     get_activation,
 )
 from keras_transformer.ops.cache import KVCache
-from keras_transformer.ops.masks import first_mask
+from keras_transformer.ops.masks import first_mask, target_mask
 
 Tensor = Any
 
@@ -202,7 +202,7 @@ class DecoderBlock(keras.layers.Layer):
         x = self.self_attention_norm(inputs) if self.normalize_first else inputs
         result = self.self_attention(
             x,
-            padding_mask=first_mask(padding_mask, mask, inputs_mask),
+            padding_mask=target_mask(padding_mask, cache, mask, inputs_mask),
             attention_mask=attention_mask,
             positions=positions,
             cache=cache,

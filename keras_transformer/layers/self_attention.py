@@ -15,7 +15,7 @@ from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.positional import RotaryEmbedding
 from keras_transformer.layers.serialization import constructor_config
 from keras_transformer.ops.cache import KVCache, update_cache
-from keras_transformer.ops.masks import causal_mask, combine_masks, first_mask
+from keras_transformer.ops.masks import causal_mask, combine_masks, target_mask
 
 Tensor = Any
 
@@ -127,7 +127,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             (B, T, D); or a dict of `output` and what was asked for: `attention_scores`
             (B, N, T, S), `cache` the new one where one was given.
         """
-        padding_mask = first_mask(padding_mask, mask, inputs_mask)
+        padding_mask = target_mask(padding_mask, cache, mask, inputs_mask)
         cache_index = 0 if cache_index is None else cache_index
         query = self.attention.project_query(inputs)
         key, value = self.attention.project_key_value(inputs)

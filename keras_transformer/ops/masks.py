@@ -147,3 +147,12 @@ def first_mask(*masks: Tensor | None) -> Tensor | None:
     and as `<argument>_mask` if there are more; an explicit `padding_mask` goes before both.
     """
     return next((mask for mask in masks if mask is not None), None)
+
+
+def target_mask(padding_mask: Tensor | None, cache: Any, *implicit: Tensor | None) -> Tensor | None:
+    """Returns the padding mask of a decoder's own sequence.
+
+    With a cache the keys are its slots, of which the implicit mask of the new tokens knows nothing:
+    only an explicit `padding_mask` over the slots counts then.
+    """
+    return first_mask(padding_mask, *(implicit if cache is None else ()))

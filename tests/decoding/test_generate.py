@@ -277,6 +277,7 @@ def test_bad_prompts(name, prompts, message):
         ({"max_new_tokens": 2.0}, "`max_new_tokens` must be an integer. Received: 2.0"),
         ({"max_new_tokens": True}, "`max_new_tokens` must be an integer. Received: True"),
         ({"sampler": "best"}, r"`sampler` must be one of \['greedy'.*Received: sampler='best'"),
+        ({"stop_ids": 3}, "`stop_ids` must be a sequence of ids. Received: 3"),
         ({"stop_ids": [3, 23]}, r"`stop_ids` must be in the range \[0, 23\). Received: 23"),
         ({"banned_ids": [-1]}, r"`banned_ids` must be in the range \[0, 23\). Received: -1"),
     ],

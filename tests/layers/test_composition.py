@@ -140,6 +140,19 @@ def test_a_subclassed_model_trains_and_reloads(tmp_path):
     np.testing.assert_array_equal(to_numpy(loaded(TARGET)), to_numpy(model(TARGET)))
 
 
+def test_an_implicit_mask_does_not_reach_the_slots_of_a_cache():
+    embedding = keras.layers.Embedding(13, 6, mask_zero=True)
+    decoder = kt.layers.TransformerDecoder(2, 2, 11, cross_attention=False)
+    ids = np.array([[3, 5, 7, 11, 2]])
+    full = decoder(embedding(ids))
+    randomize(decoder)
+    full = decoder(embedding(ids))
+    cache = decoder.initial_cache(1, 7)
+    first = decoder(embedding(ids[:, :3]), cache=cache, cache_index=0)
+    second = decoder(embedding(ids[:, 3:]), cache=first["cache"], cache_index=3)
+    assert_close(second["output"], full[:, 3:])
+
+
 def test_positions_may_be_shared_by_two_stacks():
     positions = kt.layers.LearnedPositionalEmbedding(9)
     encoder = kt.layers.TransformerEncoder(1, 3, 17, positional_encoding=positions)
