@@ -5,7 +5,7 @@
 Each system runs in a process of its own, alone on the machine: ours on TensorFlow (or the backend
 of `--backend`), then `torch.nn.Transformer` of the same size, pre-LN, with the same tokeniser, the
 same batches, learning rates, label smoothing and averaging of the last checkpoints. Each first
-measures its own step for a few seconds, so that its schedule ends when its minutes do.
+measures its own step for a few seconds, to plan a schedule that ends about when its minutes do.
 """
 
 from __future__ import annotations
@@ -378,9 +378,9 @@ python benchmarks/translation.py --minutes {arguments.minutes:g} --write docs/be
 English to French on Tatoeba: the same {VOCABULARY_SIZE:,} sub-words, batches of
 {TOKENS_PER_BATCH:,} tokens, size ({SIZE["num_layers"]} + {SIZE["num_layers"]} layers, width
 {SIZE["hidden_dim"]}, pre-LN), dropout {arguments.dropout:g}, label smoothing {LABEL_SMOOTHING},
-Adam with peak learning rate {PEAK_LEARNING_RATE}, warm-up and linear decay that ends with the
-minutes, average of the last {NUM_CHECKPOINTS} checkpoints, greedy decoding of the same 2,000
-held-out English sentences (sacreBLEU, all their references). Each system runs alone in a process of
+Adam with peak learning rate {PEAK_LEARNING_RATE}, warm-up and linear decay over the steps that
+each system expects to make from the pace of its first ones, average of the last {NUM_CHECKPOINTS}
+checkpoints, greedy decoding of the same 2,000 held-out English sentences (sacreBLEU, all their references). Each system runs alone in a process of
 its own; the minutes are those of training. `torch.nn.Transformer` also drops attention weights and
 activations at the same rate.
 
