@@ -380,9 +380,9 @@ English to French on Tatoeba: the same {VOCABULARY_SIZE:,} sub-words, batches of
 {SIZE["hidden_dim"]}, pre-LN), dropout {arguments.dropout:g}, label smoothing {LABEL_SMOOTHING},
 Adam with peak learning rate {PEAK_LEARNING_RATE}, warm-up and linear decay over the steps that
 each system expects to make from the pace of its first ones, average of the last {NUM_CHECKPOINTS}
-checkpoints, greedy decoding of the same 2,000 held-out English sentences (sacreBLEU, all their references). Each system runs alone in a process of
-its own; the minutes are those of training. `torch.nn.Transformer` also drops attention weights and
-activations at the same rate.
+checkpoints, greedy decoding of the same 2,000 held-out English sentences (sacreBLEU, all their
+references). Each system runs alone in a process of its own; the minutes are those of training.
+`torch.nn.Transformer` also drops attention weights and activations at the same rate.
 
 | system | parameters | minutes | steps | target tokens a second | BLEU |
 |---|---|---|---|---|---|
