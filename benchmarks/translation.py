@@ -143,10 +143,10 @@ def run_ours(arguments: argparse.Namespace) -> dict:
         )
         return model
 
-    clock = Clock()
+    clock = make_clock()
     build(1000).fit(batches, epochs=1, steps_per_epoch=PROBE_STEPS, callbacks=[clock], verbose=0)
     total_steps = int(60 * arguments.minutes / clock.seconds_per_step())
-    model, counter = build(total_steps), Clock()
+    model, counter = build(total_steps), make_clock()
     started = time.perf_counter()
     model.fit(
         batches,
@@ -166,8 +166,8 @@ def run_ours(arguments: argparse.Namespace) -> dict:
     )
 
 
-def make_clock_class():
-    """The callback class, made late: importing Keras chooses the backend."""
+def make_clock():
+    """A callback that counts and times steps, made late: importing Keras chooses the backend."""
     import keras
 
     class Clock(keras.callbacks.Callback):
@@ -186,12 +186,7 @@ def make_clock_class():
             half = len(self.times) // 2
             return (self.times[-1] - self.times[half]) / (len(self.times) - 1 - half)
 
-    return Clock
-
-
-def Clock():  # noqa: N802
-    """Makes a clock callback."""
-    return make_clock_class()()
+    return Clock()
 
 
 def figures(name, parameters, steps, batches, seconds, score) -> dict:

@@ -92,26 +92,40 @@ def generate(
         # Its length is rounded up, and the limit handed in: fewer shapes to compile.
         "buffer": np.zeros((1, round_up(max_new_tokens)), "int32"),
     }
-    if parts.is_translator:
-        _check_ids("start_id", [start_id], size)
-        source = pad_rows(
-            "prompt_ids",
-            prompt_ids,
-            parts.source_embedding.vocabulary_size,
-            parts.source_embedding.padding_id,
-            parts.source_max_length,
-        )
-        _check_length(parts, 1, max_new_tokens)
-        starts = np.full((len(source.ids), 1), start_id, "int32")
-        tensors = {"source_ids": source.ids, "source_mask": source.mask, "prompt_ids": starts}
-        tensors["prompt_mask"] = np.ones(starts.shape, bool)
-        new = run_compiled(_generate, model, settings, {**tensors, **limits})
-        return _trim([[]] * len(starts), ops.convert_to_numpy(new), max_new_tokens, stop_ids)
-    prompts = pad_rows("prompt_ids", prompt_ids, size, parts.padding_id, parts.max_length)
-    _check_length(parts, max(len(row) for row in prompts.rows), max_new_tokens)
-    tensors = {"prompt_ids": prompts.ids, "prompt_mask": prompts.mask}
+    prepare = _translation_inputs if parts.is_translator else _continuation_inputs
+    rows, tensors = prepare(parts, prompt_ids, max_new_tokens, start_id)
     new = run_compiled(_generate, model, settings, {**tensors, **limits})
-    return _trim(prompts.rows, ops.convert_to_numpy(new), max_new_tokens, stop_ids)
+    return _trim(rows, ops.convert_to_numpy(new), max_new_tokens, stop_ids)
+
+
+def _translation_inputs(parts, source_ids, max_new_tokens, start_id):
+    """The rows that translations begin with, all empty, and the tensors that the loop takes."""
+    _check_ids("start_id", [start_id], parts.vocabulary_size)
+    embedding = parts.source_embedding
+    source = pad_rows(
+        "prompt_ids",
+        source_ids,
+        embedding.vocabulary_size,
+        embedding.padding_id,
+        parts.source_max_length,
+    )
+    _check_length(parts, 1, max_new_tokens)
+    starts = np.full((len(source.ids), 1), start_id, "int32")
+    return [[]] * len(starts), {
+        "source_ids": source.ids,
+        "source_mask": source.mask,
+        "prompt_ids": starts,
+        "prompt_mask": np.ones(starts.shape, bool),
+    }
+
+
+def _continuation_inputs(parts, prompt_ids, max_new_tokens, start_id):
+    """The prompts as rows, and the tensors that the loop takes; there is no start token."""
+    prompts = pad_rows(
+        "prompt_ids", prompt_ids, parts.vocabulary_size, parts.padding_id, parts.max_length
+    )
+    _check_length(parts, max(len(row) for row in prompts.rows), max_new_tokens)
+    return prompts.rows, {"prompt_ids": prompts.ids, "prompt_mask": prompts.mask}
 
 
 def _check_ids(name, ids, vocabulary_size):
