@@ -16,7 +16,7 @@ class WeightCopier:
 
     def __init__(self, source, target, ignored=()):
         self.source = {
-            name: tensor.detach().numpy()
+            name: tensor.detach().numpy().copy()  # JAX would share torch's memory, and its training
             for name, tensor in source.state_dict().items()
             if not name.endswith(tuple(ignored))
         }
