@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import time
 
@@ -26,8 +27,8 @@ import keras_transformer as kt
 # %%
 parser = argparse.ArgumentParser(description="Train an English-French Transformer.")
 parser.add_argument("--output", default="runs/translator", help="folder for the translator")
-parser.add_argument("--epochs", type=int, default=1, help="passes over the sentence pairs")
-parser.add_argument("--minutes", type=float, default=13.0, help="stop training after this long")
+parser.add_argument("--epochs", type=int, default=8, help="most passes over the sentence pairs")
+parser.add_argument("--minutes", type=float, default=12.5, help="time for training")
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
 arguments = parser.parse_args()
@@ -44,7 +45,6 @@ MODEL = {
 }
 TOKENS_PER_BATCH = 1024
 PEAK_LEARNING_RATE = 3e-3
-WARMUP_STEPS = 400
 
 keras.utils.set_random_seed(arguments.seed)
 started = time.time()
@@ -92,24 +92,24 @@ print(
 # %% [markdown]
 # ## Model and training
 #
+# The paper's recipe, but for the learning rate: its schedule is made for days. Here the clock
+# drives it, so that it falls to 0 just as the minutes end, on a slow machine as on a fast one.
+#
 # On a CPU, TensorFlow runs without XLA, which would compile every batch shape for many seconds. On
 # a GPU or TPU leave `jit_compile` out.
 
 # %%
 model = kt.models.transformer(VOCABULARY_SIZE, **MODEL)
 model.summary()
-schedule = kt.training.WarmupLinearSchedule(
-    PEAK_LEARNING_RATE, WARMUP_STEPS, total_steps=max(arguments.epochs * len(batches), 401)
-)
-recipe = kt.training.transformer_recipe(MODEL["hidden_dim"], learning_rate=schedule)
+recipe = kt.training.transformer_recipe(MODEL["hidden_dim"], learning_rate=PEAK_LEARNING_RATE)
 jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
 model.compile(**recipe, jit_compile=jit_compile)
 model.fit(
     batches,
-    epochs=arguments.epochs,
+    epochs=1 if arguments.smoke else arguments.epochs,
     validation_data=make_batches(validation, shuffle=False),
     callbacks=[
-        kt.training.StopAfter(arguments.minutes),
+        kt.training.TimeBudget(arguments.minutes, warmup=0.2),
         kt.training.CheckpointAveraging(num_checkpoints=5, save_freq=40),
     ],
 )
@@ -132,8 +132,6 @@ for source, translation, known in list(zip(sources, translations, references, st
 # Each English sentence counts once, against all the translations that Tatoeba has for it.
 
 # %%
-longest = max(map(len, references))
-streams = [[row[i] if i < len(row) else None for row in references] for i in range(longest)]
-bleu = sacrebleu.corpus_bleu(translations, streams)
+bleu = sacrebleu.corpus_bleu(translations, list(itertools.zip_longest(*references)))
 print(f"done after {time.time() - started:.0f} seconds; the translator is in {arguments.output}")
 print(f"BLEU: {bleu.score:.2f}")

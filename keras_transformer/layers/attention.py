@@ -6,6 +6,7 @@ D hidden.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -34,7 +35,9 @@ class MultiHeadAttention(keras.layers.Layer):
             queries), 1 by all of them (multi-query).
         dropout: rate at which attention weights are dropped in training.
         use_bias: whether the four projections have biases (tensor2tensor's have none).
-        kernel_initializer: initializer of the projections.
+        kernel_initializer: initializer of the projections. By default Glorot's uniform one, for
+            query, key and value that of one joint matrix: its bound is smaller by about sqrt(2)
+            than that of three, and the Transformer learns faster from there.
         bias_initializer: initializer of the biases.
 
     Raises:
@@ -58,7 +61,7 @@ class MultiHeadAttention(keras.layers.Layer):
         num_key_value_heads: int | None = None,
         dropout: float = 0.0,
         use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
+        kernel_initializer: Any = None,
         bias_initializer: Any = "zeros",
         **kwargs: Any,
     ):
@@ -94,16 +97,23 @@ class MultiHeadAttention(keras.layers.Layer):
         self.head_size = self.head_dim or hidden_dim // self.num_heads
         self.num_kv_heads = self.num_key_value_heads or self.num_heads
         source_dim = hidden_dim if key_value_shape is None else key_value_shape[-1]
-        self.query_dense = self._dense(hidden_dim, self.num_heads * self.head_size, "query")
-        self.key_dense = self._dense(source_dim, self.num_kv_heads * self.head_size, "key")
-        self.value_dense = self._dense(source_dim, self.num_kv_heads * self.head_size, "value")
-        self.output_dense = self._dense(self.num_heads * self.head_size, hidden_dim, "output")
+        query_dim = self.num_heads * self.head_size
+        key_dim = self.num_kv_heads * self.head_size
+        joint_dim = query_dim + 2 * key_dim
+        self.query_dense = self._dense(hidden_dim, query_dim, "query", joint_dim)
+        self.key_dense = self._dense(source_dim, key_dim, "key", joint_dim)
+        self.value_dense = self._dense(source_dim, key_dim, "value", joint_dim)
+        self.output_dense = self._dense(query_dim, hidden_dim, "output", hidden_dim)
 
-    def _dense(self, inputs, units, name):
+    def _dense(self, inputs, units, name, fan_out):
+        initializer = clone_initializer(self.kernel_initializer)
+        if initializer is None:
+            limit = math.sqrt(6.0 / (inputs + fan_out))
+            initializer = keras.initializers.RandomUniform(-limit, limit)
         dense = keras.layers.Dense(
             units,
             use_bias=self.use_bias,
-            kernel_initializer=clone_initializer(self.kernel_initializer),
+            kernel_initializer=initializer,
             bias_initializer=clone_initializer(self.bias_initializer),
             dtype=self.dtype_policy,
             name=name,

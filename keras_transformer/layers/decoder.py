@@ -46,7 +46,8 @@ class TransformerDecoder(keras.layers.Layer):
         use_attention_bias: whether the attention projections have biases.
         rotary: rotary positions in the self-attentions.
         causal: each position sees only itself and what came before it.
-        kernel_initializer: initializer of all kernels.
+        kernel_initializer: initializer of all kernels; by default Glorot's uniform one, in the
+            attention as `MultiHeadAttention` says.
         bias_initializer: initializer of all biases.
         positional_encoding: a layer that adds positions to the input, such as
             `PositionalEncoding()` or `LearnedPositionalEmbedding(512)`.
@@ -83,7 +84,7 @@ class TransformerDecoder(keras.layers.Layer):
         use_attention_bias: bool = True,
         rotary: bool = False,
         causal: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
+        kernel_initializer: Any = None,
         bias_initializer: Any = "zeros",
         positional_encoding: Any = None,
         input_dropout: float = 0.0,

@@ -44,7 +44,8 @@ class DecoderBlock(keras.layers.Layer):
         use_attention_bias: whether the attention projections have biases.
         rotary: rotary positions in the self-attention.
         causal: each position sees only itself and what came before it.
-        kernel_initializer: initializer of all kernels.
+        kernel_initializer: initializer of all kernels; by default Glorot's uniform one, in the
+            attention as `MultiHeadAttention` says.
         bias_initializer: initializer of all biases.
 
     Raises:
@@ -76,7 +77,7 @@ class DecoderBlock(keras.layers.Layer):
         use_attention_bias: bool = True,
         rotary: bool = False,
         causal: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
+        kernel_initializer: Any = None,
         bias_initializer: Any = "zeros",
         **kwargs: Any,
     ):

@@ -41,7 +41,8 @@ class TransformerEncoder(keras.layers.Layer):
         num_key_value_heads: fewer key/value heads than query heads.
         use_attention_bias: whether the attention projections have biases.
         rotary: rotary positions in the self-attentions.
-        kernel_initializer: initializer of all kernels.
+        kernel_initializer: initializer of all kernels; by default Glorot's uniform one, in the
+            attention as `MultiHeadAttention` says.
         bias_initializer: initializer of all biases.
         positional_encoding: a layer that adds positions to the input, such as
             `PositionalEncoding()` or `LearnedPositionalEmbedding(512)`.
@@ -73,7 +74,7 @@ class TransformerEncoder(keras.layers.Layer):
         num_key_value_heads: int | None = None,
         use_attention_bias: bool = True,
         rotary: bool = False,
-        kernel_initializer: Any = "glorot_uniform",
+        kernel_initializer: Any = None,
         bias_initializer: Any = "zeros",
         positional_encoding: Any = None,
         input_dropout: float = 0.0,

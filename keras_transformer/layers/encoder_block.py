@@ -40,7 +40,8 @@ class TransformerEncoderBlock(keras.layers.Layer):
         num_key_value_heads: fewer key/value heads than query heads, see `MultiHeadAttention`.
         use_attention_bias: whether the attention projections have biases.
         rotary: rotary positions in the self-attention.
-        kernel_initializer: initializer of all kernels.
+        kernel_initializer: initializer of all kernels; by default Glorot's uniform one, in the
+            attention as `MultiHeadAttention` says.
         bias_initializer: initializer of all biases.
 
     Example:
@@ -67,7 +68,7 @@ class TransformerEncoderBlock(keras.layers.Layer):
         num_key_value_heads: int | None = None,
         use_attention_bias: bool = True,
         rotary: bool = False,
-        kernel_initializer: Any = "glorot_uniform",
+        kernel_initializer: Any = None,
         bias_initializer: Any = "zeros",
         **kwargs: Any,
     ):

@@ -29,7 +29,7 @@ class FeedForward(keras.layers.Layer):
         activation: a Keras activation, or "gelu_approximate" (the tanh form, GPT-1 and GPT-2).
         dropout: rate after the activation (tensor2tensor's "relu dropout"; not in the paper).
         use_bias: whether the dense layers have biases.
-        kernel_initializer: initializer of the kernels.
+        kernel_initializer: initializer of the kernels; None for Glorot's uniform one.
         bias_initializer: initializer of the biases.
 
     Example:
@@ -58,7 +58,7 @@ class FeedForward(keras.layers.Layer):
         self.activation = get_activation(activation)
         self.dropout = dropout
         self.use_bias = use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer or "glorot_uniform")
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.supports_masking = True
         self.dropout_layer = keras.layers.Dropout(

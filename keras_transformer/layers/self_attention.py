@@ -34,7 +34,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         dropout: rate at which attention weights are dropped in training.
         use_bias: whether the four projections have biases.
         rotary: rotate queries and keys by their positions (`RotaryEmbedding`).
-        kernel_initializer: initializer of the projections.
+        kernel_initializer: initializer of the projections; the default is `MultiHeadAttention`'s.
         bias_initializer: initializer of the biases.
 
     Raises:
@@ -59,7 +59,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         dropout: float = 0.0,
         use_bias: bool = True,
         rotary: bool = False,
-        kernel_initializer: Any = "glorot_uniform",
+        kernel_initializer: Any = None,
         bias_initializer: Any = "zeros",
         **kwargs: Any,
     ):

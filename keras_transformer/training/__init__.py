@@ -1,6 +1,6 @@
 """Training: losses, metrics, schedules, optimizers, callbacks and the papers' recipes."""
 
-from keras_transformer.training.callbacks import CheckpointAveraging, StopAfter
+from keras_transformer.training.callbacks import CheckpointAveraging, StopAfter, TimeBudget
 from keras_transformer.training.checkpoints import average_checkpoints
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
@@ -22,6 +22,7 @@ __all__ = [
     "NoamSchedule",
     "Perplexity",
     "StopAfter",
+    "TimeBudget",
     "WarmupCosineSchedule",
     "WarmupLinearSchedule",
     "average_checkpoints",

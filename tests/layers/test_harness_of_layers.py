@@ -305,3 +305,28 @@ def test_initializers_give_each_weight_its_own_values():
         assert kernel.std() > 0.5
         for other in kernels[:index]:
             assert not np.array_equal(kernel, other)
+
+
+def test_query_key_and_value_start_as_one_glorot_matrix():
+    """Their bound is that of torch's one input projection; the other kernels have their own."""
+    width, heads = 64, 4
+    block = kt.layers.TransformerEncoderBlock(heads, 128)
+    block.build((None, None, width))
+    attention, feed_forward = block.self_attention.attention, block.feed_forward
+    kernels = {
+        np.sqrt(6 / (width + 3 * width)): ("query_dense", "key_dense", "value_dense"),
+        np.sqrt(6 / (width + width)): ("output_dense",),
+    }
+    for bound, names in kernels.items():
+        for name in names:
+            largest = np.abs(keras.ops.convert_to_numpy(getattr(attention, name).kernel)).max()
+            assert 0.98 * bound < largest <= bound * (1 + 1e-6), name
+    largest = np.abs(keras.ops.convert_to_numpy(feed_forward.intermediate_dense.kernel)).max()
+    assert 0.98 * np.sqrt(6 / (width + 128)) < largest <= np.sqrt(6 / (width + 128)) * (1 + 1e-6)
+
+
+def test_an_explicit_initializer_is_taken_as_it_is():
+    attention = kt.layers.MultiHeadAttention(4, kernel_initializer="glorot_uniform")
+    attention.build((None, None, 64))
+    largest = np.abs(keras.ops.convert_to_numpy(attention.query_dense.kernel)).max()
+    assert largest > 0.98 * np.sqrt(6 / (64 + 64))

@@ -7,6 +7,7 @@ import pytest
 from keras_transformer.training import (
     CheckpointAveraging,
     StopAfter,
+    TimeBudget,
     average_checkpoints,
     callbacks,
 )
@@ -120,6 +121,59 @@ def test_stopping_still_averages(monkeypatch):
     recorder, model = Recorder(), small_model()
     fit(model, 4, [recorder, StopAfter(1.0), CheckpointAveraging(2)])
     assert_average(model, [recorder.weights[step] for step in (2, 4)])
+
+
+class Rates(keras.callbacks.Callback):
+    """Keeps the learning rate of each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.rates = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.rates.append(float(self.model.optimizer.learning_rate))
+
+
+@pytest.mark.parametrize(
+    ("minutes", "epochs", "used"),
+    [
+        # Readings: one at the start, then two a step, and one an epoch, ten seconds apart.
+        (2.0, 9, [1 / 12, 3 / 12, 5 / 12, 8 / 12, 10 / 12, 12 / 12]),
+        # Few epochs in much time: the steps are what runs out.
+        (1000.0, 2, [0 / 6, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6]),
+    ],
+)
+def test_the_rate_falls_to_0_as_the_budget_runs_out(monkeypatch, minutes, epochs, used):
+    monkeypatch.setattr(callbacks, "time", Clock())
+    model, rates = small_model(), Rates()
+    fit(model, epochs, [TimeBudget(minutes, warmup=0.4), rates])
+    expected = [0.1 * min(part / 0.4, (1 - part) / 0.6) for part in used]
+    np.testing.assert_allclose(rates.rates, expected, atol=2e-4)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.1)  # for the next fit
+
+
+def test_the_rate_reaches_the_compiled_step(monkeypatch):
+    monkeypatch.setattr(callbacks, "time", Clock())
+    model, recorder, rates = small_model(), Recorder(), Rates()
+    before = keras.ops.convert_to_numpy(model.trainable_weights[0]).copy()
+    fit(model, 2, [TimeBudget(1000.0, warmup=0.5), recorder, rates])
+    # Adam's first step moves every weight by its rate, later ones by about as much.
+    steps = np.diff([before, *(weights[0] for weights in recorder.weights)], axis=0)
+    np.testing.assert_allclose(np.abs(steps[0]), rates.rates[0], rtol=0.02)
+    sizes = np.abs(steps).max(axis=(1, 2))
+    np.testing.assert_allclose(sizes, rates.rates, rtol=0.7)
+    assert sizes.max() > 100 * sizes[0]
+
+
+def test_a_budget_needs_a_rate_that_can_be_set():
+    model = small_model()
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    model.compile(optimizer=keras.optimizers.Adam(schedule), loss="mse")
+    with pytest.raises(ValueError, match="`TimeBudget` sets the learning rate.*CosineDecay"):
+        fit(model, 1, [TimeBudget(1.0)])
+    for arguments, message in [((0.0,), "`minutes` must be more than 0"), ((1.0, 1.0), "`warmup`")]:
+        with pytest.raises(ValueError, match=message):
+            TimeBudget(*arguments)
 
 
 def test_messages():
