@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from keras_transformer.data.storage import load_tokenizer, save_tokenizer
 from keras_transformer.data.tokenizers import (
     END_ID,
     PADDING_ID,
@@ -19,8 +20,6 @@ from keras_transformer.data.tokenizers import (
     UNKNOWN_ID,
     decode,
     encode,
-    load_tokenizer,
-    save_tokenizer,
 )
 from keras_transformer.decoding.generate import generate
 from keras_transformer.decoding.protocol import DecodingModel

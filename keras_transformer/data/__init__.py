@@ -1,6 +1,8 @@
 """Text to batches: sub-word tokenisers and `keras.utils.PyDataset` batching."""
 
-from keras_transformer.data.batching import LanguageModelBatches, TranslationBatches
+from keras_transformer.data.batching import TranslationBatches
+from keras_transformer.data.blocks import LanguageModelBatches
+from keras_transformer.data.storage import load_tokenizer, save_tokenizer
 from keras_transformer.data.tokenizers import (
     END_ID,
     PADDING_ID,
@@ -8,8 +10,6 @@ from keras_transformer.data.tokenizers import (
     UNKNOWN_ID,
     decode,
     encode,
-    load_tokenizer,
-    save_tokenizer,
     train_tokenizer,
 )
 from keras_transformer.data.windows import SlidingWindows

@@ -39,9 +39,10 @@ def round_up(lengths: np.ndarray) -> np.ndarray:
         Integers of shape (P,).
 
     Example:
-        ```python
-        round_up(np.array([1, 5, 17, 33, 64]))  # 1, 5, 18, 36, 64
-        ```
+        >>> import numpy as np
+        >>> from keras_transformer.data.buckets import round_up
+        >>> round_up(np.array([1, 5, 17, 33, 64])).tolist()
+        [1, 5, 18, 36, 64]
     """
     step = 2 ** np.maximum(np.ceil(np.log2(lengths)).astype("int64") - 4, 0)
     return np.minimum(-(-lengths // step) * step, lengths.max())
@@ -107,10 +108,11 @@ def make_buckets(
         The buckets, narrow ones first; each pair is in one of them.
 
     Example:
-        ```python
-        lengths = np.array([3, 4, 9, 10])
-        make_buckets(lengths, lengths, tokens_per_batch=20, max_shapes=2)
-        ```
+        >>> import numpy as np
+        >>> from keras_transformer.data.buckets import make_buckets
+        >>> lengths = np.array([3, 4, 9, 10])
+        >>> len(make_buckets(lengths, lengths, tokens_per_batch=20, max_shapes=2))
+        2
     """
     widths = np.stack([round_up(source_lengths), round_up(target_lengths)], axis=1)  # (P, 2)
     cells, cell_of_pair, counts = np.unique(widths, axis=0, return_inverse=True, return_counts=True)

@@ -2,9 +2,11 @@
 
 import itertools
 import numbers
+import operator
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 
@@ -72,3 +74,25 @@ def padded(
     # Rows beyond the last one stay padding, so that an incomplete batch keeps its shape.
     batch[: len(starts)][real] = flat[(starts[:, None] + columns)[real]]
     return batch
+
+
+def integer_rows(ids: Any) -> list[list[int]]:
+    """Returns rows of Python integers from a 2-D array, a tensor or a list of lists."""
+    if keras.ops.is_tensor(ids):
+        ids = keras.ops.convert_to_numpy(ids)
+    if isinstance(ids, np.ndarray):
+        if ids.ndim != 2 or ids.dtype.kind not in "iu":
+            raise ValueError(
+                "`ids` must be integers of shape (N, T). "
+                f"Received: shape={ids.shape}, dtype={ids.dtype}"
+            )
+        return ids.tolist()
+    rows = []
+    for index, row in enumerate(ids):
+        try:
+            rows.append([operator.index(token_id) for token_id in row])
+        except TypeError as error:
+            raise ValueError(
+                f"`ids` must hold one sequence of integers a row. Received: ids[{index}]={row!r}"
+            ) from error
+    return rows

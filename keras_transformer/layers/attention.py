@@ -13,6 +13,7 @@ import keras
 from keras import ops
 
 from keras_transformer.layers.checks import check_hidden, check_positive, check_rate
+from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.serialization import clone_initializer, constructor_config
 from keras_transformer.ops.attention import dot_product_attention
 from keras_transformer.ops.cache import KVCache
@@ -205,11 +206,11 @@ class MultiHeadAttention(keras.layers.Layer):
             seed=self.seed_generator,
             return_attention_scores=return_attention_scores,
         )
-        heads = result["output"] if return_attention_scores else result  # (B, T, N, H)
+        extras: dict[str, Any] = {}
+        heads = take_output(result, extras)  # (B, T, N, H)
         batch, length = ops.shape(heads)[:2]
         flat = self.output_dense(ops.reshape(heads, (-1, self.num_heads * self.head_size)))
-        output = ops.reshape(flat, (batch, length, flat.shape[-1]))
-        return {**result, "output": output} if return_attention_scores else output
+        return make_output(ops.reshape(flat, (batch, length, flat.shape[-1])), extras)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **constructor_config(self)}

@@ -31,22 +31,22 @@ def check_hidden(name: str, tensor: Any) -> None:
         )
 
 
-def check_ids(name: str, token_ids: Any, vocabulary_size: int) -> None:
-    """Raises a ValueError if an id lies outside of the vocabulary, where that can be seen.
+def check_rows(name: str, rows: Any, num_rows: int) -> None:
+    """Raises a ValueError if a row to be looked up is not in the table, where that can be seen.
 
-    Only JAX needs it: it neither fails on such an id, as TensorFlow and torch do, nor reads what
-    is there, but fills the row with NaN. Inside a compiled function the values are not known.
+    Only JAX needs it: it neither fails on such a row, as TensorFlow and torch do, nor reads what
+    is there, but gives NaN. Inside a compiled function the values are not known.
     """
     if keras.backend.backend() != "jax":
         return
     try:
-        values = np.asarray(token_ids)
+        values = np.asarray(rows)
     except Exception:  # JAX's tracers and Keras's symbolic tensors have no values
         return
-    if values.size and (values.min() < 0 or values.max() >= vocabulary_size):
+    if values.size and (values.min() < 0 or values.max() >= num_rows):
         raise ValueError(
-            f"`{name}` must be in the range [0, {vocabulary_size}). "
-            f"Received: ids from {values.min()} to {values.max()}."
+            f"`{name}` must be in the range [0, {num_rows}). "
+            f"Received: {name} from {values.min()} to {values.max()}."
         )
 
 

@@ -11,7 +11,8 @@ import keras
 from keras import ops
 
 from keras_transformer.layers.checks import check_hidden, check_positive, check_rate
-from keras_transformer.layers.decoder_block import DecoderBlock, take_output
+from keras_transformer.layers.decoder_block import DecoderBlock
+from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.serialization import (
     constructor_config,
     get_activation,
@@ -225,7 +226,7 @@ class TransformerDecoder(keras.layers.Layer):
             x = self.final_norm(x)
         if cache is not None:
             extras["cache"] = DecoderCache(extras["cache"], cache.cross_attention)
-        return {"output": x, **extras} if extras else x
+        return make_output(x, extras)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **constructor_config(self)}

@@ -12,6 +12,7 @@ import keras
 from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.checks import check_hidden, check_rate
 from keras_transformer.layers.feed_forward import FeedForward
+from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
 from keras_transformer.layers.serialization import (
     constructor_config,
@@ -228,7 +229,7 @@ class DecoderBlock(keras.layers.Layer):
         y = self.feed_forward_norm(x) if self.normalize_first else x
         y = self.feed_forward(y, training=training)
         x = self._add(x, y, self.feed_forward_norm, training)
-        return {"output": x, **extras} if extras else x
+        return make_output(x, extras)
 
     def _add(self, x, y, norm, training):
         x = x + self.residual_dropout(y, training=training)
@@ -245,11 +246,3 @@ class DecoderBlock(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **constructor_config(self)}
-
-
-def take_output(result, extras, prefix=""):
-    """Splits an attention result into its output and, kept in `extras`, all the rest."""
-    if not isinstance(result, dict):
-        return result
-    extras.update({f"{prefix}{key}": value for key, value in result.items() if key != "output"})
-    return result["output"]

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import backend, ops
 
-from keras_transformer.layers.checks import check_ids, check_positive
+from keras_transformer.layers.checks import check_positive, check_rows
 from keras_transformer.layers.serialization import clone_initializer, constructor_config
 from keras_transformer.ops.masks import padding_mask
 
@@ -103,7 +103,7 @@ class TokenEmbedding(keras.layers.Layer):
                 "`inputs` must be integer token ids (B, T); hidden states need `reverse=True`. "
                 f"Received: dtype={backend.standardize_dtype(inputs.dtype)}."
             )
-        check_ids("inputs", inputs, self.vocabulary_size)
+        check_rows("inputs", inputs, self.vocabulary_size)
         embedded = ops.take(self.embeddings, ops.cast(inputs, "int32"), axis=0)
         embedded = ops.cast(embedded, self.compute_dtype)
         return embedded * math.sqrt(self.hidden_dim) if self.scale else embedded

@@ -11,6 +11,7 @@ import keras
 
 from keras_transformer.layers.checks import check_hidden, check_positive, check_rate
 from keras_transformer.layers.encoder_block import TransformerEncoderBlock
+from keras_transformer.layers.outputs import make_output
 from keras_transformer.layers.serialization import (
     constructor_config,
     get_activation,
@@ -166,7 +167,9 @@ class TransformerEncoder(keras.layers.Layer):
                 x = x["output"]
         if self.final_norm is not None:
             x = self.final_norm(x)
-        return {"output": x, "attention_scores": tuple(scores)} if return_attention_scores else x
+        return make_output(
+            x, {"attention_scores": tuple(scores)} if return_attention_scores else {}
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **constructor_config(self)}

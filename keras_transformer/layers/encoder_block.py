@@ -11,6 +11,7 @@ import keras
 
 from keras_transformer.layers.checks import check_hidden, check_rate
 from keras_transformer.layers.feed_forward import FeedForward
+from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
 from keras_transformer.layers.serialization import (
     constructor_config,
@@ -172,7 +173,8 @@ class TransformerEncoderBlock(keras.layers.Layer):
             return_attention_scores=return_attention_scores,
             training=training,
         )
-        output = attended["output"] if return_attention_scores else attended
+        extras: dict[str, Any] = {}
+        output = take_output(attended, extras)
         x = inputs + self.residual_dropout(output, training=training)
         if self.normalize_first:
             y = self.feed_forward(self.feed_forward_norm(x), training=training)
@@ -181,7 +183,7 @@ class TransformerEncoderBlock(keras.layers.Layer):
             x = self.self_attention_norm(x)
             y = self.feed_forward(x, training=training)
             x = self.feed_forward_norm(x + self.residual_dropout(y, training=training))
-        return {**attended, "output": x} if return_attention_scores else x
+        return make_output(x, extras)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **constructor_config(self)}

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_positive, known_length
+from keras_transformer.layers.checks import check_positive, check_rows, known_length
 from keras_transformer.layers.serialization import clone_initializer, constructor_config
 
 Tensor = Any
@@ -167,6 +167,8 @@ class LearnedPositionalEmbedding(keras.layers.Layer):
             )
         if positions is None:
             positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
+        else:
+            check_rows("positions", positions, self.max_length)
         return inputs + ops.take(self.embeddings, positions, axis=0)
 
     def get_config(self) -> dict[str, Any]:

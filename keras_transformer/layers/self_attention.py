@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from keras_transformer.layers.attention import MultiHeadAttention
+from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.positional import RotaryEmbedding
 from keras_transformer.layers.serialization import constructor_config
 from keras_transformer.ops.cache import KVCache, update_cache
@@ -152,7 +153,9 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         result = self.attention.attend(
             query, cache, combined, return_attention_scores, training=training
         )
-        return {**(result if return_attention_scores else {"output": result}), "cache": cache}
+        extras = {"cache": cache}
+        output = take_output(result, extras)
+        return make_output(output, extras)
 
     def _rotate(self, query, key, positions, cache_index):
         if positions is None:

@@ -39,11 +39,10 @@ class CheckpointAveraging(keras.callbacks.Callback):
             not name a new `.weights.h5` file for each checkpoint.
 
     Example:
-        >>> import numpy as np, keras
-        >>> from keras_transformer.training.callbacks import CheckpointAveraging
+        >>> import numpy as np, keras, keras_transformer as kt
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
         >>> model.compile(optimizer="sgd", loss="mse")
-        >>> averaging = CheckpointAveraging(num_checkpoints=2, save_freq="epoch")
+        >>> averaging = kt.training.CheckpointAveraging(num_checkpoints=2, save_freq="epoch")
         >>> inputs, targets = np.ones((4, 3)), np.ones((4, 2))
         >>> history = model.fit(inputs, targets, epochs=3, verbose=0, callbacks=[averaging])
 
@@ -163,8 +162,8 @@ class StopAfter(keras.callbacks.Callback):
         ValueError: if ``minutes`` is not more than 0.
 
     Example:
-        >>> from keras_transformer.training.callbacks import StopAfter
-        >>> StopAfter(minutes=0.5).minutes
+        >>> import keras_transformer as kt
+        >>> kt.training.StopAfter(minutes=0.5).minutes
         0.5
     """
 
@@ -212,13 +211,12 @@ class TimeBudget(keras.callbacks.Callback):
             optimizer's learning rate is a schedule, which two cannot set.
 
     Example:
-        >>> import numpy as np, keras
-        >>> from keras_transformer.training.callbacks import TimeBudget
+        >>> import numpy as np, keras, keras_transformer as kt
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
         >>> model.compile(optimizer=keras.optimizers.Adam(1e-3), loss="mse")
         >>> inputs, targets = np.ones((4, 3)), np.ones((4, 2))
-        >>> history = model.fit(
-        ...     inputs, targets, epochs=3, verbose=0, callbacks=[TimeBudget(minutes=0.5)])
+        >>> budget = kt.training.TimeBudget(minutes=0.5)
+        >>> history = model.fit(inputs, targets, epochs=3, verbose=0, callbacks=[budget])
 
     Reference:
         Li, Yumer and Ramanan 2020, "Budgeted Training: Rethinking Deep Neural Network Training

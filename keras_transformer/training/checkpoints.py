@@ -89,15 +89,14 @@ def average_checkpoints(model: keras.Model, filepaths: Iterable[Any]) -> None:
             the message names the file.
 
     Example:
-        >>> import os, tempfile, keras
-        >>> from keras_transformer.training.checkpoints import average_checkpoints
+        >>> import os, tempfile, keras, keras_transformer as kt
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
         >>> folder = tempfile.mkdtemp()
         >>> paths = [os.path.join(folder, f"{value}.weights.h5") for value in (1.0, 4.0)]
         >>> for path, value in zip(paths, (1.0, 4.0)):
         ...     model.layers[0].bias.assign([value]) and None
         ...     model.save_weights(path)
-        >>> average_checkpoints(model, paths)
+        >>> kt.training.average_checkpoints(model, paths)
         >>> model.layers[0].get_weights()[1].tolist()
         [2.5]
 

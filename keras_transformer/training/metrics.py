@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.training.losses import (
+from keras_transformer.training.likelihood import (
     check_labels_and_logits,
     label_logits,
     log_likelihood_terms,
@@ -40,9 +40,8 @@ class MaskedAccuracy(keras.metrics.Metric):
         dtype: dtype of the sums; None for Keras's default, float32.
 
     Example:
-        >>> import numpy as np
-        >>> from keras_transformer.training.metrics import MaskedAccuracy
-        >>> metric = MaskedAccuracy()
+        >>> import numpy as np, keras_transformer as kt
+        >>> metric = kt.training.MaskedAccuracy()
         >>> logits = np.eye(4, dtype="float32")[[[3, 1, 2]]]
         >>> metric.update_state(np.array([[3, 2, 0]]), logits)
         >>> float(metric.result())
@@ -107,9 +106,8 @@ class Perplexity(keras.metrics.Metric):
         dtype: dtype of the sums; None for Keras's default, float32.
 
     Example:
-        >>> import numpy as np
-        >>> from keras_transformer.training.metrics import Perplexity
-        >>> metric = Perplexity()
+        >>> import numpy as np, keras_transformer as kt
+        >>> metric = kt.training.Perplexity()
         >>> metric.update_state(np.array([[3, 1, 0]]), np.zeros((1, 3, 4), "float32"))
         >>> round(float(metric.result()), 4)  # four classes, all as likely
         4.0

@@ -30,8 +30,9 @@ class DecoupledAdamW(keras.optimizers.AdamW):
         ValueError: if ``weight_decay`` is None or negative, or ``exclude`` is a string.
 
     Example:
-        >>> from keras_transformer.training.optimizers import DecoupledAdamW
-        >>> optimizer = DecoupledAdamW(1e-3, weight_decay=0.01, exclude=("bias", "gamma", "beta"))
+        >>> import keras_transformer as kt
+        >>> optimizer = kt.training.DecoupledAdamW(
+        ...     1e-3, weight_decay=0.01, exclude=("bias", "gamma", "beta"))
         >>> optimizer.get_config()["exclude"]
         ['bias', 'gamma', 'beta']
 

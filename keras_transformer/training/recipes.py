@@ -44,10 +44,9 @@ def transformer_recipe(
         ValueError: if an argument is out of its range.
 
     Example:
-        >>> import keras
-        >>> from keras_transformer.training.recipes import transformer_recipe
+        >>> import keras, keras_transformer as kt
         >>> model = keras.Sequential([keras.layers.Embedding(11, 8), keras.layers.Dense(11)])
-        >>> model.compile(**transformer_recipe(hidden_dim=8, warmup_steps=100))
+        >>> model.compile(**kt.training.transformer_recipe(hidden_dim=8, warmup_steps=100))
 
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", sections 5.3 and 5.4.
@@ -93,8 +92,8 @@ def gpt1_pretraining_recipe(
         ValueError: if an argument is out of its range.
 
     Example:
-        >>> from keras_transformer.training.recipes import gpt1_pretraining_recipe
-        >>> sorted(gpt1_pretraining_recipe(total_steps=10000))
+        >>> import keras_transformer as kt
+        >>> sorted(kt.training.gpt1_pretraining_recipe(total_steps=10000))
         ['loss', 'metrics', 'optimizer']
 
     Reference:

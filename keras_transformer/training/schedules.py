@@ -79,8 +79,8 @@ class NoamSchedule(keras.optimizers.schedules.LearningRateSchedule):
             negative.
 
     Example:
-        >>> from keras_transformer.training.schedules import NoamSchedule
-        >>> schedule = NoamSchedule(hidden_dim=512, warmup_steps=4000)
+        >>> import keras_transformer as kt
+        >>> schedule = kt.training.NoamSchedule(hidden_dim=512, warmup_steps=4000)
         >>> round(float(schedule(3999)), 6)
         0.000699
 
@@ -131,8 +131,8 @@ class InverseSquareRootSchedule(keras.optimizers.schedules.LearningRateSchedule)
         ValueError: if ``warmup_steps`` is not a positive integer or the peak is negative.
 
     Example:
-        >>> from keras_transformer.training.schedules import InverseSquareRootSchedule
-        >>> schedule = InverseSquareRootSchedule(peak_learning_rate=0.5, warmup_steps=100)
+        >>> import keras_transformer as kt
+        >>> schedule = kt.training.InverseSquareRootSchedule(0.5, warmup_steps=100)
         >>> float(schedule(99)), float(schedule(399))
         (0.5, 0.25)
 
@@ -182,8 +182,8 @@ class WarmupCosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
             or ``total_steps`` does not exceed ``warmup_steps``.
 
     Example:
-        >>> from keras_transformer.training.schedules import WarmupCosineSchedule
-        >>> schedule = WarmupCosineSchedule(0.5, warmup_steps=10, total_steps=110)
+        >>> import keras_transformer as kt
+        >>> schedule = kt.training.WarmupCosineSchedule(0.5, warmup_steps=10, total_steps=110)
         >>> float(schedule(9)), round(float(schedule(59)), 6), float(schedule(109))
         (0.5, 0.25, 0.0)
 
@@ -249,8 +249,8 @@ class WarmupLinearSchedule(keras.optimizers.schedules.LearningRateSchedule):
             or ``total_steps`` does not exceed ``warmup_steps``.
 
     Example:
-        >>> from keras_transformer.training.schedules import WarmupLinearSchedule
-        >>> schedule = WarmupLinearSchedule(0.5, warmup_steps=10, total_steps=110)
+        >>> import keras_transformer as kt
+        >>> schedule = kt.training.WarmupLinearSchedule(0.5, warmup_steps=10, total_steps=110)
         >>> float(schedule(9)), float(schedule(59)), float(schedule(109))
         (0.5, 0.25, 0.0)
 

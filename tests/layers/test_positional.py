@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_transformer as kt
-from tests.harness import normal, randomize, to_numpy
+from tests.harness import BACKEND, normal, randomize, to_numpy
 
 B, T, D = 2, 5, 12
 
@@ -86,3 +86,13 @@ def test_errors():
         kt.layers.LearnedPositionalEmbedding(4)(normal(2, 5, 7))
     with pytest.raises(ValueError, match="must be even for rotary positions. Received: 3"):
         kt.layers.MultiHeadSelfAttention(2, rotary=True)(normal(2, 5, 6))
+
+
+def test_positions_beyond_the_table_are_refused():
+    """JAX alone would answer with NaN; TensorFlow and torch raise errors of their own."""
+    error, message = (Exception, "")
+    if BACKEND == "jax":
+        error = ValueError
+        message = r"`positions` must be in the range \[0, 4\). Received: positions from 2 to 4"
+    with pytest.raises(error, match=message):
+        kt.layers.LearnedPositionalEmbedding(4)(normal(2, 3, 7), np.array([2, 3, 4]))

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
+import transformers
 from keras import ops
 
 import keras_transformer as kt
 from tests.harness import to_numpy, token_ids
 from tests.parity.weights import WeightCopier, randomize_torch
-
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
 
 V, PAD, EOS = 53, 52, 0
 CONFIGURATIONS = {

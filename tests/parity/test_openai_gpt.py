@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
+import transformers
 
 import keras_transformer as kt
 from tests.harness import to_numpy, token_ids
 from tests.parity.weights import WeightCopier, randomize_torch
-
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
 
 V, POSITIONS = 61, 37
 CONFIGURATIONS = {

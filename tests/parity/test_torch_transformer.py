@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from keras import ops
 
 import keras_transformer as kt
 from tests.harness import normal, to_numpy
 from tests.parity.weights import WeightCopier, randomize_torch
-
-torch = pytest.importorskip("torch")
 
 B, T, S, D = 2, 5, 7, 12
 SIZES = {"d_model": D, "nhead": 3, "dim_feedforward": 17, "dropout": 0.0, "batch_first": True}

@@ -1,0 +1,107 @@
+"""Blocks of one long text as a `keras.utils.PyDataset`, for language models on every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_transformer.data.batching import EpochBatches
+from keras_transformer.data.rows import check_ids, check_integer, padded
+
+
+class LanguageModelBatches(EpochBatches):
+    """Batches of blocks of one long text, to predict each token from those before it in its block.
+
+    Each item is `({"token_ids": (B, T)}, labels (B, T))` in int32 with B = `batch_size` and
+    T = `length`; the labels are the tokens one later. Every token but the first of the text is
+    a label exactly once an epoch. With `shuffle`, the blocks begin at another offset in every
+    epoch, which leaves shorter blocks at both ends, and come in a new order. Short blocks and the
+    last batch are filled up with 0, the padding id.
+
+    Args:
+        token_ids: Integers of shape (number of tokens,).
+        length: Tokens of a block.
+        batch_size: Blocks of a batch.
+        shuffle: Whether blocks begin elsewhere and come in a new order every epoch.
+        seed: Non-negative integer; the order depends on it and on the epoch's number alone.
+        vocabulary_size: Upper limit of the ids, to be checked, or None.
+        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`.
+
+    Raises:
+        ValueError: If there are fewer than two tokens, or an argument or an id is out of range.
+
+    Example:
+        >>> import numpy as np, keras_transformer as kt
+        >>> batches = kt.data.LanguageModelBatches(
+        ...     np.arange(1, 12), length=4, batch_size=2, shuffle=False)
+        >>> inputs, labels = batches[0]
+        >>> inputs["token_ids"][0].tolist(), labels[0].tolist()
+        ([1, 2, 3, 4], [2, 3, 4, 5])
+    """
+
+    def __init__(
+        self,
+        token_ids: Sequence[int] | np.ndarray,
+        length: int,
+        batch_size: int,
+        shuffle: bool = True,
+        seed: int = 0,
+        vocabulary_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(shuffle, seed, **kwargs)
+        check_integer("length", length, 1)
+        check_integer("batch_size", batch_size, 1)
+        token_ids = np.asarray(token_ids)
+        if token_ids.ndim != 1 or len(token_ids) < 2:
+            raise ValueError(
+                "`token_ids` must be one sequence of at least two ids. "
+                f"Received: shape={token_ids.shape}"
+            )
+        check_ids("token_ids", token_ids, np.ones_like(token_ids, "int64"), vocabulary_size)
+        self._ids = token_ids.astype("int32")
+        self.length = length
+        self.batch_size = batch_size
+        self.epoch = 0
+
+    def _plan(self, generator: np.random.Generator | None) -> list[np.ndarray]:
+        """Returns the (start, length) of the blocks of each batch, (number of blocks, 2)."""
+        offset = 0 if generator is None else generator.integers(self.length)
+        total = self.num_target_tokens
+        bounds = np.unique([0, *range(offset, total, self.length), total])
+        num_blocks = -(-total // self.length) + (self.shuffle and 1 < min(self.length, total))
+        if len(bounds) <= num_blocks:
+            # Most offsets give one block more than others. Keras counts the batches once, so
+            # where it is missing the longest block is halved.
+            longest = np.diff(bounds).argmax()
+            bounds = np.sort(np.append(bounds, bounds[longest : longest + 2].sum() // 2))
+        blocks = np.stack([bounds[:-1], np.diff(bounds)], axis=1)
+        if generator is not None:
+            blocks = generator.permutation(blocks)
+        return [blocks[i : i + self.batch_size] for i in range(0, len(blocks), self.batch_size)]
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Returns inputs and labels of one batch.
+
+        Args:
+            index: Number of the batch.
+
+        Returns:
+            `({"token_ids": (B, T)}, labels (B, T))` in int32.
+        """
+        starts, lengths = self._batches[index].T
+        shape = (self.batch_size, self.length)
+        token_ids = padded(self._ids, starts, lengths, shape)
+        return {"token_ids": token_ids}, padded(self._ids, starts + 1, lengths, shape)
+
+    @property
+    def num_target_tokens(self) -> int:
+        """Number of labels of an epoch, padding not counted."""
+        return len(self._ids) - 1
+
+    @property
+    def padding_fraction(self) -> float:
+        """Share of an epoch's positions that are padding."""
+        return 1.0 - self.num_target_tokens / (len(self) * self.batch_size * self.length)

@@ -1,0 +1,107 @@
+"""What losses and metrics over token ids share: likelihoods of labels, and which labels count.
+
+Shape letters: B batch, T length, V vocabulary.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def label_logits(labels: Any, logits: Any) -> Any:
+    """Returns each position's logit of its label: ``logits[..., labels]``.
+
+    Args:
+        labels: (...) integer ids in [0, V).
+        logits: (..., V).
+
+    Returns:
+        (...) tensor of the logits' dtype; NaN where a label is not in [0, V).
+    """
+    labels = ops.cast(labels, "int32")
+    vocabulary_size = logits.shape[-1]
+    known = ops.clip(labels, 0, vocabulary_size - 1)
+    if keras.backend.backend() == "tensorflow":
+        # The gradient of TensorFlow's take_along_axis takes half as long again as that of this flat
+        # lookup. The indices are int64: B * T * V passes 2^31 on large batches.
+        flat = ops.cast(ops.reshape(known, (-1,)), "int64")
+        rows = ops.arange(ops.shape(flat)[0], dtype="int64")
+        picked = ops.take(ops.reshape(logits, (-1,)), rows * vocabulary_size + flat)
+        picked = ops.reshape(picked, ops.shape(labels))
+    else:
+        picked = ops.take_along_axis(logits, ops.expand_dims(known, axis=-1), axis=-1)
+        picked = ops.squeeze(picked, axis=-1)
+    # Left to themselves some backends read another row's logit here, without a word.
+    return ops.where(ops.equal(known, labels), picked, float("nan"))
+
+
+def log_likelihood_terms(labels: Any, logits: Any) -> tuple[Any, Any, Any]:
+    """Returns what every cross-entropy here is made of, each position's largest logit taken off.
+
+    Args:
+        labels: (...) integer ids in [0, V).
+        logits: (..., V) of any float dtype; computed in float32.
+
+    Returns:
+        Three float32 tensors: the log of the sum of exp(logits) (...), the label's logit (...),
+        both less the largest logit, and that largest logit (...). The first less the second is the
+        negative log-likelihood.
+    """
+    logits = ops.cast(logits, "float32")
+    # Less the largest logit, confident predictions lose no digits in the difference below. Its
+    # gradient cancels out, and is not computed.
+    largest = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
+    log_sum = ops.log(ops.sum(ops.exp(logits - largest), axis=-1))
+    largest = ops.squeeze(largest, axis=-1)
+    return log_sum, label_logits(labels, logits) - largest, largest
+
+
+def real_tokens(labels: Any, padding_id: int | None) -> Any:
+    """Returns a boolean tensor shaped as ``labels``: True where the label is not padding."""
+    if padding_id is None:
+        return ops.ones_like(labels, dtype="bool")
+    return ops.not_equal(labels, padding_id)
+
+
+def token_weights(labels: Any, padding_id: int | None, sample_weight: Any = None) -> Any:
+    """Returns each token's weight in a mean: 0 for padding, else 1 or its sample weight.
+
+    Args:
+        labels: (B, ...) integer ids.
+        padding_id: the id that counts for nothing, or None.
+        sample_weight: None, (B,) or any shape that broadcasts to that of the labels.
+
+    Returns:
+        float32 tensor shaped as ``labels``.
+    """
+    weights = ops.cast(real_tokens(labels, padding_id), "float32")
+    if sample_weight is None:
+        return weights
+    sample_weight = ops.convert_to_tensor(sample_weight)
+    # One weight an example belongs to the batch axis; broadcasting alone would take the last.
+    while len(sample_weight.shape) < len(labels.shape):
+        sample_weight = ops.expand_dims(sample_weight, axis=-1)
+    return weights * ops.cast(sample_weight, "float32")
+
+
+def check_labels_and_logits(labels: Any, logits: Any) -> None:
+    """Raises unless the labels have the logits' shape without the last axis.
+
+    Args:
+        labels: tensor of ids.
+        logits: tensor with one more axis.
+
+    Raises:
+        ValueError: if the shapes do not match.
+    """
+    label_shape, logit_shape = tuple(labels.shape), tuple(logits.shape)
+    matching = len(label_shape) + 1 == len(logit_shape) and all(
+        label is None or logit is None or label == logit
+        for label, logit in zip(label_shape, logit_shape, strict=False)
+    )
+    if not matching:
+        raise ValueError(
+            "`y_true` must have the shape of `y_pred` without its last axis. "
+            f"Received: y_true.shape={label_shape}, y_pred.shape={logit_shape}"
+        )
