@@ -5,7 +5,7 @@
 Each system runs in a process of its own, alone on the machine: ours on TensorFlow (or the backend
 of `--backend`), then `torch.nn.Transformer` of the same size, pre-LN, with the same tokeniser, the
 same batches, label smoothing and averaging of the last checkpoints. The clock drives the learning
-rate of both: up to the peak, and down to 0 just as the minutes end, whatever the pace.
+rate of both, after a warm-up in steps: down to 0 just as the minutes end, whatever the pace.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIZE = {"num_layers": 3, "num_heads": 4, "hidden_dim": 256, "intermediate_dim": 
 VOCABULARY_SIZE = 6000
 TOKENS_PER_BATCH = 1024
 PEAK_LEARNING_RATE = 3e-3
-WARMUP = 0.2  # of the minutes
+WARMUP_STEPS = 400
 LABEL_SMOOTHING = 0.1
 NUM_CHECKPOINTS = 5
 CHECKPOINT_STEPS = 40
@@ -71,21 +71,26 @@ def run_in_process(system: str, arguments: argparse.Namespace) -> dict:
 
 
 def load(arguments: argparse.Namespace):
-    """The data that both systems share: tokeniser, training batches and the test split."""
+    """The data that both systems share: tokeniser, batches for training and validation, test."""
     import keras
 
     import keras_transformer as kt
 
     keras.utils.set_random_seed(arguments.seed)
-    train, _, test = kt.datasets.tatoeba.load_data("fra")
+    train, validation, test = kt.datasets.tatoeba.load_data("fra")
     tokenizer = kt.data.train_tokenizer([*train.source, *train.target], VOCABULARY_SIZE)
-    batches = kt.data.TranslationBatches(
-        kt.data.encode(tokenizer, train.source),
-        kt.data.encode(tokenizer, train.target),
-        tokens_per_batch=TOKENS_PER_BATCH,
-        seed=arguments.seed,
-    )
-    return tokenizer, batches, kt.datasets.tatoeba.references(test)
+
+    def batches(pairs, **options):
+        return kt.data.TranslationBatches(
+            kt.data.encode(tokenizer, pairs.source),
+            kt.data.encode(tokenizer, pairs.target),
+            tokens_per_batch=TOKENS_PER_BATCH,
+            **options,
+        )
+
+    training = batches(train, seed=arguments.seed)
+    references = kt.datasets.tatoeba.references(test)
+    return tokenizer, training, batches(validation, shuffle=False), references
 
 
 def endless(batches):
@@ -110,7 +115,7 @@ def run_ours(arguments: argparse.Namespace) -> dict:
 
     import keras_transformer as kt
 
-    tokenizer, batches, (sources, references) = load(arguments)
+    tokenizer, batches, validation, (sources, references) = load(arguments)
 
     model = kt.models.transformer(
         VOCABULARY_SIZE, **SIZE, dropout=arguments.dropout, normalize_first=True
@@ -129,18 +134,22 @@ def run_ours(arguments: argparse.Namespace) -> dict:
         epochs=1000,
         verbose=2,
         callbacks=[
-            kt.training.TimeBudget(arguments.minutes, WARMUP),
+            kt.training.TimeBudget(arguments.minutes, WARMUP_STEPS),
             kt.training.CheckpointAveraging(NUM_CHECKPOINTS, CHECKPOINT_STEPS),
         ],
     )
     seconds = time.perf_counter() - started
-    translations = kt.Translator(model, tokenizer).translate(sources)
-    name, steps = f"keras_transformer, {arguments.backend}", int(model.optimizer.iterations)
-    score = bleu(translations, references)
-    return figures(name, model.count_params(), steps, batches, seconds, score)
+    steps = int(model.optimizer.iterations)
+    model.compile(loss=recipe["loss"], weighted_metrics=[], metrics=[kt.training.Perplexity()])
+    scores = {
+        "perplexity": model.evaluate(validation, verbose=0, return_dict=True)["perplexity"],
+        "bleu": bleu(kt.Translator(model, tokenizer).translate(sources), references),
+    }
+    name = f"keras_transformer, {arguments.backend}"
+    return figures(name, model.count_params(), steps, batches, seconds, scores)
 
 
-def figures(name, parameters, steps, batches, seconds, score) -> dict:
+def figures(name, parameters, steps, batches, seconds, scores) -> dict:
     """What the table shows of one run."""
     tokens = batches.num_target_tokens * steps / len(batches)
     return {
@@ -149,7 +158,7 @@ def figures(name, parameters, steps, batches, seconds, score) -> dict:
         "steps": steps,
         "minutes": seconds / 60,
         "tokens_per_second": tokens / seconds,
-        "bleu": score,
+        **scores,
     }
 
 
@@ -159,15 +168,15 @@ def run_torch(arguments: argparse.Namespace) -> dict:
 
     import keras_transformer as kt
 
-    tokenizer, batches, (sources, references) = load(arguments)
+    tokenizer, batches, validation, (sources, references) = load(arguments)
     torch.manual_seed(arguments.seed)
     model = torch_model(arguments.dropout)
     step, checkpoints, steps = torch_step(model), [], 0
     stream = endless(batches)
-    budget = kt.training.TimeBudget(arguments.minutes, WARMUP)
+    budget = kt.training.TimeBudget(arguments.minutes, WARMUP_STEPS)
     started = time.perf_counter()
     while (used := (time.perf_counter() - started) / (60 * arguments.minutes)) < 1.0:
-        loss = step(next(stream), PEAK_LEARNING_RATE * budget.factor(used))
+        loss = step(next(stream), PEAK_LEARNING_RATE * budget.factor(steps + 1, used))
         steps += 1
         if steps % CHECKPOINT_STEPS == 0:
             checkpoints.append({k: v.clone() for k, v in model.state_dict().items()})
@@ -178,10 +187,12 @@ def run_torch(arguments: argparse.Namespace) -> dict:
     if checkpoints:
         mean = {k: sum(c[k] for c in checkpoints) / len(checkpoints) for k in checkpoints[0]}
         model.load_state_dict(mean)
-    translations = torch_translate(model, tokenizer, sources)
+    scores = {
+        "perplexity": torch_perplexity(model, validation),
+        "bleu": bleu(torch_translate(model, tokenizer, sources), references),
+    }
     parameters = sum(p.numel() for p in model.parameters())
-    score = bleu(translations, references)
-    return figures("torch.nn.Transformer", parameters, steps, batches, seconds, score)
+    return figures("torch.nn.Transformer", parameters, steps, batches, seconds, scores)
 
 
 def torch_model(dropout: float):
@@ -243,6 +254,39 @@ def torch_model(dropout: float):
     return model
 
 
+def torch_batch(batch):
+    """Source, target and labels, without the rows that only fill the batch."""
+    import torch
+
+    inputs, labels = batch
+    keep = torch.from_numpy(inputs["source_ids"][:, 0] != 0)
+    arrays = (inputs["source_ids"], inputs["target_ids"], labels)
+    return [torch.from_numpy(array).long()[keep] for array in arrays]
+
+
+def torch_perplexity(model, batches) -> float:
+    """Exp of the mean negative log-likelihood over all tokens."""
+    import math
+
+    import torch
+    from torch import nn
+
+    total, count = 0.0, 0
+    model.eval()
+    with torch.no_grad():
+        for index in range(len(batches)):
+            source, target, labels = torch_batch(batches[index])
+            logits = model.decode(target, model.encode(source), source)
+            total += nn.functional.cross_entropy(
+                logits.reshape(-1, VOCABULARY_SIZE),
+                labels.reshape(-1),
+                ignore_index=0,
+                reduction="sum",
+            ).item()
+            count += int((labels != 0).sum())
+    return math.exp(total / count)
+
+
 def torch_step(model):
     """One optimizer step of the paper's Adam on one batch."""
     import torch
@@ -252,11 +296,7 @@ def torch_step(model):
     loss_function = nn.CrossEntropyLoss(ignore_index=0, label_smoothing=LABEL_SMOOTHING)
 
     def step(batch, learning_rate):
-        inputs, labels = batch
-        keep = torch.from_numpy(inputs["source_ids"][:, 0] != 0)  # rows that only fill the batch
-        source = torch.from_numpy(inputs["source_ids"]).long()[keep]
-        target = torch.from_numpy(inputs["target_ids"]).long()[keep]
-        labels = torch.from_numpy(labels).long()[keep]
+        source, target, labels = torch_batch(batch)
         model.train()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
@@ -308,7 +348,7 @@ def make_section(results: list[dict], arguments: argparse.Namespace) -> str:
     """The section of docs/benchmarks.md."""
     rows = "\n".join(
         f"| {r['name']} | {r['parameters']:,} | {r['minutes']:.1f} | {r['steps']:,} "
-        f"| {r['tokens_per_second']:,.0f} | {r['bleu']:.2f} |"
+        f"| {r['tokens_per_second']:,.0f} | {r['perplexity']:.2f} | {r['bleu']:.2f} |"
         for r in results
     )
     return f"""```bash
@@ -318,14 +358,15 @@ python benchmarks/translation.py --minutes {arguments.minutes:g} --write docs/be
 English to French on Tatoeba: the same {VOCABULARY_SIZE:,} sub-words, batches of
 {TOKENS_PER_BATCH:,} tokens, size ({SIZE["num_layers"]} + {SIZE["num_layers"]} layers, width
 {SIZE["hidden_dim"]}, pre-LN), dropout {arguments.dropout:g}, label smoothing {LABEL_SMOOTHING},
-Adam with peak learning rate {PEAK_LEARNING_RATE}, reached after {WARMUP:.0%} of the minutes and
-falling to 0 as they end, average of the last {NUM_CHECKPOINTS} checkpoints, greedy decoding of the
+Adam with a learning rate that rises for {WARMUP_STEPS} steps and falls linearly from
+{PEAK_LEARNING_RATE} at the first second to 0 at the last, average of the last {NUM_CHECKPOINTS}
+checkpoints. Perplexity a sub-word on the validation sentences; BLEU from greedy decoding of the
 same 2,000 held-out English sentences (sacreBLEU, all their references). Each system runs alone in a
 process of its own; the minutes are those of training, compilation included.
 `torch.nn.Transformer` also drops attention weights and activations at the same rate.
 
-| system | parameters | minutes | steps | target tokens a second | BLEU |
-|---|---|---|---|---|---|
+| system | parameters | minutes | steps | target tokens a second | perplexity | BLEU |
+|---|---|---|---|---|---|---|
 {rows}
 
 {machine()}

@@ -45,6 +45,7 @@ MODEL = {
 }
 TOKENS_PER_BATCH = 1024
 PEAK_LEARNING_RATE = 3e-3
+WARMUP_STEPS = 400
 
 keras.utils.set_random_seed(arguments.seed)
 started = time.time()
@@ -109,7 +110,7 @@ model.fit(
     epochs=1 if arguments.smoke else arguments.epochs,
     validation_data=make_batches(validation, shuffle=False),
     callbacks=[
-        kt.training.TimeBudget(arguments.minutes, warmup=0.2),
+        kt.training.TimeBudget(arguments.minutes, WARMUP_STEPS),
         kt.training.CheckpointAveraging(num_checkpoints=5, save_freq=40),
     ],
 )

@@ -1,7 +1,8 @@
 """Training: losses, metrics, schedules, optimizers, callbacks and the papers' recipes."""
 
-from keras_transformer.training.callbacks import CheckpointAveraging, StopAfter, TimeBudget
+from keras_transformer.training.callbacks import CheckpointAveraging
 from keras_transformer.training.checkpoints import average_checkpoints
+from keras_transformer.training.clock import StopAfter, TimeBudget
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
 from keras_transformer.training.optimizers import DecoupledAdamW
