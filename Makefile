@@ -6,7 +6,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # mkdocs-material's notice about a coming major version is no warning of ours.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo gpt test lint types unit backends without-tensorflow docs bench clean
+.PHONY: demo gpt test lint types unit backends without-tensorflow docs bench bench-decoding clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -46,6 +46,10 @@ without-tensorflow: $(VENV)/all.stamp
 
 docs: $(VENV)/all.stamp
 	$(VENV)/bin/mkdocs build --strict --quiet
+
+## Generation speed against KerasHub and Hugging Face (rewrites its part of docs/benchmarks.md).
+bench-decoding: $(VENV)/all.stamp
+	$(RUN) benchmarks/decoding.py --write docs/benchmarks.md
 
 ## Import time, and ours against plain PyTorch in the same minutes (rewrites docs/benchmarks.md).
 bench: $(VENV)/all.stamp

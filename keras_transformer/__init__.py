@@ -2,14 +2,17 @@
 
 Import it as `import keras_transformer as kt`: layers for models of your own (`kt.layers`), whole
 models (`kt.models`), recipes for `model.fit` (`kt.training`), batches and tokenisers (`kt.data`),
-corpora (`kt.datasets`), generation (`kt.decoding`) and text-to-text pipelines (`kt.Translator`).
+corpora (`kt.datasets`), generation (`kt.decoding`) and text-to-text pipelines (`kt.Translator`,
+`kt.TextGenerator`).
 """
 
 from keras_transformer import data, datasets, decoding, layers, models, ops, training
-from keras_transformer.pipelines import Translator
+from keras_transformer.pipelines import TextGenerator, Translation, Translator
 from keras_transformer.version import __version__
 
 __all__ = [
+    "TextGenerator",
+    "Translation",
     "Translator",
     "__version__",
     "data",

@@ -1,8 +1,48 @@
-"""From logits to tokens."""
+"""From logits to tokens: generation, streaming, beam search, and the filters they are made of."""
 
-from keras_transformer.decoding.generate import generate
-from keras_transformer.decoding.logits import ban_ids
+from keras_transformer.decoding.beam_search import BeamSearchResult, beam_search
+from keras_transformer.decoding.generate import Generation, generate, stream
+from keras_transformer.decoding.logits import (
+    ban_ids,
+    ban_repeated_ngrams,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    penalize_repetition,
+    scale_temperature,
+    used_ids,
+)
 from keras_transformer.decoding.protocol import DecodingModel
-from keras_transformer.decoding.samplers import get_sampler, greedy
+from keras_transformer.decoding.samplers import (
+    MinP,
+    RandomSampler,
+    TopK,
+    TopP,
+    draw,
+    get_sampler,
+    greedy,
+)
 
-__all__ = ["DecodingModel", "ban_ids", "generate", "get_sampler", "greedy"]
+__all__ = [
+    "BeamSearchResult",
+    "DecodingModel",
+    "Generation",
+    "MinP",
+    "RandomSampler",
+    "TopK",
+    "TopP",
+    "ban_ids",
+    "ban_repeated_ngrams",
+    "beam_search",
+    "draw",
+    "generate",
+    "get_sampler",
+    "greedy",
+    "keep_min_p",
+    "keep_top_k",
+    "keep_top_p",
+    "penalize_repetition",
+    "scale_temperature",
+    "stream",
+    "used_ids",
+]

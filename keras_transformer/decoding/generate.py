@@ -1,33 +1,39 @@
 """Token-by-token generation with a cache, for language models and translators.
 
-Shape letters: B batch, P prompt width, L cache slots, S source length, D hidden, V vocabulary.
+Shape letters: B batch, P prompt width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from keras import ops
 
-from keras_transformer.decoding.logits import ban_ids
-from keras_transformer.decoding.loop import run_compiled
-from keras_transformer.decoding.prompts import pad_rows, round_up
-from keras_transformer.decoding.protocol import DecodingModel
-from keras_transformer.decoding.samplers import get_sampler
-
-Tensor = Any
+from keras_transformer.decoding.generation_loop import GenerationRun
 
 
-class _Settings(NamedTuple):
-    """What a compiled generation loop depends on, beside the shapes of its tensors."""
+class Generation(NamedTuple):
+    """Generated ids with their log-probabilities.
 
-    sampler: Callable
-    stop_ids: tuple[int, ...]
-    banned_ids: tuple[int, ...]
-    padding_id: int | None
+    Attributes:
+        ids: int32, as `kt.decoding.generate` returns them alone.
+        log_probs: float32, of the same shape: the logarithm of the probability that the model
+            itself gave each token, before any filter or temperature; 0 where no token was
+            generated (prompts and padding).
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> lm = kt.models.gpt(
+        ...     vocabulary_size=50, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
+        >>> result = kt.decoding.generate(lm, [[5, 6]], max_new_tokens=3, return_log_probs=True)
+        >>> result.ids.shape, result.log_probs.shape
+        ((1, 5), (1, 5))
+    """
+
+    ids: np.ndarray
+    log_probs: np.ndarray
 
 
 def generate(
@@ -40,11 +46,17 @@ def generate(
     *,
     start_id: int = 2,
     banned_ids: Sequence[int] = (),
-) -> np.ndarray:
+    repetition_penalty: float = 1.0,
+    no_repeat_ngram_size: int = 0,
+    min_new_tokens: int = 0,
+    num_return: int | None = None,
+    return_log_probs: bool = False,
+) -> Any:
     """Continues prompts with a language model, or translates sources.
 
     Each prompt token passes the model once; each new token costs one step over the cache. A prompt
-    gives the same continuation alone and in a batch.
+    gives the same continuation alone and in a batch; with a sampler that draws at random, a row of
+    the batch gives the same for the same seed, on every backend.
 
     Args:
         model: a model of `kt.models`, or any that follows `kt.decoding.DecodingModel`.
@@ -52,20 +64,30 @@ def generate(
             token): a list of lists of ids of any length, or an int array (B, P), padded on either
             side with the model's padding id.
         max_new_tokens: the most tokens to generate.
-        sampler: "greedy", or a callable `(logits (B, V), seed) -> ids (B,)`.
+        sampler: "greedy", "random", "top_k", "top_p", "min_p", a sampler such as
+            `kt.decoding.TopP(0.9, temperature=0.8)`, or a callable `(logits (B, V), uniform (B,))
+            -> ids (B,)` of Keras operations, where `uniform` holds random numbers in [0, 1).
         stop_ids: ids after which a row is complete.
-        seed: for samplers that draw at random.
+        seed: of the random numbers; None for others at every call.
         start_id: the token that a translation starts from.
         banned_ids: ids that are never generated.
+        repetition_penalty: more than 1 makes ids less likely that stand in the prompt or have been
+            generated, see `kt.decoding.penalize_repetition`.
+        no_repeat_ngram_size: no run of so many ids occurs twice, the prompt included; 0 for no
+            limit.
+        min_new_tokens: no stop id is generated before so many tokens.
+        num_return: sequences of each prompt, drawn independently; None for one.
+        return_log_probs: return a `Generation`, the log-probabilities beside the ids.
 
     Returns:
         An int32 array. For a language model (B, longest): each row its prompt, then what was
         generated. For a translator (B, longest): what was generated, without `start_id`. A stop
-        token is kept; after it, and to the right of shorter rows, stands 0.
+        token is kept; after it, and to the right of shorter rows, stands 0. With `num_return`
+        (B, num_return, longest). With `return_log_probs` a `Generation` of such arrays.
 
     Raises:
         ValueError: an empty batch or prompt, ids outside the vocabulary, more positions than the
-            model has learned, an unknown sampler, `max_new_tokens` below 1.
+            model has learned, an unknown sampler, numbers out of their range.
 
     Example:
         >>> import keras_transformer as kt
@@ -77,154 +99,58 @@ def generate(
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.1 (auto-regressive decoding).
     """
-    parts = DecodingModel(model)
-    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, (int, np.integer)):
-        raise ValueError(f"`max_new_tokens` must be an integer. Received: {max_new_tokens!r}.")
-    if max_new_tokens < 1:
-        raise ValueError(f"`max_new_tokens` must be at least 1. Received: {max_new_tokens}.")
-    size = parts.vocabulary_size
-    _check_ids("stop_ids", stop_ids, size)
-    _check_ids("banned_ids", banned_ids, size)
-    settings = _Settings(get_sampler(sampler), tuple(stop_ids), tuple(banned_ids), parts.padding_id)
-    limits = {
-        "limit": np.int32(max_new_tokens),
-        "seed": np.int32(seed or 0),
-        # Its length is rounded up, and the limit handed in: fewer shapes to compile.
-        "buffer": np.zeros((1, round_up(max_new_tokens)), "int32"),
-    }
-    prepare = _translation_inputs if parts.is_translator else _continuation_inputs
-    rows, tensors = prepare(parts, prompt_ids, max_new_tokens, start_id)
-    new = run_compiled(_generate, model, settings, {**tensors, **limits})
-    return _trim(rows, ops.convert_to_numpy(new), max_new_tokens, stop_ids)
-
-
-def _translation_inputs(parts, source_ids, max_new_tokens, start_id):
-    """The rows that translations begin with, all empty, and the tensors that the loop takes."""
-    _check_ids("start_id", [start_id], parts.vocabulary_size)
-    embedding = parts.source_embedding
-    source = pad_rows(
-        "prompt_ids",
-        source_ids,
-        embedding.vocabulary_size,
-        embedding.padding_id,
-        parts.source_max_length,
+    run = GenerationRun(
+        model,
+        prompt_ids,
+        max_new_tokens,
+        sampler,
+        stop_ids,
+        seed,
+        start_id,
+        banned_ids,
+        repetition_penalty,
+        no_repeat_ngram_size,
+        min_new_tokens,
+        num_return,
+        return_log_probs,
     )
-    _check_length(parts, 1, max_new_tokens)
-    starts = np.full((len(source.ids), 1), start_id, "int32")
-    return [[]] * len(starts), {
-        "source_ids": source.ids,
-        "source_mask": source.mask,
-        "prompt_ids": starts,
-        "prompt_mask": np.ones(starts.shape, bool),
-    }
+    while not run.is_complete():
+        run.advance(run.limit)
+    ids, log_probs = run.result()
+    if num_return is not None:
+        ids, log_probs = (x.reshape(-1, num_return, x.shape[1]) for x in (ids, log_probs))
+    return Generation(ids, log_probs) if return_log_probs else ids
 
 
-def _continuation_inputs(parts, prompt_ids, max_new_tokens, start_id):
-    """The prompts as rows, and the tensors that the loop takes; there is no start token."""
-    prompts = pad_rows(
-        "prompt_ids", prompt_ids, parts.vocabulary_size, parts.padding_id, parts.max_length
-    )
-    _check_length(parts, max(len(row) for row in prompts.rows), max_new_tokens)
-    return prompts.rows, {"prompt_ids": prompts.ids, "prompt_mask": prompts.mask}
+def stream(model: keras.Model, prompt_ids: Any, **arguments: Any) -> Iterator[np.ndarray]:
+    """Generates as `generate`, and hands out each token as soon as it is chosen.
+
+    Args:
+        model: as in `generate`.
+        prompt_ids: as in `generate`.
+        **arguments: the other arguments of `generate`, but for `num_return` and
+            `return_log_probs`.
+
+    Returns:
+        An iterator over int32 arrays (B,), the next token of each row; 0 for rows that are
+        complete.
+
+    Raises:
+        ValueError: as `generate`, at the call and not at the first token.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> lm = kt.models.gpt(
+        ...     vocabulary_size=50, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
+        >>> tokens = list(kt.decoding.stream(lm, [[5, 6, 7]], max_new_tokens=4))
+        >>> len(tokens), tokens[0].shape
+        (4, (1,))
+    """
+    return _tokens(GenerationRun(model, prompt_ids, **arguments))
 
 
-def _check_ids(name, ids, vocabulary_size):
-    if isinstance(ids, (int, np.integer)):
-        raise ValueError(f"`{name}` must be a sequence of ids. Received: {ids}.")
-    for token_id in ids:
-        if not 0 <= token_id < vocabulary_size:
-            raise ValueError(
-                f"`{name}` must be in the range [0, {vocabulary_size}). Received: {token_id}."
-            )
-
-
-def _check_length(parts, prompt_length, max_new_tokens):
-    # The last new token is never fed back: it needs no position.
-    needed = prompt_length + max_new_tokens - 1
-    if parts.max_length is not None and needed > parts.max_length:
-        raise ValueError(
-            "The prompt and `max_new_tokens` must fit the model's positions. Received: "
-            f"prompt length={prompt_length}, max_new_tokens={max_new_tokens}, "
-            f"max_length={parts.max_length}."
-        )
-
-
-def _generate(
-    model,
-    settings,
-    prompt_ids,
-    prompt_mask,
-    buffer,
-    limit,
-    seed,
-    source_ids=None,
-    source_mask=None,
-):
-    """The whole generation of a batch: encoding, prefill and steps. Returns (B, buffer length)."""
-    parts = DecodingModel(model)
-    batch, width = ops.shape(prompt_ids)[:2]
-    encoded = None if source_ids is None else parts.encode(source_ids, source_mask)
-    source = {} if source_mask is None else {"encoded_padding_mask": source_mask}
-    cache = parts.decoder.initial_cache(batch, width + ops.shape(buffer)[1], encoded)
-    cross_attention = cache.cross_attention
-    lengths = ops.sum(ops.cast(prompt_mask, "int32"), axis=1)  # (B,)
-    buffer = ops.zeros_like(buffer) + ops.zeros_like(prompt_ids[:, :1])  # (B, buffer length)
-
-    def choose(hidden, step):
-        logits = ban_ids(parts.logits(hidden)[:, 0], settings.banned_ids)
-        return ops.cast(settings.sampler(logits, seed + step), "int32")
-
-    def write(buffer, token, finished, step):
-        token = ops.where(finished, 0, token)
-        for stop_id in settings.stop_ids:
-            finished = ops.logical_or(finished, ops.equal(token, stop_id))
-        return ops.slice_update(buffer, (0, step), token[:, None]), finished
-
-    def slots_mask(buffer):
-        """Which slots hold a real token; the causal mask hides those not yet written."""
-        if settings.padding_id is None:
-            generated = ops.ones_like(buffer, dtype="bool")
-        else:
-            generated = ops.not_equal(buffer, settings.padding_id)
-        return ops.concatenate([prompt_mask, generated], axis=1)
-
-    def proceed(step, buffer, finished, state):
-        return ops.logical_and(step < limit, ops.logical_not(ops.all(finished)))
-
-    def advance(step, buffer, finished, state):
-        # The token chosen last enters the cache at its slot; its position is that of its row.
-        token = ops.slice(buffer, (0, step - 1), (batch, 1))
-        result = parts.decode(
-            token,
-            cache=cache._replace(self_attention=state, cross_attention=cross_attention),
-            cache_index=width + step - 1,
-            positions=(lengths + step - 1)[:, None],
-            padding_mask=slots_mask(buffer),
-            **source,
-        )
-        chosen = choose(result["output"], step)
-        buffer, finished = write(buffer, chosen, finished, step)
-        return step + 1, buffer, finished, result["cache"].self_attention
-
-    prefill = parts.decode(
-        prompt_ids, cache=cache, cache_index=0, padding_mask=slots_mask(buffer), **source
-    )
-    last = ops.take_along_axis(prefill["output"], (lengths - 1)[:, None, None], axis=1)
-    finished = ops.zeros_like(lengths, dtype="bool")
-    buffer, finished = write(buffer, choose(last, 0), finished, 0)
-    state = (ops.cast(1, "int32"), buffer, finished, prefill["cache"].self_attention)
-    return ops.while_loop(proceed, advance, state)[1]
-
-
-def _trim(prompts, generated, max_new_tokens, stop_ids):
-    """Joins prompts and continuations and cuts the columns that no row uses."""
-    generated = generated[:, :max_new_tokens]
-    stops = np.isin(generated, list(stop_ids))
-    ends = np.where(stops.any(axis=1), stops.argmax(axis=1) + 1, generated.shape[1])
-    rows = [
-        [*prompt, *row[:end]] for prompt, row, end in zip(prompts, generated, ends, strict=True)
-    ]
-    ids = np.zeros((len(rows), max(map(len, rows))), "int32")
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = row
-    return ids
+def _tokens(run):
+    yield run.token()
+    while not run.is_complete():
+        run.advance(run.step + 1)
+        yield run.token()

@@ -1,4 +1,7 @@
-"""Logit filters: pure functions from logits (B, V) to logits (B, V)."""
+"""Logit filters: pure functions from logits (B, V) to logits (B, V), which compose.
+
+Shape letters: B batch, L length of a history, V vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,15 @@ import numpy as np
 from keras import ops
 
 Tensor = Any
+
+
+def lowest(dtype: Any) -> float:
+    """A finite value so low that its exponential is 0, for logits of the dtype."""
+    return -6e4 if keras.backend.standardize_dtype(dtype) == "float16" else -1e30
+
+
+def _keep(logits, kept):
+    return ops.where(kept, logits, ops.cast(lowest(logits.dtype), logits.dtype))
 
 
 def ban_ids(logits: Tensor, banned_ids: Sequence[int]) -> Tensor:
@@ -27,10 +39,199 @@ def ban_ids(logits: Tensor, banned_ids: Sequence[int]) -> Tensor:
         >>> int(keras.ops.argmax(kt.decoding.ban_ids(keras.ops.ones((1, 3)), [0]))) == 0
         False
     """
-    if not banned_ids:
+    if not len(banned_ids):
         return logits
-    banned = np.zeros(logits.shape[-1], dtype=bool)
-    banned[list(banned_ids)] = True
-    dtype = keras.backend.standardize_dtype(logits.dtype)
-    lowest = -6e4 if dtype == "float16" else -1e30  # finite in its dtype
-    return ops.where(banned, ops.cast(lowest, dtype), logits)
+    allowed = np.ones(logits.shape[-1], dtype=bool)
+    allowed[list(banned_ids)] = False
+    return _keep(logits, allowed)
+
+
+def scale_temperature(logits: Tensor, temperature: float) -> Tensor:
+    """Divides logits by a temperature: above 1 the choice is freer, below 1 stricter.
+
+    Args:
+        logits: float (B, V).
+        temperature: more than 0.
+
+    Returns:
+        (B, V).
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> float(kt.decoding.scale_temperature(keras.ops.convert_to_tensor([[3.0]]), 2.0)[0, 0])
+        1.5
+    """
+    return logits if temperature == 1.0 else logits / temperature
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Keeps the k likeliest ids, and what is as likely as the last of them.
+
+    Args:
+        logits: float (B, V).
+        k: how many, at least 1.
+
+    Returns:
+        (B, V), with a very low, finite value elsewhere.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> kept = kt.decoding.keep_top_k(keras.ops.convert_to_tensor([[3.0, 1.0, 2.0]]), 2)
+        >>> [round(float(p), 2) for p in keras.ops.softmax(kept)[0]]
+        [0.73, 0.0, 0.27]
+
+    Reference:
+        Fan, Lewis and Dauphin 2018, "Hierarchical Neural Story Generation", section 5.1.
+    """
+    k = min(k, logits.shape[-1])
+    return _keep(logits, logits >= ops.top_k(logits, k)[0][:, -1:])
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Keeps the fewest ids, likeliest first, that have at least the probability p together.
+
+    Args:
+        logits: float (B, V).
+        p: in (0, 1].
+
+    Returns:
+        (B, V), with a very low, finite value elsewhere.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> logits = keras.ops.log(keras.ops.convert_to_tensor([[0.5, 0.2, 0.3]]))
+        >>> kept = kt.decoding.keep_top_p(logits, 0.6)
+        >>> [round(float(p), 3) for p in keras.ops.softmax(kept)[0]]
+        [0.625, 0.0, 0.375]
+
+    Reference:
+        Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1.
+    """
+    if p >= 1.0:
+        return logits
+    probabilities = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+    descending = ops.flip(ops.sort(probabilities, axis=-1), axis=-1)
+    before = ops.cumsum(descending, axis=-1) - descending  # what is likelier, together
+    needed = ops.where(before < p, descending, 2.0)
+    return _keep(logits, probabilities >= ops.min(needed, axis=-1, keepdims=True))
+
+
+def keep_min_p(logits: Tensor, p: float) -> Tensor:
+    """Keeps the ids with at least p times the probability of the likeliest.
+
+    Args:
+        logits: float (B, V).
+        p: in [0, 1].
+
+    Returns:
+        (B, V), with a very low, finite value elsewhere.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> logits = keras.ops.log(keras.ops.convert_to_tensor([[0.6, 0.1, 0.3]]))
+        >>> kept = kt.decoding.keep_min_p(logits, 0.4)
+        >>> [round(float(p), 3) for p in keras.ops.softmax(kept)[0]]
+        [0.667, 0.0, 0.333]
+
+    Reference:
+        Nguyen et al. 2024, "Turning Up the Heat: Min-p Sampling for Creative and Coherent LLM
+        Outputs", section 4.
+    """
+    if p <= 0.0:
+        return logits
+    gap = float(np.log(p))
+    return _keep(logits, logits - ops.max(logits, axis=-1, keepdims=True) >= gap)
+
+
+def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Makes ids that have been used less likely: positive logits are divided, others multiplied.
+
+    Args:
+        logits: float (B, V).
+        seen: boolean (B, V), True for the ids used so far.
+        penalty: more than 0; 1 does nothing, more avoids repetition.
+
+    Returns:
+        (B, V).
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> logits = keras.ops.convert_to_tensor([[2.0, -1.0, 1.0]])
+        >>> seen = keras.ops.convert_to_tensor([[True, True, False]])
+        >>> [float(x) for x in kt.decoding.penalize_repetition(logits, seen, 2.0)[0]]
+        [1.0, -2.0, 1.0]
+
+    Reference:
+        Keskar et al. 2019, "CTRL: A Conditional Transformer Language Model for Controllable
+        Generation", section 4.1.
+    """
+    if penalty == 1.0:
+        return logits
+    penalized = ops.where(logits > 0, logits / penalty, logits * penalty)
+    return ops.where(seen, penalized, logits)
+
+
+def ban_repeated_ngrams(logits: Tensor, history: Tensor, length: Any, size: int) -> Tensor:
+    """Bans each id that would complete a run of ids which the history already holds.
+
+    Args:
+        logits: float (B, V), for the id that follows the history.
+        history: int (B, L), what came before; ids below 0 belong to no run.
+        length: how many columns of it are filled, an int or a scalar integer tensor.
+        size: ids of a run; 0 bans nothing.
+
+    Returns:
+        (B, V), with a very low, finite value at the banned ids.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> history = keras.ops.convert_to_tensor([[1, 2, 3, 1, 2]])
+        >>> banned = kt.decoding.ban_repeated_ngrams(keras.ops.zeros((1, 5)), history, 5, size=3)
+        >>> [float(x) < -1e29 for x in banned[0]]
+        [False, False, False, True, False]
+
+    Reference:
+        Paulus, Xiong and Socher 2017, "A Deep Reinforced Model for Abstractive Summarization",
+        section 2.5.
+    """
+    slots = history.shape[1] if history.shape[1] is not None else ops.shape(history)[1]
+    if size < 1:
+        return logits
+    num_windows = slots - size + 1
+    ends = ops.arange(num_windows, dtype="int32") + (size - 1)  # each window's last column
+    repeated = ops.broadcast_to(ends[None] < length, (ops.shape(history)[0], num_windows))
+    for offset in range(size - 1):
+        # The latest ids, which a window's beginning must equal; before there are enough, none do.
+        column = ops.maximum(length - (size - 1) + offset, 0)
+        latest = ops.take(history, ops.reshape(column, (1,)), axis=1)  # (B, 1)
+        window = history[:, offset : slots - size + 1 + offset]
+        repeated = ops.logical_and(repeated, ops.equal(window, latest))
+        repeated = ops.logical_and(repeated, window >= 0)
+    repeated = ops.logical_and(repeated, length >= size)
+    completing = ops.where(repeated, history[:, size - 1 :], -1)  # (B, number of windows)
+    return _keep(logits, ops.logical_not(used_ids(completing, logits.shape[-1])))
+
+
+def used_ids(history: Tensor, vocabulary_size: int) -> Tensor:
+    """Which ids a history holds.
+
+    Args:
+        history: int (B, L); ids below 0 count for nothing.
+        vocabulary_size: V.
+
+    Returns:
+        boolean (B, V).
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> used = kt.decoding.used_ids(keras.ops.convert_to_tensor([[2, 0, -1]]), 4)
+        >>> [bool(x) for x in used[0]]
+        [True, False, True, False]
+    """
+    batch, length = ops.shape(history)[:2]
+    # One more column takes what counts for nothing.
+    columns = ops.where(history < 0, vocabulary_size, history)
+    rows = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, length))
+    places = ops.reshape(rows * (vocabulary_size + 1) + ops.cast(columns, "int32"), (-1, 1))
+    counts = ops.scatter(places, ops.ones_like(places[:, 0]), (batch * (vocabulary_size + 1),))
+    return ops.reshape(counts, (batch, vocabulary_size + 1))[:, :vocabulary_size] > 0

@@ -7,72 +7,81 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 # For each model what was compiled for it: it goes when the model goes.
 _compiled: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def run_compiled(
-    function: Callable[..., Any], model: keras.Model, settings: Hashable, tensors: dict[str, Any]
+    function: Callable[..., Any],
+    model: keras.Model,
+    settings: Hashable,
+    tensors: dict[str, Any],
+    state: Any = (),
 ) -> Any:
-    """Calls `function(model, settings, **tensors)`, compiled where the backend compiles.
+    """Calls `function(model, settings, state, **tensors)`, compiled where the backend compiles.
 
     Args:
         function: a module-level function that reads weights only through `model`.
         model: the model; later changes of its weights are seen.
         settings: what the traced program depends on beside shapes; a new value compiles anew.
-        tensors: arrays by name. JAX compiles once for each set of shapes, TensorFlow once in all.
+        tensors: arrays, or nests of them, by name. JAX compiles once for each set of shapes,
+            TensorFlow once in all.
+        state: a nest of tensors that must not be used again: its memory is handed on.
 
     Returns:
         What `function` returns, as tensors of the backend.
     """
     backend = keras.backend.backend()
-    tensors = {name: ops.convert_to_tensor(value) for name, value in tensors.items()}
+    tensors = tree.map_structure(ops.convert_to_tensor, tensors)
     if backend == "torch":
-        return _run_torch(function, model, settings, tensors)
+        return _run_torch(function, model, settings, state, tensors)
     programs = _compiled.setdefault(model, {})
     key = (function, settings, tuple(sorted(tensors)))
     if key not in programs:
         make = _compile_jax if backend == "jax" else _compile_tensorflow
-        programs[key] = make(function, weakref.ref(model), settings, tensors)
+        programs[key] = make(function, weakref.ref(model), settings, state, tensors)
     if backend == "jax":
         values = [variable.value for variable in model.variables]
-        return programs[key](values, tensors)
-    return programs[key](**tensors)
+        return programs[key](values, state, tensors)
+    return programs[key](state, tensors)
 
 
-def _run_torch(function, model, settings, tensors):
+def _run_torch(function, model, settings, state, tensors):
     import torch
 
     with torch.no_grad():
-        return function(model, settings, **tensors)
+        return function(model, settings, state, **tensors)
 
 
-def _compile_jax(function, model_reference, settings, tensors):
+def _compile_jax(function, model_reference, settings, state, tensors):
     import jax
 
-    def stateless(values, tensors):
+    def stateless(values, state, tensors):
         # Weights come in as arguments: as constants they would be frozen into the program.
         model = model_reference()
         mapping = list(zip(model.variables, values, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
-            return function(model, settings, **tensors)
+            return function(model, settings, state, **tensors)
 
-    return jax.jit(stateless)
+    return jax.jit(stateless, donate_argnums=1)
 
 
-def _compile_tensorflow(function, model_reference, settings, tensors):
+def _compile_tensorflow(function, model_reference, settings, state, tensors):
     import tensorflow as tf
 
-    # All axes open: one trace serves every batch size and length.
-    signature = {
-        name: tf.TensorSpec([None] * len(tensor.shape), tensor.dtype, name=name)
-        for name, tensor in tensors.items()
-    }
+    def open_axes(tensor):
+        # One trace serves every batch size and length; of a cache (B, K, S, H) the heads and their
+        # size stay known.
+        shape = [None] * tensor.ndim
+        if tensor.ndim == 4:
+            shape[1], shape[3] = tensor.shape[1], tensor.shape[3]
+        return tf.TensorSpec(shape, tensor.dtype)
 
-    def traced(tensors):
-        return function(model_reference(), settings, **tensors)
+    signature = tree.map_structure(open_axes, (state, tensors))
 
-    program = tf.function(traced, input_signature=[signature], autograph=False)
-    return lambda **tensors: program(tensors)
+    def traced(state, tensors):
+        return function(model_reference(), settings, state, **tensors)
+
+    return tf.function(traced, input_signature=signature, autograph=False)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from keras_transformer.decoding.protocol import DecodingModel
 
 # Widths are multiples of this: a prompt one token longer does not compile a new program.
 _MULTIPLE = 16
@@ -16,6 +19,119 @@ class PaddedRows(NamedTuple):
     rows: list[list[int]]
     ids: np.ndarray
     mask: np.ndarray
+
+
+class Inputs(NamedTuple):
+    """What a decoding loop begins with.
+
+    Attributes:
+        tensors: `prompt_ids` and `prompt_mask` (B, P), for a translator also `source_ids` and
+            `source_mask` (B, S).
+        prefixes: for each row the ids that stand in front of what is generated: a language model's
+            prompt; of a translation none but those that were forced.
+        history: int (B, P), the prompts with their ends in one column, -1 in front of them.
+    """
+
+    tensors: dict[str, np.ndarray]
+    prefixes: list[list[int]]
+    history: np.ndarray
+
+
+def prepare(
+    parts: DecodingModel,
+    prompt_ids: Any,
+    max_new_tokens: int,
+    start_id: int,
+    prefix_ids: Any = None,
+) -> Inputs:
+    """Checks and pads the prompts of a language model, or the sources of a translator.
+
+    Args:
+        parts: the model's parts.
+        prompt_ids: prompts or sources, as `pad_rows` takes them.
+        max_new_tokens: how many tokens the positions must have room for after the prompt.
+        start_id: the token that a translation starts from.
+        prefix_ids: rows of ids that translations go on with, or one row for all of them.
+
+    Returns:
+        `Inputs`.
+
+    Raises:
+        ValueError: as `pad_rows`; also if the positions are too few.
+    """
+    if not parts.is_translator:
+        if prefix_ids is not None:
+            raise ValueError(
+                "`prefix_ids` is for translators; a language model's prompt is its prefix. "
+                f"Received: prefix_ids={prefix_ids!r}."
+            )
+        prompts = pad_rows(
+            "prompt_ids", prompt_ids, parts.vocabulary_size, parts.padding_id, parts.max_length
+        )
+        prefixes, tensors = prompts.rows, {}
+    else:
+        check_ids("start_id", [start_id], parts.vocabulary_size)
+        embedding = parts.source_embedding
+        source = pad_rows(
+            "prompt_ids",
+            prompt_ids,
+            embedding.vocabulary_size,
+            embedding.padding_id,
+            parts.source_max_length,
+        )
+        prefixes = _prefixes(prefix_ids, len(source.rows))
+        rows = [[start_id, *prefix] for prefix in prefixes]
+        prompts = pad_rows("prefix_ids", rows, parts.vocabulary_size, None, parts.max_length)
+        if all(len(row) == 1 for row in rows):
+            prompts = PaddedRows(rows, prompts.ids[:, :1], prompts.mask[:, :1])
+        tensors = {"source_ids": source.ids, "source_mask": source.mask}
+    # The last new token is never fed back: it needs no position.
+    longest = max(map(len, prompts.rows))
+    if parts.max_length is not None and longest + max_new_tokens - 1 > parts.max_length:
+        raise ValueError(
+            "The prompt and `max_new_tokens` must fit the model's positions. Received: "
+            f"prompt length={longest}, max_new_tokens={max_new_tokens}, "
+            f"max_length={parts.max_length}."
+        )
+    history = np.full(prompts.ids.shape, -1, "int32")
+    for row, ids in zip(history, prompts.rows, strict=True):
+        row[len(row) - len(ids) :] = ids
+    tensors |= {"prompt_ids": prompts.ids, "prompt_mask": prompts.mask}
+    return Inputs(tensors, prefixes, history)
+
+
+def _prefixes(prefix_ids, num_rows):
+    """The forced beginning of each translation."""
+    if prefix_ids is None:
+        return [[]] * num_rows
+    rows = [[prefix_ids]] if isinstance(prefix_ids, (int, np.integer)) else list(prefix_ids)
+    if rows and all(isinstance(row, (int, np.integer)) for row in rows):
+        rows = [rows] * num_rows
+    if len(rows) != num_rows:
+        raise ValueError(
+            "`prefix_ids` must be one row of ids, or one for each source. "
+            f"Received: {len(rows)} rows for {num_rows} sources."
+        )
+    return [[int(token_id) for token_id in row] for row in rows]
+
+
+def check_count(name: str, value: Any, least: int) -> None:
+    """Raises a ValueError unless a value is an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise ValueError(f"`{name}` must be an integer. Received: {name}={value!r}.")
+    if value < least:
+        raise ValueError(f"`{name}` must be at least {least}. Received: {name}={value}.")
+
+
+def check_ids(name: str, ids: Sequence[int], vocabulary_size: int) -> None:
+    """Raises a ValueError unless all ids are in the vocabulary."""
+    if isinstance(ids, (int, np.integer)):
+        raise ValueError(f"`{name}` must be a sequence of ids. Received: {ids}.")
+    for token_id in ids:
+        if not 0 <= token_id < vocabulary_size:
+            raise ValueError(
+                f"`{name}` must be in the range [0, {vocabulary_size}). Received: {token_id}."
+            )
 
 
 def round_up(length: int) -> int:

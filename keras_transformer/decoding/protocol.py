@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import ops
 
 Tensor = Any
 
@@ -92,10 +93,32 @@ class DecodingModel:
         """Runs the decoder over (B, T) ids; `arguments` as those of the decoder's `call`."""
         return self.decoder(self.target_embedding(token_ids), training=False, **arguments)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Projects (B, T, D) onto the vocabulary, (B, T, V), in float32."""
-        if self.projection is not None:
+    def logits(self, hidden: Tensor, candidate_ids: Tensor | None = None) -> Tensor:
+        """Projects (B, T, D) onto the vocabulary, or on some ids (C,) of it, in float32.
+
+        Args:
+            hidden: (B, T, D).
+            candidate_ids: int (C,), the ids whose logits are wanted; None for all of them.
+
+        Returns:
+            (B, T, V) or (B, T, C).
+        """
+        if candidate_ids is not None:
+            logits = self._some_logits(hidden, candidate_ids)
+        elif self.projection is not None:
             logits = self.projection(hidden)
         else:
             logits = self.target_embedding(hidden, reverse=True)
-        return keras.ops.cast(logits, "float32")
+        return ops.cast(logits, "float32")
+
+    def _some_logits(self, hidden, candidate_ids):
+        if self.projection is None:
+            matrix, bias = self.target_embedding.embeddings, self.target_embedding.bias
+        else:
+            matrix = ops.transpose(self.projection.kernel)
+            bias = self.projection.bias if self.projection.use_bias else None
+        rows = ops.cast(ops.take(matrix, candidate_ids, axis=0), hidden.dtype)  # (C, D)
+        logits = ops.matmul(hidden, ops.transpose(rows))
+        if bias is None:
+            return logits
+        return logits + ops.cast(ops.take(bias, candidate_ids), logits.dtype)

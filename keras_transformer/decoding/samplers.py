@@ -1,21 +1,32 @@
-"""Samplers: how the next token is chosen from its logits."""
+"""Samplers: how the next token is chosen from its logits.
+
+Shape letters: B batch, V vocabulary.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from keras import ops
 
+from keras_transformer.decoding.logits import (
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    scale_temperature,
+)
+
 Tensor = Any
 
 
-def greedy(logits: Tensor, seed: Any = None) -> Tensor:
+def greedy(logits: Tensor, uniform: Any = None) -> Tensor:
     """Chooses the likeliest token, the first of equals.
 
     Args:
         logits: float (B, V).
-        seed: not used; samplers that draw at random take it.
+        uniform: not used; samplers that draw at random take it.
 
     Returns:
         int32 ids (B,).
@@ -28,14 +39,169 @@ def greedy(logits: Tensor, seed: Any = None) -> Tensor:
     return ops.cast(ops.argmax(logits, axis=-1), "int32")
 
 
-_SAMPLERS = {"greedy": greedy}
+def draw(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Draws tokens with the probabilities softmax(logits).
+
+    The first token at which the summed probabilities pass `uniform`: the randomness comes in as
+    numbers, so that equal numbers give equal tokens on every backend.
+
+    Args:
+        logits: float (B, V).
+        uniform: float32 (B,) in [0, 1 - 2^-23].
+
+    Returns:
+        int32 ids (B,).
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> logits = keras.ops.log(keras.ops.convert_to_tensor([[0.5, 0.2, 0.3]] * 3))
+        >>> uniform = keras.ops.convert_to_tensor([0.4, 0.6, 0.9])
+        >>> [int(token) for token in kt.decoding.draw(logits, uniform)]
+        [0, 1, 2]
+    """
+    probabilities = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+    summed = ops.cumsum(probabilities, axis=-1)
+    passed = summed <= uniform[:, None] * summed[:, -1:]
+    return ops.sum(ops.cast(passed, "int32"), axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomSampler:
+    """Draws at random from the likelier tokens.
+
+    The filters apply in the order of the arguments, each to what the one before left.
+
+    Args:
+        temperature: logits are divided by it; more than 0.
+        top_k: keep so many of the likeliest tokens; None for all.
+        top_p: keep the fewest tokens that have this probability together, in (0, 1]; None for all.
+        min_p: keep tokens with this part of the likeliest one's probability, in [0, 1]; None for
+            all.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> sampler = kt.decoding.RandomSampler(temperature=0.8, top_k=50, top_p=0.95)
+        >>> sampler == kt.decoding.RandomSampler(temperature=0.8, top_k=50, top_p=0.95)
+        True
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+
+    def __post_init__(self):
+        checks = {
+            "temperature": (self.temperature > 0, "more than 0"),
+            "top_k": (self.top_k is None or self.top_k >= 1, "at least 1"),
+            "top_p": (self.top_p is None or 0 < self.top_p <= 1, "in (0, 1]"),
+            "min_p": (self.min_p is None or 0 <= self.min_p <= 1, "in [0, 1]"),
+        }
+        for name, (holds, range_) in checks.items():
+            if not holds:
+                raise ValueError(
+                    f"`{name}` must be {range_}. Received: {name}={getattr(self, name)}."
+                )
+
+    def __call__(self, logits: Tensor, uniform: Tensor) -> Tensor:
+        """Chooses ids (B,) from logits (B, V) with one random number (B,) in [0, 1) a row."""
+        logits = scale_temperature(logits, self.temperature)
+        if self.top_k is not None:
+            logits = keep_top_k(logits, self.top_k)
+        if self.top_p is not None:
+            logits = keep_top_p(logits, self.top_p)
+        if self.min_p is not None:
+            logits = keep_min_p(logits, self.min_p)
+        return draw(logits, uniform)
+
+
+class TopK(RandomSampler):
+    """Draws from the k likeliest tokens.
+
+    Args:
+        k: how many tokens, at least 1.
+        temperature: logits are divided by it; more than 0.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.decoding.TopK(50, temperature=0.8).top_k
+        50
+
+    Reference:
+        Fan, Lewis and Dauphin 2018, "Hierarchical Neural Story Generation", section 5.1.
+    """
+
+    def __init__(self, k: int, temperature: float = 1.0):
+        super().__init__(temperature, top_k=k)
+
+
+class TopP(RandomSampler):
+    """Draws from the fewest tokens that have the probability p together (nucleus sampling).
+
+    Args:
+        p: in (0, 1].
+        temperature: logits are divided by it; more than 0.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.decoding.TopP(0.9, temperature=0.8).top_p
+        0.9
+
+    Reference:
+        Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1.
+    """
+
+    def __init__(self, p: float, temperature: float = 1.0):
+        super().__init__(temperature, top_p=p)
+
+
+class MinP(RandomSampler):
+    """Draws from the tokens with at least p times the probability of the likeliest.
+
+    Args:
+        p: in [0, 1].
+        temperature: logits are divided by it; more than 0.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.decoding.MinP(0.1).min_p
+        0.1
+
+    Reference:
+        Nguyen et al. 2024, "Turning Up the Heat: Min-p Sampling for Creative and Coherent LLM
+        Outputs", section 4.
+    """
+
+    def __init__(self, p: float, temperature: float = 1.0):
+        super().__init__(temperature, min_p=p)
+
+
+_SAMPLERS: dict[str, Callable] = {
+    "greedy": greedy,
+    "random": RandomSampler(),
+    "top_k": TopK(50),
+    "top_p": TopP(0.9),
+    "min_p": MinP(0.1),
+}
 
 
 def get_sampler(sampler: str | Callable) -> Callable:
-    """Finds a sampler by name; a callable `(logits, seed) -> ids` is returned as it is.
+    """Finds a sampler by name; a callable `(logits, uniform) -> ids` is returned as it is.
 
     Args:
-        sampler: a name, or a callable.
+        sampler: "greedy", "random", "top_k" (50), "top_p" (0.9), "min_p" (0.1), or a callable.
 
     Returns:
         The callable.

@@ -16,7 +16,7 @@ from keras_transformer.layers.checks import check_hidden, check_positive, check_
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.serialization import clone_initializer, constructor_config
 from keras_transformer.ops.attention import dot_product_attention
-from keras_transformer.ops.cache import KVCache
+from keras_transformer.ops.cache import KVCache, as_cache
 from keras_transformer.ops.masks import combine_masks, first_mask
 
 Tensor = Any
@@ -140,7 +140,8 @@ class MultiHeadAttention(keras.layers.Layer):
             key_value: (B, S, D'), the sequence attended to; not needed with a `cache`.
             padding_mask: boolean (B, S), True where `key_value` is real.
             attention_mask: boolean (T, S), (B, T, S) or (B, N, T, S), True = may attend.
-            cache: the keys and values that `project_key_value` made earlier.
+            cache: what `make_cache` made of `key_value` earlier; B may then be a multiple of its
+                rows, for hypotheses that stand beside each other and share one.
             return_attention_scores: also return the attention weights.
             training: whether dropout is active.
             key_value_mask: the implicit Keras mask of `key_value`; Keras passes it.
@@ -148,27 +149,42 @@ class MultiHeadAttention(keras.layers.Layer):
         Returns:
             (B, T, D), or `{"output": ..., "attention_scores": (B, N, T, S)}`.
         """
+        heads = self.project_query(query)
+        mask = combine_masks(first_mask(padding_mask, key_value_mask), attention_mask)
         if cache is None:
             if key_value is None:
                 raise ValueError("`key_value` or `cache` must be given. Received: neither.")
-            cache = self.project_key_value(key_value)
-        mask = combine_masks(first_mask(padding_mask, key_value_mask), attention_mask)
-        return self.attend(
-            self.project_query(query), cache, mask, return_attention_scores, training=training
+            key, value = self.project_key_value(key_value)
+            return self.attend(heads, key, value, mask, return_attention_scores, training=training)
+        # Queries do not see each other: rows that share keys and values are one longer row of
+        # queries, and nothing is repeated for them.
+        rows = ops.shape(cache.key)[0]
+        heads = ops.reshape(heads, (rows, -1, self.num_heads, self.head_size))
+        result = self.attend(
+            heads, *cache, mask, return_attention_scores, training=training, heads_first=True
         )
+        extras: dict[str, Any] = {}
+        output = ops.reshape(take_output(result, extras), ops.shape(query))
+        if extras:
+            extras["attention_scores"] = _ungroup(extras["attention_scores"], ops.shape(query))
+        return make_output(output, extras)
 
     def project_query(self, query: Tensor) -> Tensor:
         """Projects (B, T, D) onto query heads, (B, T, N, H)."""
         check_hidden("query", query)
         return self._split_heads(self.query_dense, query, self.num_heads)
 
-    def project_key_value(self, key_value: Tensor) -> KVCache:
+    def project_key_value(self, key_value: Tensor) -> tuple[Tensor, Tensor]:
         """Projects (B, S, D') onto keys and values, each (B, S, K, H)."""
         check_hidden("key_value", key_value)
-        return KVCache(
+        return (
             self._split_heads(self.key_dense, key_value, self.num_kv_heads),
             self._split_heads(self.value_dense, key_value, self.num_kv_heads),
         )
+
+    def make_cache(self, key_value: Tensor) -> KVCache:
+        """Projects (B, S, D') onto keys and values as a cache holds them, each (B, K, S, H)."""
+        return as_cache(*self.project_key_value(key_value))
 
     def _split_heads(self, dense, x, num_heads):
         # Flat (B * T, D): products with two contracted axes make the gradient slow.
@@ -178,33 +194,39 @@ class MultiHeadAttention(keras.layers.Layer):
     def attend(
         self,
         query: Tensor,
-        cache: KVCache,
+        key: Tensor,
+        value: Tensor,
         mask: Tensor | None = None,
         return_attention_scores: bool = False,
         causal: bool = False,
         training: bool | None = None,
+        heads_first: bool = False,
     ) -> Any:
         """Attends with projected heads and joins them.
 
         Args:
             query: (B, T, N, H).
-            cache: keys and values, each (B, S, K, H).
+            key: (B, S, K, H).
+            value: (B, S, K, H).
             mask: boolean, broadcastable to (B, N, T, S).
             return_attention_scores: also return the attention weights.
             causal: query `i` sees keys `0 .. i`.
             training: whether dropout is active.
+            heads_first: `key` and `value` are (B, K, S, H), as a cache holds them.
 
         Returns:
             As `call`.
         """
         result = dot_product_attention(
             query,
-            *cache,
+            key,
+            value,
             mask=mask,
             causal=causal,
             dropout=self.dropout if training else 0.0,
             seed=self.seed_generator,
             return_attention_scores=return_attention_scores,
+            heads_first=heads_first,
         )
         extras: dict[str, Any] = {}
         heads = take_output(result, extras)  # (B, T, N, H)
@@ -214,3 +236,12 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **constructor_config(self)}
+
+
+def _ungroup(scores, query_shape):
+    """Splits scores (B, N, R / B * T, S) of rows that shared keys into (R, N, T, S)."""
+    batch, num_heads, _, source_length = ops.shape(scores)
+    rows, length = query_shape[:2]
+    scores = ops.reshape(scores, (batch, num_heads, -1, length, source_length))
+    scores = ops.transpose(scores, (0, 2, 1, 3, 4))
+    return ops.reshape(scores, (rows, num_heads, length, source_length))

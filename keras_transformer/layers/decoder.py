@@ -156,7 +156,7 @@ class TransformerDecoder(keras.layers.Layer):
                 )
             )
             if encoded is not None:
-                cross_attention.append(block.source_attention.project_key_value(encoded))
+                cross_attention.append(block.source_attention.make_cache(encoded))
         return DecoderCache(tuple(self_attention), tuple(cross_attention))
 
     def call(

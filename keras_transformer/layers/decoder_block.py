@@ -185,7 +185,7 @@ class DecoderBlock(keras.layers.Layer):
             attention_mask: boolean (T, T), (B, T, T) or (B, N, T, T), True = may attend, beside
                 the causal mask.
             positions: int (T,) or (B, T) for rotary positions.
-            cache: the self-attention's keys and values, each (B, L, K, H).
+            cache: the self-attention's keys and values, each (B, K, L, H).
             cross_cache: the keys and values of `encoded`, in its place.
             cache_index: first slot of the cache that `inputs` fills; by default 0.
             return_attention_scores: also return the attention weights.

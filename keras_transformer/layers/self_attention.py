@@ -117,7 +117,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             attention_mask: boolean (T, S), (B, T, S) or (B, N, T, S), True = may attend.
             positions: int (T,) or (B, T), where each token stands, for rotary positions; by default
                 `cache_index` and on.
-            cache: keys and values, each (B, S, K, H), with room from slot `cache_index` on.
+            cache: keys and values, each (B, K, S, H), with room from slot `cache_index` on.
             cache_index: first slot that `inputs` fills; by default 0.
             return_attention_scores: also return the attention weights.
             training: whether dropout is active.
@@ -138,7 +138,8 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             combined = combine_masks(padding_mask, attention_mask)
             return self.attention.attend(
                 query,
-                KVCache(key, value),
+                key,
+                value,
                 combined,
                 return_attention_scores,
                 causal=self.causal,
@@ -146,12 +147,17 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             )
         cache = update_cache(cache, key, value, cache_index)
         # Slots after the last one written are empty: the mask hides them even without `causal`.
-        length, slots = ops.shape(inputs)[1], ops.shape(cache.key)[1]
+        length, slots = ops.shape(inputs)[1], ops.shape(cache.key)[2]
         offset = cache_index if self.causal else cache_index + length - 1
         written = causal_mask(length if self.causal else 1, slots, offset)
         combined = combine_masks(padding_mask, attention_mask, written)
         result = self.attention.attend(
-            query, cache, combined, return_attention_scores, training=training
+            query,
+            *cache,
+            combined,
+            return_attention_scores,
+            training=training,
+            heads_first=True,
         )
         extras = {"cache": cache}
         output = take_output(result, extras)

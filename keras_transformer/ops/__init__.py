@@ -4,6 +4,7 @@ from keras_transformer.ops.attention import dot_product_attention
 from keras_transformer.ops.cache import (
     DecoderCache,
     KVCache,
+    as_cache,
     init_cache,
     reorder_cache,
     update_cache,
@@ -13,6 +14,7 @@ from keras_transformer.ops.masks import causal_mask, combine_masks, packing_mask
 __all__ = [
     "DecoderCache",
     "KVCache",
+    "as_cache",
     "causal_mask",
     "combine_masks",
     "dot_product_attention",

@@ -31,6 +31,7 @@ def dot_product_attention(
     scale: float | None = None,
     seed: Any = None,
     return_attention_scores: bool = False,
+    heads_first: bool = False,
 ) -> Tensor | dict[str, Tensor]:
     r"""Computes $\text{softmax}(s Q K^\top + \text{bias}) V$ under a mask.
 
@@ -52,6 +53,7 @@ def dot_product_attention(
         scale: s, by default 1 / sqrt(H).
         seed: an int or `keras.random.SeedGenerator` for the dropout.
         return_attention_scores: also return the weights, after the softmax and before dropout.
+        heads_first: `key` and `value` are (B, K, S, H), as a cache holds them.
 
     Returns:
         (B, T, N, H), or `{"output": ..., "attention_scores": (B, N, T, S)}`.
@@ -71,22 +73,28 @@ def dot_product_attention(
         >>> kt.ops.dot_product_attention(query, key, value).shape
         (2, 5, 4, 8)
     """
-    _check_arguments(query, key, value, implementation)
+    _check_arguments(query, key, value, implementation, heads_first)
     needs_weights = return_attention_scores or dropout > 0.0
     if implementation == "fused" and needs_weights:
         raise ValueError(
             '`implementation="fused"` gives no attention scores and drops none. Received: '
             f"return_attention_scores={return_attention_scores}, dropout={dropout}."
         )
+    if heads_first and _has_kernel(query) and _may_transpose(query, implementation):
+        key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (key, value))
+        heads_first = False
     scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     mask, bias = _with_four_axes(mask), _with_four_axes(bias)
     if causal and mask is not None:
         # One mask: what both forbid together may leave a query without any key.
-        mask = ops.logical_and(mask, _square_causal_mask(query, key))
+        mask = ops.logical_and(mask, _square_causal_mask(query, key, heads_first))
         causal = False
-    if _has_kernel(query) and implementation != "dense" and not needs_weights:
+    use_kernel = _has_kernel(query) and implementation != "dense" and not heads_first
+    if use_kernel and not needs_weights:
         output = _fused_attention(query, key, value, mask, bias, causal, scale)
         return _zero_masked_queries(output, mask)
+    if not heads_first:
+        key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (key, value))
     weights = _attention_weights(query, key, mask, bias, causal, scale)
     dropped = keras.random.dropout(weights, dropout, seed=seed) if dropout > 0.0 else weights
     output = _zero_masked_queries(_weighted_sum(dropped, value), mask)
@@ -97,7 +105,7 @@ def dot_product_attention(
     return {"output": output, "attention_scores": weights}
 
 
-def _check_arguments(query, key, value, implementation):
+def _check_arguments(query, key, value, implementation, heads_first):
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(
             f"`implementation` must be one of {IMPLEMENTATIONS}. Received: {implementation!r}."
@@ -108,11 +116,22 @@ def _check_arguments(query, key, value, implementation):
                 f"`{name}` must have shape (batch, length, heads, head size). "
                 f"Received: shape={tuple(tensor.shape)}."
             )
-    if query.shape[2] % key.shape[2] or key.shape[2] != value.shape[2]:
+    axis = 1 if heads_first else 2
+    if query.shape[2] % key.shape[axis] or key.shape[axis] != value.shape[axis]:
         raise ValueError(
             "The heads of `key` and `value` must be equal and divide those of `query`. Received: "
-            f"query={query.shape[2]}, key={key.shape[2]}, value={value.shape[2]} heads."
+            f"query={query.shape[2]}, key={key.shape[axis]}, value={value.shape[axis]} heads."
         )
+
+
+def _may_transpose(query, implementation):
+    """Whether the order that the kernels want may be made of the one that caches have.
+
+    That is a view in torch; elsewhere a copy, worth it for a prompt, not for a token at a time.
+    """
+    length = query.shape[1]  # an int, None, or a symbol
+    is_short = isinstance(length, int) and length <= 16
+    return not is_short or implementation == "fused" or keras.backend.backend() == "torch"
 
 
 def _has_kernel(query):
@@ -144,16 +163,17 @@ def _fused_attention(query, key, value, mask, bias, causal, scale):
 
 
 def _attention_weights(query, key, mask, bias, causal, scale):
-    num_groups = query.shape[2] // key.shape[2]
+    num_groups = query.shape[2] // key.shape[1]
     query = ops.transpose(query * ops.cast(scale, query.dtype), (0, 2, 1, 3))  # (B, N, T, H)
-    key = ops.transpose(key, (0, 2, 3, 1))  # (B, K, H, S)
+    # An einsum, which multiplies with the transpose and makes none.
     if num_groups == 1:
-        scores = ops.matmul(query, key)
+        scores = ops.einsum("bnth,bnsh->bnts", query, key)
     else:
         # The queries of a group stand one below the other, so that no key is repeated.
         batch, heads, length, size = ops.shape(query)
         query = ops.reshape(query, (batch, key.shape[1], num_groups * length, size))
-        scores = ops.reshape(ops.matmul(query, key), (batch, heads, length, ops.shape(key)[-1]))
+        scores = ops.einsum("bnth,bnsh->bnts", query, key)
+        scores = ops.reshape(scores, (batch, heads, length, ops.shape(key)[2]))
     scores = ops.cast(scores, "float32")  # (B, N, T, S)
     if bias is not None:
         scores = scores + ops.cast(bias, "float32")
@@ -168,7 +188,6 @@ def _attention_weights(query, key, mask, bias, causal, scale):
 
 def _weighted_sum(weights, value):
     weights = ops.cast(weights, value.dtype)  # (B, N, T, S)
-    value = ops.transpose(value, (0, 2, 1, 3))  # (B, K, S, H)
     batch, heads, length, keys = ops.shape(weights)
     num_groups = weights.shape[1] // value.shape[1]
     if num_groups > 1:
@@ -187,8 +206,9 @@ def _zero_masked_queries(output, mask):
     return ops.where(ops.transpose(allowed, (0, 2, 1, 3)), output, ops.zeros_like(output))
 
 
-def _square_causal_mask(query, key):
-    return causal_mask(ops.shape(query)[1], ops.shape(key)[1])[None, None]  # (1, 1, T, S)
+def _square_causal_mask(query, key, heads_first=False):
+    length = ops.shape(key)[2 if heads_first else 1]
+    return causal_mask(ops.shape(query)[1], length)[None, None]  # (1, 1, T, S)
 
 
 def _lowest(dtype):

@@ -16,15 +16,15 @@ class KVCache(NamedTuple):
     """The projected keys and values of one attention layer.
 
     Attributes:
-        key: (B, S, K, H).
-        value: (B, S, K, H).
+        key: (B, K, S, H): the heads stand first, so that a step reads each head in one piece.
+        value: (B, K, S, H).
 
     Example:
         >>> import keras, keras_transformer as kt
         >>> attention = kt.layers.MultiHeadAttention(num_heads=2)
         >>> attention.build((None, None, 8))
-        >>> attention.project_key_value(keras.ops.ones((1, 5, 8))).key.shape
-        (1, 5, 2, 4)
+        >>> attention.make_cache(keras.ops.ones((1, 5, 8))).key.shape
+        (1, 2, 5, 4)
     """
 
     key: Tensor
@@ -67,14 +67,14 @@ def init_cache(
         dtype: the compute dtype of the layer.
 
     Returns:
-        A `KVCache` of zeros, each (B, S, K, H).
+        A `KVCache` of zeros, each (B, K, S, H).
 
     Example:
         >>> import keras_transformer as kt
         >>> kt.ops.init_cache(2, 16, num_heads=4, head_dim=8).key.shape
-        (2, 16, 4, 8)
+        (2, 4, 16, 8)
     """
-    shape = (batch_size, length, num_heads, head_dim)
+    shape = (batch_size, num_heads, length, head_dim)
     # Two tensors: in-place backends would write the keys over the values of a shared one.
     return KVCache(ops.zeros(shape, dtype=dtype), ops.zeros(shape, dtype=dtype))
 
@@ -83,7 +83,7 @@ def update_cache(cache: KVCache, key: Tensor, value: Tensor, index: int | Tensor
     """Writes new keys and values from slot `index` on.
 
     Args:
-        cache: each (B, S, K, H).
+        cache: each (B, K, S, H).
         key: (B, T, K, H).
         value: (B, T, K, H).
         index: first slot to write, an int or a scalar integer tensor; `index + T <= S`.
@@ -96,14 +96,34 @@ def update_cache(cache: KVCache, key: Tensor, value: Tensor, index: int | Tensor
         >>> cache = kt.ops.init_cache(1, 4, num_heads=1, head_dim=1)
         >>> new = keras.ops.ones((1, 2, 1, 1))
         >>> cache = kt.ops.update_cache(cache, new, new, index=1)
-        >>> [int(key) for key in cache.key[0, :, 0, 0]]
+        >>> [int(key) for key in cache.key[0, 0, :, 0]]
         [0, 1, 1, 0]
     """
-    start = (0, index, 0, 0)
+    start = (0, 0, index, 0)
+    new = as_cache(key, value)
     return KVCache(
-        ops.slice_update(cache.key, start, ops.cast(key, cache.key.dtype)),
-        ops.slice_update(cache.value, start, ops.cast(value, cache.value.dtype)),
+        ops.slice_update(cache.key, start, ops.cast(new.key, cache.key.dtype)),
+        ops.slice_update(cache.value, start, ops.cast(new.value, cache.value.dtype)),
     )
+
+
+def as_cache(key: Tensor, value: Tensor) -> KVCache:
+    """Makes a full cache of projected keys and values.
+
+    Args:
+        key: (B, S, K, H).
+        value: (B, S, K, H).
+
+    Returns:
+        A `KVCache`, each (B, K, S, H).
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> key = keras.ops.ones((1, 5, 2, 4))
+        >>> kt.ops.as_cache(key, key).key.shape
+        (1, 2, 5, 4)
+    """
+    return KVCache(*(ops.transpose(x, (0, 2, 1, 3)) for x in (key, value)))
 
 
 def reorder_cache(cache: Any, indices: Tensor) -> Any:

@@ -11,21 +11,27 @@ START = 2
 _cases = {}
 
 
-def lively_case(name):
-    """A model whose continuations differ from prompt to prompt, which few random weights give.
+def enliven(model):
+    """Weights that give each prompt a continuation of its own, which few random weights do.
 
     Biases drown what the tokens say, and a small attention hides what the source says.
     """
+    randomize(model, stddev=1.0)
+    for weight in model.weights:
+        if weight.path.endswith(("beta", "bias")):
+            weight.assign(0.2 * to_numpy(weight.value))
+        if "cross_attention" in weight.path and weight.path.endswith(
+            ("value/kernel", "output/kernel")
+        ):
+            weight.assign(4.0 * to_numpy(weight.value))
+    return model
+
+
+def lively_case(name):
+    """One of the models of the laws with such weights."""
     if name not in _cases:
         case = make_case(name)
-        randomize(case.model, stddev=1.0)
-        for weight in case.model.weights:
-            if weight.path.endswith(("beta", "bias")):
-                weight.assign(0.2 * to_numpy(weight.value))
-            if "cross_attention" in weight.path and weight.path.endswith(
-                ("value/kernel", "output/kernel")
-            ):
-                weight.assign(4.0 * to_numpy(weight.value))
+        enliven(case.model)
         _cases[name] = case
     return _cases[name]
 

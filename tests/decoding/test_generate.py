@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
+from keras_transformer.decoding.generation_loop import random_numbers
 from tests.decoding.reference import START, lively_case, padded, uncached_greedy
 from tests.harness import BACKEND, randomize, token_ids
 from tests.laws.models import NAMES, TRANSLATORS, V, make_case
@@ -211,16 +212,17 @@ def test_half_precision_generates(name, policy):
 # === Samplers and filters ===
 
 
-def test_a_sampler_gets_float32_logits_and_its_seed():
+def test_a_sampler_gets_float32_logits_and_a_number_a_row():
     seen = []
 
-    def sampler(logits, seed):
+    def sampler(logits, uniform):
         seen.append((keras.backend.standardize_dtype(logits.dtype), tuple(logits.shape)))
-        return ops.cast(ops.zeros_like(logits[:, 0]) + ops.cast(seed, "float32"), "int32")
+        return ops.cast(ops.floor(V * uniform), "int32")
 
     case = make_case("gpt", dtype="mixed_bfloat16")
     ids = kt.decoding.generate(case.model, [[5], [6]], 3, sampler=sampler, seed=4)
-    assert ids[:, 1:].tolist() == [[4, 5, 6]] * 2
+    expected = np.floor(V * random_numbers(4, 2, 3)).astype(int)
+    assert ids[:, 1:].tolist() == expected.tolist()
     assert {dtype for dtype, _ in seen} == {"float32"}
     assert {shape[-1] for _, shape in seen} == {V}
 
@@ -272,10 +274,19 @@ def test_bad_prompts(name, prompts, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_new_tokens": 0}, "`max_new_tokens` must be at least 1. Received: 0"),
-        ({"max_new_tokens": -3}, "`max_new_tokens` must be at least 1. Received: -3"),
-        ({"max_new_tokens": 2.0}, "`max_new_tokens` must be an integer. Received: 2.0"),
-        ({"max_new_tokens": True}, "`max_new_tokens` must be an integer. Received: True"),
+        ({"max_new_tokens": 0}, "`max_new_tokens` must be at least 1. Received: max_new_tokens=0"),
+        (
+            {"max_new_tokens": -3},
+            "`max_new_tokens` must be at least 1. Received: max_new_tokens=-3",
+        ),
+        (
+            {"max_new_tokens": 2.0},
+            "`max_new_tokens` must be an integer. Received: max_new_tokens=2.0",
+        ),
+        (
+            {"max_new_tokens": True},
+            "`max_new_tokens` must be an integer. Received: max_new_tokens=True",
+        ),
         ({"sampler": "best"}, r"`sampler` must be one of \['greedy'.*Received: sampler='best'"),
         ({"stop_ids": 3}, "`stop_ids` must be a sequence of ids. Received: 3"),
         ({"stop_ids": [3, 23]}, r"`stop_ids` must be in the range \[0, 23\). Received: 23"),

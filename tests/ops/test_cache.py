@@ -15,7 +15,7 @@ def test_init_cache_makes_two_tensors_of_zeros():
     cache = kt.ops.init_cache(B, S, num_heads=K, head_dim=H, dtype="bfloat16")
     assert cache.key is not cache.value
     for leaf in cache:
-        assert tuple(leaf.shape) == (B, S, K, H)
+        assert tuple(leaf.shape) == (B, K, S, H)
         assert keras.backend.standardize_dtype(leaf.dtype) == "bfloat16"
         assert not to_numpy(leaf).any()
 
@@ -23,7 +23,7 @@ def test_init_cache_makes_two_tensors_of_zeros():
 @pytest.mark.parametrize("as_tensor", [False, True])
 @pytest.mark.parametrize(("index", "length"), [(0, 1), (0, 7), (2, 3), (6, 1)])
 def test_update_cache_writes_from_its_index_on(index, length, as_tensor):
-    old_key, old_value = normal(B, S, K, H), normal(B, S, K, H, seed=1)
+    old_key, old_value = normal(B, K, S, H), normal(B, K, S, H, seed=1)
     cache = kt.ops.KVCache(ops.convert_to_tensor(old_key), ops.convert_to_tensor(old_value))
     key, value = normal(B, length, K, H, seed=2), normal(B, length, K, H, seed=3)
     given = ops.convert_to_tensor(index, dtype="int32") if as_tensor else index
@@ -32,7 +32,7 @@ def test_update_cache_writes_from_its_index_on(index, length, as_tensor):
     )
     for leaf, old, written in zip(new, (old_key, old_value), (key, value), strict=True):
         expected = old.copy()
-        expected[:, index : index + length] = written
+        expected[:, :, index : index + length] = written.transpose(0, 2, 1, 3)
         np.testing.assert_array_equal(to_numpy(leaf), expected)
     # What was handed in stays as it was: a beam may still continue it.
     np.testing.assert_array_equal(to_numpy(cache.key), old_key)

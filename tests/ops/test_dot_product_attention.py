@@ -100,6 +100,22 @@ def test_other_lengths_and_scale(implementation, lengths, causal):
     np.testing.assert_allclose(to_numpy(output), expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("num_key_value_heads", [1, 2, N])
+@pytest.mark.parametrize("queries", [1, T, 19])
+@pytest.mark.parametrize("causal", [False, True])
+def test_keys_and_values_as_caches_hold_them(implementation, num_key_value_heads, queries, causal):
+    tensors = arguments(num_key_value_heads, queries=queries)
+    mask = random_mask(B, 1, queries, S)
+    expected, _ = reference(**tensors, mask=mask, causal=causal)
+    for name in ("key", "value"):
+        tensors[name] = tensors[name].transpose(0, 2, 1, 3)
+    output = attend(
+        tensors, mask=mask, causal=causal, implementation=implementation, heads_first=True
+    )
+    np.testing.assert_allclose(to_numpy(output), expected, atol=2e-6)
+
+
 @pytest.mark.parametrize("num_key_value_heads", [2, N])
 @pytest.mark.parametrize("mask_shape", [None, (B, 1, T, S)])
 @pytest.mark.parametrize("causal", [False, True])

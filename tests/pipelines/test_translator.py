@@ -12,6 +12,7 @@ import pytest
 
 import keras_transformer as kt
 from keras_transformer.data import END_ID, PADDING_ID, START_ID, UNKNOWN_ID
+from tests.decoding.reference import enliven
 
 SENTENCES = [
     "the cat sat on the mat",
@@ -40,8 +41,7 @@ def make_model(vocabulary_size=40, target_vocabulary_size=None):
 
 @pytest.fixture(scope="module")
 def translator(tokenizer):
-    keras.utils.set_random_seed(3)
-    return kt.Translator(make_model(), tokenizer)
+    return kt.Translator(enliven(make_model()), tokenizer)
 
 
 def uncached_translation(translator, text, max_new_tokens):
@@ -62,6 +62,23 @@ def test_translates_as_the_whole_model_does(translator):
     expected = [uncached_translation(translator, text, 11) for text in SENTENCES]
     assert translator.translate(SENTENCES, max_new_tokens=11) == expected
     assert len(set(expected)) > 1
+
+
+def test_beams_and_the_best_of_them(translator):
+    options = {"max_new_tokens": 7, "num_beams": 3}
+    best = translator.translate(SENTENCES, num_return=3, **options)
+    assert [len(found) for found in best] == [3] * 5
+    for found in best:
+        scores = [translation.score for translation in found]
+        assert scores == sorted(scores, reverse=True)
+    texts = translator.translate(SENTENCES, batch_size=2, **options)
+    assert texts == [found[0].text for found in best]
+    assert translator.translate(SENTENCES[1], **options) == texts[1]
+    sources = kt.data.encode(translator.source_tokenizer, SENTENCES, end=True)
+    result = kt.decoding.beam_search(
+        translator.model, sources, num_beams=3, max_length=7, banned_ids=(0, 1, 2)
+    )
+    assert texts == kt.data.decode(translator.target_tokenizer, result.ids[:, 0])
 
 
 def test_keeps_the_order_given_and_batches_change_nothing(translator):
@@ -157,7 +174,7 @@ def test_a_failed_save_leaves_the_earlier_one(translator, tmp_path, monkeypatch)
     def fail(*arguments):
         raise OSError("disk full")
 
-    monkeypatch.setattr("keras_transformer.pipelines.save_tokenizer", fail)
+    monkeypatch.setattr("keras_transformer.pipelines.translator.save_tokenizer", fail)
     with pytest.raises(OSError, match="disk full"):
         translator.save(tmp_path / "folder")
     assert (tmp_path / "folder" / "model.keras").read_bytes() == before

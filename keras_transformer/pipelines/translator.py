@@ -1,16 +1,17 @@
-"""Text in, text out: models with their tokenisers, in one folder on disk."""
+"""Translation: sentences in, sentences out.
+
+Shape letters: T target length, S source length.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from keras_transformer.data.storage import load_tokenizer, save_tokenizer
 from keras_transformer.data.tokenizers import (
@@ -21,11 +22,36 @@ from keras_transformer.data.tokenizers import (
     decode,
     encode,
 )
+from keras_transformer.decoding.beam_search import beam_search
 from keras_transformer.decoding.generate import generate
 from keras_transformer.decoding.protocol import DecodingModel
+from keras_transformer.pipelines.folder import (
+    Kind,
+    check_texts,
+    read_description,
+    read_model,
+    write_folder,
+    write_model,
+)
 
-_KIND = "keras_transformer.Translator"
-_FORMAT = 1
+_KIND = Kind("Translator", "translator.json", {"shared_tokenizer": bool})
+
+
+class Translation(NamedTuple):
+    """One of the best translations of a sentence.
+
+    Attributes:
+        text: the translation.
+        score: its score in the beam search, see `kt.decoding.beam_search`.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.Translation("Bonjour.", -0.5).text
+        'Bonjour.'
+    """
+
+    text: str
+    score: float
 
 
 class Translator:
@@ -77,8 +103,12 @@ class Translator:
         max_new_tokens: int | None = None,
         batch_size: int = 64,
         verbose: int = 0,
+        *,
+        num_beams: int = 1,
+        length_penalty: float = 0.6,
+        num_return: int | None = None,
     ) -> Any:
-        """Translates sentences with greedy decoding.
+        """Translates sentences.
 
         Args:
             texts: sentences, or one sentence.
@@ -87,44 +117,84 @@ class Translator:
             batch_size: sentences that are translated together. They are sorted by length first and
                 handed back in the order given.
             verbose: 1 shows a progress bar.
+            num_beams: hypotheses that the beam search keeps; 1 is greedy decoding.
+            length_penalty: of the beam search, see `kt.decoding.beam_search`.
+            num_return: how many of the best translations of each sentence to return, at most
+                `num_beams`; None for the best alone, as a string.
 
         Returns:
-            A list of translations, or one string for one string.
+            A list of translations, or one string for one string; with `num_return` a list of
+            `Translation` in place of each string, the best first.
 
         Raises:
-            ValueError: no texts, an item that is no string, or one that is blank; it is named.
+            ValueError: no texts, an item that is no string, or one that is blank; it is named. More
+                beams than the vocabulary has ids, or more translations than beams.
 
         Reference:
             Vaswani et al. 2017, "Attention Is All You Need", section 6.1 (the length limit).
         """
         if isinstance(texts, str):
-            return self.translate([texts], max_new_tokens, batch_size)[0]
-        texts = list(texts)
-        _check_texts(texts)
+            texts, single = [texts], True
+        else:
+            texts, single = list(texts), False
+        check_texts(texts)
+
+        def search(sources):
+            return self._search(sources, max_new_tokens, num_beams, length_penalty, num_return)
+
+        results = self._in_batches(texts, batch_size, verbose, search)
+        return results[0] if single else results
+
+    def _in_batches(self, texts, batch_size, verbose, search: Callable) -> list:
+        """Runs `search` over batches of like length, and hands back in the order given."""
         sources = encode(self.source_tokenizer, texts, end=True)
         order = sorted(range(len(texts)), key=lambda index: len(sources[index]))
-        results: list[str] = [""] * len(texts)
+        results: list[Any] = [None] * len(texts)
         progress = keras.utils.Progbar(len(texts), verbose=verbose, unit_name="sentence")
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            ids = self._generate([sources[index] for index in chosen], max_new_tokens)
-            for index, text in zip(chosen, decode(self.target_tokenizer, ids), strict=True):
-                results[index] = text
+            # A power of two of rows: what was compiled for one batch serves the next.
+            rows = [sources[index] for index in chosen]
+            rows += [rows[-1]] * ((1 << (len(rows) - 1).bit_length()) - len(rows))
+            for index, result in zip(chosen, search(rows)[: len(chosen)], strict=True):
+                results[index] = result
             progress.add(len(chosen))
         return results
 
-    def _generate(self, sources, max_new_tokens):
-        # A power of two of rows: what was compiled for one batch serves the next.
-        rows = 1 << (len(sources) - 1).bit_length()
-        ids = generate(
+    def _search(self, sources, max_new_tokens, num_beams, length_penalty, num_return):
+        """Translates rows of ids into strings, or into lists of `Translation`."""
+        limit = max_new_tokens or max(map(len, sources)) + 50
+        banned_ids = (PADDING_ID, UNKNOWN_ID, START_ID)
+        if num_beams == 1 and num_return is None:
+            ids = generate(
+                self.model,
+                sources,
+                limit,
+                stop_ids=(END_ID,),
+                start_id=START_ID,
+                banned_ids=banned_ids,
+            )
+            return decode(self.target_tokenizer, ids)
+        result = beam_search(
             self.model,
-            sources + [sources[-1]] * (rows - len(sources)),
-            max_new_tokens or max(map(len, sources)) + 50,
-            stop_ids=(END_ID,),
-            start_id=START_ID,
-            banned_ids=(PADDING_ID, UNKNOWN_ID, START_ID),
+            sources,
+            START_ID,
+            END_ID,
+            num_beams,
+            length_penalty,
+            limit,
+            num_return or 1,
+            banned_ids,
         )
-        return ids[: len(sources)]
+        rows = result.ids.reshape(-1, result.ids.shape[2])
+        texts = np.array(decode(self.target_tokenizer, rows), dtype=object)
+        if num_return is None:
+            return texts.tolist()
+        texts = texts.reshape(-1, num_return)
+        return [
+            [Translation(text, float(score)) for text, score in zip(best, scores, strict=True)]
+            for best, scores in zip(texts, result.scores, strict=True)
+        ]
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `model.keras`, the tokenisers and `translator.json` to a folder.
@@ -139,38 +209,15 @@ class Translator:
         Raises:
             ValueError: the folder holds something else.
         """
-        folder = Path(folder)
-        if folder.exists() and not _is_replaceable(folder):
-            raise ValueError(
-                "`folder` must be new, empty or hold a translator. "
-                f"Received: folder={str(folder)!r}, which holds something else."
-            )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            self._write(work / "new")
-            if folder.exists():
-                folder.rename(work / "old")
-            (work / "new").rename(folder)
-        except BaseException:
-            if (work / "old").exists() and not folder.exists():
-                (work / "old").rename(folder)
-            raise
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-
-    def _write(self, folder):
-        folder.mkdir()
-        # Not keras.models.clone_model, which would take the optimizer along.
-        clone = type(self.model).from_config(self.model.get_config())
-        clone.set_weights(self.model.get_weights())
-        clone.save(folder / "model.keras")
         shared = self.target_tokenizer is self.source_tokenizer
-        save_tokenizer(self.source_tokenizer, folder / "source_tokenizer")
-        if not shared:
-            save_tokenizer(self.target_tokenizer, folder / "target_tokenizer")
-        description = {"kind": _KIND, "format": _FORMAT, "shared_tokenizer": shared}
-        (folder / "translator.json").write_text(json.dumps(description, indent=2) + "\n")
+
+        def write(work):
+            write_model(self.model, work)
+            save_tokenizer(self.source_tokenizer, work / "source_tokenizer")
+            if not shared:
+                save_tokenizer(self.target_tokenizer, work / "target_tokenizer")
+
+        write_folder(folder, _KIND, {"shared_tokenizer": shared}, write)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> Translator:
@@ -186,53 +233,8 @@ class Translator:
             ValueError: a file is missing, foreign or damaged; it is named.
         """
         folder = Path(folder)
-        description = _read_description(folder / "translator.json")
+        description = read_description(folder, _KIND)
         source = load_tokenizer(folder / "source_tokenizer")
         shared = description["shared_tokenizer"]
         target = source if shared else load_tokenizer(folder / "target_tokenizer")
-        path = folder / "model.keras"
-        if not path.is_file():
-            raise ValueError(f"`folder` must hold the file model.keras. Received: no {path}.")
-        try:
-            model = keras.models.load_model(path, compile=False)
-        except Exception as error:
-            raise ValueError(
-                f"`folder` must hold a Keras model in model.keras. Received: {path}, which does "
-                f"not open: {error}"
-            ) from error
-        return cls(model, source, target)
-
-
-def _check_texts(texts):
-    if not texts:
-        raise ValueError("`texts` must hold at least one sentence. Received: an empty list.")
-    for index, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(
-                f"`texts` must hold strings that are not blank. Received: texts[{index}]={text!r}."
-            )
-
-
-def _is_replaceable(folder):
-    return folder.is_dir() and ((folder / "translator.json").is_file() or not any(folder.iterdir()))
-
-
-def _read_description(path):
-    if not path.is_file():
-        raise ValueError(
-            f"`folder` must hold the file {path.name}, as Translator.save writes it. "
-            f"Received: no {path}."
-        )
-    try:
-        description = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"`{path}` must be a JSON file. Received: {error}.") from error
-    known = isinstance(description, dict) and description.get("kind") == _KIND
-    if not known or not isinstance(description.get("shared_tokenizer"), bool):
-        raise ValueError(f"`{path}` must describe a translator. Received: {description!r}.")
-    if description.get("format") != _FORMAT:
-        raise ValueError(
-            f"`{path}` must have format {_FORMAT}; a newer library may have written it. "
-            f"Received: format={description.get('format')!r}."
-        )
-    return description
+        return cls(read_model(folder), source, target)

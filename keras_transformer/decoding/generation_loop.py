@@ -1,0 +1,281 @@
+"""The loop of `generate` and `stream`: compiled steps, and the host's side of them.
+
+Shape letters: R rows (prompts times the sequences of each), P prompt width, L new tokens that there
+is room for, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keras_transformer.decoding.logits import (
+    ban_ids,
+    ban_repeated_ngrams,
+    penalize_repetition,
+    used_ids,
+)
+from keras_transformer.decoding.loop import run_compiled
+from keras_transformer.decoding.prompts import Inputs, check_count, check_ids, prepare, round_up
+from keras_transformer.decoding.protocol import DecodingModel
+from keras_transformer.decoding.samplers import get_sampler
+from keras_transformer.decoding.steps import Context, decode_step, grow, grow_cache, prefill
+
+Tensor = Any
+
+# Room for this many new tokens at first, then for four times as many, and so on: attention costs
+# what has been generated, not what might be.
+_FIRST_ROOM = 128
+
+
+class _Settings(NamedTuple):
+    """What a compiled generation loop depends on, beside the shapes of its tensors."""
+
+    sampler: Callable
+    stop_ids: tuple[int, ...]
+    banned_ids: tuple[int, ...]
+    repetition_penalty: float
+    no_repeat_ngram_size: int
+    min_new_tokens: int
+    num_return: int
+    log_probs: bool
+
+
+class _State(NamedTuple):
+    """Where a generation stands.
+
+    Attributes:
+        step: scalar, how many tokens have been chosen.
+        new_ids: int (R, L), the tokens chosen so far, 0 after a stop.
+        log_probs: float (R, L), of those tokens, where they are asked for.
+        finished: boolean (R,).
+        cache: the self-attention's, with R rows.
+    """
+
+    step: Tensor
+    new_ids: Tensor
+    log_probs: Tensor
+    finished: Tensor
+    cache: tuple
+
+
+class GenerationRun:
+    """One generation, which can be advanced by any number of tokens."""
+
+    def __init__(
+        self,
+        model,
+        prompt_ids,
+        max_new_tokens=64,
+        sampler="greedy",
+        stop_ids=(),
+        seed=None,
+        start_id=2,
+        banned_ids=(),
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        min_new_tokens=0,
+        num_return=None,
+        log_probs=False,
+    ):
+        parts = DecodingModel(model)
+        check_count("max_new_tokens", max_new_tokens, 1)
+        check_count("min_new_tokens", min_new_tokens, 0)
+        check_count("no_repeat_ngram_size", no_repeat_ngram_size, 0)
+        check_count("num_return", 1 if num_return is None else num_return, 1)
+        check_count("seed", 0 if seed is None else seed, 0)
+        if not repetition_penalty > 0:
+            raise ValueError(
+                "`repetition_penalty` must be more than 0. "
+                f"Received: repetition_penalty={repetition_penalty}."
+            )
+        check_ids("stop_ids", stop_ids, parts.vocabulary_size)
+        check_ids("banned_ids", banned_ids, parts.vocabulary_size)
+        self.model, self.limit = model, max_new_tokens
+        self.settings = _Settings(
+            get_sampler(sampler),
+            tuple(map(int, stop_ids)),
+            tuple(map(int, banned_ids)),
+            float(repetition_penalty),
+            int(no_repeat_ngram_size),
+            int(min_new_tokens),
+            int(num_return or 1),
+            bool(log_probs),
+        )
+        self.inputs: Inputs = prepare(parts, prompt_ids, max_new_tokens, start_id)
+        self._begin(seed)
+
+    def _begin(self, seed):
+        # The room is rounded up, and the limit is handed in: fewer shapes to compile.
+        room = min(round_up(self.limit), _FIRST_ROOM)
+        repeats = self.settings.num_return
+        self.uniform = random_numbers(seed, len(self.inputs.prefixes) * repeats, self.limit)
+        self.history = np.repeat(self.inputs.history, repeats, axis=0)
+        tensors = {"buffer": np.zeros((1, room), "int32"), **self._loop_tensors(room)}
+        self.state, self.context = run_compiled(
+            _begin, self.model, self.settings, {**self.inputs.tensors, **tensors}
+        )
+        self._look()
+
+    def _loop_tensors(self, room):
+        numbers = self.uniform[:, :room]
+        missing = room - numbers.shape[1]
+        return {"uniform": np.pad(numbers, ((0, 0), (0, missing))), "history": self.history}
+
+    def _look(self):
+        self.step = int(self.state.step)
+        self.finished = ops.convert_to_numpy(self.state.finished)
+
+    def is_complete(self):
+        return self.step >= self.limit or bool(self.finished.all())
+
+    def advance(self, until):
+        """Generates until so many tokens, or until all rows are finished."""
+        room = self.state.new_ids.shape[1]
+        if self.step >= room:
+            more = min(round_up(self.limit), 4 * room) - room
+            cache = grow_cache(self.state.cache, more)
+            new_ids, log_probs = grow((self.state.new_ids, self.state.log_probs), more)
+            self.state = self.state._replace(new_ids=new_ids, log_probs=log_probs, cache=cache)
+            room += more
+        tensors = {**self._loop_tensors(room), "context": self.context}
+        tensors["until"] = np.int32(min(until, room, self.limit))
+        self.state = run_compiled(_advance, self.model, self.settings, tensors, self.state)
+        self._look()
+
+    def finish(self, rows):
+        """Declares the rows complete for which `rows` (R,) holds True."""
+        self.finished = self.finished | np.asarray(rows)
+        self.state = self.state._replace(finished=ops.convert_to_tensor(self.finished))
+
+    def rows(self):
+        """Prompt and new tokens of each row as lists, without what follows a stop."""
+        ids, _ = self.result()
+        return [
+            row[: len(prompt) + end].tolist()
+            for row, prompt, end in zip(ids, self._prompts(), self._ends(), strict=True)
+        ]
+
+    def token(self):
+        """The tokens chosen last (R,)."""
+        return ops.convert_to_numpy(self.state.new_ids[:, self.step - 1])
+
+    def result(self):
+        """The ids and their log-probabilities (R, longest), prompts in front."""
+        new_ids = ops.convert_to_numpy(self.state.new_ids)
+        new_log_probs = ops.convert_to_numpy(self.state.log_probs)
+        prompts, ends = self._prompts(), self._ends()
+        width = max(len(prompt) + end for prompt, end in zip(prompts, ends, strict=True))
+        ids = np.zeros((len(prompts), width), "int32")
+        log_probs = np.zeros((len(prompts), width), "float32")
+        for index, (prompt, end) in enumerate(zip(prompts, ends, strict=True)):
+            start = len(prompt)
+            ids[index, :start] = prompt
+            ids[index, start : start + end] = new_ids[index, :end]
+            log_probs[index, start : start + end] = new_log_probs[index, :end]
+        return ids, log_probs
+
+    def _prompts(self):
+        return [row for row in self.inputs.prefixes for _ in range(self.settings.num_return)]
+
+    def _ends(self):
+        """How many new tokens each row has, its stop included."""
+        new_ids = ops.convert_to_numpy(self.state.new_ids)[:, : self.step]
+        stops = np.isin(new_ids, self.settings.stop_ids)
+        return np.where(stops.any(axis=1), stops.argmax(axis=1) + 1, self.step)
+
+
+def random_numbers(seed: int | None, num_rows: int, num_steps: int) -> np.ndarray:
+    """Uniform numbers (rows, steps) in [0, 1 - 2^-23]; each row's depend on seed and row alone."""
+    entropy: Any = np.random.SeedSequence().entropy if seed is None else seed
+    rows = [np.random.default_rng([entropy, row]).random(num_steps) for row in range(num_rows)]
+    return np.minimum(np.stack(rows), 1.0 - 2.0**-23).astype("float32")
+
+
+def _begin(
+    model,
+    settings,
+    state,
+    prompt_ids,
+    prompt_mask,
+    buffer,
+    uniform,
+    history,
+    source_ids=None,
+    source_mask=None,
+):
+    """Encoding, prefill and the first token. Returns the state and the context."""
+    parts = DecodingModel(model)
+    room = ops.shape(buffer)[1]
+    hidden, cache, context = prefill(
+        parts, prompt_ids, prompt_mask, room, settings.num_return, source_ids, source_mask
+    )
+    new_ids = ops.zeros_like(buffer) + ops.zeros_like(history[:, :1])  # (R, L)
+    state = _State(
+        ops.zeros((), "int32"),
+        new_ids,
+        ops.cast(new_ids, "float32"),
+        ops.zeros_like(context.prompt_lengths, dtype="bool"),
+        cache,
+    )
+    return _choose(parts, settings, state, hidden, uniform, history), context
+
+
+def _advance(model, settings, state, context: Context, until, uniform, history):
+    """Steps until so many tokens are chosen or all rows are finished. Returns the state."""
+    parts = DecodingModel(model)
+
+    def proceed(*state):
+        state = _State(*state)
+        return ops.logical_and(state.step < until, ops.logical_not(ops.all(state.finished)))
+
+    def advance(*state):
+        state = _State(*state)
+        hidden, cache = decode_step(parts, context, state.new_ids, state.step, state.cache)
+        state = state._replace(cache=cache)
+        return tuple(_choose(parts, settings, state, hidden, uniform, history))
+
+    return _State(*ops.while_loop(proceed, advance, tuple(state)))
+
+
+def _choose(parts, settings, state, hidden, uniform, history):
+    """Chooses the next token of each row."""
+    step, rows = state.step, ops.shape(hidden)[0]
+    logits = parts.logits(hidden)[:, 0]  # (R, V)
+    filtered = _filter(settings, logits, state, history)
+    numbers = ops.reshape(ops.slice(uniform, (0, step), (rows, 1)), (-1,))
+    token = ops.cast(settings.sampler(filtered, numbers), "int32")
+    if settings.log_probs:
+        chosen = ops.take_along_axis(logits, token[:, None], axis=1)[:, 0]
+        log_prob = ops.where(state.finished, 0.0, chosen - ops.logsumexp(logits, axis=-1))
+        written = ops.slice_update(state.log_probs, (0, step), log_prob[:, None])
+        state = state._replace(log_probs=written)
+    finished, token = state.finished, ops.where(state.finished, 0, token)
+    for stop_id in settings.stop_ids:
+        finished = ops.logical_or(finished, ops.equal(token, stop_id))
+    return state._replace(
+        step=step + 1,
+        new_ids=ops.slice_update(state.new_ids, (0, step), token[:, None]),
+        finished=finished,
+    )
+
+
+def _filter(settings, logits, state, history):
+    """Applies what `generate` was told to avoid."""
+    logits = ban_ids(logits, settings.banned_ids)
+    if settings.repetition_penalty != 1.0 or settings.no_repeat_ngram_size:
+        columns = ops.arange(ops.shape(state.new_ids)[1], dtype="int32")
+        new_ids = ops.where(columns < state.step, state.new_ids, -1)
+        so_far = ops.concatenate([history, new_ids], axis=1)
+        if settings.repetition_penalty != 1.0:
+            seen = used_ids(so_far, logits.shape[-1])
+            logits = penalize_repetition(logits, seen, settings.repetition_penalty)
+        length = ops.shape(history)[1] + state.step
+        logits = ban_repeated_ngrams(logits, so_far, length, settings.no_repeat_ngram_size)
+    if settings.min_new_tokens and settings.stop_ids:
+        early = state.step < settings.min_new_tokens
+        logits = ops.where(early, ban_ids(logits, settings.stop_ids), logits)
+    return logits

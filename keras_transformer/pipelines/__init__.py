@@ -1,0 +1,6 @@
+"""Text in, text out: models with their tokenisers, in one folder on disk."""
+
+from keras_transformer.pipelines.text_generator import TextGenerator
+from keras_transformer.pipelines.translator import Translation, Translator
+
+__all__ = ["TextGenerator", "Translation", "Translator"]

@@ -1,0 +1,244 @@
+"""Text generation: a language model goes on with what it is given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_transformer.data.storage import load_tokenizer, save_tokenizer
+from keras_transformer.data.tokenizers import END_ID, PADDING_ID, decode, encode
+from keras_transformer.decoding.generation_loop import GenerationRun
+from keras_transformer.decoding.protocol import DecodingModel
+from keras_transformer.pipelines.folder import (
+    Kind,
+    check_texts,
+    read_description,
+    read_model,
+    write_folder,
+    write_model,
+)
+
+_KIND = Kind("TextGenerator", "text_generator.json", {})
+# Stop strings are looked for after so many tokens; what was generated too much is cut.
+_TOKENS_PER_LOOK = 16
+
+
+class TextGenerator:
+    """A language model together with its tokeniser.
+
+    Args:
+        model: a model as `kt.models.gpt` builds it.
+        tokenizer: a tokeniser as `kt.data.train_tokenizer` makes it.
+
+    Raises:
+        ValueError: the model is a translator, or the tokeniser knows more ids than the model.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> texts = ["the cat sat on the mat", "the dog sat on the log"]
+        >>> tokenizer = kt.data.train_tokenizer(texts, vocabulary_size=20, model_type="bpe")
+        >>> model = kt.models.gpt(
+        ...     vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
+        >>> generator = kt.TextGenerator(model, tokenizer)
+        >>> generator.generate("the cat", max_new_tokens=3).startswith("the cat")
+        True
+        >>> "".join(generator.stream("the cat", max_new_tokens=3)) != ""
+        True
+    """
+
+    def __init__(self, model: keras.Model, tokenizer: Any):
+        parts = DecodingModel(model)
+        if parts.is_translator:
+            raise ValueError(
+                "`model` must have no layer named `encoder`. "
+                f"Received: a translator, named {model.name!r}."
+            )
+        if tokenizer.vocabulary_size() > parts.vocabulary_size:
+            raise ValueError(
+                "`tokenizer` must not know more ids than the model. Received: "
+                f"{tokenizer.vocabulary_size()} ids for a vocabulary of {parts.vocabulary_size}."
+            )
+        self.model = model
+        self.tokenizer = tokenizer
+
+    def generate(
+        self,
+        texts: str | Sequence[str],
+        max_new_tokens: int = 64,
+        sampler: str | Callable = "greedy",
+        stop_strings: Sequence[str] = (),
+        seed: int | None = None,
+        batch_size: int = 16,
+        verbose: int = 0,
+        **options: Any,
+    ) -> Any:
+        """Continues texts.
+
+        Args:
+            texts: prompts, or one prompt.
+            max_new_tokens: the most sub-words to add.
+            sampler: as in `kt.decoding.generate`.
+            stop_strings: a continuation ends before the first of these strings in it, as it ends at
+                the end token.
+            seed: of the random numbers; None for others at every call.
+            batch_size: prompts that are continued together, in the order given.
+            verbose: 1 shows a progress bar.
+            **options: `banned_ids`, `repetition_penalty`, `no_repeat_ngram_size` and
+                `min_new_tokens` of `kt.decoding.generate`.
+
+        Returns:
+            A list of texts, each prompt with its continuation, or one string for one string.
+
+        Raises:
+            ValueError: as `kt.decoding.generate`; no texts, or one that is blank.
+        """
+        single = isinstance(texts, str)
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        check_texts(texts)
+        stops = _check_stops(stop_strings)
+        results: list[str] = []
+        progress = keras.utils.Progbar(len(texts), verbose=verbose, unit_name="text")
+        for start in range(0, len(texts), batch_size):
+            chosen = texts[start : start + batch_size]
+            # Another seed for each batch, or their rows would draw alike.
+            batch_seed = None if seed is None else seed + start
+            run = self._run(chosen, max_new_tokens, sampler, batch_seed, options)
+            results += self._continue(run, chosen, stops)
+            progress.add(len(chosen))
+        return results[0] if single else results
+
+    def _continue(self, run, texts, stops):
+        while not run.is_complete():
+            run.advance(run.step + _TOKENS_PER_LOOK if stops else run.limit)
+            if stops:
+                run.finish([_cut(text, stops) != text for text in self._new_texts(run)])
+        new = [_cut(text, stops) for text in self._new_texts(run)]
+        return [text + more for text, more in zip(texts, new, strict=True)]
+
+    def stream(
+        self,
+        text: str,
+        max_new_tokens: int = 64,
+        sampler: str | Callable = "greedy",
+        stop_strings: Sequence[str] = (),
+        seed: int | None = None,
+        **options: Any,
+    ) -> Iterator[str]:
+        """Continues one text and hands out each piece as soon as it is known.
+
+        Args:
+            text: the prompt.
+            max_new_tokens: as in `generate`.
+            sampler: as in `generate`.
+            stop_strings: as in `generate`.
+            seed: as in `generate`.
+            **options: as in `generate`.
+
+        Returns:
+            An iterator over pieces of the continuation; joined, they are what `generate` adds to
+            the prompt.
+
+        Raises:
+            ValueError: as `generate`, at the call and not at the first piece.
+        """
+        check_texts([text])
+        stops = _check_stops(stop_strings)
+        return self._pieces(self._run([text], max_new_tokens, sampler, seed, options), stops)
+
+    def _pieces(self, run, stops):
+        shown = ""
+        while True:
+            (whole,) = self._new_texts(run)
+            new = _cut(whole, stops)
+            complete = run.is_complete() or new != whole
+            # A character may lack some of its bytes, and a stop string its end.
+            ready = new if complete else _without_open_end(new, stops)
+            if len(ready) > len(shown):
+                yield ready[len(shown) :]
+                shown = ready
+            if complete:
+                return
+            run.advance(run.step + 1)
+
+    def _run(self, texts, max_new_tokens, sampler, seed, options):
+        return GenerationRun(
+            self.model,
+            encode(self.tokenizer, texts),
+            max_new_tokens,
+            sampler,
+            (END_ID,),
+            seed,
+            **{"banned_ids": (PADDING_ID,), **options},
+        )
+
+    def _new_texts(self, run):
+        """What has been added to each prompt."""
+        # With the prompt in front: a tokeniser drops the space before the first word.
+        wholes = decode(self.tokenizer, run.rows())
+        prompts = decode(self.tokenizer, run.inputs.prefixes)
+        return [whole[len(prompt) :] for whole, prompt in zip(wholes, prompts, strict=True)]
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes `model.keras`, the tokeniser and `text_generator.json` to a folder.
+
+        Written as a whole or not at all, without the optimizer, as `kt.Translator.save`.
+
+        Args:
+            folder: a new folder, or one that holds a text generator, which is replaced.
+
+        Raises:
+            ValueError: the folder holds something else.
+        """
+
+        def write(work):
+            write_model(self.model, work)
+            save_tokenizer(self.tokenizer, work / "tokenizer")
+
+        write_folder(folder, _KIND, {}, write)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> TextGenerator:
+        """Opens a folder that `save` wrote, on any backend.
+
+        Args:
+            folder: the folder.
+
+        Returns:
+            A `TextGenerator`.
+
+        Raises:
+            ValueError: a file is missing, foreign or damaged; it is named.
+        """
+        folder = Path(folder)
+        read_description(folder, _KIND)
+        return cls(read_model(folder), load_tokenizer(folder / "tokenizer"))
+
+
+def _check_stops(stop_strings):
+    if isinstance(stop_strings, str) or not all(isinstance(s, str) and s for s in stop_strings):
+        raise ValueError(
+            "`stop_strings` must hold strings that are not empty. "
+            f"Received: stop_strings={stop_strings!r}."
+        )
+    return tuple(stop_strings)
+
+
+def _cut(text, stops):
+    """The text before the first stop string."""
+    found = [text.find(stop) for stop in stops if stop in text]
+    return text[: min(found)] if found else text
+
+
+def _without_open_end(text, stops):
+    """The text without an end that later tokens may change."""
+    text = text.rstrip("\ufffd")
+    longest = 0
+    for stop in stops:
+        for length in range(1, min(len(stop), len(text) + 1)):
+            if text.endswith(stop[:length]):
+                longest = max(longest, length)
+    return text[: len(text) - longest]
