@@ -46,16 +46,19 @@ def translator(tokenizer):
 
 def uncached_translation(translator, text, max_new_tokens):
     """The argmax of the whole model at each step, the specials left out."""
-    source = kt.data.encode(translator.source_tokenizer, [text], end=True)
-    target = [START_ID]
-    for _ in range(max_new_tokens):
-        inputs = {"source_ids": np.array(source), "target_ids": np.array([target])}
-        logits = keras.ops.convert_to_numpy(translator.model(inputs))[0, -1]
+    (row,) = kt.data.encode(translator.source_tokenizer, [text], end=True)
+    # Padded to one shape, which JAX compiles once.
+    source, target = np.zeros((1, 40), "int32"), np.zeros((1, max_new_tokens + 1), "int32")
+    source[0, : len(row)] = row
+    target[0, 0] = START_ID
+    for step in range(max_new_tokens):
+        inputs = {"source_ids": source, "target_ids": target}
+        logits = keras.ops.convert_to_numpy(translator.model(inputs))[0, step].copy()
         logits[[PADDING_ID, UNKNOWN_ID, START_ID]] = -np.inf
-        target.append(int(logits.argmax()))
-        if target[-1] == END_ID:
+        target[0, step + 1] = logits.argmax()
+        if target[0, step + 1] == END_ID:
             break
-    return kt.data.decode(translator.target_tokenizer, [target[1:]])[0]
+    return kt.data.decode(translator.target_tokenizer, target[:, 1:])[0]
 
 
 def test_translates_as_the_whole_model_does(translator):
