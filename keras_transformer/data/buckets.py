@@ -111,8 +111,9 @@ def make_buckets(
         >>> import numpy as np
         >>> from keras_transformer.data.buckets import make_buckets
         >>> lengths = np.array([3, 4, 9, 10])
-        >>> len(make_buckets(lengths, lengths, tokens_per_batch=20, max_shapes=2))
-        2
+        >>> buckets = make_buckets(lengths, lengths, tokens_per_batch=20, max_shapes=2)
+        >>> sum(len(bucket.rows) for bucket in buckets)
+        4
     """
     widths = np.stack([round_up(source_lengths), round_up(target_lengths)], axis=1)  # (P, 2)
     cells, cell_of_pair, counts = np.unique(widths, axis=0, return_inverse=True, return_counts=True)

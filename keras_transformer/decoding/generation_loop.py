@@ -80,6 +80,7 @@ class GenerationRun:
         min_new_tokens=0,
         num_return=None,
         log_probs=False,
+        first_row=0,
     ):
         parts = DecodingModel(model)
         check_count("max_new_tokens", max_new_tokens, 1)
@@ -106,13 +107,14 @@ class GenerationRun:
             bool(log_probs),
         )
         self.inputs: Inputs = prepare(parts, prompt_ids, max_new_tokens, start_id)
-        self._begin(seed)
+        self._begin(seed, first_row)
 
-    def _begin(self, seed):
+    def _begin(self, seed, first_row):
         # The room is rounded up, and the limit is handed in: fewer shapes to compile.
         room = min(round_up(self.limit), _FIRST_ROOM)
         repeats = self.settings.num_return
-        self.uniform = random_numbers(seed, len(self.inputs.prefixes) * repeats, self.limit)
+        num_rows = len(self.inputs.prefixes) * repeats
+        self.uniform = random_numbers(seed, num_rows, self.limit, first_row)
         self.history = np.repeat(self.inputs.history, repeats, axis=0)
         tensors = {"buffer": np.zeros((1, room), "int32"), **self._loop_tensors(room)}
         self.state, self.context = run_compiled(
@@ -188,11 +190,16 @@ class GenerationRun:
         return np.where(stops.any(axis=1), stops.argmax(axis=1) + 1, self.step)
 
 
-def random_numbers(seed: int | None, num_rows: int, num_steps: int) -> np.ndarray:
+def random_numbers(
+    seed: int | None, num_rows: int, num_steps: int, first_row: int = 0
+) -> np.ndarray:
     """Uniform numbers (rows, steps) in [0, 1 - 2^-23]; each row's depend on seed and row alone."""
     entropy: Any = np.random.SeedSequence().entropy if seed is None else seed
-    rows = [np.random.default_rng([entropy, row]).random(num_steps) for row in range(num_rows)]
-    return np.minimum(np.stack(rows), 1.0 - 2.0**-23).astype("float32")
+    numbers = [
+        np.random.default_rng([entropy, row]).random(num_steps)
+        for row in range(first_row, first_row + num_rows)
+    ]
+    return np.minimum(np.stack(numbers), 1.0 - 2.0**-23).astype("float32")
 
 
 def _begin(

@@ -46,7 +46,8 @@ class TextGenerator:
         >>> generator = kt.TextGenerator(model, tokenizer)
         >>> generator.generate("the cat", max_new_tokens=3).startswith("the cat")
         True
-        >>> "".join(generator.stream("the cat", max_new_tokens=3)) != ""
+        >>> pieces = generator.stream("the cat", max_new_tokens=3)
+        >>> "the cat" + "".join(pieces) == generator.generate("the cat", max_new_tokens=3)
         True
     """
 
@@ -104,9 +105,9 @@ class TextGenerator:
         progress = keras.utils.Progbar(len(texts), verbose=verbose, unit_name="text")
         for start in range(0, len(texts), batch_size):
             chosen = texts[start : start + batch_size]
-            # Another seed for each batch, or their rows would draw alike.
-            batch_seed = None if seed is None else seed + start
-            run = self._run(chosen, max_new_tokens, sampler, batch_seed, options)
+            # A text's random numbers depend on its place among all, not on the batches.
+            options["first_row"] = start
+            run = self._run(chosen, max_new_tokens, sampler, seed, options)
             results += self._continue(run, chosen, stops)
             progress.add(len(chosen))
         return results[0] if single else results

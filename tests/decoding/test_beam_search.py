@@ -199,8 +199,12 @@ def test_a_forced_prefix():
         expected = [*prefix, *ids]
         assert result.ids[index, 0, : len(expected)].tolist() == expected
         assert result.scores[index, 0] == pytest.approx(score, abs=1e-4)
-    same = kt.decoding.beam_search(case.model, SOURCES, prefix_ids=[9], **options)
-    assert (same.ids[:, 0, 0] == 9).all()
+    for prefix in ([9], 9):
+        same = kt.decoding.beam_search(case.model, SOURCES, prefix_ids=prefix, **options)
+        assert (same.ids[:, 0, 0] == 9).all()
+    none = kt.decoding.beam_search(case.model, SOURCES, prefix_ids=[], **options)
+    free = kt.decoding.beam_search(case.model, SOURCES, **options)
+    np.testing.assert_array_equal(none.ids, free.ids)
 
 
 def test_more_room_than_at_first(monkeypatch):

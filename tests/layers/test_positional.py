@@ -90,7 +90,7 @@ def test_errors():
 
 def test_positions_beyond_the_table_are_refused():
     """JAX alone would answer with NaN; TensorFlow and torch raise errors of their own."""
-    error, message = (Exception, "")
+    error, message = Exception, None
     if BACKEND == "jax":
         error = ValueError
         message = r"`positions` must be in the range \[0, 4\). Received: positions from 2 to 4"

@@ -64,6 +64,7 @@ def test_a_seed_gives_the_same_texts(generator):
     options = {"max_new_tokens": 12, "sampler": kt.decoding.TopK(20), "batch_size": 2}
     texts = generator.generate(PROMPTS, seed=3, **options)
     assert generator.generate(PROMPTS, seed=3, **options) == texts
+    assert generator.generate(PROMPTS, seed=3, **{**options, "batch_size": 1}) == texts
     assert generator.generate(PROMPTS, seed=4, **options) != texts
     same = generator.generate(PROMPTS[:1] * 4, seed=3, **options)
     assert len(set(same)) == 4  # each draws for itself, in every batch
