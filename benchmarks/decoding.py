@@ -297,9 +297,9 @@ def gpt_of_hugging_face(max_length) -> dict:
 
 def measure_cost(system, new_tokens) -> dict:
     """Milliseconds a new token, the prefill included."""
-    import keras_transformer as kt
-
     if system == "ours":
+        import keras_transformer as kt
+
         model = make_ours(1024)
 
         def generate():

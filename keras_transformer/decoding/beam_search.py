@@ -128,6 +128,10 @@ def beam_search(
     check_ids("end_id", [end_id], parts.vocabulary_size)
     check_ids("banned_ids", banned_ids, parts.vocabulary_size)
     _check_beams(num_beams, num_return, parts.vocabulary_size, max_length)
+    if return_alignments and not parts.is_translator:
+        raise ValueError(
+            "`return_alignments` needs a translator. Received: a model without an encoder."
+        )
     if length_normalization not in NORMALIZATIONS:
         raise ValueError(
             f"`length_normalization` must be one of {NORMALIZATIONS}. "
@@ -150,7 +154,7 @@ def beam_search(
     ids, lengths, scores = _best(state, settings, inputs.prefixes if parts.is_translator else None)
     alignments = None
     if return_alignments:
-        alignments = _align(model, parts, inputs, ids, lengths, start_id)
+        alignments = _align(model, inputs, ids, lengths, start_id)
     return BeamSearchResult(ids, scores, alignments)
 
 
@@ -229,12 +233,8 @@ def _best(state, settings, prefixes):
     return ids, np.array([[len(row) for row in best] for best in rows]), scores
 
 
-def _align(model, parts, inputs, ids, lengths, start_id):
+def _align(model, inputs, ids, lengths, start_id):
     """The cross-attention (B, num_return, T, S) of the tokens of each hypothesis."""
-    if not parts.is_translator:
-        raise ValueError(
-            "`return_alignments` needs a translator. Received: a model without an encoder."
-        )
     batch, count, length = ids.shape
     rows = ids.reshape(-1, length)
     real = np.arange(length) < lengths.reshape(-1, 1)

@@ -12,7 +12,7 @@ from keras import ops
 
 from keras_transformer.decoding.logits import ban_ids, ban_repeated_ngrams, lowest
 from keras_transformer.decoding.protocol import DecodingModel
-from keras_transformer.decoding.steps import decode_step, prefill
+from keras_transformer.decoding.steps import decode_step, prefill, tokens_so_far
 from keras_transformer.ops.cache import reorder_cache
 
 Tensor = Any
@@ -171,10 +171,7 @@ def _log_probs(parts, settings, state, hidden, history, candidates):
         for banned in settings.banned_ids:
             log_probs = ops.where(ops.equal(candidates, banned), lowest("float32"), log_probs)
     if settings.no_repeat_ngram_size:
-        columns = ops.arange(ops.shape(state.alive_ids)[1], dtype="int32")
-        new_ids = ops.where(columns < state.step, state.alive_ids, -1)
-        so_far = ops.concatenate([history, new_ids], axis=1)
-        length = ops.shape(history)[1] + state.step
+        so_far, length = tokens_so_far(history, state.alive_ids, state.step)
         full = ops.zeros((ops.shape(hidden)[0], parts.vocabulary_size), "float32")
         bans = ban_repeated_ngrams(full, so_far, length, settings.no_repeat_ngram_size)
         log_probs = log_probs + (bans if candidates is None else ops.take(bans, candidates, axis=1))

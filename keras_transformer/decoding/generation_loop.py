@@ -22,7 +22,14 @@ from keras_transformer.decoding.loop import run_compiled
 from keras_transformer.decoding.prompts import Inputs, check_count, check_ids, prepare, round_up
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.samplers import get_sampler
-from keras_transformer.decoding.steps import Context, decode_step, grow, grow_cache, prefill
+from keras_transformer.decoding.steps import (
+    Context,
+    decode_step,
+    grow,
+    grow_cache,
+    prefill,
+    tokens_so_far,
+)
 
 Tensor = Any
 
@@ -116,16 +123,21 @@ class GenerationRun:
         num_rows = len(self.inputs.prefixes) * repeats
         self.uniform = random_numbers(seed, num_rows, self.limit, first_row)
         self.history = np.repeat(self.inputs.history, repeats, axis=0)
-        tensors = {"buffer": np.zeros((1, room), "int32"), **self._loop_tensors(room)}
+        self._make_loop_tensors(room)
+        tensors = {"buffer": np.zeros((1, room), "int32"), **self.loop_tensors}
         self.state, self.context = run_compiled(
             _begin, self.model, self.settings, {**self.inputs.tensors, **tensors}
         )
         self._look()
 
-    def _loop_tensors(self, room):
+    def _make_loop_tensors(self, room):
+        """What every step takes beside the state, made once for each room and not each token."""
         numbers = self.uniform[:, :room]
-        missing = room - numbers.shape[1]
-        return {"uniform": np.pad(numbers, ((0, 0), (0, missing))), "history": self.history}
+        numbers = np.pad(numbers, ((0, 0), (0, room - numbers.shape[1])))
+        self.loop_tensors = {
+            "uniform": ops.convert_to_tensor(numbers),
+            "history": ops.convert_to_tensor(self.history),
+        }
 
     def _look(self):
         self.step = int(self.state.step)
@@ -143,7 +155,8 @@ class GenerationRun:
             new_ids, log_probs = grow((self.state.new_ids, self.state.log_probs), more)
             self.state = self.state._replace(new_ids=new_ids, log_probs=log_probs, cache=cache)
             room += more
-        tensors = {**self._loop_tensors(room), "context": self.context}
+            self._make_loop_tensors(room)
+        tensors = {**self.loop_tensors, "context": self.context}
         tensors["until"] = np.int32(min(until, room, self.limit))
         self.state = run_compiled(_advance, self.model, self.settings, tensors, self.state)
         self._look()
@@ -155,10 +168,10 @@ class GenerationRun:
 
     def rows(self):
         """Prompt and new tokens of each row as lists, without what follows a stop."""
-        ids, _ = self.result()
+        new_ids = ops.convert_to_numpy(self.state.new_ids)
         return [
-            row[: len(prompt) + end].tolist()
-            for row, prompt, end in zip(ids, self._prompts(), self._ends(), strict=True)
+            [*prompt, *row[:end].tolist()]
+            for prompt, row, end in zip(self._prompts(), new_ids, self._ends(), strict=True)
         ]
 
     def token(self):
@@ -274,13 +287,10 @@ def _filter(settings, logits, state, history):
     """Applies what `generate` was told to avoid."""
     logits = ban_ids(logits, settings.banned_ids)
     if settings.repetition_penalty != 1.0 or settings.no_repeat_ngram_size:
-        columns = ops.arange(ops.shape(state.new_ids)[1], dtype="int32")
-        new_ids = ops.where(columns < state.step, state.new_ids, -1)
-        so_far = ops.concatenate([history, new_ids], axis=1)
+        so_far, length = tokens_so_far(history, state.new_ids, state.step)
         if settings.repetition_penalty != 1.0:
             seen = used_ids(so_far, logits.shape[-1])
             logits = penalize_repetition(logits, seen, settings.repetition_penalty)
-        length = ops.shape(history)[1] + state.step
         logits = ban_repeated_ngrams(logits, so_far, length, settings.no_repeat_ngram_size)
     if settings.min_new_tokens and settings.stop_ids:
         early = state.step < settings.min_new_tokens

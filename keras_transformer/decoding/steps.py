@@ -119,6 +119,22 @@ def decode_step(
     return result["output"], result["cache"].self_attention
 
 
+def tokens_so_far(history: Tensor, new_ids: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """Joins prompts and new tokens for the filters that look back.
+
+    Args:
+        history: int (R, P), the prompts with their ends in one column, -1 in front of them.
+        new_ids: int (R, L), the tokens chosen so far, `step` of them.
+        step: scalar.
+
+    Returns:
+        int (R, P + L), -1 where there is no token, and how many columns are filled.
+    """
+    columns = ops.arange(ops.shape(new_ids)[1], dtype="int32")
+    chosen = ops.where(columns < step, new_ids, -1)
+    return ops.concatenate([history, chosen], axis=1), ops.shape(history)[1] + step
+
+
 def repeat(tensor: Tensor, repeats: int) -> Tensor:
     """Repeats each row of the batch axis, so that the hypotheses of one source are neighbours."""
     return tensor if repeats == 1 else ops.repeat(tensor, repeats, axis=0)

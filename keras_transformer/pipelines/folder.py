@@ -159,3 +159,12 @@ def check_texts(texts: Sequence[Any]) -> None:
             raise ValueError(
                 f"`texts` must hold strings that are not blank. Received: texts[{index}]={text!r}."
             )
+
+
+def check_tokenizer(name: str, tokenizer: Any, vocabulary_size: int) -> None:
+    """Raises a ValueError if a tokeniser knows more ids than the model has."""
+    if tokenizer.vocabulary_size() > vocabulary_size:
+        raise ValueError(
+            f"`{name}` must not know more ids than the model. Received: "
+            f"{tokenizer.vocabulary_size()} ids for a vocabulary of {vocabulary_size}."
+        )

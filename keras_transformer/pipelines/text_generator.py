@@ -16,6 +16,7 @@ from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.pipelines.folder import (
     Kind,
     check_texts,
+    check_tokenizer,
     read_description,
     read_model,
     write_folder,
@@ -58,11 +59,7 @@ class TextGenerator:
                 "`model` must have no layer named `encoder`. "
                 f"Received: a translator, named {model.name!r}."
             )
-        if tokenizer.vocabulary_size() > parts.vocabulary_size:
-            raise ValueError(
-                "`tokenizer` must not know more ids than the model. Received: "
-                f"{tokenizer.vocabulary_size()} ids for a vocabulary of {parts.vocabulary_size}."
-            )
+        check_tokenizer("tokenizer", tokenizer, parts.vocabulary_size)
         self.model = model
         self.tokenizer = tokenizer
 

@@ -28,6 +28,7 @@ from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.pipelines.folder import (
     Kind,
     check_texts,
+    check_tokenizer,
     read_description,
     read_model,
     write_folder,
@@ -90,12 +91,7 @@ class Translator:
             ("source_tokenizer", self.source_tokenizer, parts.source_embedding),
             ("target_tokenizer", self.target_tokenizer, parts.target_embedding),
         ):
-            if tokenizer.vocabulary_size() > embedding.vocabulary_size:
-                raise ValueError(
-                    f"`{name}` must not know more ids than the model. Received: "
-                    f"{tokenizer.vocabulary_size()} ids for a vocabulary of "
-                    f"{embedding.vocabulary_size}."
-                )
+            check_tokenizer(name, tokenizer, embedding.vocabulary_size)
 
     def translate(
         self,

@@ -26,7 +26,8 @@ class StopAfter(keras.callbacks.Callback):
 
     def __init__(self, minutes: float) -> None:
         super().__init__()
-        _check_minutes(minutes)
+        if not minutes > 0:
+            raise ValueError(f"`minutes` must be more than 0. Received: minutes={minutes}")
         self.minutes = minutes
         self._deadline = float("inf")
 
@@ -47,7 +48,7 @@ class StopAfter(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-class TimeBudget(keras.callbacks.Callback):
+class TimeBudget(StopAfter):
     """Trains for a number of minutes, the learning rate falling to 0 as they run out.
 
     ``rate = peak * min(1, step / warmup_steps) * (1 - used)``
@@ -82,13 +83,11 @@ class TimeBudget(keras.callbacks.Callback):
     """
 
     def __init__(self, minutes: float, warmup_steps: int = 0) -> None:
-        super().__init__()
-        _check_minutes(minutes)
+        super().__init__(minutes)
         if not isinstance(warmup_steps, int) or warmup_steps < 0:
             raise ValueError(
                 f"`warmup_steps` must be an integer >= 0. Received: warmup_steps={warmup_steps}"
             )
-        self.minutes = minutes
         self.warmup_steps = warmup_steps
 
     def factor(self, step: int, used: float) -> float:
@@ -117,7 +116,7 @@ class TimeBudget(keras.callbacks.Callback):
             ) from error
         self._epoch = 0
         self._steps_before_epoch = self._step = 0
-        self._started = time.monotonic()
+        super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Notes the epoch, to know how many of all steps are done."""
@@ -136,24 +135,11 @@ class TimeBudget(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Stops if time is up."""
         self._step = self._steps_before_epoch + batch + 1
-        self._stop_if_due()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Stops if validation has used up the time."""
-        self._stop_if_due()
-
-    def _stop_if_due(self) -> None:
-        if self._minutes_used() >= 1.0:
-            self.model.stop_training = True
+        super().on_train_batch_end(batch, logs)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Gives the optimizer its peak rate back."""
         self.model.optimizer.learning_rate = self._peak
 
     def _minutes_used(self) -> float:
-        return (time.monotonic() - self._started) / (60.0 * self.minutes)
-
-
-def _check_minutes(minutes: float) -> None:
-    if not minutes > 0:
-        raise ValueError(f"`minutes` must be more than 0. Received: minutes={minutes}")
+        return 1.0 - (self._deadline - time.monotonic()) / (60.0 * self.minutes)

@@ -43,6 +43,17 @@ def copy_marian(reference, model):
     copier.finish()
 
 
+def randomize_marian(reference, seed=0):
+    """Random weights everywhere but in the sinusoids, which are not learned."""
+    stacks = (reference.model.encoder, reference.model.decoder)
+    positions = stacks[0].embed_positions.weight.detach().clone()
+    randomize_torch(reference, seed)
+    with torch.no_grad():
+        for stack in stacks:
+            stack.embed_positions.weight.copy_(positions)
+    return reference
+
+
 @pytest.fixture(scope="module", params=CONFIGURATIONS)
 def pair(request):
     options = {"d_model": 16, **CONFIGURATIONS[request.param]}
@@ -61,13 +72,8 @@ def pair(request):
         forced_eos_token_id=None,
         **options,
     )
-    reference = transformers.MarianMTModel(config).eval()
-    positions = reference.model.encoder.embed_positions.weight.detach().clone()
-    randomize_torch(reference)
+    reference = randomize_marian(transformers.MarianMTModel(config).eval())
     reference.final_logits_bias.copy_(torch.randn(1, V))
-    with torch.no_grad():
-        for stack in (reference.model.encoder, reference.model.decoder):
-            stack.embed_positions.weight.copy_(positions)  # sinusoids are not learned
     model = kt.models.transformer(
         V,
         num_layers=2,
