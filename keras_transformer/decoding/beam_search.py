@@ -16,9 +16,10 @@ from keras_transformer.decoding.beams import (
     SearchSettings,
     advance_search,
     begin_search,
+    search_goes_on,
     worst_score,
 )
-from keras_transformer.decoding.loop import run_compiled
+from keras_transformer.decoding.loop import run_compiled, run_loop
 from keras_transformer.decoding.prompts import check_count, check_ids, prepare, round_up
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.steps import grow, grow_cache
@@ -191,6 +192,7 @@ def _candidates(candidate_ids, vocabulary_size, end_id):
 
 def _search(model, settings, inputs, candidates, max_length):
     """Runs the compiled search, with more room for tokens when it is needed."""
+    shares_slots = DecodingModel(model).shares_slots
     room = min(round_up(max_length), _FIRST_ROOM)
     loop = {
         "history": np.repeat(inputs.history, settings.num_beams, axis=0),
@@ -203,12 +205,18 @@ def _search(model, settings, inputs, candidates, max_length):
     while (step := int(state.step)) < max_length and not ops.convert_to_numpy(state.done).all():
         if step >= room:
             more = min(round_up(max_length), 4 * room) - room
-            alive, finished = grow((state.alive_ids, state.finished_ids), more)
-            cache = grow_cache(state.cache, more)
-            state = state._replace(alive_ids=alive, finished_ids=finished, cache=cache)
+            tables = (state.alive_ids, state.ancestors, state.finished_ids)
+            alive, ancestors, finished = grow(tables, more)
+            slots = more * settings.num_beams if shares_slots else more
+            state = state._replace(
+                alive_ids=alive,
+                ancestors=ancestors,
+                finished_ids=finished,
+                cache=grow_cache(state.cache, slots),
+            )
             room += more
         tensors = {**loop, "context": context, "until": np.int32(min(room, max_length))}
-        state = run_compiled(advance_search, model, settings, tensors, state)
+        state = run_loop(search_goes_on, advance_search, model, settings, tensors, state)
     return state
 
 

@@ -12,8 +12,15 @@ from keras import ops
 
 from keras_transformer.decoding.logits import ban_ids, ban_repeated_ngrams, lowest
 from keras_transformer.decoding.protocol import DecodingModel
-from keras_transformer.decoding.steps import decode_step, prefill, tokens_so_far
-from keras_transformer.ops.cache import reorder_cache
+from keras_transformer.decoding.steps import (
+    column,
+    decode_step,
+    prefill,
+    repeat,
+    tokens_so_far,
+    write_column,
+)
+from keras_transformer.ops.cache import DecoderCache, reorder_cache
 
 Tensor = Any
 
@@ -39,16 +46,18 @@ class SearchState(NamedTuple):
         step: scalar, the tokens of each alive hypothesis.
         alive_ids: int (R, L).
         alive_scores: float (B, K), sums of log-probabilities.
+        ancestors: int (R, L), for each token the place among the K that its hypothesis had then.
         finished_ids: int (R, L).
         finished_scores: float (B, K), normalised; very low where there is none yet.
         finished_lengths: int (B, K).
         done: boolean (B,), whether no alive hypothesis can be returned any more.
-        cache: the self-attention's, with R rows.
+        cache: the decoder's own, with R rows; with slots that hypotheses share, B rows.
     """
 
     step: Tensor
     alive_ids: Tensor
     alive_scores: Tensor
+    ancestors: Tensor
     finished_ids: Tensor
     finished_scores: Tensor
     finished_lengths: Tensor
@@ -76,9 +85,12 @@ def begin_search(
 ):
     """Encoding, prefill and the first tokens. Returns the state and the context."""
     parts, beams = DecodingModel(model), settings.num_beams
-    hidden, cache, context = prefill(
-        parts, prompt_ids, prompt_mask, ops.shape(buffer)[1], beams, source_ids, source_mask
-    )
+    room, source = ops.shape(buffer)[1], (source_ids, source_mask)
+    if parts.shares_slots:
+        hidden, cache, context = prefill(parts, prompt_ids, prompt_mask, room * beams, 1, *source)
+        hidden = repeat(hidden, beams)
+    else:
+        hidden, cache, context = prefill(parts, prompt_ids, prompt_mask, room, beams, *source)
     ids = ops.zeros_like(buffer) + ops.zeros_like(history[:, :1])  # (R, L)
     zeros = ops.reshape(ops.cast(ids[:, 0], "float32"), (-1, beams))  # (B, K)
     nothing = zeros + lowest("float32")
@@ -89,6 +101,7 @@ def begin_search(
         ids,
         first,
         ids,
+        ids,
         nothing,
         ops.zeros_like(zeros, dtype="int32"),
         ops.zeros_like(zeros[:, 0], dtype="bool"),
@@ -98,88 +111,126 @@ def begin_search(
 
 
 def advance_search(model, settings, state, context, until, history, limit, candidates=None):
-    """Steps until so many tokens, or until every source is done. Returns the state."""
+    """One more token for each alive hypothesis. Returns the state."""
     parts = DecodingModel(model)
-
-    def proceed(*state):
-        state = SearchState(*state)
-        return ops.logical_and(state.step < until, ops.logical_not(ops.all(state.done)))
-
-    def advance(*state):
-        state = SearchState(*state)
+    if parts.shares_slots:
+        hidden, state = _step_in_shared_slots(parts, settings.num_beams, context, state)
+    else:
         hidden, cache = decode_step(parts, context, state.alive_ids, state.step, state.cache)
         state = state._replace(cache=cache)
-        return tuple(_extend(parts, settings, state, hidden, history, limit, candidates))
+    return _extend(parts, settings, state, hidden, history, limit, candidates)
 
-    return SearchState(*ops.while_loop(proceed, advance, tuple(state)))
+
+def _step_in_shared_slots(parts, beams, context, state):
+    """Feeds the tokens chosen last, those of one source as one sequence of K queries.
+
+    Slot `P + t K + k` holds token `t` of the hypothesis that was the k-th then. Nothing moves when
+    hypotheses do: a mask shows each of them the slots of its own ancestors.
+    """
+    last, rows = state.step - 1, ops.shape(state.alive_ids)[0]
+    beam = ops.arange(rows, dtype="int32") % beams
+    ancestors = write_column(state.ancestors, last, beam)  # (R, L)
+    seen = ops.equal(ancestors[:, :, None], ops.arange(beams, dtype="int32"))  # (R, L, K)
+    if parts.padding_id is not None:
+        seen = ops.logical_and(seen, ops.not_equal(state.alive_ids, parts.padding_id)[:, :, None])
+    width, room = context.width, ops.shape(state.alive_ids)[1]
+    seen = ops.reshape(seen, (-1, beams, room * beams))
+    prompts = ops.broadcast_to(context.prompt_mask[:, None], (rows // beams, beams, width))
+    positions = ops.reshape(repeat(context.prompt_lengths + last, beams), (-1, beams))
+    result = parts.decode(
+        ops.reshape(column(state.alive_ids, last), (-1, beams)),
+        cache=DecoderCache(state.cache, context.cross_cache),
+        cache_index=width + last * beams,
+        positions=positions,
+        # Slots that are not written yet are hidden by the causal mask.
+        attention_mask=ops.concatenate([prompts, seen], axis=2),
+        **context.source(),
+    )
+    output = result["output"]  # (B, K, D)
+    hidden = ops.reshape(output, (-1, 1, output.shape[2]))
+    return hidden, state._replace(cache=result["cache"].self_attention, ancestors=ancestors)
+
+
+def search_goes_on(state, context, until, history, limit, candidates=None):
+    """Whether hypotheses have fewer tokens than `until` and some source is not done."""
+    return ops.logical_and(state.step < until, ops.logical_not(ops.all(state.done)))
 
 
 def _extend(parts, settings, state, hidden, history, limit, candidates):
     """Extends the alive hypotheses by one token and sorts them into the two pools."""
     beams, batch = settings.num_beams, ops.shape(state.done)[0]
-    log_probs = _log_probs(parts, settings, state, hidden, history, candidates)  # (R, C)
-    num_candidates = log_probs.shape[-1] or ops.shape(log_probs)[-1]
-    totals = ops.reshape(state.alive_scores, (-1, 1)) + log_probs
-    totals, places = ops.top_k(ops.reshape(totals, (batch, -1)), 2 * beams)  # (B, 2K)
-    places = ops.cast(places, "int32")
-    parents, tokens = places // num_candidates, places % num_candidates
-    if candidates is not None:
-        tokens = ops.take(candidates, tokens)
+    totals, parents, tokens = _continuations(parts, settings, state, hidden, history, candidates)
     length = state.step + 1
     ended = ops.logical_or(ops.equal(tokens, settings.end_id), length >= limit)
     rows = parents + beams * ops.arange(batch, dtype="int32")[:, None]  # (B, 2K), into R
+    ids = _write(state.alive_ids, rows, tokens, state.step)  # (B * 2K, L)
     # === Finished ===
-    scores = totals[:, :beams] / _length_penalty(settings, length)
-    usable = ops.logical_and(ended[:, :beams], totals[:, :beams] > worst_score())
+    # Those that end among the K best. (No slice of the 2K: XLA sorts all of V for it.)
+    usable = ops.logical_and(ended, ops.arange(2 * beams) < beams)
+    usable = ops.logical_and(usable, totals > worst_score())
     usable = ops.logical_and(usable, ops.logical_not(state.done)[:, None])
-    pool = ops.concatenate([state.finished_scores, ops.where(usable, scores, lowest("float32"))], 1)
-    finished_scores, kept = ops.top_k(pool, beams)
+    scores = ops.where(usable, totals / _length_penalty(settings, length), lowest("float32"))
+    finished_scores, kept = ops.top_k(ops.concatenate([state.finished_scores, scores], 1), beams)
     kept = ops.cast(kept, "int32")
-    new_ids = _write(state.alive_ids, rows[:, :beams], tokens[:, :beams], state.step)
-    finished_ids = _pick(state.finished_ids, new_ids, kept, beams)
     lengths = ops.concatenate(
-        [state.finished_lengths, ops.zeros_like(state.finished_lengths) + length], axis=1
+        [state.finished_lengths, ops.zeros_like(tokens, dtype="int32") + length], axis=1
     )
-    finished_lengths = ops.take_along_axis(lengths, kept, axis=1)
     # === Alive ===
     alive_scores, best = ops.top_k(ops.where(ended, lowest("float32"), totals), beams)
     best = ops.cast(best, "int32")
-    rows = ops.take_along_axis(rows, best, axis=1)
-    alive_ids = _write(state.alive_ids, rows, ops.take_along_axis(tokens, best, axis=1), state.step)
+    rows = ops.reshape(ops.take_along_axis(rows, best, axis=1), (-1,))
     return SearchState(
         length,
-        alive_ids,
+        _pick(ids, best, 2 * beams),
         alive_scores,
-        finished_ids,
+        ops.take(state.ancestors, rows, axis=0),
+        _pick_of_two(state.finished_ids, ids, kept, beams),
         finished_scores,
-        finished_lengths,
+        ops.take_along_axis(lengths, kept, axis=1),
         ops.logical_or(
             state.done, _is_done(settings, alive_scores, finished_scores, length, limit)
         ),
-        reorder_cache(state.cache, ops.reshape(rows, (-1,))),
+        state.cache if parts.shares_slots else reorder_cache(state.cache, rows),
     )
 
 
-def _log_probs(parts, settings, state, hidden, history, candidates):
-    """Log-probabilities (R, C) of the next tokens, very low for those that are not allowed."""
-    logits = parts.logits(hidden, candidates)[:, 0]
-    log_probs = ops.log_softmax(logits, axis=-1)
-    # After the softmax: a score is the sum of the model's own log-probabilities.
+def _continuations(parts, settings, state, hidden, history, candidates):
+    """The 2K best continuations of each source: sums, parents below K and tokens, each (B, 2K)."""
+    beams, batch = settings.num_beams, ops.shape(state.done)[0]
+    logits = parts.logits(hidden, candidates)[:, 0]  # (R, C)
+    # A score is the sum of the model's own log-probabilities, of those that are banned too.
+    normalizer = ops.logsumexp(logits, axis=-1, keepdims=True)
+    logits = _filter(parts, settings, state, logits, history, candidates)
+    # First those of each hypothesis: no sum is ever made for a whole vocabulary.
+    each = 2 * beams if logits.shape[-1] is None else min(2 * beams, logits.shape[-1])
+    values, tokens = ops.top_k(logits, each)
+    totals = values - normalizer + ops.reshape(state.alive_scores, (-1, 1))
+    totals, places = ops.top_k(ops.reshape(totals, (batch, beams * each)), 2 * beams)
+    places = ops.cast(places, "int32")
+    tokens = ops.reshape(ops.cast(tokens, "int32"), (batch, beams * each))
+    tokens = ops.take_along_axis(tokens, places, axis=1)
+    if candidates is not None:
+        tokens = ops.take(candidates, tokens)
+    return totals, places // each, tokens
+
+
+def _filter(parts, settings, state, logits, history, candidates):
+    """Logits (R, C), very low for the tokens that are not allowed."""
     if candidates is None:
-        log_probs = ban_ids(log_probs, settings.banned_ids)
+        logits = ban_ids(logits, settings.banned_ids)
     else:
         for banned in settings.banned_ids:
-            log_probs = ops.where(ops.equal(candidates, banned), lowest("float32"), log_probs)
+            logits = ops.where(ops.equal(candidates, banned), lowest("float32"), logits)
     if settings.no_repeat_ngram_size:
         so_far, length = tokens_so_far(history, state.alive_ids, state.step)
-        full = ops.zeros((ops.shape(hidden)[0], parts.vocabulary_size), "float32")
+        full = ops.zeros((ops.shape(logits)[0], parts.vocabulary_size), "float32")
         bans = ban_repeated_ngrams(full, so_far, length, settings.no_repeat_ngram_size)
-        log_probs = log_probs + (bans if candidates is None else ops.take(bans, candidates, axis=1))
+        logits = logits + (bans if candidates is None else ops.take(bans, candidates, axis=1))
     if settings.min_length:
         ids = ops.arange(parts.vocabulary_size) if candidates is None else candidates
         early = ops.logical_and(ops.equal(ids, settings.end_id), state.step < settings.min_length)
-        log_probs = ops.where(early, lowest("float32"), log_probs)
-    return log_probs
+        logits = ops.where(early, lowest("float32"), logits)
+    return logits
 
 
 def _length_penalty(settings, length):
@@ -201,13 +252,17 @@ def _is_done(settings, alive_scores, finished_scores, length, limit):
 def _write(ids, rows, tokens, step):
     """Rows (B, K) of ids (R, L), each with its next token."""
     continued = ops.take(ids, ops.reshape(rows, (-1,)), axis=0)
-    return ops.slice_update(continued, (0, step), ops.reshape(tokens, (-1, 1)))
+    return write_column(continued, step, ops.reshape(tokens, (-1,)))
 
 
-def _pick(first, second, kept, beams):
-    """From two pools (R, L) the rows `kept` (B, K), numbers below K being the first pool's."""
-    batch = ops.shape(kept)[0]
-    offsets = beams * ops.arange(batch, dtype="int32")[:, None]
-    place = ops.reshape(kept % beams + offsets, (-1,))
+def _pick(ids, kept, pool):
+    """From pools (B * pool, L) the rows `kept` (B, K) of each."""
+    offsets = pool * ops.arange(ops.shape(kept)[0], dtype="int32")[:, None]
+    return ops.take(ids, ops.reshape(kept + offsets, (-1,)), axis=0)
+
+
+def _pick_of_two(first, second, kept, beams):
+    """From pools of K and 2K rows the rows `kept` (B, K), numbers below K being the first's."""
     of_first = ops.reshape(kept < beams, (-1, 1))
-    return ops.where(of_first, ops.take(first, place, axis=0), ops.take(second, place, axis=0))
+    old = _pick(first, ops.minimum(kept, beams - 1), beams)
+    return ops.where(of_first, old, _pick(second, ops.maximum(kept - beams, 0), 2 * beams))

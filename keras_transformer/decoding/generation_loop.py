@@ -18,17 +18,19 @@ from keras_transformer.decoding.logits import (
     penalize_repetition,
     used_ids,
 )
-from keras_transformer.decoding.loop import run_compiled
+from keras_transformer.decoding.loop import run_compiled, run_loop
 from keras_transformer.decoding.prompts import Inputs, check_count, check_ids, prepare, round_up
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.samplers import get_sampler
 from keras_transformer.decoding.steps import (
     Context,
+    column,
     decode_step,
     grow,
     grow_cache,
     prefill,
     tokens_so_far,
+    write_column,
 )
 
 Tensor = Any
@@ -158,7 +160,7 @@ class GenerationRun:
             self._make_loop_tensors(room)
         tensors = {**self.loop_tensors, "context": self.context}
         tensors["until"] = np.int32(min(until, room, self.limit))
-        self.state = run_compiled(_advance, self.model, self.settings, tensors, self.state)
+        self.state = run_loop(_proceed, _advance, self.model, self.settings, tensors, self.state)
         self._look()
 
     def finish(self, rows):
@@ -245,40 +247,33 @@ def _begin(
 
 
 def _advance(model, settings, state, context: Context, until, uniform, history):
-    """Steps until so many tokens are chosen or all rows are finished. Returns the state."""
+    """One more token for each row. Returns the state."""
     parts = DecodingModel(model)
+    hidden, cache = decode_step(parts, context, state.new_ids, state.step, state.cache)
+    return _choose(parts, settings, state._replace(cache=cache), hidden, uniform, history)
 
-    def proceed(*state):
-        state = _State(*state)
-        return ops.logical_and(state.step < until, ops.logical_not(ops.all(state.finished)))
 
-    def advance(*state):
-        state = _State(*state)
-        hidden, cache = decode_step(parts, context, state.new_ids, state.step, state.cache)
-        state = state._replace(cache=cache)
-        return tuple(_choose(parts, settings, state, hidden, uniform, history))
-
-    return _State(*ops.while_loop(proceed, advance, tuple(state)))
+def _proceed(state, context, until, uniform, history):
+    """Whether fewer tokens than `until` are chosen and some row is not finished."""
+    return ops.logical_and(state.step < until, ops.logical_not(ops.all(state.finished)))
 
 
 def _choose(parts, settings, state, hidden, uniform, history):
     """Chooses the next token of each row."""
-    step, rows = state.step, ops.shape(hidden)[0]
+    step = state.step
     logits = parts.logits(hidden)[:, 0]  # (R, V)
     filtered = _filter(settings, logits, state, history)
-    numbers = ops.reshape(ops.slice(uniform, (0, step), (rows, 1)), (-1,))
-    token = ops.cast(settings.sampler(filtered, numbers), "int32")
+    token = ops.cast(settings.sampler(filtered, column(uniform, step)[:, 0]), "int32")
     if settings.log_probs:
         chosen = ops.take_along_axis(logits, token[:, None], axis=1)[:, 0]
         log_prob = ops.where(state.finished, 0.0, chosen - ops.logsumexp(logits, axis=-1))
-        written = ops.slice_update(state.log_probs, (0, step), log_prob[:, None])
-        state = state._replace(log_probs=written)
+        state = state._replace(log_probs=write_column(state.log_probs, step, log_prob))
     finished, token = state.finished, ops.where(state.finished, 0, token)
     for stop_id in settings.stop_ids:
         finished = ops.logical_or(finished, ops.equal(token, stop_id))
     return state._replace(
         step=step + 1,
-        new_ids=ops.slice_update(state.new_ids, (0, step), token[:, None]),
+        new_ids=write_column(state.new_ids, step, token),
         finished=finished,
     )
 

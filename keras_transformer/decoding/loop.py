@@ -1,4 +1,8 @@
-"""Compiled decoding: the one place where the backends part ways."""
+"""Compiled decoding: the one place where the backends part ways.
+
+JAX and TensorFlow compile a whole loop. PyTorch has no loop to compile: its step is recorded once
+as a flat list of tensor operations (`torch_graph.py`), and Python repeats that.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +50,81 @@ def run_compiled(
         values = [variable.value for variable in model.variables]
         return programs[key](values, state, tensors)
     return programs[key](state, tensors)
+
+
+def run_loop(
+    proceed: Callable[..., Any],
+    advance: Callable[..., Any],
+    model: keras.Model,
+    settings: Hashable,
+    tensors: dict[str, Any],
+    state: Any,
+) -> Any:
+    """Repeats `state = advance(model, settings, state, **tensors)` while `proceed` says so.
+
+    Args:
+        proceed: a module-level function `(state, **tensors) -> boolean scalar`.
+        advance: a module-level function that keeps the shapes and dtypes of the state.
+        model: as for `run_compiled`.
+        settings: as for `run_compiled`.
+        tensors: as for `run_compiled`; they stay as they are.
+        state: a named tuple that must not be used again: its memory is handed on.
+
+    Returns:
+        The last state.
+    """
+    if keras.backend.backend() == "torch":
+        return _loop_torch(proceed, advance, model, settings, tensors, state)
+    return run_compiled(_repeat, model, (proceed, advance, settings), tensors, state)
+
+
+def _repeat(model, settings, state, **tensors):
+    proceed, advance, settings = settings
+    make = type(state)
+    return make(
+        *ops.while_loop(
+            lambda *state: proceed(make(*state), **tensors),
+            lambda *state: tuple(advance(model, settings, make(*state), **tensors)),
+            tuple(state),
+        )
+    )
+
+
+def _loop_torch(proceed, advance, model, settings, tensors, state):
+    import torch
+
+    from keras_transformer.decoding.torch_graph import record
+
+    tensors = tree.map_structure(ops.convert_to_tensor, tensors)
+
+    def step(state, tensors):
+        state = advance(model, settings, state, **tensors)
+        return state, proceed(state, **tensors)
+
+    with torch.no_grad():
+        goes_on = proceed(state, **tensors)
+        if not goes_on:
+            return state
+        programs = _compiled.setdefault(model, {})
+        key = (advance, settings, _signature((state, tensors)))
+        weights = [variable.value for variable in model.variables]
+        # A recorded step holds the tensors of the weights: new values in them are seen, but not
+        # new tensors in their place.
+        if key not in programs or not _are_same(programs[key][0], weights):
+            programs[key] = weights, record(step, state, tensors)
+        run = programs[key][1]
+        while goes_on:
+            state, goes_on = run(state, tensors)
+        return state
+
+
+def _signature(nest):
+    leaves = tree.flatten(nest)
+    return tuple((tuple(leaf.shape), leaf.dtype, str(leaf.device)) for leaf in leaves)
+
+
+def _are_same(first, second):
+    return len(first) == len(second) and all(a is b for a, b in zip(first, second, strict=True))
 
 
 def _run_torch(function, model, settings, state, tensors):

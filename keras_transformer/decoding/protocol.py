@@ -24,7 +24,10 @@ class DecodingModel:
       layer called `logits`, hidden states into logits with `reverse=True`;
     * for translation an `encoder`, and `source_embedding` where the source has one of its own.
 
-    A cache is a nest of tensors with the batch axis first.
+    A cache is a nest of tensors with the batch axis first. In beam search it is reordered as the
+    hypotheses are, unless the decoder has a true attribute `shares_slots`: then its cache is
+    nothing but slots of positions, its `call` takes an `attention_mask` (B, T, L), and all
+    hypotheses of a source live in one row, each seeing the slots of its own tokens.
 
     Args:
         model: a functional model that follows the protocol above.
@@ -62,6 +65,11 @@ class DecodingModel:
     def is_translator(self) -> bool:
         """Whether the model encodes a source first."""
         return self.encoder is not None
+
+    @property
+    def shares_slots(self) -> bool:
+        """Whether the hypotheses of a source may share one row of the decoder's cache."""
+        return getattr(self.decoder, "shares_slots", False)
 
     @property
     def max_length(self) -> int | None:

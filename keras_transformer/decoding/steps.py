@@ -102,13 +102,12 @@ def decode_step(
     Returns:
         The hidden states (R, 1, D) that the next tokens follow from, and the new cache.
     """
-    rows = ops.shape(new_ids)[0]
     if parts.padding_id is None:
         generated = ops.ones_like(new_ids, dtype="bool")
     else:
         generated = ops.not_equal(new_ids, parts.padding_id)
     result = parts.decode(
-        ops.slice(new_ids, (0, step - 1), (rows, 1)),
+        column(new_ids, step - 1),
         cache=DecoderCache(cache, context.cross_cache),
         cache_index=context.width + step - 1,
         positions=(context.prompt_lengths + step - 1)[:, None],
@@ -133,6 +132,17 @@ def tokens_so_far(history: Tensor, new_ids: Tensor, step: Tensor) -> tuple[Tenso
     columns = ops.arange(ops.shape(new_ids)[1], dtype="int32")
     chosen = ops.where(columns < step, new_ids, -1)
     return ops.concatenate([history, chosen], axis=1), ops.shape(history)[1] + step
+
+
+def column(tensor: Tensor, index: Tensor) -> Tensor:
+    """The column (R, 1) of a tensor (R, L) at a scalar index."""
+    return ops.take(tensor, ops.reshape(index, (1,)), axis=1)
+
+
+def write_column(tensor: Tensor, index: Tensor, values: Tensor) -> Tensor:
+    """Writes (R,) into a tensor (R, L) at a scalar index."""
+    columns = ops.arange(ops.shape(tensor)[1], dtype="int32")
+    return ops.where(columns == index, values[:, None], tensor)
 
 
 def repeat(tensor: Tensor, repeats: int) -> Tensor:

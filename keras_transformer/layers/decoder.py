@@ -69,6 +69,9 @@ class TransformerDecoder(keras.layers.Layer):
         Vaswani et al. 2017, "Attention Is All You Need", section 3.1.
     """
 
+    # Its cache is slots of positions alone, see `kt.decoding.DecodingModel`.
+    shares_slots = True
+
     def __init__(
         self,
         num_layers: int,

@@ -17,6 +17,8 @@ from keras_transformer.ops.masks import padding_mask
 
 Tensor = Any
 
+_FEW_ROWS = 64
+
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class TokenEmbedding(keras.layers.Layer):
@@ -114,7 +116,12 @@ class TokenEmbedding(keras.layers.Layer):
     def _project(self, hidden):
         # One flat (B * T, D) product: two contracted axes make the gradient slow on some backends.
         flat = ops.reshape(ops.cast(hidden, self.compute_dtype), (-1, self.hidden_dim))
-        logits = ops.matmul(flat, ops.transpose(ops.cast(self.embeddings, self.compute_dtype)))
+        embeddings = ops.cast(self.embeddings, self.compute_dtype)
+        if backend.backend() == "torch" and flat.shape[0] <= _FEW_ROWS:
+            # Its product reads the matrix twice as fast when that stands first.
+            logits = ops.transpose(ops.matmul(embeddings, ops.transpose(flat)))
+        else:
+            logits = ops.matmul(flat, ops.transpose(embeddings))
         if self.bias is not None:
             logits = logits + ops.cast(self.bias, self.compute_dtype)
         return ops.reshape(logits, (*ops.shape(hidden)[:-1], self.vocabulary_size))

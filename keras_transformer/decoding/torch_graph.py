@@ -1,0 +1,87 @@
+"""PyTorch: a decoding step as one flat list of tensor operations.
+
+A step runs hundreds of small operations, and on a CPU the layers around them take longer than the
+operations themselves. So the step runs once under a tracer, which writes down what reaches the
+kernels. No compiler is needed, and a new shape costs one slow step. (`torch.compile` makes a step
+no faster, since nearly all of its time goes into the same matrix products, and takes half a minute
+and a C++ compiler.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import tree
+
+
+def record(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, tensors: Any) -> Callable:
+    """Records `step(state, tensors) -> (state, flag)` for the shapes of its arguments.
+
+    Args:
+        step: a function of tensors alone: what it does must not depend on their values. Other
+            tensors that it reads are read again in every run.
+        state: a nest of tensors, an example.
+        tensors: a nest of tensors, an example.
+
+    Returns:
+        A function as `step`. It writes to the memory of the state that it is given wherever the
+        step makes a changed copy of a part of it.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    leaves = tree.flatten((state, tensors))
+
+    def flat_step(*leaves):
+        new_state, flag = step(*tree.pack_sequence_as((state, tensors), leaves))
+        return (*tree.flatten(new_state), flag)
+
+    module = make_fx(flat_step)(*leaves)
+    _simplify(module.graph)
+    module.graph.lint()
+    module.recompile()
+    run = module.forward
+
+    def recorded(state, tensors):
+        *new_state, flag = run(*tree.flatten((state, tensors)))
+        return tree.pack_sequence_as(state, new_state), flag
+
+    return recorded
+
+
+def _simplify(graph):
+    import torch
+
+    aten = torch.ops.aten
+    for node in list(graph.nodes):
+        if node.target in (aten.detach.default, aten.lift_fresh_copy.default):
+            node.replace_all_uses_with(node.args[0])
+    _merge_equal_nodes(graph)
+    for node in graph.nodes:
+        # The cache's memory takes the new keys and values: no step copies what is there already.
+        if node.target is aten.index_copy.default and _is_free(node.args[0]):
+            node.target = aten.index_copy_.default
+    graph.eliminate_dead_code()
+
+
+def _is_free(node):
+    return node.op == "placeholder" and len(node.users) == 1
+
+
+def _merge_equal_nodes(graph):
+    """Computes once what every block of a stack computes again: masks, positions, views."""
+    seen = {}
+    for node in list(graph.nodes):
+        if node.op not in ("call_function", "get_attr") or _has_effects(node):
+            continue
+        key = (node.op, node.target, repr(node.args), repr(node.kwargs))
+        if key in seen:
+            node.replace_all_uses_with(seen[key])
+            graph.erase_node(node)
+        else:
+            seen[key] = node
+
+
+def _has_effects(node):
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable
