@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_transformer.decoding.logits import ban_ids, ban_repeated_ngrams, lowest
+from keras_transformer.decoding.logits import ban_repeated_ngrams, lowest
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.steps import (
     column,
@@ -20,6 +20,7 @@ from keras_transformer.decoding.steps import (
     tokens_so_far,
     write_column,
 )
+from keras_transformer.decoding.top_k import top_k
 from keras_transformer.ops.cache import DecoderCache, reorder_cache
 
 Tensor = Any
@@ -198,39 +199,47 @@ def _continuations(parts, settings, state, hidden, history, candidates):
     """The 2K best continuations of each source: sums, parents below K and tokens, each (B, 2K)."""
     beams, batch = settings.num_beams, ops.shape(state.done)[0]
     logits = parts.logits(hidden, candidates)[:, 0]  # (R, C)
-    # A score is the sum of the model's own log-probabilities, of those that are banned too.
+    # A score is the sum of the model's own log-probabilities: what is banned counts here.
     normalizer = ops.logsumexp(logits, axis=-1, keepdims=True)
-    logits = _filter(parts, settings, state, logits, history, candidates)
-    # First those of each hypothesis: no sum is ever made for a whole vocabulary.
-    each = 2 * beams if logits.shape[-1] is None else min(2 * beams, logits.shape[-1])
-    values, tokens = ops.top_k(logits, each)
-    totals = values - normalizer + ops.reshape(state.alive_scores, (-1, 1))
-    totals, places = ops.top_k(ops.reshape(totals, (batch, beams * each)), 2 * beams)
-    places = ops.cast(places, "int32")
-    tokens = ops.reshape(ops.cast(tokens, "int32"), (batch, beams * each))
-    tokens = ops.take_along_axis(tokens, places, axis=1)
-    if candidates is not None:
+    logits = _ban_ngrams(parts, settings, state, logits, history, candidates)
+    # First those of each hypothesis, and one more for each that is then banned: nothing else is
+    # done to the logits of a whole vocabulary.
+    banned = (*settings.banned_ids, settings.end_id)
+    each = 2 * beams + len(banned)
+    if candidates is None:
+        each = min(each, parts.vocabulary_size)
+        values, tokens = top_k(logits, each)
+    else:
+        each = each if logits.shape[-1] is None else min(each, logits.shape[-1])
+        values, tokens = top_k(logits, each)
         tokens = ops.take(candidates, tokens)
+    values = _ban(settings, state, values - normalizer, tokens)
+    totals = ops.reshape(values + ops.reshape(state.alive_scores, (-1, 1)), (batch, beams * each))
+    totals, places = ops.top_k(totals, 2 * beams)
+    places = ops.cast(places, "int32")
+    tokens = ops.take_along_axis(ops.reshape(tokens, (batch, beams * each)), places, axis=1)
     return totals, places // each, tokens
 
 
-def _filter(parts, settings, state, logits, history, candidates):
-    """Logits (R, C), very low for the tokens that are not allowed."""
-    if candidates is None:
-        logits = ban_ids(logits, settings.banned_ids)
-    else:
-        for banned in settings.banned_ids:
-            logits = ops.where(ops.equal(candidates, banned), lowest("float32"), logits)
-    if settings.no_repeat_ngram_size:
-        so_far, length = tokens_so_far(history, state.alive_ids, state.step)
-        full = ops.zeros((ops.shape(logits)[0], parts.vocabulary_size), "float32")
-        bans = ban_repeated_ngrams(full, so_far, length, settings.no_repeat_ngram_size)
-        logits = logits + (bans if candidates is None else ops.take(bans, candidates, axis=1))
-    if settings.min_length:
-        ids = ops.arange(parts.vocabulary_size) if candidates is None else candidates
-        early = ops.logical_and(ops.equal(ids, settings.end_id), state.step < settings.min_length)
-        logits = ops.where(early, lowest("float32"), logits)
-    return logits
+def _ban(settings, state, values, tokens):
+    """Makes the values of single tokens very low, the end token's only before `min_length`."""
+    worst = lowest("float32")
+    for banned in settings.banned_ids:
+        values = ops.where(ops.equal(tokens, banned), worst, values)
+    if not settings.min_length:
+        return values
+    is_early = state.step < settings.min_length
+    return ops.where(ops.logical_and(ops.equal(tokens, settings.end_id), is_early), worst, values)
+
+
+def _ban_ngrams(parts, settings, state, logits, history, candidates):
+    """Logits (R, C), very low for the tokens that would repeat an n-gram."""
+    if not settings.no_repeat_ngram_size:
+        return logits
+    so_far, length = tokens_so_far(history, state.alive_ids, state.step)
+    full = ops.zeros((ops.shape(logits)[0], parts.vocabulary_size), "float32")
+    bans = ban_repeated_ngrams(full, so_far, length, settings.no_repeat_ngram_size)
+    return logits + (bans if candidates is None else ops.take(bans, candidates, axis=1))
 
 
 def _length_penalty(settings, length):

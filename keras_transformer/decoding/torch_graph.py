@@ -57,11 +57,26 @@ def _simplify(graph):
         if node.target in (aten.detach.default, aten.lift_fresh_copy.default):
             node.replace_all_uses_with(node.args[0])
     _merge_equal_nodes(graph)
+    for node in list(graph.nodes):
+        if node.target is aten.add.Tensor and not node.kwargs:
+            _fuse_bias(graph, node, aten)
     for node in graph.nodes:
         # The cache's memory takes the new keys and values: no step copies what is there already.
         if node.target is aten.index_copy.default and _is_free(node.args[0]):
             node.target = aten.index_copy_.default
     graph.eliminate_dead_code()
+
+
+def _fuse_bias(graph, node, aten):
+    """Lets a matrix product add the bias that would be a pass of its own."""
+    product, bias = node.args
+    if getattr(product, "target", None) is not aten.mm.default or len(product.users) > 1:
+        return
+    if not hasattr(bias, "meta") or "val" not in bias.meta:
+        return
+    with graph.inserting_before(node):
+        fused = graph.call_function(aten.addmm.default, (bias, *product.args))
+    node.replace_all_uses_with(fused)
 
 
 def _is_free(node):

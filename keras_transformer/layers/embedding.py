@@ -117,13 +117,14 @@ class TokenEmbedding(keras.layers.Layer):
         # One flat (B * T, D) product: two contracted axes make the gradient slow on some backends.
         flat = ops.reshape(ops.cast(hidden, self.compute_dtype), (-1, self.hidden_dim))
         embeddings = ops.cast(self.embeddings, self.compute_dtype)
+        bias = None if self.bias is None else ops.cast(self.bias, self.compute_dtype)
         if backend.backend() == "torch" and flat.shape[0] <= _FEW_ROWS:
-            # Its product reads the matrix twice as fast when that stands first.
-            logits = ops.transpose(ops.matmul(embeddings, ops.transpose(flat)))
+            # PyTorch reads the matrix twice as fast when it stands first.
+            columns = ops.matmul(embeddings, ops.transpose(flat))  # (V, B * T)
+            logits = ops.transpose(columns if bias is None else columns + bias[:, None])
         else:
             logits = ops.matmul(flat, ops.transpose(embeddings))
-        if self.bias is not None:
-            logits = logits + ops.cast(self.bias, self.compute_dtype)
+            logits = logits if bias is None else logits + bias
         return ops.reshape(logits, (*ops.shape(hidden)[:-1], self.vocabulary_size))
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Tensor | None:

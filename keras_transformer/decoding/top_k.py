@@ -1,0 +1,48 @@
+"""The best few of a whole vocabulary.
+
+Shape letters: B batch, V vocabulary, G members of a group, C groups.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+Tensor = Any
+
+_GROUP = 64
+
+
+def top_k(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """As `keras.ops.top_k`, in two steps where the last axis is wide.
+
+    The k best stand in the k groups whose best members are best: one cheap pass over everything
+    finds these, and only their members are sorted.
+
+    Args:
+        logits: float (B, V).
+        k: how many, at most V.
+
+    Returns:
+        The values and their int32 ids, each (B, k), the best first.
+    """
+    width = logits.shape[-1]
+    if width is None or width < 4 * k * _GROUP:
+        values, ids = ops.top_k(logits, k)
+        return values, ops.cast(ids, "int32")
+    num_groups, rest = divmod(width, _GROUP)
+    grouped = logits[:, : width - rest] if rest else logits
+    # Group c has the ids c, c + C, c + 2C, ...: the maximum runs along whole rows.
+    grouped = ops.reshape(grouped, (-1, _GROUP, num_groups))  # (B, G, C)
+    _, groups = ops.top_k(ops.max(grouped, axis=1), k)
+    groups = ops.cast(groups, "int32")[:, None]  # (B, 1, k)
+    members = ops.take_along_axis(grouped, groups, axis=2)  # (B, G, k)
+    ids = ops.arange(_GROUP, dtype="int32")[:, None] * num_groups + groups
+    members, ids = (ops.reshape(x, (-1, _GROUP * k)) for x in (members, ids))
+    if rest:
+        last = ops.arange(width - rest, width, dtype="int32")
+        members = ops.concatenate([members, logits[:, width - rest :]], axis=1)
+        ids = ops.concatenate([ids, ops.zeros_like(ids[:, :1]) + last], axis=1)
+    values, places = ops.top_k(members, k)
+    return values, ops.take_along_axis(ids, ops.cast(places, "int32"), axis=1)
