@@ -16,6 +16,7 @@ from keras_transformer.decoding.beams import (
     SearchSettings,
     advance_search,
     begin_search,
+    best_of_each,
     search_goes_on,
     worst_score,
 )
@@ -26,6 +27,7 @@ from keras_transformer.decoding.steps import grow, grow_cache
 
 NORMALIZATIONS = ("gnmt", "length")
 _FIRST_ROOM = 64
+_CANDIDATES_MULTIPLE = 128
 
 
 class BeamSearchResult(NamedTuple):
@@ -150,7 +152,7 @@ def beam_search(
         int(no_repeat_ngram_size),
     )
     inputs = prepare(parts, source_ids, max_length, start_id, prefix_ids)
-    candidates = _candidates(candidate_ids, parts.vocabulary_size, end_id)
+    candidates = _candidates(candidate_ids, parts.vocabulary_size, settings)
     state = _search(model, settings, inputs, candidates, max_length)
     ids, lengths, scores = _best(state, settings, inputs.prefixes if parts.is_translator else None)
     alignments = None
@@ -176,18 +178,21 @@ def _check_beams(num_beams, num_return, vocabulary_size, max_length):
         )
 
 
-def _candidates(candidate_ids, vocabulary_size, end_id):
-    """The shortlist as an array, empty where there is none."""
+def _candidates(candidate_ids, vocabulary_size, settings):
+    """The shortlist as an array, empty where there is none; -1 fills it up to a rounded size."""
     if candidate_ids is None:
         return np.zeros((0,), "int32")
     check_ids("candidate_ids", candidate_ids, vocabulary_size)
     candidates = np.unique(np.asarray(candidate_ids, "int32"))
-    if end_id not in candidates or len(candidates) < 2:
+    if settings.end_id not in candidates or len(candidates) < 2:
         raise ValueError(
             "`candidate_ids` must contain `end_id` and at least one other id. "
-            f"Received: {len(candidates)} candidates, end_id={end_id}."
+            f"Received: {len(candidates)} candidates, end_id={settings.end_id}."
         )
-    return candidates
+    # As with prompts: a shortlist of another length compiles nothing new.
+    size = max(len(candidates), best_of_each(settings))
+    size = -(-size // _CANDIDATES_MULTIPLE) * _CANDIDATES_MULTIPLE
+    return np.pad(candidates, (0, size - len(candidates)), constant_values=-1)
 
 
 def _search(model, settings, inputs, candidates, max_length):

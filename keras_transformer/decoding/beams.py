@@ -198,27 +198,32 @@ def _extend(parts, settings, state, hidden, history, limit, candidates):
 def _continuations(parts, settings, state, hidden, history, candidates):
     """The 2K best continuations of each source: sums, parents below K and tokens, each (B, 2K)."""
     beams, batch = settings.num_beams, ops.shape(state.done)[0]
-    logits = parts.logits(hidden, candidates)[:, 0]  # (R, C)
+    if candidates is None:
+        logits = parts.logits(hidden)[:, 0]
+    else:
+        logits = parts.logits(hidden, ops.maximum(candidates, 0))[:, 0]  # (R, C)
+        logits = ops.where(candidates < 0, lowest("float32"), logits)
     # A score is the sum of the model's own log-probabilities: what is banned counts here.
     normalizer = ops.logsumexp(logits, axis=-1, keepdims=True)
     logits = _ban_ngrams(parts, settings, state, logits, history, candidates)
-    # First those of each hypothesis, and one more for each that is then banned: nothing else is
-    # done to the logits of a whole vocabulary.
-    banned = (*settings.banned_ids, settings.end_id)
-    each = 2 * beams + len(banned)
+    # First those of each hypothesis: nothing else is done to the logits of a whole vocabulary.
+    each = best_of_each(settings)
     if candidates is None:
         each = min(each, parts.vocabulary_size)
-        values, tokens = top_k(logits, each)
-    else:
-        each = each if logits.shape[-1] is None else min(each, logits.shape[-1])
-        values, tokens = top_k(logits, each)
-        tokens = ops.take(candidates, tokens)
+    values, tokens = top_k(logits, each)
+    if candidates is not None:
+        tokens = ops.take(ops.maximum(candidates, 0), tokens)
     values = _ban(settings, state, values - normalizer, tokens)
     totals = ops.reshape(values + ops.reshape(state.alive_scores, (-1, 1)), (batch, beams * each))
     totals, places = ops.top_k(totals, 2 * beams)
     places = ops.cast(places, "int32")
     tokens = ops.take_along_axis(ops.reshape(tokens, (batch, beams * each)), places, axis=1)
     return totals, places // each, tokens
+
+
+def best_of_each(settings: SearchSettings) -> int:
+    """How many continuations of each hypothesis are looked at: 2K are left after all bans."""
+    return 2 * settings.num_beams + len(settings.banned_ids) + 1
 
 
 def _ban(settings, state, values, tokens):
@@ -239,7 +244,9 @@ def _ban_ngrams(parts, settings, state, logits, history, candidates):
     so_far, length = tokens_so_far(history, state.alive_ids, state.step)
     full = ops.zeros((ops.shape(logits)[0], parts.vocabulary_size), "float32")
     bans = ban_repeated_ngrams(full, so_far, length, settings.no_repeat_ngram_size)
-    return logits + (bans if candidates is None else ops.take(bans, candidates, axis=1))
+    if candidates is not None:
+        bans = ops.take(bans, ops.maximum(candidates, 0), axis=1)
+    return logits + bans
 
 
 def _length_penalty(settings, length):

@@ -178,7 +178,7 @@ class GenerationRun:
 
     def token(self):
         """The tokens chosen last (R,)."""
-        return ops.convert_to_numpy(self.state.new_ids[:, self.step - 1])
+        return ops.convert_to_numpy(self.state.new_ids)[:, self.step - 1]
 
     def result(self):
         """The ids and their log-probabilities (R, longest), prompts in front."""

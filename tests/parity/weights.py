@@ -58,6 +58,31 @@ class WeightCopier:
         assert not left, f"Target weights left: {left}"
 
 
+def copy_gpt(reference, model, tokens, positions):
+    """Copies Hugging Face's GPT-1 or GPT-2, which differ in the names of their embeddings."""
+    copier = WeightCopier(reference, model, ignored=(".attn.bias", "lm_head.weight"))
+    decoder = model.get_layer("decoder")
+    copier.put(
+        model.get_layer("token_embedding").embeddings, copier.take(f"transformer.{tokens}.weight")
+    )
+    copier.put(
+        decoder.positional_encoding.embeddings, copier.take(f"transformer.{positions}.weight")
+    )
+    for index, block in enumerate(decoder.blocks):
+        name = f"transformer.h.{index}"
+        attention = block.self_attention.attention
+        joint = f"{name}.attn.c_attn"
+        copier.joint_projection(attention, f"{joint}.weight", f"{joint}.bias", transpose=False)
+        copier.linear(attention.output_dense, f"{name}.attn.c_proj", transpose=False)
+        copier.norm(block.self_attention_norm, f"{name}.ln_1")
+        copier.linear(block.feed_forward.intermediate_dense, f"{name}.mlp.c_fc", transpose=False)
+        copier.linear(block.feed_forward.output_dense, f"{name}.mlp.c_proj", transpose=False)
+        copier.norm(block.feed_forward_norm, f"{name}.ln_2")
+    if decoder.final_norm is not None:
+        copier.norm(decoder.final_norm, "transformer.ln_f")
+    copier.finish()
+
+
 def randomize_torch(module, seed=0):
     """Random values for every parameter and buffer of floats: no bias is 0, no gain 1."""
     import torch

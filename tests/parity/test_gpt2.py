@@ -1,0 +1,64 @@
+"""Law 7: the logits and the greedy texts of Hugging Face's GPT-2."""
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import keras_transformer as kt
+from tests.harness import to_numpy, token_ids
+from tests.parity.weights import copy_gpt, randomize_torch
+
+V, POSITIONS = 61, 37
+CONFIGURATIONS = {
+    "wide": {"n_layer": 1, "n_head": 2, "n_embd": 22, "n_inner": 31},
+    "deep": {"n_layer": 3, "n_head": 3, "n_embd": 12, "layer_norm_epsilon": 1e-3},
+    "gelu": {"n_layer": 2, "n_head": 4, "n_embd": 8, "activation_function": "gelu"},
+}
+ACTIVATIONS = {"gelu_new": "gelu_approximate", "gelu": "gelu"}
+
+
+@pytest.fixture(scope="module", params=CONFIGURATIONS)
+def pair(request):
+    options = CONFIGURATIONS[request.param]
+    config = transformers.GPT2Config(vocab_size=V, n_positions=POSITIONS, **options)
+    reference = randomize_torch(transformers.GPT2LMHeadModel(config).eval())
+    model = kt.models.gpt(
+        V,
+        num_layers=config.n_layer,
+        num_heads=config.n_head,
+        hidden_dim=config.n_embd,
+        intermediate_dim=config.n_inner or 4 * config.n_embd,
+        max_length=POSITIONS,
+        activation=ACTIVATIONS[config.activation_function],
+        normalize_first=True,
+        layer_norm_epsilon=config.layer_norm_epsilon,
+        padding_id=None,
+    )
+    copy_gpt(reference, model, tokens="wte", positions="wpe")
+    return reference, model
+
+
+def test_logits(pair):
+    reference, model = pair
+    ids = token_ids(3, POSITIONS, vocabulary_size=V, low=0)
+    with torch.no_grad():
+        expected = reference(torch.tensor(ids).long()).logits.numpy()
+    np.testing.assert_allclose(to_numpy(model({"token_ids": ids})), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_greedy_texts(pair, penalty):
+    reference, model = pair
+    prompts = token_ids(3, 7, vocabulary_size=V, low=0, seed=2)
+    expected = reference.generate(
+        torch.tensor(prompts).long(),
+        attention_mask=torch.ones(prompts.shape).long(),
+        do_sample=False,
+        max_new_tokens=20,
+        repetition_penalty=penalty,
+        pad_token_id=0,
+        eos_token_id=None,
+    ).numpy()
+    actual = kt.decoding.generate(model, prompts, max_new_tokens=20, repetition_penalty=penalty)
+    np.testing.assert_array_equal(actual, expected)
