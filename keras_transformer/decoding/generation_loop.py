@@ -18,7 +18,7 @@ from keras_transformer.decoding.logits import (
     penalize_repetition,
     used_ids,
 )
-from keras_transformer.decoding.loop import run_compiled, run_loop
+from keras_transformer.decoding.loop import run_compiled, run_loop, weights_of
 from keras_transformer.decoding.prompts import Inputs, check_count, check_ids, prepare, round_up
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.samplers import get_sampler
@@ -125,10 +125,15 @@ class GenerationRun:
         num_rows = len(self.inputs.prefixes) * repeats
         self.uniform = random_numbers(seed, num_rows, self.limit, first_row)
         self.history = np.repeat(self.inputs.history, repeats, axis=0)
+        self.weights = weights_of(self.model)
         self._make_loop_tensors(room)
         tensors = {"buffer": np.zeros((1, room), "int32"), **self.loop_tensors}
         self.state, self.context = run_compiled(
-            _begin, self.model, self.settings, {**self.inputs.tensors, **tensors}
+            _begin,
+            self.model,
+            self.settings,
+            {**self.inputs.tensors, **tensors},
+            weights=self.weights,
         )
         self._look()
 
@@ -160,7 +165,9 @@ class GenerationRun:
             self._make_loop_tensors(room)
         tensors = {**self.loop_tensors, "context": self.context}
         tensors["until"] = np.int32(min(until, room, self.limit))
-        self.state = run_loop(_proceed, _advance, self.model, self.settings, tensors, self.state)
+        self.state = run_loop(
+            _proceed, _advance, self.model, self.settings, tensors, self.state, self.weights
+        )
         self._look()
 
     def finish(self, rows):

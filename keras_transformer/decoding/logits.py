@@ -233,5 +233,7 @@ def used_ids(history: Tensor, vocabulary_size: int) -> Tensor:
     columns = ops.where(history < 0, vocabulary_size, history)
     rows = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, length))
     places = ops.reshape(rows * (vocabulary_size + 1) + ops.cast(columns, "int32"), (-1, 1))
-    counts = ops.scatter(places, ops.ones_like(places[:, 0]), (batch * (vocabulary_size + 1),))
-    return ops.reshape(counts, (batch, vocabulary_size + 1))[:, :vocabulary_size] > 0
+    # An update, for Keras's `scatter` is a Python loop in torch.
+    used = ops.zeros((batch * (vocabulary_size + 1),), dtype="int32")
+    used = ops.scatter_update(used, places, ops.ones_like(places[:, 0]))
+    return ops.reshape(used, (batch, vocabulary_size + 1))[:, :vocabulary_size] > 0

@@ -23,6 +23,7 @@ def run_compiled(
     settings: Hashable,
     tensors: dict[str, Any],
     state: Any = (),
+    weights: list | None = None,
 ) -> Any:
     """Calls `function(model, settings, state, **tensors)`, compiled where the backend compiles.
 
@@ -32,6 +33,7 @@ def run_compiled(
         settings: what the traced program depends on beside shapes; a new value compiles anew.
         tensors: arrays, or nests of them, by name. Each set of shapes is compiled once.
         state: a nest of tensors that must not be used again: its memory is handed on.
+        weights: what `weights_of(model)` gave, for a caller that comes back for every token.
 
     Returns:
         What `function` returns, as tensors of the backend.
@@ -41,13 +43,14 @@ def run_compiled(
     if backend == "torch":
         return _run_torch(function, model, settings, state, tensors)
     programs = _compiled.setdefault(model, {})
-    key = (function, settings, tuple(sorted(tensors)))
+    weights = weights_of(model) if weights is None else weights
+    # More weights (adapters, say) are another program.
+    key = (function, settings, tuple(sorted(tensors)), len(weights))
     if key not in programs:
         make = _compile_jax if backend == "jax" else _compile_tensorflow
         programs[key] = make(function, weakref.ref(model), settings, state, tensors)
     if backend == "jax":
-        values = [variable.value for variable in model.variables]
-        return programs[key](values, state, tensors)
+        return programs[key](weights, state, tensors)
     return programs[key](state, tensors)
 
 
@@ -58,6 +61,7 @@ def run_loop(
     settings: Hashable,
     tensors: dict[str, Any],
     state: Any,
+    weights: list | None = None,
 ) -> Any:
     """Repeats `state = advance(model, settings, state, **tensors)` while `proceed` says so.
 
@@ -68,13 +72,20 @@ def run_loop(
         settings: as for `run_compiled`.
         tensors: as for `run_compiled`; they stay as they are.
         state: a named tuple that must not be used again: its memory is handed on.
+        weights: as for `run_compiled`.
 
     Returns:
         The last state.
     """
     if keras.backend.backend() == "torch":
-        return _loop_torch(proceed, advance, model, settings, tensors, state)
-    return run_compiled(_repeat, model, (proceed, advance, settings), tensors, state)
+        weights = weights_of(model) if weights is None else weights
+        return _loop_torch(proceed, advance, model, settings, tensors, state, weights)
+    return run_compiled(_repeat, model, (proceed, advance, settings), tensors, state, weights)
+
+
+def weights_of(model: keras.Model) -> list:
+    """The values of a model's variables (to find them takes a millisecond)."""
+    return [variable.value for variable in model.variables]
 
 
 def _repeat(model, settings, state, **tensors):
@@ -89,7 +100,7 @@ def _repeat(model, settings, state, **tensors):
     )
 
 
-def _loop_torch(proceed, advance, model, settings, tensors, state):
+def _loop_torch(proceed, advance, model, settings, tensors, state, weights):
     import torch
 
     from keras_transformer.decoding.torch_graph import record
@@ -106,7 +117,6 @@ def _loop_torch(proceed, advance, model, settings, tensors, state):
             return state
         programs = _compiled.setdefault(model, {})
         key = (advance, settings, _signature((state, tensors)))
-        weights = [variable.value for variable in model.variables]
         # A recorded step holds the tensors of the weights: new values in them are seen, but not
         # new tensors in their place.
         if key not in programs or not _are_same(programs[key][0], weights):

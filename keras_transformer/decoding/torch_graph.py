@@ -41,10 +41,11 @@ def record(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, tensors: Any
     module.graph.lint()
     module.recompile()
     run = module.forward
+    structure = tree.map_structure(lambda leaf: None, state)  # not the example's memory
 
     def recorded(state, tensors):
         *new_state, flag = run(*tree.flatten((state, tensors)))
-        return tree.pack_sequence_as(state, new_state), flag
+        return tree.pack_sequence_as(structure, new_state), flag
 
     return recorded
 
