@@ -47,7 +47,7 @@ without-tensorflow: $(VENV)/all.stamp
 docs: $(VENV)/all.stamp
 	$(VENV)/bin/mkdocs build --strict --quiet
 
-## Generation speed against KerasHub and Hugging Face (rewrites its part of docs/benchmarks.md).
+## Decoding speed against KerasHub, Hugging Face and CTranslate2 (rewrites its part of docs/benchmarks.md).
 bench-decoding: $(VENV)/all.stamp
 	$(RUN) benchmarks/decoding.py --write docs/benchmarks.md
 

@@ -6,6 +6,7 @@ as a flat list of tensor operations (`torch_graph.py`), and Python repeats that.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -111,12 +112,14 @@ def _loop_torch(proceed, advance, model, settings, tensors, state, weights):
         state = advance(model, settings, state, **tensors)
         return state, proceed(state, **tensors)
 
-    with torch.no_grad():
+    with _without_gradients():
         goes_on = proceed(state, **tensors)
         if not goes_on:
             return state
         programs = _compiled.setdefault(model, {})
-        key = (advance, settings, _signature((state, tensors)))
+        device = state[0].device.type
+        autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+        key = (advance, settings, _signature((state, tensors)), autocast)
         # A recorded step holds the tensors of the weights: new values in them are seen, but not
         # new tensors in their place.
         if key not in programs or not _are_same(programs[key][0], weights):
@@ -137,10 +140,17 @@ def _are_same(first, second):
 
 
 def _run_torch(function, model, settings, state, tensors):
+    with _without_gradients():
+        return function(model, settings, state, **tensors)
+
+
+@contextlib.contextmanager
+def _without_gradients():
+    """Torch's `no_grad`, in `inference_mode` too: its tensors could not be written to later."""
     import torch
 
-    with torch.no_grad():
-        return function(model, settings, state, **tensors)
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def _compile_jax(function, model_reference, settings, state, tensors):

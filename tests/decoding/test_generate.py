@@ -11,7 +11,7 @@ from keras import ops
 import keras_transformer as kt
 from keras_transformer.decoding.generation_loop import random_numbers
 from tests.decoding.reference import START, enliven, lively_case, padded, uncached_greedy
-from tests.harness import BACKEND, randomize, token_ids
+from tests.harness import BACKEND, normal, randomize, token_ids
 from tests.laws.models import NAMES, TRANSLATORS, V, make_case
 
 MAX_LENGTH = 37  # the positions that the language models have
@@ -149,6 +149,25 @@ def test_new_weights_are_seen(name):
     np.testing.assert_array_equal(after, expected_rows(case, PROMPTS[2:5], 5))
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="modes of torch")
+def test_torchs_modes_may_change_at_any_time():
+    import torch
+
+    model = make_case("gpt").model
+    expected = kt.decoding.generate(model, PROMPTS[3:4], max_new_tokens=7)[0, 4:].tolist()
+    modes = [torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16)]
+    for mode in modes:
+        with mode():
+            tokens = kt.decoding.stream(model, PROMPTS[3:4], max_new_tokens=7)
+            first = int(next(tokens)[0])
+        second = int(next(tokens)[0])
+        with mode():
+            third = [int(token[0]) for token in tokens]
+        if mode is torch.inference_mode:
+            assert [first, second, *third] == expected
+        assert len(third) == 5
+
+
 @pytest.mark.parametrize("name", ["gpt", "transformer"])
 def test_new_adapters_are_seen(name):
     case = make_case(name)
@@ -157,7 +176,7 @@ def test_new_adapters_are_seen(name):
     for block in case.model.get_layer("decoder").blocks:
         dense = block.feed_forward.output_dense
         dense.enable_lora(2)
-        dense.lora_kernel_b.assign(np.full(dense.lora_kernel_b.shape, 9.0))
+        dense.lora_kernel_b.assign(normal(*dense.lora_kernel_b.shape, seed=4) * 20.0)
     after = kt.decoding.generate(case.model, PROMPTS[2:5], max_new_tokens=5)
     assert not np.array_equal(before, after)
     np.testing.assert_array_equal(after, expected_rows(case, PROMPTS[2:5], 5))

@@ -1,0 +1,350 @@
+"""A GPT that continues prompts, in each system."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from decoding_common import NAMES, THREADS, VOCABULARY_SIZE, agreement, timed, weights_of
+
+GPT = {"num_layers": 6, "num_heads": 8, "hidden_dim": 512, "intermediate_dim": 2048}
+GPT_BATCH, GPT_PROMPT, GPT_NEW = 4, 32, 128
+CHART = Path(__file__).resolve().parent.parent / "docs" / "images" / "decoding-cost.png"
+# system, backend, positions of the model
+GPT_RUNS = [
+    ("ours", "jax", 160),
+    ("ours", "jax", 1024),
+    ("ours", "tensorflow", 160),
+    ("ours", "tensorflow", 1024),
+    ("ours", "torch", 160),
+    ("keras_hub", "jax", 160),
+    ("keras_hub", "jax", 1024),
+    ("keras_hub", "tensorflow", 160),
+    ("keras_hub", "tensorflow", 1024),
+    ("ours", "torch", 1024),
+    ("hugging_face", "torch", 160),
+    ("products", "jax", 160),
+    ("products", "tensorflow", 160),
+    ("products", "torch", 160),
+]
+# system, backend, new tokens
+COST_RUNS = [
+    (system, "jax", new) for system in ("ours", "keras_hub") for new in (96, 224, 480, 992)
+]
+
+
+def reference_gpt(max_length):
+    """Hugging Face's GPT-2 with random weights, the same in every process."""
+    import torch
+    import transformers
+
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=VOCABULARY_SIZE,
+        n_positions=1024,
+        n_embd=GPT["hidden_dim"],
+        n_layer=GPT["num_layers"],
+        n_head=GPT["num_heads"],
+        bos_token_id=0,
+        eos_token_id=None,
+        initializer_range=0.2,
+    )
+    model = transformers.GPT2LMHeadModel(config).eval()
+    model.transformer.wpe.weight.data = model.transformer.wpe.weight.data[:max_length].clone()
+    return model
+
+
+def prompts(length):
+    generator = np.random.default_rng(0)
+    return generator.integers(1, VOCABULARY_SIZE, (GPT_BATCH, length)).astype("int32")
+
+
+def measure_gpt(system, max_length) -> dict:
+    measure = {
+        "ours": gpt_of_ours,
+        "keras_hub": gpt_of_keras_hub,
+        "hugging_face": gpt_of_hugging_face,
+        "products": gpt_products,
+    }[system]
+    return measure(max_length)
+
+
+def make_ours(max_length):
+    import keras_transformer as kt
+
+    weights = weights_of(reference_gpt(max_length))
+    model = kt.models.gpt(
+        VOCABULARY_SIZE,
+        **GPT,
+        max_length=max_length,
+        normalize_first=True,
+        padding_id=None,
+    )
+    decoder = model.get_layer("decoder")
+    model.get_layer("token_embedding").embeddings.assign(weights["transformer.wte.weight"])
+    decoder.positional_encoding.embeddings.assign(weights["transformer.wpe.weight"])
+    for index, block in enumerate(decoder.blocks):
+        name = f"transformer.h.{index}"
+        attention = block.self_attention.attention
+        parts = (attention.query_dense, attention.key_dense, attention.value_dense)
+        kernels = np.split(weights[f"{name}.attn.c_attn.weight"], 3, axis=1)
+        for dense, kernel in zip(parts, kernels, strict=True):
+            dense.kernel.assign(kernel)
+        attention.output_dense.kernel.assign(weights[f"{name}.attn.c_proj.weight"])
+        block.feed_forward.intermediate_dense.kernel.assign(weights[f"{name}.mlp.c_fc.weight"])
+        block.feed_forward.output_dense.kernel.assign(weights[f"{name}.mlp.c_proj.weight"])
+    return model
+
+
+def gpt_of_ours(max_length) -> dict:
+    import keras_transformer as kt
+
+    model = make_ours(max_length)
+
+    def generate():
+        return kt.decoding.generate(model, prompts(GPT_PROMPT), max_new_tokens=GPT_NEW)
+
+    first, seconds, ids = timed(generate)
+    started = time.perf_counter()
+    kt.decoding.generate(model, prompts(GPT_PROMPT - 5), max_new_tokens=GPT_NEW - 5)
+    other = time.perf_counter() - started
+
+    def stream():
+        pieces = kt.decoding.stream(model, prompts(GPT_PROMPT), max_new_tokens=GPT_NEW)
+        return np.stack(list(pieces), axis=1)
+
+    _, streamed, pieces = timed(stream)
+    if not np.array_equal(pieces, ids[:, GPT_PROMPT:]):
+        raise SystemExit("Streaming must give the tokens that `generate` gives.")
+    return {
+        "first": first,
+        "step": 1000 * seconds / GPT_NEW,
+        "other_length": other,
+        "stream": 1000 * streamed / GPT_NEW,
+        "tokens": ids[:, GPT_PROMPT:].tolist(),
+    }
+
+
+def make_keras_hub(max_length):
+    import keras_hub
+
+    weights = weights_of(reference_gpt(max_length))
+    backbone = keras_hub.models.GPT2Backbone(
+        vocabulary_size=VOCABULARY_SIZE, **GPT, max_sequence_length=max_length
+    )
+    backbone.token_embedding.embeddings.assign(weights["transformer.wte.weight"])
+    positions = backbone.get_layer("position_embedding")
+    positions.position_embeddings.assign(weights["transformer.wpe.weight"])
+    for index in range(GPT["num_layers"]):
+        block = backbone.get_layer(f"transformer_layer_{index}")
+        attention, name = block._self_attention_layer, f"transformer.h.{index}"
+        parts = (attention._query_dense, attention._key_dense, attention._value_dense)
+        kernels = np.split(weights[f"{name}.attn.c_attn.weight"], 3, axis=1)
+        for dense, kernel in zip(parts, kernels, strict=True):
+            dense.kernel.assign(kernel.reshape(dense.kernel.shape))
+        kernel = weights[f"{name}.attn.c_proj.weight"]
+        attention._output_dense.kernel.assign(kernel.reshape(attention._output_dense.kernel.shape))
+        block._feedforward_intermediate_dense.kernel.assign(weights[f"{name}.mlp.c_fc.weight"])
+        block._feedforward_output_dense.kernel.assign(weights[f"{name}.mlp.c_proj.weight"])
+    return keras_hub.models.GPT2CausalLM(backbone, preprocessor=None)
+
+
+def keras_hub_generate(model, prompt_length, length):
+    """Generates as it always does: until all `length` positions are full."""
+    ids = np.zeros((GPT_BATCH, length), "int32")
+    ids[:, :prompt_length] = prompts(prompt_length)
+    mask = np.zeros(ids.shape, bool)
+    mask[:, :prompt_length] = True
+    inputs = {"token_ids": ids, "padding_mask": mask}
+    return np.asarray(model.generate(inputs, stop_token_ids=None)["token_ids"])
+
+
+def gpt_of_keras_hub(max_length) -> dict:
+    model = make_keras_hub(max_length)
+
+    def generate(prompt_length):
+        return keras_hub_generate(model, prompt_length, max_length)
+
+    # It always generates up to max_length: fewer steps take a longer prompt. Its prefill passes
+    # max_length positions either way, so that the difference is 96 steps and nothing else.
+    first, seconds, ids = timed(lambda: generate(max_length - GPT_NEW))
+    _, fewer, _ = timed(lambda: generate(max_length - GPT_NEW + 96))
+    start = max_length - GPT_NEW
+    return {
+        "first": first,
+        "step": 1000 * (seconds - fewer) / 96,
+        "tokens": ids[:, start : start + GPT_NEW].tolist(),
+    }
+
+
+def gpt_of_hugging_face(max_length) -> dict:
+    import torch
+
+    model = reference_gpt(max_length)
+    ids = torch.tensor(prompts(GPT_PROMPT)).long()
+
+    def generate():
+        with torch.inference_mode():
+            return model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=GPT_NEW,
+                do_sample=False,
+                pad_token_id=0,
+            ).numpy()
+
+    first, seconds, found = timed(generate)
+    return {
+        "first": first,
+        "step": 1000 * seconds / GPT_NEW,
+        "tokens": found[:, GPT_PROMPT:].tolist(),
+    }
+
+
+def compiled(function):
+    """Compiles a function of one tensor as the backend at hand does."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return jax.jit(function)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True, autograph=False)
+    import torch
+
+    return torch.no_grad()(function)
+
+
+def gpt_products(max_length) -> dict:
+    """Milliseconds for the matrix products of one step, without attention and all else."""
+    import keras
+    from keras import ops
+
+    generator = np.random.default_rng(0)
+
+    def matrix(*shape):
+        return keras.Variable(generator.normal(0, 0.02, shape).astype("float32"))
+
+    hidden, inner = GPT["hidden_dim"], GPT["intermediate_dim"]
+    shapes = [(hidden, hidden)] * 4 + [(hidden, inner), (inner, hidden)]
+    layers = [[matrix(*shape) for shape in shapes] for _ in range(GPT["num_layers"])]
+    table = matrix(VOCABULARY_SIZE, hidden)
+    x = ops.ones((GPT_BATCH, hidden))
+
+    def multiply(x):
+        for *square, wide, narrow in layers:
+            for kernel in square:
+                x = ops.tanh(ops.matmul(x, kernel))
+            x = ops.tanh(ops.matmul(ops.matmul(x, wide), narrow))
+        if keras.backend.backend() == "torch":
+            return ops.matmul(table, ops.transpose(x))
+        return ops.matmul(x, ops.transpose(table))
+
+    run = compiled(multiply)
+    first, seconds, _ = timed(lambda: [np.asarray(run(x)) for _ in range(20)][-1])
+    return {"first": first, "step": 1000 * seconds / 20}
+
+
+def measure_cost(system, new_tokens) -> dict:
+    """Milliseconds a new token, the prefill included."""
+    if system == "ours":
+        import keras_transformer as kt
+
+        model = make_ours(1024)
+
+        def generate():
+            return kt.decoding.generate(model, prompts(GPT_PROMPT), max_new_tokens=new_tokens)
+
+    else:
+        model = make_keras_hub(1024)
+
+        def generate():
+            return keras_hub_generate(model, GPT_PROMPT, GPT_PROMPT + new_tokens)
+
+    first, seconds, _ = timed(generate)
+    return {"first": first, "step": 1000 * seconds / new_tokens}
+
+
+def cost_chart(results) -> str:
+    """Draws the cost of a token against the number of tokens."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    rows = []
+    for system in ("ours", "keras_hub"):
+        points = [
+            (new, result["step"]) for (name, _, new), result in results.items() if name == system
+        ]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", label=NAMES[system])
+            rows.append(
+                f"| {NAMES[system]} | " + " | ".join(f"{step:.1f}" for _, step in points) + " |"
+            )
+            lengths = [new for new, _ in points]
+    axes.set(xlabel="new tokens", ylabel="ms a token (batch of 4)", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    CHART.parent.mkdir(exist_ok=True)
+    figure.savefig(CHART, dpi=130)
+    head = "| ms a token, JAX | " + " | ".join(f"{new} new" for new in lengths) + " |"
+    table = "\n".join([head, "|---" * (len(lengths) + 1) + "|", *rows])
+    return f"""The cost of a token against the number of tokens, the same GPT on JAX:
+
+{table}
+
+![Cost of a token against the number of tokens](images/{CHART.name})"""
+
+
+def gpt_table(results) -> str:
+    """A step of each system, and the ratios that matter."""
+    rows = []
+    for (system, backend, max_length), result in results.items():
+        ratios = [
+            f"{rival['step'] / result['step']:.2f}" if rival and system == "ours" else ""
+            for rival in (
+                results.get(("keras_hub", backend, max_length)),
+                results.get(("hugging_face", "torch", 160)),
+                results.get(("products", backend, 160)),
+            )
+        ]
+        stream = f"{result['stream']:.1f}" if "stream" in result else ""
+        other = f"{result['other_length']:.1f}" if "other_length" in result else ""
+        tokens = GPT_BATCH * 1000 / result["step"]
+        rows.append(
+            f"| {NAMES[system]}, {backend} | {max_length} | {result['step']:.1f} | {tokens:,.0f} "
+            f"| {' | '.join(ratios)} | {result['first']:.1f} | {other} | {stream} "
+            f"| {agreement(results, (system, backend, max_length), ('hugging_face', 'torch', 160))}"
+            " |"
+        )
+    table = "\n".join(rows)
+    columns = (
+        "system",
+        "positions",
+        "ms a step",
+        "tokens a second",
+        "KerasHub's time / ours",
+        "Hugging Face's / ours",
+        "bare products' / ours",
+        "first call, s",
+        "other length, s",
+        "streamed, ms",
+        "tokens as Hugging Face",
+    )
+    head = "| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|"
+    return f"""A GPT with {GPT["num_layers"]} layers, width {GPT["hidden_dim"]},
+{GPT["num_heads"]} heads and {VOCABULARY_SIZE:,} ids continues {GPT_BATCH} prompts of {GPT_PROMPT}
+tokens by {GPT_NEW}, greedily, float32, {THREADS} threads. "Positions" is the model's maximum, with
+which KerasHub's cost grows. "Other length" is the first call with a prompt and a number of tokens
+that are 5 shorter.
+
+{head}
+{table}"""
