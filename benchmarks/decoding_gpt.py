@@ -344,7 +344,8 @@ def gpt_table(results) -> str:
 {GPT["num_heads"]} heads and {VOCABULARY_SIZE:,} ids continues {GPT_BATCH} prompts of {GPT_PROMPT}
 tokens by {GPT_NEW}, greedily, float32, {THREADS} threads. "Positions" is the model's maximum, with
 which KerasHub's cost grows. "Other length" is the first call with a prompt and a number of tokens
-that are 5 shorter.
+that are 5 shorter. The systems run one after the other on a machine whose speed drifts: where the
+bare products seem slower than a whole step, they ran in slower minutes (`--rounds` evens that out).
 
 {head}
 {table}"""
