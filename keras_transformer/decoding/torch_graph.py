@@ -73,7 +73,8 @@ def _fuse_bias(graph, node, aten):
     product, bias = node.args
     if getattr(product, "target", None) is not aten.mm.default or len(product.users) > 1:
         return
-    if not hasattr(bias, "meta") or "val" not in bias.meta:
+    whole, added = node.meta.get("val"), getattr(bias, "meta", {}).get("val")
+    if added is None or added.dtype != whole.dtype or product.meta["val"].shape != whole.shape:
         return
     with graph.inserting_before(node):
         fused = graph.call_function(aten.addmm.default, (bias, *product.args))
@@ -86,9 +87,10 @@ def _is_free(node):
 
 def _merge_equal_nodes(graph):
     """Computes once what every block of a stack computes again: masks, positions, views."""
-    seen = {}
+    seen: dict[tuple, Any] = {}
+    written = _written_nodes(graph)  # equal is not the same here
     for node in list(graph.nodes):
-        if node.op not in ("call_function", "get_attr") or _has_effects(node):
+        if node.op not in ("call_function", "get_attr") or node in written:
             continue
         key = (node.op, node.target, repr(node.args), repr(node.kwargs))
         if key in seen:
@@ -98,6 +100,14 @@ def _merge_equal_nodes(graph):
             seen[key] = node
 
 
-def _has_effects(node):
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and schema.is_mutable
+def _written_nodes(graph):
+    """The nodes that write to memory, and those whose memory they write to."""
+    written = set()
+    for node in graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if schema is None or not schema.is_mutable:
+            continue
+        while hasattr(node, "args") and node not in written:  # up through views
+            written.add(node)
+            node = node.args[0] if node.args else None
+    return written
