@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 VOCABULARY_SIZE = 32_000
+SIZE = {"num_layers": 6, "hidden_dim": 512, "intermediate_dim": 2048}
 REPEATS = 3
 THREADS = 2
 NAMES = {
@@ -45,3 +46,59 @@ def agreement(results, key, other) -> str:
         return ""
     same = np.mean(np.array(results[key]["tokens"]) == np.array(results[other]["tokens"]))
     return f"{same:.1%}"
+
+
+def compiled(function):
+    """Compiles a function of one tensor as the backend at hand does."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return jax.jit(function)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True, autograph=False)
+    import torch
+
+    return torch.no_grad()(function)
+
+
+def time_products(num_rows, num_square) -> tuple[float, float]:
+    """Times the matrix products of one step of a decoder, without attention and all else.
+
+    Args:
+        num_rows: how many tokens pass at once.
+        num_square: products with a square matrix in each layer.
+
+    Returns:
+        Seconds of the first call, and of one step.
+    """
+    import keras
+    from keras import ops
+
+    generator = np.random.default_rng(0)
+
+    def matrix(*shape):
+        return keras.Variable(generator.normal(0, 0.02, shape).astype("float32"))
+
+    hidden, inner = SIZE["hidden_dim"], SIZE["intermediate_dim"]
+    shapes = [(hidden, hidden)] * num_square + [(hidden, inner), (inner, hidden)]
+    layers = [[matrix(*shape) for shape in shapes] for _ in range(SIZE["num_layers"])]
+    table = matrix(VOCABULARY_SIZE, hidden)
+    x = ops.ones((num_rows, hidden))
+
+    def multiply(x):
+        for *square, wide, narrow in layers:
+            for kernel in square:
+                x = ops.tanh(ops.matmul(x, kernel))
+            x = ops.tanh(ops.matmul(ops.matmul(x, wide), narrow))
+        if keras.backend.backend() == "torch":
+            return ops.matmul(table, ops.transpose(x))
+        return ops.matmul(x, ops.transpose(table))
+
+    run = compiled(multiply)
+    first, seconds, _ = timed(lambda: [np.asarray(run(x)) for _ in range(20)][-1])
+    return first, seconds / 20

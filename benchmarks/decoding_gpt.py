@@ -6,27 +6,36 @@ import time
 from pathlib import Path
 
 import numpy as np
-from decoding_common import NAMES, THREADS, VOCABULARY_SIZE, agreement, timed, weights_of
+from decoding_common import (
+    NAMES,
+    SIZE,
+    THREADS,
+    VOCABULARY_SIZE,
+    agreement,
+    time_products,
+    timed,
+    weights_of,
+)
 
-GPT = {"num_layers": 6, "num_heads": 8, "hidden_dim": 512, "intermediate_dim": 2048}
+GPT = {"num_heads": 8, **SIZE}
 GPT_BATCH, GPT_PROMPT, GPT_NEW = 4, 32, 128
 CHART = Path(__file__).resolve().parent.parent / "docs" / "images" / "decoding-cost.png"
 # system, backend, positions of the model
 GPT_RUNS = [
     ("ours", "jax", 160),
-    ("ours", "jax", 1024),
-    ("ours", "tensorflow", 160),
-    ("ours", "tensorflow", 1024),
-    ("ours", "torch", 160),
+    ("products", "jax", 160),
     ("keras_hub", "jax", 160),
-    ("keras_hub", "jax", 1024),
+    ("ours", "tensorflow", 160),
+    ("products", "tensorflow", 160),
     ("keras_hub", "tensorflow", 160),
+    ("ours", "torch", 160),
+    ("hugging_face", "torch", 160),
+    ("products", "torch", 160),
+    ("ours", "jax", 1024),
+    ("keras_hub", "jax", 1024),
+    ("ours", "tensorflow", 1024),
     ("keras_hub", "tensorflow", 1024),
     ("ours", "torch", 1024),
-    ("hugging_face", "torch", 160),
-    ("products", "jax", 160),
-    ("products", "tensorflow", 160),
-    ("products", "torch", 160),
 ]
 # system, backend, new tokens
 COST_RUNS = [
@@ -203,52 +212,10 @@ def gpt_of_hugging_face(max_length) -> dict:
     }
 
 
-def compiled(function):
-    """Compiles a function of one tensor as the backend at hand does."""
-    import keras
-
-    backend = keras.backend.backend()
-    if backend == "jax":
-        import jax
-
-        return jax.jit(function)
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function, jit_compile=True, autograph=False)
-    import torch
-
-    return torch.no_grad()(function)
-
-
 def gpt_products(max_length) -> dict:
-    """Milliseconds for the matrix products of one step, without attention and all else."""
-    import keras
-    from keras import ops
-
-    generator = np.random.default_rng(0)
-
-    def matrix(*shape):
-        return keras.Variable(generator.normal(0, 0.02, shape).astype("float32"))
-
-    hidden, inner = GPT["hidden_dim"], GPT["intermediate_dim"]
-    shapes = [(hidden, hidden)] * 4 + [(hidden, inner), (inner, hidden)]
-    layers = [[matrix(*shape) for shape in shapes] for _ in range(GPT["num_layers"])]
-    table = matrix(VOCABULARY_SIZE, hidden)
-    x = ops.ones((GPT_BATCH, hidden))
-
-    def multiply(x):
-        for *square, wide, narrow in layers:
-            for kernel in square:
-                x = ops.tanh(ops.matmul(x, kernel))
-            x = ops.tanh(ops.matmul(ops.matmul(x, wide), narrow))
-        if keras.backend.backend() == "torch":
-            return ops.matmul(table, ops.transpose(x))
-        return ops.matmul(x, ops.transpose(table))
-
-    run = compiled(multiply)
-    first, seconds, _ = timed(lambda: [np.asarray(run(x)) for _ in range(20)][-1])
-    return {"first": first, "step": 1000 * seconds / 20}
+    """Milliseconds for the matrix products of one step: query, key, value, output, and the rest."""
+    first, seconds = time_products(GPT_BATCH, num_square=4)
+    return {"first": first, "step": 1000 * seconds}
 
 
 def measure_cost(system, new_tokens) -> dict:

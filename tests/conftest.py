@@ -11,6 +11,8 @@ if os.environ["KERAS_BACKEND"] == "jax":
 import keras  # noqa: E402
 import pytest  # noqa: E402
 
+import keras_transformer as kt  # noqa: E402
+
 # Warnings are errors; these come from the libraries below and are not ours to mend.
 THIRD_PARTY_WARNINGS = [
     # Keras reads torch tensors with np.array(..., copy=...), which torch does not know yet.
@@ -19,6 +21,9 @@ THIRD_PARTY_WARNINGS = [
 
 
 def pytest_configure(config):
+    # XLA compiles each of thousands of small programs for seconds: on TensorFlow only
+    # decoding/test_jit_compile.py goes through it, and on JAX everything does.
+    kt.decoding.set_jit_compile(False)
     for warning in THIRD_PARTY_WARNINGS:
         config.addinivalue_line("filterwarnings", warning)
 

@@ -12,6 +12,7 @@ from keras_transformer.decoding.logits import (
     scale_temperature,
     used_ids,
 )
+from keras_transformer.decoding.loop import set_jit_compile
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.samplers import (
     MinP,
@@ -43,6 +44,7 @@ __all__ = [
     "keep_top_p",
     "penalize_repetition",
     "scale_temperature",
+    "set_jit_compile",
     "stream",
     "used_ids",
 ]

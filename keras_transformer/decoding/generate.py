@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_transformer.decoding.generation_loop import GenerationRun
+from keras_transformer.decoding.pace import Pace
 
 
 class Generation(NamedTuple):
@@ -122,12 +123,16 @@ def generate(
     return Generation(ids, log_probs) if return_log_probs else ids
 
 
-def stream(model: keras.Model, prompt_ids: Any, **arguments: Any) -> Iterator[np.ndarray]:
-    """Generates as `generate`, and hands out each token as soon as it is chosen.
+def stream(
+    model: keras.Model, prompt_ids: Any, *, tokens_per_call: int | None = None, **arguments: Any
+) -> Iterator[np.ndarray]:
+    """Generates as `generate`, and hands out the tokens while more are to come.
 
     Args:
         model: as in `generate`.
         prompt_ids: as in `generate`.
+        tokens_per_call: how many tokens are made before they are handed out, one by one. 1 hands
+            each out at once; more cost less. None for what a tenth of a second gives.
         **arguments: the other arguments of `generate`, but for `num_return` and
             `return_log_probs`.
 
@@ -146,11 +151,13 @@ def stream(model: keras.Model, prompt_ids: Any, **arguments: Any) -> Iterator[np
         >>> len(tokens), tokens[0].shape
         (4, (1,))
     """
-    return _tokens(GenerationRun(model, prompt_ids, **arguments))
+    pace = Pace(tokens_per_call)
+    return _tokens(GenerationRun(model, prompt_ids, **arguments), pace)
 
 
-def _tokens(run):
-    yield run.token()
+def _tokens(run, pace):
+    yield from run.tokens(0)
     while not run.is_complete():
-        run.advance(run.step + 1)
-        yield run.token()
+        start = run.step
+        pace.advance(run)
+        yield from run.tokens(start)

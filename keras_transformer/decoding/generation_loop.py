@@ -183,9 +183,9 @@ class GenerationRun:
             for prompt, row, end in zip(self._prompts(), new_ids, self._ends(), strict=True)
         ]
 
-    def token(self):
-        """The tokens chosen last (R,)."""
-        return ops.convert_to_numpy(self.state.new_ids)[:, self.step - 1]
+    def tokens(self, start):
+        """The tokens (R,) of each step from `start` on."""
+        return list(ops.convert_to_numpy(self.state.new_ids)[:, start : self.step].T.copy())
 
     def result(self):
         """The ids and their log-probabilities (R, longest), prompts in front."""

@@ -1,7 +1,7 @@
 """Compiled decoding: the one place where the backends part ways.
 
-JAX and TensorFlow compile a whole loop. PyTorch has no loop to compile: its step is recorded once
-as a flat list of tensor operations (`torch_graph.py`), and Python repeats that.
+JAX and TensorFlow compile a whole loop with XLA. PyTorch has no loop to compile: its step is
+recorded once as a flat list of tensor operations (`torch_graph.py`), and Python repeats that.
 """
 
 from __future__ import annotations
@@ -16,6 +16,32 @@ from keras import ops, tree
 
 # For each model what was compiled for it: it goes when the model goes.
 _compiled: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_jit_compile = True
+
+
+def set_jit_compile(enabled: bool) -> None:
+    """Says whether TensorFlow decodes through XLA, as it does unless told otherwise.
+
+    With XLA a token costs about two thirds, but each new set of shapes costs a compilation of a few
+    seconds. Without it the loop is a TensorFlow graph, traced once: better for a few short texts
+    of many lengths, and the way out where XLA lacks an operation. It has nothing to do with
+    `model.compile(jit_compile=...)`, which is about training. JAX always compiles, PyTorch never.
+
+    Args:
+        enabled: True or False.
+
+    Raises:
+        ValueError: `enabled` is no boolean.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.decoding.set_jit_compile(False)
+        >>> kt.decoding.set_jit_compile(True)
+    """
+    global _jit_compile
+    if not isinstance(enabled, bool):
+        raise ValueError(f"`enabled` must be True or False. Received: enabled={enabled!r}.")
+    _jit_compile = enabled
 
 
 def run_compiled(
@@ -46,7 +72,7 @@ def run_compiled(
     programs = _compiled.setdefault(model, {})
     weights = weights_of(model) if weights is None else weights
     # More weights (adapters, say) are another program.
-    key = (function, settings, tuple(sorted(tensors)), len(weights))
+    key = (function, settings, tuple(sorted(tensors)), len(weights), _jit_compile)
     if key not in programs:
         make = _compile_jax if backend == "jax" else _compile_tensorflow
         programs[key] = make(function, weakref.ref(model), settings, state, tensors)
@@ -177,11 +203,25 @@ def _compile_tensorflow(function, model_reference, settings, state, tensors):
             shape[1], shape[3] = tensor.shape[1], tensor.shape[3]
         return tf.TensorSpec(shape, tensor.dtype)
 
-    signature = tree.map_structure(open_axes, (state, tensors))
+    model = model_reference()
+    given, returned = tree.map_structure(lambda tensor: 0, (state, tensors)), None
 
-    def traced(state, tensors):
-        return function(model_reference(), settings, state, **tensors)
+    def traced(*flat):
+        nonlocal returned
+        state, tensors = tree.pack_sequence_as(given, flat)
+        result = function(model_reference(), settings, state, **tensors)
+        returned = tree.map_structure(lambda tensor: 0, result)
+        return tree.flatten(result)
 
-    # XLA makes a step a third faster; a model may be compiled with `jit_compile=False`.
-    jit_compile = bool(model_reference().jit_compile)
-    return tf.function(traced, input_signature=signature, autograph=False, jit_compile=jit_compile)
+    traced = tf.function(
+        traced,
+        input_signature=[open_axes(tensor) for tensor in tree.flatten((state, tensors))],
+        autograph=False,
+        jit_compile=_jit_compile and all(layer.supports_jit for layer in model.layers),
+    )
+    # The concrete function, and flat: a call through nests and the signature costs a millisecond
+    # more, which a stream would pay again and again.
+    concrete = traced.get_concrete_function()
+    return lambda state, tensors: tree.pack_sequence_as(
+        returned, concrete(*tree.flatten((state, tensors)))
+    )

@@ -17,6 +17,7 @@ from keras_transformer.decoding.logits import (
     keep_top_p,
     scale_temperature,
 )
+from keras_transformer.decoding.top_k import best_id
 
 Tensor = Any
 
@@ -36,7 +37,7 @@ def greedy(logits: Tensor, uniform: Any = None) -> Tensor:
         >>> int(kt.decoding.greedy(keras.ops.convert_to_tensor([[0.1, 0.7, 0.2]]))[0])
         1
     """
-    return ops.cast(ops.argmax(logits, axis=-1), "int32")
+    return best_id(logits)
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -46,3 +46,32 @@ def top_k(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
         ids = ops.concatenate([ids, ops.zeros_like(ids[:, :1]) + last], axis=1)
     values, places = ops.top_k(members, k)
     return values, ops.take_along_axis(ids, ops.cast(places, "int32"), axis=1)
+
+
+def best_id(logits: Tensor) -> Tensor:
+    """As `keras.ops.argmax` over the last axis, in two steps where it is wide.
+
+    On a CPU a maximum is found several times faster than its place, so the place is looked for in
+    one group alone. Of equals the lowest id is taken, on every backend.
+
+    Args:
+        logits: float (B, V).
+
+    Returns:
+        int32 (B,).
+    """
+    width = logits.shape[-1]
+    if width is None or width < 4 * _GROUP:
+        return ops.cast(ops.argmax(logits, axis=-1), "int32")
+    num_groups, rest = divmod(width, _GROUP)
+    grouped = logits[:, : width - rest] if rest else logits
+    grouped = ops.reshape(grouped, (-1, num_groups, _GROUP))  # (B, C, G)
+    best = ops.max(grouped, axis=-1)  # (B, C)
+    group = ops.argmax(best, axis=-1)[:, None]  # (B, 1)
+    members = ops.take_along_axis(grouped, group[:, :, None], axis=1)  # (B, 1, G)
+    ids = (group * _GROUP + ops.argmax(members, axis=-1))[:, 0]
+    if rest:
+        last = logits[:, width - rest :]
+        is_last = ops.max(last, axis=-1) > ops.max(best, axis=-1)
+        ids = ops.where(is_last, width - rest + ops.argmax(last, axis=-1), ids)
+    return ops.cast(ids, "int32")

@@ -12,6 +12,7 @@ import keras
 from keras_transformer.data.storage import load_tokenizer, save_tokenizer
 from keras_transformer.data.tokenizers import END_ID, PADDING_ID, decode, encode
 from keras_transformer.decoding.generation_loop import GenerationRun
+from keras_transformer.decoding.pace import Pace
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.pipelines.folder import (
     Kind,
@@ -148,7 +149,7 @@ class TextGenerator:
         return self._pieces(self._run([text], max_new_tokens, sampler, seed, options), stops)
 
     def _pieces(self, run, stops):
-        shown = ""
+        shown, pace = "", Pace()
         while True:
             (whole,) = self._new_texts(run)
             new = _cut(whole, stops)
@@ -160,7 +161,7 @@ class TextGenerator:
                 shown = ready
             if complete:
                 return
-            run.advance(run.step + 1)
+            pace.advance(run)
 
     def _run(self, texts, max_new_tokens, sampler, seed, options):
         return GenerationRun(
