@@ -2,11 +2,11 @@
 
 Import it as `import keras_transformer as kt`: layers for models of your own (`kt.layers`), whole
 models (`kt.models`), recipes for `model.fit` (`kt.training`), batches and tokenisers (`kt.data`),
-corpora (`kt.datasets`), generation (`kt.decoding`) and text-to-text pipelines (`kt.Translator`,
-`kt.TextGenerator`).
+corpora (`kt.datasets`), generation (`kt.decoding`), checkpoints of other libraries
+(`kt.pretrained`) and text-to-text pipelines (`kt.Translator`, `kt.TextGenerator`).
 """
 
-from keras_transformer import data, datasets, decoding, layers, models, ops, training
+from keras_transformer import data, datasets, decoding, layers, models, ops, pretrained, training
 from keras_transformer.pipelines import TextGenerator, Translation, Translator
 from keras_transformer.version import __version__
 
@@ -21,5 +21,6 @@ __all__ = [
     "layers",
     "models",
     "ops",
+    "pretrained",
     "training",
 ]

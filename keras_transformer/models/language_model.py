@@ -25,6 +25,8 @@ def gpt(
     normalize_first: bool = False,
     layer_norm_epsilon: float = 1e-5,
     num_key_value_heads: int | None = None,
+    attention_dropout: float | None = None,
+    embedding_dropout: float | None = None,
     initializer_stddev: float = 0.02,
     padding_id: int | None = 0,
     name: str = "gpt",
@@ -44,11 +46,14 @@ def gpt(
         hidden_dim: D, the width of the model.
         intermediate_dim: width of the feed-forward networks.
         max_length: number of learned positions, the longest sequence.
-        dropout: rate on embeddings, attention weights and each sub-layer's output.
+        dropout: rate on each sub-layer's output, and on attention weights and embeddings unless
+            these have rates of their own.
         activation: of the feed-forward networks.
         normalize_first: pre-LN, with a final layer norm (the shape of GPT-2).
         layer_norm_epsilon: epsilon of the layer norms.
         num_key_value_heads: fewer key/value heads than query heads.
+        attention_dropout: rate on the attention weights; None for `dropout`.
+        embedding_dropout: rate on embeddings plus positions; None for `dropout`.
         initializer_stddev: standard deviation of all kernels and embeddings at the start.
         padding_id: the id of padding, which is masked; None if all ids are real tokens.
         name: name of the model.
@@ -96,11 +101,13 @@ def gpt(
         activation=activation,
         normalize_first=normalize_first,
         layer_norm_epsilon=layer_norm_epsilon,
-        attention_dropout=dropout,
+        attention_dropout=dropout if attention_dropout is None else attention_dropout,
         num_key_value_heads=num_key_value_heads,
         kernel_initializer=initializer(),
-        positional_encoding=LearnedPositionalEmbedding(max_length, initializer(), dtype=dtype),
-        input_dropout=dropout,
+        positional_encoding=LearnedPositionalEmbedding(
+            max_length, initializer(), dtype=dtype, name="positional_encoding"
+        ),
+        input_dropout=dropout if embedding_dropout is None else embedding_dropout,
         dtype=dtype,
         name="decoder",
     )

@@ -159,8 +159,14 @@ OPTIONS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("name", ["transformer", "transformer_untied_grouped", "gpt"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, options) for name in ("transformer", "gpt") for options in OPTIONS),
+        ("transformer_untied_grouped", "three"),
+        ("transformer_untied_grouped", "shortlist_bigrams"),
+    ],
+)
 def test_a_plain_search_finds_the_same(name, options):
     case, options = lively_case(name), {"max_length": 9, **OPTIONS[options]}
     options.setdefault("banned_ids", (0,))  # a padding token would be masked

@@ -1,0 +1,187 @@
+"""The tensors of a checkpoint's folder, read one at a time; nothing in a file is executed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_SAFETENSORS, _TORCH = "model.safetensors", "pytorch_model.bin"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ValueError: the file is missing, or holds something else.
+    """
+    if not path.is_file():
+        raise ValueError(f"`folder` must hold the file {path.name}. Received: no {path}.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"`{path}` must be a JSON file. Received: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"`{path}` must hold a JSON object. Received: {type(content).__name__}.")
+    return content
+
+
+class TensorFiles:
+    """The tensors of a folder in the Hugging Face form.
+
+    `model.safetensors` or `pytorch_model.bin`, whole or in shards with an index.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        ValueError: no such file, a damaged one, an index that names a file elsewhere, a `.bin`
+            file that holds more than tensors.
+        ImportError: the library that reads the file is not installed.
+    """
+
+    def __init__(self, folder: Path):
+        self._files: dict[str, Any] = {}
+        for path in _files_of(folder):
+            opened = _open_torch(path) if path.suffix == ".bin" else _open_safetensors(path)
+            for name in opened.names():
+                if name in self._files:
+                    raise ValueError(f"`{folder}` must hold the tensor {name!r} once only.")
+                self._files[name] = opened
+
+    def names(self) -> Iterator[str]:
+        """The names of all tensors."""
+        return iter(self._files)
+
+    def read(self, name: str) -> np.ndarray:
+        """Reads one tensor.
+
+        Args:
+            name: its name.
+
+        Returns:
+            A float array; bfloat16 becomes float32.
+
+        Raises:
+            ValueError: it does not hold floating-point numbers, or the file is damaged.
+        """
+        array = self._files[name].read(name)
+        if array.dtype.name == "bfloat16":  # no number to numpy
+            array = array.astype("float32")
+        if not np.issubdtype(array.dtype, np.floating):
+            raise ValueError(
+                f"The tensor {name!r} must hold floating-point numbers. Received: {array.dtype}."
+            )
+        return array
+
+
+def _files_of(folder):
+    for whole in (_SAFETENSORS, _TORCH):
+        if (folder / whole).is_file():
+            return [folder / whole]
+        index = folder / f"{whole}.index.json"
+        if index.is_file():
+            return _shards(folder, index)
+    raise ValueError(
+        f"`folder` must hold {_SAFETENSORS} or {_TORCH}, or their index. Received: {folder}."
+    )
+
+
+def _shards(folder, index):
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ValueError(f"`{index}` must hold a `weight_map`. Received: {weight_map!r}.")
+    names = sorted({str(name) for name in weight_map.values()})
+    for name in names:
+        if Path(name).name != name or Path(name).suffix not in (".safetensors", ".bin"):
+            raise ValueError(
+                f"`{index}` must name weight files inside its folder. Received: {name!r}."
+            )
+        if not (folder / name).is_file():
+            raise ValueError(f"`folder` must hold the file {name}. Received: no {folder / name}.")
+    return [folder / name for name in names]
+
+
+class _Safetensors:
+    def __init__(self, path):
+        from safetensors import safe_open
+
+        self.path = path
+        with _damage(path):
+            # Not mapped into memory, where the pages would be counted beside the model.
+            self.file = safe_open(path, framework="np", backend="pread")
+
+    def names(self):
+        return self.file.keys()
+
+    def read(self, name):
+        with _damage(self.path):
+            return self.file.get_tensor(name)
+
+
+def _open_safetensors(path):
+    try:
+        return _Safetensors(path)
+    except ImportError as error:
+        raise ImportError(
+            f"{path.name} is read by the package safetensors: `pip install safetensors`."
+        ) from error
+
+
+class _Torch:
+    def __init__(self, path):
+        import torch
+
+        def load(**options):
+            return torch.load(path, map_location="cpu", weights_only=True, **options)
+
+        self.path = path
+        with _damage(path):
+            try:
+                self.tensors = load(mmap=True)
+            except RuntimeError:  # a file in the form of before torch 1.6 cannot be mapped
+                self.tensors = load()
+        if not isinstance(self.tensors, dict) or not all(
+            isinstance(tensor, torch.Tensor) for tensor in self.tensors.values()
+        ):
+            raise ValueError(f"`{path}` must hold tensors by name, and nothing else.")
+
+    def names(self):
+        return self.tensors.keys()
+
+    def read(self, name):
+        tensor = self.tensors[name]
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+
+def _open_torch(path):
+    try:
+        return _Torch(path)
+    except ImportError as error:
+        raise ImportError(
+            f"{path.name} is read by torch, weights only: `pip install torch`, or convert it to "
+            "safetensors."
+        ) from error
+
+
+@contextlib.contextmanager
+def _damage(path):
+    """What goes wrong inside is the file's fault."""
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"`{path}` must be a whole file of weights, and of nothing else. Received: {error}"
+        ) from error

@@ -1,0 +1,95 @@
+"""GPT-1 (`openai-gpt`) and GPT-2 of Hugging Face."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_transformer.models.language_model import gpt
+from keras_transformer.pretrained.config import ACTIVATIONS, Config
+from keras_transformer.pretrained.family import Family
+from keras_transformer.pretrained.mapping import SAME, Rule, joint, linear, norm
+
+# GPT-1's "gelu" is the approximation that its paper used.
+_GPT1_ACTIVATIONS = {
+    "gelu": "gelu_approximate",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+
+
+def _build(config: Config, activation: str, normalize_first: bool) -> keras.Model:
+    config.require(tie_word_embeddings=True)
+    hidden_dim = config.size("n_embd", 768)
+    return gpt(
+        vocabulary_size=config.size("vocab_size"),
+        num_layers=config.size("n_layer", 12),
+        num_heads=config.size("n_head", 12),
+        hidden_dim=hidden_dim,
+        intermediate_dim=config.size("n_inner", 4 * hidden_dim),
+        max_length=config.size("n_positions", 512),
+        dropout=config.rate("resid_pdrop", 0.1),
+        attention_dropout=config.rate("attn_pdrop", 0.1),
+        embedding_dropout=config.rate("embd_pdrop", 0.1),
+        activation=activation,
+        normalize_first=normalize_first,
+        layer_norm_epsilon=config.get("layer_norm_epsilon", float, 1e-5),
+        padding_id=None,
+        name=config.values["model_type"].replace("-", "_"),
+    )
+
+
+def _build_gpt1(config):
+    return _build(config, config.activation("afn", "gelu", _GPT1_ACTIVATIONS), False)
+
+
+def _build_gpt2(config):
+    config.require(
+        scale_attn_weights=True,
+        scale_attn_by_inverse_layer_idx=False,
+        add_cross_attention=False,
+    )
+    activation = config.activation("activation_function", "gelu_new", ACTIVATIONS)
+    return _build(config, activation, True)
+
+
+def _rules(config: Config, tokens: str, positions: str) -> list[Rule]:
+    rules = [
+        Rule(f"transformer.{tokens}.weight", ("token_embedding/embeddings",)),
+        Rule(f"transformer.{positions}.weight", ("decoder/positional_encoding/embeddings",)),
+    ]
+    for index in range(config.size("n_layer", 12)):
+        source, target = f"transformer.h.{index}", f"decoder/block_{index}"
+        attention = f"{target}/self_attention/attention"
+        # Conv1D holds (in, out), as a Dense kernel; query, key and value in one matrix.
+        rules += [
+            Rule(
+                f"{source}.attn.c_attn.{name}",
+                tuple(f"{attention}/{part}/{own}" for part in ("query", "key", "value")),
+                joint(3),
+            )
+            for name, own in (("weight", "kernel"), ("bias", "bias"))
+        ]
+        rules += linear(f"{source}.attn.c_proj", f"{attention}/output", SAME)
+        rules += norm(f"{source}.ln_1", f"{target}/self_attention_norm")
+        rules += linear(f"{source}.mlp.c_fc", f"{target}/feed_forward/intermediate", SAME)
+        rules += linear(f"{source}.mlp.c_proj", f"{target}/feed_forward/output", SAME)
+        rules += norm(f"{source}.ln_2", f"{target}/feed_forward_norm")
+    return rules
+
+
+def _rules_gpt1(config):
+    return _rules(config, "tokens_embed", "positions_embed")
+
+
+def _rules_gpt2(config):
+    return [*_rules(config, "wte", "wpe"), *norm("transformer.ln_f", "decoder/final_norm")]
+
+
+def _ignored(config: Config) -> tuple[str, ...]:
+    # Causal masks, which old files hold, and the tied copy of the embedding.
+    return (r"transformer\.h\.\d+\.attn\.(bias|masked_bias)", r"lm_head\.weight")
+
+
+GPT1 = Family("openai-gpt", _build_gpt1, _rules_gpt1, _ignored, prefix="transformer.")
+GPT2 = Family("gpt2", _build_gpt2, _rules_gpt2, _ignored, prefix="transformer.")

@@ -1,0 +1,119 @@
+"""Foreign checkpoints in: a folder becomes a Keras model."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import keras
+
+from keras_transformer.pretrained.config import Config
+from keras_transformer.pretrained.family import Family
+from keras_transformer.pretrained.files import TensorFiles, read_json
+from keras_transformer.pretrained.gpt import GPT1, GPT2
+from keras_transformer.pretrained.mapping import assign
+from keras_transformer.pretrained.marian import MARIAN
+
+FAMILIES: dict[str, Family] = {family.model_type: family for family in (GPT1, GPT2, MARIAN)}
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def load(folder: str | os.PathLike) -> keras.Model:
+    """Loads a checkpoint in the Hugging Face form.
+
+    Its `config.json` says what it is: GPT-1 (`openai-gpt`), GPT-2 or Marian. The weights are in
+    `model.safetensors` or `pytorch_model.bin`, in shards or not; they are read one tensor at a
+    time, and nothing in a file is executed. Every tensor must find its variable, and every variable
+    its tensor. The model is an ordinary one of `kt.models`, not compiled.
+
+    Args:
+        folder: a folder, or where there is no such folder the name of a repository of the Hugging
+            Face hub such as "Helsinki-NLP/opus-mt-en-fr", which the package huggingface_hub
+            downloads.
+
+    Returns:
+        A `keras.Model`: for GPT as `kt.models.gpt`, for Marian as `kt.models.transformer`. Its
+        weights are float32, or of Keras's global policy.
+
+    Raises:
+        ValueError: no such folder, a file that is missing or damaged, an architecture that is not
+            known, a setting that is not supported, tensors that are missing, left over or of
+            another shape.
+        ImportError: a package that is needed for a file is not installed.
+
+    Example:
+        ```python
+        lm = kt.pretrained.load("openai-community/openai-gpt")  # or a folder
+        lm.compile(**kt.training.gpt1_recipe(num_steps=1000))
+        ```
+
+    Reference:
+        Radford et al. 2018 and 2019 (GPT-1 and GPT-2); Junczys-Dowmunt et al. 2018, "Marian: Fast
+        Neural Machine Translation in C++".
+    """
+    folder = find_folder(folder)
+    path = folder / "config.json"
+    config = Config(path, read_json(path))
+    model_type = config.values.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise ValueError(
+            f"`model_type` in {path} must be one of {sorted(FAMILIES)}. Received: {model_type!r}."
+        )
+    family = FAMILIES[model_type]
+    files = TensorFiles(folder)
+    names = _names(family, config, files)
+    model = family.build(config)
+    assign(model, family.rules(config), names, lambda name: files.read(names[name]))
+    return model
+
+
+def find_folder(folder: str | os.PathLike) -> Path:
+    """The folder itself, or what the hub has under its name."""
+    path = Path(folder)
+    if path.is_dir():
+        return path
+    name = os.fspath(folder)
+    if path.exists() or not _HUB_NAME.fullmatch(name):
+        raise ValueError(
+            "`folder` must be a folder, or a name on the Hugging Face hub such as "
+            f"'Helsinki-NLP/opus-mt-en-fr'. Received: folder={name!r}, which is neither."
+        )
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ImportError(
+            f"There is no folder {name!r}; to look for it on the Hugging Face hub, "
+            "`pip install huggingface_hub`."
+        ) from error
+    try:
+        patterns = ["*.json", "*.safetensors", "*.txt", "*.spm", "*.model"]
+        found = Path(snapshot_download(name, allow_patterns=patterns))
+        if not list(found.glob("*.safetensors")):
+            found = Path(snapshot_download(name, allow_patterns=[*patterns, "pytorch_model*.bin"]))
+    except Exception as error:  # of many kinds: no network, no such repository, not allowed
+        raise ValueError(
+            f"`folder` must be a folder or a name on the Hugging Face hub. Received: "
+            f"folder={name!r}, which is no folder, and the hub says: {error}"
+        ) from error
+    return found
+
+
+def _names(family, config, files) -> dict[str, str]:
+    """The name in the files of each name of the table."""
+    ignored = [re.compile(pattern) for pattern in family.ignored(config)]
+    wanted = {rule.source for rule in family.rules(config)}
+    names = {}
+    for name in files.names():
+        full = name
+        if not name.startswith(family.prefix) and f"{family.prefix}{name}" in wanted:
+            full = f"{family.prefix}{name}"
+        candidates = (full, f"{family.prefix}{name}")
+        if full not in wanted and any(p.fullmatch(c) for p in ignored for c in candidates):
+            continue
+        if full in names:
+            raise ValueError(
+                f"The checkpoint must hold {full!r} once. Received: {names[full]!r} and {name!r}."
+            )
+        names[full] = name
+    return names
