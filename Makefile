@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
+# How often all systems of a benchmark take their turn: more even out a machine whose speed drifts.
+ROUNDS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # mkdocs-material's notice about a coming major version is no warning of ours.
 export NO_MKDOCS_2_WARNING := 1
@@ -49,7 +51,7 @@ docs: $(VENV)/all.stamp
 
 ## Decoding speed against KerasHub, Hugging Face and CTranslate2 (rewrites its part of docs/benchmarks.md).
 bench-decoding: $(VENV)/all.stamp
-	$(RUN) benchmarks/decoding.py --write docs/benchmarks.md
+	$(RUN) benchmarks/decoding.py --rounds $(ROUNDS) --write docs/benchmarks.md
 
 ## Import time, and ours against plain PyTorch in the same minutes (rewrites docs/benchmarks.md).
 bench: $(VENV)/all.stamp
