@@ -1,6 +1,7 @@
 """Keras layers: each works alone in a user's own model."""
 
 from keras_transformer.layers.attention import MultiHeadAttention
+from keras_transformer.layers.class_token import ClassToken
 from keras_transformer.layers.decoder import TransformerDecoder
 from keras_transformer.layers.decoder_block import DecoderBlock
 from keras_transformer.layers.embedding import TokenEmbedding
@@ -16,6 +17,7 @@ from keras_transformer.layers.self_attention import MultiHeadSelfAttention
 from keras_transformer.layers.serialization import gelu_approximate
 
 __all__ = [
+    "ClassToken",
     "DecoderBlock",
     "FeedForward",
     "LearnedPositionalEmbedding",

@@ -1,7 +1,8 @@
-"""The config.json of a checkpoint, whose every unsuitable value is named."""
+"""What a checkpoint says of itself; every unsuitable value is named."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 # The names of Hugging Face's activations, and ours. Its "gelu" is exact; GPT-1 reads the word in a
@@ -18,16 +19,22 @@ ACTIVATIONS = {
 
 
 class Config:
-    """The values of a config.json.
+    """The values of a config.json, and the names of the tensors beside it.
 
     Args:
         path: where it was read, for the messages.
         values: its content.
+        tensor_names: the names of all tensors.
     """
 
-    def __init__(self, path: Any, values: dict[str, Any]):
+    def __init__(self, path: Any, values: dict[str, Any], tensor_names: Iterable[str] = ()):
         self.path = path
         self.values = values
+        self.tensor_names = frozenset(tensor_names)
+
+    def has_tensor(self, name: str) -> bool:
+        """Whether there is a tensor of this name, behind a prefix or not."""
+        return any(f".{own}".endswith(f".{name}") for own in self.tensor_names)
 
     def get(self, key: str, kind: type, default: Any = None) -> Any:
         """The value of a key.
@@ -58,6 +65,18 @@ class Config:
         if value < 1:
             raise ValueError(f"`{key}` in {self.path} must be at least 1. Received: {value}.")
         return value
+
+    def sides(self, key: str, default: int) -> tuple[int, int]:
+        """Two positive integers; one number stands for both."""
+        value = self.values.get(key)
+        value = default if value is None else value
+        sides = value if isinstance(value, list) else [value, value]
+        is_number = [isinstance(side, int) and not isinstance(side, bool) for side in sides]
+        if len(sides) != 2 or not all(is_number) or min(sides) < 1:
+            raise ValueError(
+                f"`{key}` in {self.path} must be a positive integer, or two. Received: {value!r}."
+            )
+        return sides[0], sides[1]
 
     def rate(self, key: str, default: float | None = None) -> float:
         """A dropout rate."""

@@ -19,7 +19,8 @@ class Family(NamedTuple):
         build: makes the model, with random weights, from a config.
         rules: the table of its tensors.
         ignored: patterns (`re.fullmatch`) of tensors that hold nothing of their own.
-        prefix: what stands in front of every name, and older files leave out.
+        prefix: what stands in front of the names, and some files leave out.
+        renamed: patterns of names that some files have, with what they are replaced by (`re.sub`).
     """
 
     model_type: str
@@ -27,3 +28,4 @@ class Family(NamedTuple):
     rules: Callable[[Config], list[Rule]]
     ignored: Callable[[Config], tuple[str, ...]]
     prefix: str = ""
+    renamed: tuple[tuple[str, str], ...] = ()

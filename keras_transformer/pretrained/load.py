@@ -8,24 +8,28 @@ from pathlib import Path
 
 import keras
 
+from keras_transformer.pretrained.bert import BERT
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.files import TensorFiles, read_json
 from keras_transformer.pretrained.gpt import GPT1, GPT2
 from keras_transformer.pretrained.mapping import assign
 from keras_transformer.pretrained.marian import MARIAN
+from keras_transformer.pretrained.vit import VIT
 
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (GPT1, GPT2, MARIAN)}
+FAMILIES: dict[str, Family] = {
+    family.model_type: family for family in (BERT, GPT1, GPT2, MARIAN, VIT)
+}
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load(folder: str | os.PathLike) -> keras.Model:
     """Loads a checkpoint in the Hugging Face form.
 
-    Its `config.json` says what it is: GPT-1 (`openai-gpt`), GPT-2 or Marian. The weights are in
-    `model.safetensors` or `pytorch_model.bin`, in shards or not; they are read one tensor at a
-    time, and nothing in a file is executed. Every tensor must find its variable, and every variable
-    its tensor. The model is an ordinary one of `kt.models`, not compiled.
+    Its `config.json` says what it is: BERT, GPT-1 (`openai-gpt`), GPT-2, Marian or ViT. The weights
+    are in `model.safetensors` or `pytorch_model.bin`, in shards or not; they are read one tensor at
+    a time, and nothing in a file is executed. Every tensor must find its variable, and every
+    variable its tensor. The model is an ordinary one of `kt.models`, not compiled.
 
     Args:
         folder: a folder, or where there is no such folder the name of a repository of the Hugging
@@ -33,8 +37,10 @@ def load(folder: str | os.PathLike) -> keras.Model:
             downloads.
 
     Returns:
-        A `keras.Model`: for GPT as `kt.models.gpt`, for Marian as `kt.models.transformer`. Its
-        weights are float32, or of Keras's global policy.
+        A `keras.Model`: for GPT as `kt.models.gpt`, for Marian as `kt.models.transformer`, for BERT
+        as `kt.models.bert` and for ViT as `kt.models.vit`, with those heads that the checkpoint has
+        (BERT's next-sentence head is left out). Its weights are float32, or of Keras's global
+        policy.
 
     Raises:
         ValueError: no such folder, a file that is missing or damaged, an architecture that is not
@@ -49,19 +55,21 @@ def load(folder: str | os.PathLike) -> keras.Model:
         ```
 
     Reference:
-        Radford et al. 2018 and 2019 (GPT-1 and GPT-2); Junczys-Dowmunt et al. 2018, "Marian: Fast
+        Radford et al. 2018 and 2019 (GPT-1 and GPT-2); Devlin et al. 2019 (BERT);
+        Dosovitskiy et al. 2021 (ViT); Junczys-Dowmunt et al. 2018, "Marian: Fast
         Neural Machine Translation in C++".
     """
     folder = find_folder(folder)
     path = folder / "config.json"
-    config = Config(path, read_json(path))
-    model_type = config.values.get("model_type")
+    values = read_json(path)
+    model_type = values.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ValueError(
             f"`model_type` in {path} must be one of {sorted(FAMILIES)}. Received: {model_type!r}."
         )
     family = FAMILIES[model_type]
     files = TensorFiles(folder)
+    config = Config(path, values, files.names())
     names = _names(family, config, files)
     model = family.build(config)
     assign(model, family.rules(config), names, lambda name: files.read(names[name]))
@@ -103,12 +111,13 @@ def _names(family, config, files) -> dict[str, str]:
     """The name in the files of each name of the table."""
     ignored = [re.compile(pattern) for pattern in family.ignored(config)]
     wanted = {rule.source for rule in family.rules(config)}
-    names = {}
+    names: dict[str, str] = {}
     for name in files.names():
         full = name
-        if not name.startswith(family.prefix) and f"{family.prefix}{name}" in wanted:
-            full = f"{family.prefix}{name}"
-        candidates = (full, f"{family.prefix}{name}")
+        for pattern, replacement in family.renamed:
+            full = re.sub(pattern, replacement, full)
+        candidates = (full, f"{family.prefix}{full}")
+        full = next((candidate for candidate in candidates if candidate in wanted), full)
         if full not in wanted and any(p.fullmatch(c) for p in ignored for c in candidates):
             continue
         if full in names:

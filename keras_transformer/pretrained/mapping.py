@@ -1,7 +1,7 @@
 """The one engine of all checkpoints: a table of names, and an audit of both sides.
 
 A family lists for each tensor of its files the variables that it fills and the form in which it
-holds them. `assign` reads such a table from left to right, `collect` from right to left.
+holds them.
 """
 
 from __future__ import annotations
@@ -116,34 +116,6 @@ def _split(rule, array, shapes):
             f"Received: shape {array.shape}."
         )
     return rule.form.split(array)
-
-
-def collect(model: keras.Model, rules: Iterable[Rule]) -> dict[str, np.ndarray]:
-    """Gathers the tensors of a file from a model, each variable exactly once.
-
-    Args:
-        model: the model.
-        rules: the table of its family.
-
-    Returns:
-        Float32 arrays by the names of the file.
-
-    Raises:
-        ValueError: the model has variables that the table does not know.
-    """
-    variables, tensors = variables_of(model), {}
-    for rule in rules:
-        arrays = [
-            keras.ops.convert_to_numpy(variables.pop(path)).astype("float32")
-            for path in rule.targets
-        ]
-        tensors[rule.source] = np.ascontiguousarray(rule.form.join(arrays))
-    if variables:
-        raise ValueError(
-            "The model must have the variables of its family alone. "
-            f"{_listed('Left over', variables)}"
-        )
-    return tensors
 
 
 def variables_of(model: keras.Model) -> dict[str, Any]:

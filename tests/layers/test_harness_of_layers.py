@@ -215,6 +215,14 @@ CASES = {
         1,
         T * D,
     ),
+    "class_token": (
+        kt.layers.ClassToken,
+        {"embeddings_initializer": "ones"},
+        X,
+        (B, 1 + T, D),
+        1,
+        D,
+    ),
 }
 for layout in ("interleaved", "concatenated", "tensor2tensor"):
     CASES[f"positions_{layout}"] = (

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.numpy import load_file, save_file
 
 import keras_transformer as kt
-from tests.harness import to_numpy, token_ids
+from tests.harness import normal, to_numpy, token_ids
 from tests.parity.test_marian import randomize_marian
 from tests.parity.weights import randomize_torch
 
@@ -34,6 +35,21 @@ MARIAN = {
     "two_vocabularies": {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 61},
     "two_of_one_size": {"share_encoder_decoder_embeddings": False},
 }
+BERT = {
+    "plain": {},
+    "relu": {"hidden_act": "relu", "num_hidden_layers": 3},
+    "gelu_new": {"hidden_act": "gelu_new", "num_attention_heads": 3},
+    "epsilon": {"layer_norm_eps": 0.1, "max_position_embeddings": 17},
+    "three_segments": {"type_vocab_size": 3, "pad_token_id": 7},
+}
+VIT = {
+    "plain": {},
+    "relu": {"hidden_act": "relu", "num_hidden_layers": 3},
+    "labels": {"num_labels": 7, "num_channels": 1},
+    "oblong": {"image_size": [8, 12], "patch_size": [2, 4]},
+    "epsilon": {"layer_norm_eps": 0.1, "num_attention_heads": 3},
+}
+BERT_CLASSES = ("BertModel", "BertForMaskedLM", "BertForPreTraining")
 
 
 def marian_reference(more):
@@ -102,3 +118,132 @@ def test_marian(name, tmp_path):
     actual = to_numpy(model({"source_ids": source, "target_ids": target}))
     assert actual.shape == (3, 5, target_size)
     np.testing.assert_allclose(actual, expected, atol=1e-4)
+
+
+def bert_reference(class_name, more, **arguments):
+    config = transformers.BertConfig(
+        **{
+            "vocab_size": V,
+            "hidden_size": 24,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 19,
+            "max_position_embeddings": 31,
+            **more,
+        }
+    )
+    return randomize_torch(getattr(transformers, class_name)(config, **arguments).eval())
+
+
+def bert_inputs(num_segments, padding_id):
+    ids = token_ids(3, 11, vocabulary_size=V, low=8)
+    ids[0, 7:] = ids[2, 2:] = padding_id
+    return {
+        "token_ids": ids,
+        "segment_ids": token_ids(3, 11, vocabulary_size=num_segments, seed=1, low=0),
+    }
+
+
+@pytest.mark.parametrize("name", BERT)
+@pytest.mark.parametrize("class_name", BERT_CLASSES)
+def test_bert(class_name, name, tmp_path):
+    reference = bert_reference(class_name, BERT[name])
+    reference.save_pretrained(tmp_path)
+    padding_id = reference.config.pad_token_id
+    inputs = bert_inputs(reference.config.type_vocab_size, padding_id)
+    real = inputs["token_ids"] != padding_id
+    with torch.no_grad():
+        expected = reference(
+            input_ids=torch.tensor(inputs["token_ids"]).long(),
+            token_type_ids=torch.tensor(inputs["segment_ids"]).long(),
+            attention_mask=torch.tensor(real),
+            output_hidden_states=True,
+        )
+    actual = to_numpy(kt.pretrained.load(tmp_path)(inputs))
+    pairs = {"output": expected.hidden_states[-1].numpy()}
+    if class_name == "BertModel":
+        pairs["pooled_output"] = expected.pooler_output.numpy()
+    if class_name == "BertForMaskedLM":
+        pairs["logits"] = expected.logits.numpy()
+    if class_name == "BertForPreTraining":
+        pairs["logits"] = expected.prediction_logits.numpy()
+        with torch.no_grad():
+            pairs["pooled_output"] = reference.bert.pooler(expected.hidden_states[-1]).numpy()
+    assert set(actual) == set(pairs)
+    for key, value in pairs.items():
+        rows = slice(None) if key == "pooled_output" else real
+        np.testing.assert_allclose(actual[key][rows], value[rows], atol=1e-4)
+
+
+def test_bert_without_heads(tmp_path):
+    reference = bert_reference("BertModel", {}, add_pooling_layer=False)
+    reference.save_pretrained(tmp_path)
+    inputs = bert_inputs(2, 0)
+    real = inputs["token_ids"] != 0
+    with torch.no_grad():
+        expected = reference(
+            input_ids=torch.tensor(inputs["token_ids"]).long(),
+            token_type_ids=torch.tensor(inputs["segment_ids"]).long(),
+            attention_mask=torch.tensor(real),
+        ).last_hidden_state.numpy()
+    actual = to_numpy(kt.pretrained.load(tmp_path)(inputs))
+    np.testing.assert_allclose(actual[real], expected[real], atol=1e-4)
+
+
+def test_bert_with_the_names_of_tensorflow(tmp_path):
+    reference = bert_reference("BertForPreTraining", {})
+    reference.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    tensors = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+            "LayerNorm.bias", "LayerNorm.beta"
+        ): tensor
+        for name, tensor in load_file(path).items()
+    }
+    assert any(name.endswith("LayerNorm.gamma") for name in tensors)
+    save_file(tensors, path)
+    inputs = bert_inputs(2, 0)
+    with torch.no_grad():
+        expected = reference(
+            input_ids=torch.tensor(inputs["token_ids"]).long(),
+            token_type_ids=torch.tensor(inputs["segment_ids"]).long(),
+            attention_mask=torch.tensor(inputs["token_ids"] != 0),
+        ).prediction_logits.numpy()
+    actual = to_numpy(kt.pretrained.load(tmp_path)(inputs)["logits"])
+    real = inputs["token_ids"] != 0
+    np.testing.assert_allclose(actual[real], expected[real], atol=1e-4)
+
+
+def vit_reference(class_name, more, **arguments):
+    config = transformers.ViTConfig(
+        **{
+            "hidden_size": 24,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 19,
+            "image_size": 12,
+            "patch_size": 4,
+            **more,
+        }
+    )
+    return randomize_torch(getattr(transformers, class_name)(config, **arguments).eval())
+
+
+@pytest.mark.parametrize("name", VIT)
+@pytest.mark.parametrize("class_name", ["ViTForImageClassification", "ViTModel"])
+def test_vit(class_name, name, tmp_path):
+    reference = vit_reference(class_name, VIT[name])
+    reference.save_pretrained(tmp_path)
+    config = reference.config
+    sides = config.image_size if isinstance(config.image_size, list) else [config.image_size] * 2
+    images = normal(3, *sides, config.num_channels)
+    with torch.no_grad():
+        expected = reference(pixel_values=torch.tensor(images.transpose(0, 3, 1, 2)))
+    actual = to_numpy(kt.pretrained.load(tmp_path)(images))
+    if class_name == "ViTForImageClassification":
+        actual, pairs = {"logits": actual}, {"logits": expected.logits}
+    else:
+        pairs = {"output": expected.last_hidden_state, "pooled_output": expected.pooler_output}
+    assert set(actual) == set(pairs)
+    for key, value in pairs.items():
+        np.testing.assert_allclose(actual[key], value.numpy(), atol=1e-4)

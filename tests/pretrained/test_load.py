@@ -124,7 +124,10 @@ def test_a_config_that_is_none(folder, content, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "t5"}, r"must be one of \['gpt2', 'marian', 'openai-gpt'\].*'t5'"),
+        (
+            {"model_type": "t5"},
+            r"must be one of \['bert', 'gpt2', 'marian', 'openai-gpt', 'vit'\].*'t5'",
+        ),
         ({"model_type": None}, "`model_type` in .* must be one of"),
         ({"model_type": ["gpt2"]}, "`model_type` in .* must be one of"),
         ({"n_layer": "two"}, "`n_layer` in .* must be of type int. Received: 'two'"),

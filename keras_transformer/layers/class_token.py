@@ -1,0 +1,72 @@
+"""The learned vector that stands before the patches of an image.
+
+Shape letters: B batch, T length, D hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_transformer.layers.checks import check_hidden
+from keras_transformer.layers.serialization import clone_initializer, constructor_config
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class ClassToken(keras.layers.Layer):
+    """Puts a learned vector in front of a sequence; what it becomes stands for the whole.
+
+    Args:
+        embeddings_initializer: initializer of the (D,) weight.
+
+    Raises:
+        ValueError: the input is not (B, T, D).
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> kt.layers.ClassToken()(keras.ops.ones((2, 5, 8))).shape
+        (2, 6, 8)
+
+    Reference:
+        Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words: Transformers for Image Recognition
+        at Scale", section 3.1, equation 1.
+    """
+
+    def __init__(self, embeddings_initializer: Any = "zeros", **kwargs: Any):
+        super().__init__(**kwargs)
+        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+        self.supports_masking = True
+
+    def build(self, input_shape: tuple) -> None:
+        self.embedding = self.add_weight(
+            name="embedding",
+            shape=(input_shape[-1],),
+            initializer=clone_initializer(self.embeddings_initializer),
+        )
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Prepends the vector.
+
+        Args:
+            inputs: (B, T, D).
+
+        Returns:
+            (B, 1 + T, D).
+        """
+        check_hidden("inputs", inputs)
+        # The batch size may be open: a column of the input gives its shape.
+        first = ops.zeros_like(inputs[:, :1]) + ops.cast(self.embedding, inputs.dtype)
+        return ops.concatenate([first, inputs], axis=1)
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Tensor | None:
+        if previous_mask is None:
+            return None
+        first = ops.ones_like(previous_mask[:, :1])
+        return ops.concatenate([first, previous_mask], axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}

@@ -1,0 +1,154 @@
+"""BERT: an encoder that reads in both directions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_transformer.layers.checks import check_positive
+from keras_transformer.layers.embedding import TokenEmbedding
+from keras_transformer.layers.encoder import TransformerEncoder
+from keras_transformer.layers.positional import LearnedPositionalEmbedding
+from keras_transformer.layers.serialization import get_activation
+from keras_transformer.ops.masks import padding_mask
+
+
+def bert(
+    vocabulary_size: int = 30522,
+    num_layers: int = 12,
+    num_heads: int = 12,
+    hidden_dim: int = 768,
+    intermediate_dim: int = 3072,
+    max_length: int = 512,
+    dropout: float = 0.1,
+    *,
+    pooler: bool = True,
+    masked_lm: bool = False,
+    num_segments: int = 2,
+    activation: Any = "gelu",
+    layer_norm_epsilon: float = 1e-12,
+    attention_dropout: float | None = None,
+    initializer_stddev: float = 0.02,
+    padding_id: int | None = 0,
+    name: str = "bert",
+    dtype: Any = None,
+) -> keras.Model:
+    """Builds BERT, by default of the base size.
+
+    A functional model with the inputs `token_ids` and `segment_ids`, int32 (B, T), the second all 0
+    where there is one text only. Embeddings of tokens, segments and positions are summed and
+    normalised; the encoder is post-LN. Its layers are found by name: `token_embedding`,
+    `segment_embedding`, `positional_encoding`, `embedding_norm`, `encoder`, `pooler`,
+    `masked_lm_dense`, `masked_lm_norm`.
+
+    Args:
+        vocabulary_size: V.
+        num_layers: encoder blocks.
+        num_heads: attention heads.
+        hidden_dim: D, the width of the model.
+        intermediate_dim: width of the feed-forward networks.
+        max_length: number of learned positions, the longest sequence.
+        dropout: rate on the embeddings and each sub-layer's output.
+        pooler: also give what the first token became, through a dense layer with tanh: for
+            classifiers.
+        masked_lm: also give logits of the token at each position, through a dense layer, a layer
+            norm and the embedding: for masked-LM training.
+        num_segments: how many segments are told apart.
+        activation: of the feed-forward networks and the masked-LM head.
+        layer_norm_epsilon: epsilon of the layer norms.
+        attention_dropout: rate on the attention weights; None for `dropout`.
+        initializer_stddev: standard deviation of all kernels and embeddings at the start.
+        padding_id: the id of padding, which is masked; None if all ids are real tokens.
+        name: name of the model.
+        dtype: dtype policy of its layers, by default Keras's global policy.
+
+    Returns:
+        A `keras.Model`, whose output is the hidden states (B, T, D), or with a pooler or a
+        masked-LM head a dict of these as `output`, `pooled_output` (B, D) and `logits` (B, T, V).
+
+    Raises:
+        ValueError: sizes that are not positive, heads that do not divide the width; when called, a
+            sequence longer than `max_length`.
+
+    Example:
+        >>> import numpy as np, keras_transformer as kt
+        >>> model = kt.models.bert(
+        ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
+        >>> ids = np.array([[5, 6, 7, 0]])
+        >>> outputs = model({"token_ids": ids, "segment_ids": np.zeros_like(ids)})
+        >>> outputs["output"].shape
+        (1, 4, 16)
+        >>> outputs["pooled_output"].shape
+        (1, 16)
+
+    Reference:
+        Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
+        Understanding", section 3.
+    """
+    check_positive(
+        vocabulary_size=vocabulary_size, hidden_dim=hidden_dim, num_segments=num_segments
+    )
+
+    def initializer():
+        return keras.initializers.TruncatedNormal(stddev=initializer_stddev)
+
+    def norm(name):
+        return keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=dtype, name=name)
+
+    # === Layers ===
+    token_embedding = TokenEmbedding(
+        vocabulary_size,
+        hidden_dim,
+        scale=False,
+        padding_id=padding_id,
+        output_bias=masked_lm,
+        embeddings_initializer=initializer(),
+        dtype=dtype,
+        name="token_embedding",
+    )
+    segment_embedding = keras.layers.Embedding(
+        num_segments, hidden_dim, initializer(), dtype=dtype, name="segment_embedding"
+    )
+    positional_encoding = LearnedPositionalEmbedding(
+        max_length, initializer(), dtype=dtype, name="positional_encoding"
+    )
+    encoder = TransformerEncoder(
+        num_layers,
+        num_heads,
+        intermediate_dim,
+        dropout=dropout,
+        activation=activation,
+        layer_norm_epsilon=layer_norm_epsilon,
+        attention_dropout=dropout if attention_dropout is None else attention_dropout,
+        kernel_initializer=initializer(),
+        input_dropout=dropout,
+        dtype=dtype,
+        name="encoder",
+    )
+    # === Functional model ===
+    token_ids = keras.Input(shape=(None,), dtype="int32", name="token_ids")
+    segment_ids = keras.Input(shape=(None,), dtype="int32", name="segment_ids")
+    x = keras.layers.Add(dtype=dtype)([token_embedding(token_ids), segment_embedding(segment_ids)])
+    # Explicitly: the sum of an embedding with a mask and one without carries none.
+    mask = None if padding_id is None else padding_mask(token_ids, padding_id)
+    output = encoder(norm("embedding_norm")(positional_encoding(x)), padding_mask=mask)
+    outputs = {"output": output}
+    if pooler:
+        dense = keras.layers.Dense(
+            hidden_dim, "tanh", kernel_initializer=initializer(), dtype=dtype, name="pooler"
+        )
+        outputs["pooled_output"] = dense(ops.take(output, 0, axis=1))
+    if masked_lm:
+        dense = keras.layers.Dense(
+            hidden_dim,
+            get_activation(activation),
+            kernel_initializer=initializer(),
+            dtype=dtype,
+            name="masked_lm_dense",
+        )
+        hidden = norm("masked_lm_norm")(dense(output))
+        outputs["logits"] = token_embedding(hidden, reverse=True)
+    inputs = {"token_ids": token_ids, "segment_ids": segment_ids}
+    return keras.Model(inputs, outputs if len(outputs) > 1 else output, name=name)

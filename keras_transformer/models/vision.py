@@ -1,0 +1,156 @@
+"""Vision Transformers: an encoder that reads the patches of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_transformer.layers.checks import check_positive
+from keras_transformer.layers.class_token import ClassToken
+from keras_transformer.layers.encoder import TransformerEncoder
+from keras_transformer.layers.positional import LearnedPositionalEmbedding
+
+
+def vit(
+    image_size: int | Sequence[int] = 224,
+    patch_size: int | Sequence[int] = 16,
+    num_classes: int | None = 1000,
+    num_layers: int = 12,
+    num_heads: int = 12,
+    hidden_dim: int = 768,
+    intermediate_dim: int = 3072,
+    dropout: float = 0.0,
+    *,
+    num_channels: int = 3,
+    pooler: bool = False,
+    activation: Any = "gelu",
+    layer_norm_epsilon: float = 1e-6,
+    attention_dropout: float = 0.0,
+    use_attention_bias: bool = True,
+    initializer_stddev: float = 0.02,
+    name: str = "vit",
+    dtype: Any = None,
+) -> keras.Model:
+    """Builds a Vision Transformer, by default ViT-B/16.
+
+    A functional model of images (B, height, width, channels). A convolution turns each patch into a
+    vector, a learned vector is put in front of them, learned positions are added, a pre-LN encoder
+    reads them all, and what the first has become is classified. Its layers are found by name:
+    `patch_embedding`, `class_token`, `encoder` (with the positions), `classifier` or `pooler`.
+
+    Args:
+        image_size: height and width, or one number for both, in pixels.
+        patch_size: height and width of a patch, or one number for both.
+        num_classes: C; None for no classifier.
+        num_layers: encoder blocks.
+        num_heads: attention heads.
+        hidden_dim: D, the width of the model.
+        intermediate_dim: width of the feed-forward networks.
+        dropout: rate on the embeddings and each sub-layer's output.
+        num_channels: of the images.
+        pooler: without a classifier, also give what the first vector became, through a dense layer
+            with tanh.
+        activation: of the feed-forward networks.
+        layer_norm_epsilon: epsilon of the layer norms.
+        attention_dropout: rate on the attention weights.
+        use_attention_bias: whether the attention projections have biases.
+        initializer_stddev: standard deviation of all kernels and embeddings at the start.
+        name: name of the model.
+        dtype: dtype policy of its layers, by default Keras's global policy.
+
+    Returns:
+        A `keras.Model`, whose output is logits (B, C), or without a classifier the hidden states
+        (B, 1 + patches, D), with a pooler a dict of these as `output` and `pooled_output` (B, D).
+
+    Raises:
+        ValueError: sizes that are not positive, patches that do not tile the image, heads that do
+            not divide the width, a pooler beside a classifier.
+
+    Example:
+        >>> import numpy as np, keras_transformer as kt
+        >>> model = kt.models.vit(
+        ...     8, 4, 10, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32,
+        ...     num_channels=1)
+        >>> model(np.ones((2, 8, 8, 1), "float32")).shape
+        (2, 10)
+
+    Reference:
+        Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words: Transformers for Image Recognition
+        at Scale", section 3.1.
+    """
+    image, patch = _pair("image_size", image_size), _pair("patch_size", patch_size)
+    check_positive(hidden_dim=hidden_dim, num_channels=num_channels)
+    if any(side % part for side, part in zip(image, patch, strict=True)):
+        raise ValueError(
+            "`patch_size` must divide `image_size`. "
+            f"Received: patch_size={patch_size}, image_size={image_size}."
+        )
+    if num_classes is not None:
+        check_positive(num_classes=num_classes)
+        if pooler:
+            raise ValueError(
+                "`pooler` is for models without a classifier. "
+                f"Received: pooler=True, num_classes={num_classes}."
+            )
+
+    def initializer():
+        return keras.initializers.TruncatedNormal(stddev=initializer_stddev)
+
+    # === Layers ===
+    num_patches = (image[0] // patch[0]) * (image[1] // patch[1])
+    patch_embedding = keras.layers.Conv2D(
+        hidden_dim,
+        patch,
+        strides=patch,
+        data_format="channels_last",
+        kernel_initializer=initializer(),
+        dtype=dtype,
+        name="patch_embedding",
+    )
+    positional_encoding = LearnedPositionalEmbedding(
+        1 + num_patches, initializer(), dtype=dtype, name="positional_encoding"
+    )
+    encoder = TransformerEncoder(
+        num_layers,
+        num_heads,
+        intermediate_dim,
+        dropout=dropout,
+        activation=activation,
+        normalize_first=True,
+        layer_norm_epsilon=layer_norm_epsilon,
+        attention_dropout=attention_dropout,
+        use_attention_bias=use_attention_bias,
+        kernel_initializer=initializer(),
+        positional_encoding=positional_encoding,
+        input_dropout=dropout,
+        dtype=dtype,
+        name="encoder",
+    )
+    # === Functional model ===
+    images = keras.Input((*image, num_channels), name="images")
+    patches = keras.layers.Reshape((num_patches, hidden_dim), dtype=dtype)(patch_embedding(images))
+    output = encoder(ClassToken(initializer(), dtype=dtype, name="class_token")(patches))
+
+    def dense(units, name, activation=None):
+        kernel = {"kernel_initializer": initializer(), "dtype": dtype}
+        layer = keras.layers.Dense(units, activation, name=name, **kernel)
+        return layer(ops.take(output, 0, axis=1))
+
+    if num_classes is not None:
+        return keras.Model(images, dense(num_classes, "classifier"), name=name)
+    if pooler:
+        outputs = {"output": output, "pooled_output": dense(hidden_dim, "pooler", "tanh")}
+        return keras.Model(images, outputs, name=name)
+    return keras.Model(images, output, name=name)
+
+
+def _pair(name, size) -> tuple[int, int]:
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2:
+        raise ValueError(f"`{name}` must be one number, or two. Received: {name}={size!r}.")
+    for side in sides:
+        check_positive(**{name: side})
+    return sides

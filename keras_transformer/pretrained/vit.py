@@ -1,0 +1,91 @@
+"""Vision Transformers of Hugging Face."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_transformer.models.vision import vit
+from keras_transformer.pretrained.config import Config
+from keras_transformer.pretrained.family import Family
+from keras_transformer.pretrained.mapping import Form, Rule, linear, norm
+
+# torch's convolutions hold (out, in, height, width), Keras's (height, width, in, out).
+_CONVOLUTION = Form(
+    lambda array: [array.transpose(2, 3, 1, 0)], lambda arrays: arrays[0].transpose(3, 2, 0, 1)
+)
+# One row (1, T, D), and one vector (1, 1, D).
+_TABLE = Form(lambda array: [array[0]], lambda arrays: arrays[0][None])
+_VECTOR = Form(lambda array: [array[0, 0]], lambda arrays: arrays[0][None, None])
+
+
+def _has_classifier(config: Config) -> bool:
+    return config.has_tensor("classifier.weight")
+
+
+def _has_pooler(config: Config) -> bool:
+    return config.has_tensor("pooler.dense.weight")
+
+
+def _num_classes(config: Config) -> int | None:
+    if not _has_classifier(config):
+        return None
+    # config.json lists the labels; where it lists none there are two.
+    labels = config.values.get("id2label")
+    return len(labels) if isinstance(labels, dict) and labels else config.size("num_labels", 2)
+
+
+def _build(config: Config) -> keras.Model:
+    hidden_dim = config.size("hidden_size", 768)
+    config.require(qkv_bias=True, pooler_act="tanh", pooler_output_size=hidden_dim)
+    return vit(
+        image_size=config.sides("image_size", 224),
+        patch_size=config.sides("patch_size", 16),
+        num_classes=_num_classes(config),
+        num_layers=config.size("num_hidden_layers", 12),
+        num_heads=config.size("num_attention_heads", 12),
+        hidden_dim=hidden_dim,
+        intermediate_dim=config.size("intermediate_size", 3072),
+        dropout=config.rate("hidden_dropout_prob", 0.0),
+        num_channels=config.size("num_channels", 3),
+        pooler=_has_pooler(config) and not _has_classifier(config),
+        activation=config.activation("hidden_act", "gelu"),
+        layer_norm_epsilon=config.get("layer_norm_eps", float, 1e-12),
+        attention_dropout=config.rate("attention_probs_dropout_prob", 0.0),
+    )
+
+
+def _rules(config: Config) -> list[Rule]:
+    embeddings, patches = "vit.embeddings", "vit.embeddings.patch_embeddings.projection"
+    rules = [
+        Rule(f"{embeddings}.cls_token", ("class_token/embedding",), _VECTOR),
+        Rule(
+            f"{embeddings}.position_embeddings",
+            ("encoder/positional_encoding/embeddings",),
+            _TABLE,
+        ),
+        Rule(f"{patches}.weight", ("patch_embedding/kernel",), _CONVOLUTION),
+        Rule(f"{patches}.bias", ("patch_embedding/bias",)),
+    ]
+    for index in range(config.size("num_hidden_layers", 12)):
+        source, target = f"vit.encoder.layer.{index}", f"encoder/block_{index}"
+        attention = f"{target}/self_attention/attention"
+        for part in ("query", "key", "value"):
+            rules += linear(f"{source}.attention.attention.{part}", f"{attention}/{part}")
+        rules += linear(f"{source}.attention.output.dense", f"{attention}/output")
+        rules += norm(f"{source}.layernorm_before", f"{target}/self_attention_norm")
+        rules += linear(f"{source}.intermediate.dense", f"{target}/feed_forward/intermediate")
+        rules += linear(f"{source}.output.dense", f"{target}/feed_forward/output")
+        rules += norm(f"{source}.layernorm_after", f"{target}/feed_forward_norm")
+    rules += norm("vit.layernorm", "encoder/final_norm")
+    if _has_classifier(config):
+        rules += linear("classifier", "classifier")
+    elif _has_pooler(config):
+        rules += linear("vit.pooler.dense", "pooler")
+    return rules
+
+
+def _ignored(config: Config) -> tuple[str, ...]:
+    return ()
+
+
+VIT = Family("vit", _build, _rules, _ignored, prefix="vit.")
