@@ -14,16 +14,14 @@ as in a step: what no program on that backend can pass.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
-import sys
 
 from decoding_common import THREADS
 from decoding_gpt import COST_RUNS, GPT_RUNS, cost_chart, gpt_table, measure_cost, measure_gpt
 from decoding_translation import TRANSLATION_RUNS, measure_translation, translation_table
 from page import machine, write_section
+from processes import print_result, result_of
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -43,7 +41,7 @@ def main() -> None:
         measure = {"gpt": measure_gpt, "translation": measure_translation, "cost": measure_cost}[
             case
         ]
-        print("RESULT " + json.dumps(measure(system, int(number))))
+        print_result(measure(system, int(number)))
         return
     sections = []
     for case, runs, table in (
@@ -69,16 +67,12 @@ def main() -> None:
 def run_in_process(case, system, backend, number) -> dict:
     """Runs one system alone and returns its figures."""
     print(f"{case}: {system} on {backend}, {number} ...", flush=True)
-    command = [sys.executable, __file__, "--run", f"{case},{system},{backend},{number}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
-    process = subprocess.run(command, capture_output=True, text=True, env=environment)
-    for line in process.stdout.splitlines():
-        if line.startswith("RESULT "):
-            result = json.loads(line.removeprefix("RESULT "))
-            shown = {key: value for key, value in result.items() if key != "tokens"}
-            print(f"  {shown}", flush=True)
-            return result
-    raise SystemExit(f"It failed with status {process.returncode}:\n{process.stderr[-3000:]}")
+    result = result_of(
+        __file__, "--run", f"{case},{system},{backend},{number}", OMP_NUM_THREADS=str(THREADS)
+    )
+    shown = {key: value for key, value in result.items() if key != "tokens"}
+    print(f"  {shown}", flush=True)
+    return result
 
 
 def median_of(rounds) -> dict:

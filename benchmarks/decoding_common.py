@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
 
 import numpy as np
@@ -35,6 +36,15 @@ def timed(function) -> tuple[float, float, np.ndarray]:
 
 def weights_of(reference):
     return {name: tensor.numpy() for name, tensor in reference.state_dict().items()}
+
+
+def loaded(reference):
+    """A reference model as a model of ours, with its weights."""
+    import keras_transformer as kt
+
+    with tempfile.TemporaryDirectory() as folder:
+        reference.save_pretrained(folder)
+        return kt.pretrained.load(folder)
 
 
 def agreement(results, key, other) -> str:

@@ -12,6 +12,7 @@ from decoding_common import (
     THREADS,
     VOCABULARY_SIZE,
     agreement,
+    loaded,
     time_products,
     timed,
     weights_of,
@@ -62,6 +63,7 @@ def reference_gpt(max_length):
     )
     model = transformers.GPT2LMHeadModel(config).eval()
     model.transformer.wpe.weight.data = model.transformer.wpe.weight.data[:max_length].clone()
+    model.config.n_positions = max_length
     return model
 
 
@@ -81,30 +83,7 @@ def measure_gpt(system, max_length) -> dict:
 
 
 def make_ours(max_length):
-    import keras_transformer as kt
-
-    weights = weights_of(reference_gpt(max_length))
-    model = kt.models.gpt(
-        VOCABULARY_SIZE,
-        **GPT,
-        max_length=max_length,
-        normalize_first=True,
-        padding_id=None,
-    )
-    decoder = model.get_layer("decoder")
-    model.get_layer("token_embedding").embeddings.assign(weights["transformer.wte.weight"])
-    decoder.positional_encoding.embeddings.assign(weights["transformer.wpe.weight"])
-    for index, block in enumerate(decoder.blocks):
-        name = f"transformer.h.{index}"
-        attention = block.self_attention.attention
-        parts = (attention.query_dense, attention.key_dense, attention.value_dense)
-        kernels = np.split(weights[f"{name}.attn.c_attn.weight"], 3, axis=1)
-        for dense, kernel in zip(parts, kernels, strict=True):
-            dense.kernel.assign(kernel)
-        attention.output_dense.kernel.assign(weights[f"{name}.attn.c_proj.weight"])
-        block.feed_forward.intermediate_dense.kernel.assign(weights[f"{name}.mlp.c_fc.weight"])
-        block.feed_forward.output_dense.kernel.assign(weights[f"{name}.mlp.c_proj.weight"])
-    return model
+    return loaded(reference_gpt(max_length))
 
 
 def gpt_of_ours(max_length) -> dict:

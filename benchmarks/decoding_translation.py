@@ -9,6 +9,7 @@ from decoding_common import (
     THREADS,
     VOCABULARY_SIZE,
     agreement,
+    loaded,
     time_products,
     timed,
     weights_of,
@@ -89,33 +90,8 @@ def measure_translation(system, beams) -> dict:
 def translation_of_ours(beams):
     import keras_transformer as kt
 
-    reference = reference_marian()
-    weights = weights_of(reference)
     padding_id = VOCABULARY_SIZE - 1
-    model = kt.models.transformer_base(
-        VOCABULARY_SIZE,
-        layer_norm_epsilon=1e-5,
-        position_layout="concatenated",
-        output_bias=True,
-        padding_id=padding_id,
-    )
-    embedding = model.get_layer("token_embedding")
-    embedding.embeddings.assign(weights["model.shared.weight"])
-    embedding.bias.assign(weights["final_logits_bias"][0])
-    for stack in ("encoder", "decoder"):
-        for index, block in enumerate(model.get_layer(stack).blocks):
-            name = f"model.{stack}.layers.{index}"
-            attentions = {"self_attn": block.self_attention.attention}
-            if stack == "decoder":
-                attentions["encoder_attn"] = block.source_attention
-            for part, attention in attentions.items():
-                for own in ("query", "key", "value", "output"):
-                    other = "out" if own == "output" else own[0]
-                    kernel = weights[f"{name}.{part}.{other}_proj.weight"].T
-                    getattr(attention, f"{own}_dense").kernel.assign(kernel)
-            feed_forward = block.feed_forward
-            feed_forward.intermediate_dense.kernel.assign(weights[f"{name}.fc1.weight"].T)
-            feed_forward.output_dense.kernel.assign(weights[f"{name}.fc2.weight"].T)
+    model = loaded(reference_marian())
 
     def translate():
         options = {"start_id": padding_id, "banned_ids": (padding_id,)}

@@ -10,43 +10,22 @@ loads it in a fresh process that has built a small model before. Memory is that 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from decoding_translation import reference_marian
 from page import machine, write_section
+from processes import print_result, result_of
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def save_reference(folder: Path) -> None:
-    """Saves the base size with 32,000 ids, twice."""
-    import torch
-    import transformers
-
-    torch.manual_seed(0)
-    config = transformers.MarianConfig(
-        vocab_size=32_000,
-        d_model=512,
-        encoder_layers=6,
-        decoder_layers=6,
-        encoder_attention_heads=8,
-        decoder_attention_heads=8,
-        encoder_ffn_dim=2048,
-        decoder_ffn_dim=2048,
-        max_position_embeddings=512,
-        pad_token_id=31_999,
-        eos_token_id=0,
-        decoder_start_token_id=31_999,
-        activation_function="swish",
-        scale_embedding=True,
-    )
-    model = transformers.MarianMTModel(config)
+    """Saves the translation benchmark's model, twice."""
+    model = reference_marian()
     model.save_pretrained(folder / "float32")
     model.half().save_pretrained(folder / "float16")
 
@@ -74,22 +53,13 @@ def measure(folder: str) -> dict:
     }
 
 
-def measure_in_process(folder: Path, backend: str) -> dict:
-    command = [sys.executable, __file__, "--measure", str(folder)]
-    environment = {**os.environ, "KERAS_BACKEND": backend}
-    process = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if process.returncode:
-        raise SystemExit(process.stderr[-3000:])
-    return json.loads(process.stdout.splitlines()[-1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", help="Markdown page to write the section to")
     parser.add_argument("--measure", help="load this folder, print JSON")
     arguments = parser.parse_args()
     if arguments.measure:
-        print(json.dumps(measure(arguments.measure)))
+        print_result(measure(arguments.measure))
         return
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -99,7 +69,7 @@ def main() -> None:
             size = (folder / "model.safetensors").stat().st_size
             for backend in BACKENDS:
                 print(f"{dtype} on {backend} ...", flush=True)
-                result = measure_in_process(folder, backend)
+                result = result_of(__file__, "--measure", str(folder), KERAS_BACKEND=backend)
                 rows.append(
                     f"| {backend} | {dtype} | {size / 1e6:.0f} | {result['seconds']:.1f} "
                     f"| {result['peak'] / 1e6:.0f} | {result['peak'] / size:.2f} |"

@@ -110,6 +110,25 @@ def run_python(code, *arguments, backend=BACKEND):
     return result.stdout
 
 
+def outputs_after_reload(model, inputs, folder, backend):
+    """The outputs of a saved functional model in a fresh process on a backend, by name."""
+    model.save(folder / "model.keras")
+    np.savez(folder / "inputs.npz", **inputs)
+    code = """
+import sys
+import keras, numpy as np
+import keras_transformer
+model = keras.saving.load_model(f"{sys.argv[1]}/model.keras")
+inputs = dict(np.load(f"{sys.argv[1]}/inputs.npz"))
+outputs = model(inputs if len(inputs) > 1 else inputs.popitem()[1], training=False)
+outputs = outputs if isinstance(outputs, dict) else {"output": outputs}
+outputs = {name: keras.ops.convert_to_numpy(output) for name, output in outputs.items()}
+np.savez(f"{sys.argv[1]}/outputs.npz", **outputs)
+"""
+    run_python(code, folder, backend=backend)
+    return dict(np.load(folder / "outputs.npz"))
+
+
 def constructor_arguments(layer_class):
     """The names of a class's own constructor arguments."""
     parameters = inspect.signature(layer_class.__init__).parameters.values()

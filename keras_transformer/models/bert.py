@@ -12,7 +12,6 @@ from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.encoder import TransformerEncoder
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
 from keras_transformer.layers.serialization import get_activation
-from keras_transformer.ops.masks import padding_mask
 
 
 def bert(
@@ -132,7 +131,7 @@ def bert(
     segment_ids = keras.Input(shape=(None,), dtype="int32", name="segment_ids")
     x = keras.layers.Add(dtype=dtype)([token_embedding(token_ids), segment_embedding(segment_ids)])
     # Explicitly: the sum of an embedding with a mask and one without carries none.
-    mask = None if padding_id is None else padding_mask(token_ids, padding_id)
+    mask = token_embedding.compute_mask(token_ids)
     output = encoder(norm("embedding_norm")(positional_encoding(x)), padding_mask=mask)
     outputs = {"output": output}
     if pooler:

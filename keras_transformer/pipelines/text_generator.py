@@ -127,7 +127,7 @@ class TextGenerator:
         seed: int | None = None,
         **options: Any,
     ) -> Iterator[str]:
-        """Continues one text and hands out each piece as soon as it is known.
+        """Continues one text and hands out its pieces while more are to come.
 
         Args:
             text: the prompt.

@@ -7,7 +7,7 @@ import keras
 from keras_transformer.models.bert import bert
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.family import Family
-from keras_transformer.pretrained.mapping import Rule, linear, norm
+from keras_transformer.pretrained.mapping import Rule, attention, linear, norm
 
 
 def _has_pooler(config: Config) -> bool:
@@ -48,10 +48,11 @@ def _rules(config: Config) -> list[Rule]:
     ]
     for index in range(config.size("num_hidden_layers", 12)):
         source, target = f"bert.encoder.layer.{index}", f"encoder/block_{index}"
-        attention = f"{target}/self_attention/attention"
-        for part in ("query", "key", "value"):
-            rules += linear(f"{source}.attention.self.{part}", f"{attention}/{part}")
-        rules += linear(f"{source}.attention.output.dense", f"{attention}/output")
+        parts = ("self.query", "self.key", "self.value", "output.dense")
+        rules += attention(
+            (f"{source}.attention.{part}" for part in parts),
+            f"{target}/self_attention/attention",
+        )
         rules += norm(f"{source}.attention.output.LayerNorm", f"{target}/self_attention_norm")
         rules += linear(f"{source}.intermediate.dense", f"{target}/feed_forward/intermediate")
         rules += linear(f"{source}.output.dense", f"{target}/feed_forward/output")

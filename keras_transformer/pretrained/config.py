@@ -30,7 +30,7 @@ class Config:
     def __init__(self, path: Any, values: dict[str, Any], tensor_names: Iterable[str] = ()):
         self.path = path
         self.values = values
-        self.tensor_names = frozenset(tensor_names)
+        self.tensor_names = tuple(tensor_names)
 
     def has_tensor(self, name: str) -> bool:
         """Whether there is a tensor of this name, behind a prefix or not."""
@@ -50,14 +50,17 @@ class Config:
         Raises:
             ValueError: it is missing, or has another type.
         """
-        value = self.values.get(key)
-        value = default if value is None else value
+        value = self._value(key, default)
         fits = isinstance(value, int | float if kind is float else kind)
         if not fits or (kind in (int, float) and isinstance(value, bool)):
             raise ValueError(
                 f"`{key}` in {self.path} must be of type {kind.__name__}. Received: {value!r}."
             )
         return value
+
+    def _value(self, key, default):
+        value = self.values.get(key)
+        return default if value is None else value
 
     def size(self, key: str, default: int | None = None) -> int:
         """A positive integer."""
@@ -68,8 +71,7 @@ class Config:
 
     def sides(self, key: str, default: int) -> tuple[int, int]:
         """Two positive integers; one number stands for both."""
-        value = self.values.get(key)
-        value = default if value is None else value
+        value = self._value(key, default)
         sides = value if isinstance(value, list) else [value, value]
         is_number = [isinstance(side, int) and not isinstance(side, bool) for side in sides]
         if len(sides) != 2 or not all(is_number) or min(sides) < 1:

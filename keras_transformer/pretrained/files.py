@@ -53,7 +53,7 @@ class TensorFiles:
     def __init__(self, folder: Path):
         self._files: dict[str, Any] = {}
         for path in _files_of(folder):
-            opened = _open_torch(path) if path.suffix == ".bin" else _open_safetensors(path)
+            opened = _open(path)
             for name in opened.names():
                 if name in self._files:
                     raise ValueError(f"`{folder}` must hold the tensor {name!r} once only.")
@@ -103,7 +103,7 @@ def _shards(folder, index):
         raise ValueError(f"`{index}` must hold a `weight_map`. Received: {weight_map!r}.")
     names = sorted({str(name) for name in weight_map.values()})
     for name in names:
-        if Path(name).name != name or Path(name).suffix not in (".safetensors", ".bin"):
+        if Path(name).name != name or Path(name).suffix not in _READERS:
             raise ValueError(
                 f"`{index}` must name weight files inside its folder. Received: {name!r}."
             )
@@ -127,15 +127,6 @@ class _Safetensors:
     def read(self, name):
         with _damage(self.path):
             return self.file.get_tensor(name)
-
-
-def _open_safetensors(path):
-    try:
-        return _Safetensors(path)
-    except ImportError as error:
-        raise ImportError(
-            f"{path.name} is read by the package safetensors: `pip install safetensors`."
-        ) from error
 
 
 class _Torch:
@@ -164,14 +155,19 @@ class _Torch:
         return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
 
-def _open_torch(path):
+# By the end of a file's name: what reads it, and what to install for that.
+_READERS: dict[str, tuple[type, str]] = {
+    ".safetensors": (_Safetensors, "the package safetensors: `pip install safetensors`"),
+    ".bin": (_Torch, "torch, weights only: `pip install torch`, or convert it to safetensors"),
+}
+
+
+def _open(path):
+    reader, advice = _READERS[path.suffix]
     try:
-        return _Torch(path)
+        return reader(path)
     except ImportError as error:
-        raise ImportError(
-            f"{path.name} is read by torch, weights only: `pip install torch`, or convert it to "
-            "safetensors."
-        ) from error
+        raise ImportError(f"{path.name} is read by {advice}.") from error
 
 
 @contextlib.contextmanager

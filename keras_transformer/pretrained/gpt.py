@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_transformer.models.language_model import gpt
-from keras_transformer.pretrained.config import ACTIVATIONS, Config
+from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import SAME, Rule, joint, linear, norm
 
@@ -49,7 +49,7 @@ def _build_gpt2(config):
         scale_attn_by_inverse_layer_idx=False,
         add_cross_attention=False,
     )
-    activation = config.activation("activation_function", "gelu_new", ACTIVATIONS)
+    activation = config.activation("activation_function", "gelu_new")
     return _build(config, activation, True)
 
 

@@ -70,9 +70,10 @@ def load(folder: str | os.PathLike) -> keras.Model:
     family = FAMILIES[model_type]
     files = TensorFiles(folder)
     config = Config(path, values, files.names())
-    names = _names(family, config, files)
+    rules = family.rules(config)
+    names = _names(family, config, {rule.source for rule in rules})
     model = family.build(config)
-    assign(model, family.rules(config), names, lambda name: files.read(names[name]))
+    assign(model, rules, names, lambda name: files.read(names[name]))
     return model
 
 
@@ -107,12 +108,11 @@ def find_folder(folder: str | os.PathLike) -> Path:
     return found
 
 
-def _names(family, config, files) -> dict[str, str]:
-    """The name in the files of each name of the table."""
+def _names(family, config, wanted) -> dict[str, str]:
+    """The name in the files of each name that the table wants, and of what is left over."""
     ignored = [re.compile(pattern) for pattern in family.ignored(config)]
-    wanted = {rule.source for rule in family.rules(config)}
     names: dict[str, str] = {}
-    for name in files.names():
+    for name in config.tensor_names:
         full = name
         for pattern, replacement in family.renamed:
             full = re.sub(pattern, replacement, full)

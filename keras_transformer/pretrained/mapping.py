@@ -6,7 +6,7 @@ holds them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import keras
@@ -70,9 +70,19 @@ def norm(source: str, target: str) -> list[Rule]:
     ]
 
 
+def attention(sources: Iterable[str], target: str) -> list[Rule]:
+    """The rules of an attention from four linear layers: query, key, value and output."""
+    parts = ("query", "key", "value", "output")
+    return [
+        rule
+        for source, part in zip(sources, parts, strict=True)
+        for rule in linear(source, f"{target}/{part}")
+    ]
+
+
 def assign(
     model: keras.Model,
-    rules: Iterable[Rule],
+    rules: list[Rule],
     names: Iterable[str],
     read: Callable[[str], np.ndarray],
 ) -> None:
@@ -87,7 +97,7 @@ def assign(
     Raises:
         ValueError: a tensor is missing, left over or of another shape, or a variable is left.
     """
-    rules, names, variables = list(rules), set(names), variables_of(model)
+    names, variables = set(names), variables_of(model)
     wanted = {rule.source for rule in rules}
     if names != wanted:
         raise ValueError(
@@ -123,7 +133,7 @@ def variables_of(model: keras.Model) -> dict[str, Any]:
     return {weight.path: weight for weight in model.weights if "seed_generator" not in weight.path}
 
 
-def _listed(word, names: Iterable[str] | Mapping[str, Any]) -> str:
+def _listed(word, names: Iterable[str]) -> str:
     names = sorted(names)
     if not names:
         return f"{word}: none."

@@ -7,7 +7,7 @@ import keras
 from keras_transformer.models.translation import transformer
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.family import Family
-from keras_transformer.pretrained.mapping import ROW, Rule, linear, norm
+from keras_transformer.pretrained.mapping import ROW, Rule, attention, linear, norm
 
 
 def _is_shared(config: Config) -> bool:
@@ -42,13 +42,7 @@ def _build(config: Config) -> keras.Model:
 
 
 def _attention(source: str, target: str) -> list[Rule]:
-    return [
-        rule
-        for part in ("query", "key", "value", "output")
-        for rule in linear(
-            f"{source}.{'out' if part == 'output' else part[0]}_proj", f"{target}/{part}"
-        )
-    ]
+    return attention((f"{source}.{part}_proj" for part in ("q", "k", "v", "out")), target)
 
 
 def _rules(config: Config) -> list[Rule]:

@@ -7,7 +7,7 @@ import keras
 from keras_transformer.models.vision import vit
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.family import Family
-from keras_transformer.pretrained.mapping import Form, Rule, linear, norm
+from keras_transformer.pretrained.mapping import Form, Rule, attention, linear, norm
 
 # torch's convolutions hold (out, in, height, width), Keras's (height, width, in, out).
 _CONVOLUTION = Form(
@@ -68,10 +68,11 @@ def _rules(config: Config) -> list[Rule]:
     ]
     for index in range(config.size("num_hidden_layers", 12)):
         source, target = f"vit.encoder.layer.{index}", f"encoder/block_{index}"
-        attention = f"{target}/self_attention/attention"
-        for part in ("query", "key", "value"):
-            rules += linear(f"{source}.attention.attention.{part}", f"{attention}/{part}")
-        rules += linear(f"{source}.attention.output.dense", f"{attention}/output")
+        parts = ("attention.query", "attention.key", "attention.value", "output.dense")
+        rules += attention(
+            (f"{source}.attention.{part}" for part in parts),
+            f"{target}/self_attention/attention",
+        )
         rules += norm(f"{source}.layernorm_before", f"{target}/self_attention_norm")
         rules += linear(f"{source}.intermediate.dense", f"{target}/feed_forward/intermediate")
         rules += linear(f"{source}.output.dense", f"{target}/feed_forward/output")

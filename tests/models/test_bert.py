@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_transformer as kt
-from tests.harness import BACKEND, randomize, run_python, to_numpy, token_ids
+from tests.harness import BACKEND, outputs_after_reload, randomize, to_numpy, token_ids
 
 V = 23
 SMALL = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 11}
@@ -77,17 +77,7 @@ def test_the_outputs_that_are_asked_for(pooler, masked_lm):
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_reload_is_identical(backend, tmp_path):
     model, inputs = make(), padded(token_ids(2, 5, vocabulary_size=V), 0, 3)
-    model.save(tmp_path / "bert.keras")
-    np.savez(tmp_path / "inputs.npz", **inputs)
-    code = """
-import sys, keras, numpy as np, keras_transformer as kt
-model = keras.saving.load_model(sys.argv[1] + "/bert.keras")
-outputs = model(dict(np.load(sys.argv[1] + "/inputs.npz")))
-outputs = {k: keras.ops.convert_to_numpy(v) for k, v in outputs.items()}
-np.savez(sys.argv[1] + "/outputs.npz", **outputs)
-"""
-    run_python(code, tmp_path, backend=backend)
-    actual = np.load(tmp_path / "outputs.npz")
+    actual = outputs_after_reload(model, inputs, tmp_path, backend)
     tolerance = 1e-6 if backend == BACKEND else 1e-5
     for key, value in to_numpy(model(inputs)).items():
         np.testing.assert_allclose(actual[key], value, atol=tolerance)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_transformer as kt
-from tests.harness import BACKEND, normal, randomize, run_python, to_numpy
+from tests.harness import BACKEND, normal, outputs_after_reload, randomize, to_numpy
 
 SMALL = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 11}
 IMAGES = normal(3, 4, 6, 1)
@@ -57,17 +57,8 @@ def test_the_outputs_that_are_asked_for():
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_reload_is_identical(backend, tmp_path):
     model = make()
-    model.save(tmp_path / "vit.keras")
-    np.save(tmp_path / "images.npy", IMAGES)
-    code = """
-import sys, keras, numpy as np, keras_transformer as kt
-model = keras.saving.load_model(sys.argv[1] + "/vit.keras")
-outputs = keras.ops.convert_to_numpy(model(np.load(sys.argv[1] + "/images.npy")))
-np.save(sys.argv[1] + "/outputs.npy", outputs)
-"""
-    run_python(code, tmp_path, backend=backend)
+    actual = outputs_after_reload(model, {"images": IMAGES}, tmp_path, backend)["output"]
     tolerance = 1e-6 if backend == BACKEND else 1e-5
-    actual = np.load(tmp_path / "outputs.npy")
     np.testing.assert_allclose(actual, to_numpy(model(IMAGES)), atol=tolerance)
 
 

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 import keras_transformer as kt
 from tests.harness import normal, to_numpy, token_ids
 from tests.parity.test_marian import randomize_marian
-from tests.parity.weights import randomize_torch
+from tests.parity.weights import loaded, randomize_torch
 
 V = 53
 GPT_SIZE = {"vocab_size": V, "n_positions": 31, "n_embd": 24, "n_layer": 2, "n_head": 4}
@@ -77,13 +77,11 @@ def marian_reference(more):
 
 
 def check_gpt(reference, folder):
-    reference.save_pretrained(folder)
     ids = token_ids(3, 11, vocabulary_size=V, low=0)
     with torch.no_grad():
         expected = reference(input_ids=torch.tensor(ids).long()).logits.numpy()
-    model = kt.pretrained.load(folder)
-    np.testing.assert_allclose(to_numpy(model({"token_ids": ids})), expected, atol=1e-4)
-    return model
+    actual = to_numpy(loaded(reference, folder)({"token_ids": ids}))
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", GPT1)
@@ -103,7 +101,6 @@ def test_gpt2(name, tmp_path):
 @pytest.mark.parametrize("name", MARIAN)
 def test_marian(name, tmp_path):
     reference = marian_reference(MARIAN[name])
-    reference.save_pretrained(tmp_path)
     target_size = reference.final_logits_bias.shape[1]
     source = token_ids(3, 11, vocabulary_size=V - 1)
     source[0, 7:] = source[2, 2:] = V - 1
@@ -114,8 +111,7 @@ def test_marian(name, tmp_path):
             attention_mask=torch.tensor(source != V - 1),
             decoder_input_ids=torch.tensor(target).long(),
         ).logits.numpy()
-    model = kt.pretrained.load(tmp_path)
-    actual = to_numpy(model({"source_ids": source, "target_ids": target}))
+    actual = to_numpy(loaded(reference, tmp_path)({"source_ids": source, "target_ids": target}))
     assert actual.shape == (3, 5, target_size)
     np.testing.assert_allclose(actual, expected, atol=1e-4)
 
@@ -144,11 +140,8 @@ def bert_inputs(num_segments, padding_id):
     }
 
 
-@pytest.mark.parametrize("name", BERT)
-@pytest.mark.parametrize("class_name", BERT_CLASSES)
-def test_bert(class_name, name, tmp_path):
-    reference = bert_reference(class_name, BERT[name])
-    reference.save_pretrained(tmp_path)
+def run_bert(reference):
+    """Inputs, what the reference makes of them, and where there is no padding."""
     padding_id = reference.config.pad_token_id
     inputs = bert_inputs(reference.config.type_vocab_size, padding_id)
     real = inputs["token_ids"] != padding_id
@@ -159,7 +152,15 @@ def test_bert(class_name, name, tmp_path):
             attention_mask=torch.tensor(real),
             output_hidden_states=True,
         )
-    actual = to_numpy(kt.pretrained.load(tmp_path)(inputs))
+    return inputs, expected, real
+
+
+@pytest.mark.parametrize("name", BERT)
+@pytest.mark.parametrize("class_name", BERT_CLASSES)
+def test_bert(class_name, name, tmp_path):
+    reference = bert_reference(class_name, BERT[name])
+    inputs, expected, real = run_bert(reference)
+    actual = to_numpy(loaded(reference, tmp_path)(inputs))
     pairs = {"output": expected.hidden_states[-1].numpy()}
     if class_name == "BertModel":
         pairs["pooled_output"] = expected.pooler_output.numpy()
@@ -177,16 +178,9 @@ def test_bert(class_name, name, tmp_path):
 
 def test_bert_without_heads(tmp_path):
     reference = bert_reference("BertModel", {}, add_pooling_layer=False)
-    reference.save_pretrained(tmp_path)
-    inputs = bert_inputs(2, 0)
-    real = inputs["token_ids"] != 0
-    with torch.no_grad():
-        expected = reference(
-            input_ids=torch.tensor(inputs["token_ids"]).long(),
-            token_type_ids=torch.tensor(inputs["segment_ids"]).long(),
-            attention_mask=torch.tensor(real),
-        ).last_hidden_state.numpy()
-    actual = to_numpy(kt.pretrained.load(tmp_path)(inputs))
+    inputs, expected, real = run_bert(reference)
+    actual = to_numpy(loaded(reference, tmp_path)(inputs))
+    expected = expected.last_hidden_state.numpy()
     np.testing.assert_allclose(actual[real], expected[real], atol=1e-4)
 
 
@@ -202,16 +196,9 @@ def test_bert_with_the_names_of_tensorflow(tmp_path):
     }
     assert any(name.endswith("LayerNorm.gamma") for name in tensors)
     save_file(tensors, path)
-    inputs = bert_inputs(2, 0)
-    with torch.no_grad():
-        expected = reference(
-            input_ids=torch.tensor(inputs["token_ids"]).long(),
-            token_type_ids=torch.tensor(inputs["segment_ids"]).long(),
-            attention_mask=torch.tensor(inputs["token_ids"] != 0),
-        ).prediction_logits.numpy()
+    inputs, expected, real = run_bert(reference)
     actual = to_numpy(kt.pretrained.load(tmp_path)(inputs)["logits"])
-    real = inputs["token_ids"] != 0
-    np.testing.assert_allclose(actual[real], expected[real], atol=1e-4)
+    np.testing.assert_allclose(actual[real], expected.prediction_logits.numpy()[real], atol=1e-4)
 
 
 def vit_reference(class_name, more, **arguments):
@@ -233,13 +220,12 @@ def vit_reference(class_name, more, **arguments):
 @pytest.mark.parametrize("class_name", ["ViTForImageClassification", "ViTModel"])
 def test_vit(class_name, name, tmp_path):
     reference = vit_reference(class_name, VIT[name])
-    reference.save_pretrained(tmp_path)
     config = reference.config
     sides = config.image_size if isinstance(config.image_size, list) else [config.image_size] * 2
     images = normal(3, *sides, config.num_channels)
     with torch.no_grad():
         expected = reference(pixel_values=torch.tensor(images.transpose(0, 3, 1, 2)))
-    actual = to_numpy(kt.pretrained.load(tmp_path)(images))
+    actual = to_numpy(loaded(reference, tmp_path)(images))
     if class_name == "ViTForImageClassification":
         actual, pairs = {"logits": actual}, {"logits": expected.logits}
     else:

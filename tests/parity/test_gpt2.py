@@ -7,7 +7,7 @@ import transformers
 
 import keras_transformer as kt
 from tests.harness import to_numpy, token_ids
-from tests.parity.weights import copy_gpt, randomize_torch
+from tests.parity.weights import loaded, randomize_torch
 
 V, POSITIONS = 61, 37
 CONFIGURATIONS = {
@@ -15,28 +15,14 @@ CONFIGURATIONS = {
     "deep": {"n_layer": 3, "n_head": 3, "n_embd": 12, "layer_norm_epsilon": 1e-3},
     "gelu": {"n_layer": 2, "n_head": 4, "n_embd": 8, "activation_function": "gelu"},
 }
-ACTIVATIONS = {"gelu_new": "gelu_approximate", "gelu": "gelu"}
 
 
 @pytest.fixture(scope="module", params=CONFIGURATIONS)
-def pair(request):
+def pair(request, tmp_path_factory):
     options = CONFIGURATIONS[request.param]
     config = transformers.GPT2Config(vocab_size=V, n_positions=POSITIONS, **options)
     reference = randomize_torch(transformers.GPT2LMHeadModel(config).eval())
-    model = kt.models.gpt(
-        V,
-        num_layers=config.n_layer,
-        num_heads=config.n_head,
-        hidden_dim=config.n_embd,
-        intermediate_dim=config.n_inner or 4 * config.n_embd,
-        max_length=POSITIONS,
-        activation=ACTIVATIONS[config.activation_function],
-        normalize_first=True,
-        layer_norm_epsilon=config.layer_norm_epsilon,
-        padding_id=None,
-    )
-    copy_gpt(reference, model, tokens="wte", positions="wpe")
-    return reference, model
+    return reference, loaded(reference, tmp_path_factory.mktemp("checkpoint"))
 
 
 def test_logits(pair):

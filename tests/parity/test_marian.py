@@ -8,39 +8,13 @@ from keras import ops
 
 import keras_transformer as kt
 from tests.harness import to_numpy, token_ids
-from tests.parity.weights import WeightCopier, randomize_torch
+from tests.parity.weights import loaded, randomize_torch
 
 V, PAD, EOS = 53, 52, 0
 CONFIGURATIONS = {
     "swish": {"activation_function": "swish", "scale_embedding": True},
     "relu_unscaled": {"activation_function": "relu", "scale_embedding": False, "d_model": 12},
 }
-
-
-def copy_attention(copier, attention, name):
-    for part, own in zip(("q_proj", "k_proj", "v_proj", "out_proj"), range(4), strict=True):
-        own = ("query_dense", "key_dense", "value_dense", "output_dense")[own]
-        copier.linear(getattr(attention, own), f"{name}.{part}")
-
-
-def copy_marian(reference, model):
-    tied = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
-    copier = WeightCopier(reference, model, ignored=(*tied, "embed_positions.weight"))
-    embedding = model.get_layer("token_embedding")
-    copier.put(embedding.embeddings, copier.take("model.shared.weight"))
-    copier.put(embedding.bias, copier.take("final_logits_bias")[0])
-    for stack in ("encoder", "decoder"):
-        for index, block in enumerate(model.get_layer(stack).blocks):
-            name = f"model.{stack}.layers.{index}"
-            copy_attention(copier, block.self_attention.attention, f"{name}.self_attn")
-            copier.norm(block.self_attention_norm, f"{name}.self_attn_layer_norm")
-            if stack == "decoder":
-                copy_attention(copier, block.source_attention, f"{name}.encoder_attn")
-                copier.norm(block.source_attention_norm, f"{name}.encoder_attn_layer_norm")
-            copier.linear(block.feed_forward.intermediate_dense, f"{name}.fc1")
-            copier.linear(block.feed_forward.output_dense, f"{name}.fc2")
-            copier.norm(block.feed_forward_norm, f"{name}.final_layer_norm")
-    copier.finish()
 
 
 def randomize_marian(reference, seed=0):
@@ -55,7 +29,7 @@ def randomize_marian(reference, seed=0):
 
 
 @pytest.fixture(scope="module", params=CONFIGURATIONS)
-def pair(request):
+def pair(request, tmp_path_factory):
     options = {"d_model": 16, **CONFIGURATIONS[request.param]}
     config = transformers.MarianConfig(
         vocab_size=V,
@@ -74,22 +48,7 @@ def pair(request):
     )
     reference = randomize_marian(transformers.MarianMTModel(config).eval())
     reference.final_logits_bias.copy_(torch.randn(1, V))
-    model = kt.models.transformer(
-        V,
-        num_layers=2,
-        num_decoder_layers=3,
-        num_heads=4,
-        hidden_dim=options["d_model"],
-        intermediate_dim=19,
-        activation=options["activation_function"],
-        layer_norm_epsilon=1e-5,
-        position_layout="concatenated",
-        scale_embeddings=options["scale_embedding"],
-        output_bias=True,
-        padding_id=PAD,
-    )
-    copy_marian(reference, model)
-    return reference, model
+    return reference, loaded(reference, tmp_path_factory.mktemp("checkpoint"))
 
 
 def padded_sources():

@@ -7,14 +7,15 @@ import transformers
 
 import keras_transformer as kt
 from tests.harness import token_ids
-from tests.parity.test_marian import copy_marian, randomize_marian
+from tests.parity.test_marian import randomize_marian
+from tests.parity.weights import loaded
 
 V, PAD, EOS = 31, 30, 0
 MAX_LENGTH = 12
 
 
 @pytest.fixture(scope="module")
-def pair():
+def pair(tmp_path_factory):
     """One model on either side, which get new weights for each seed: nothing compiles twice."""
     config = transformers.MarianConfig(
         vocab_size=V,
@@ -33,27 +34,15 @@ def pair():
         activation_function="swish",
     )
     reference = transformers.MarianMTModel(config).eval()
-    model = kt.models.transformer(
-        V,
-        num_layers=1,
-        num_decoder_layers=2,
-        num_heads=2,
-        hidden_dim=16,
-        intermediate_dim=19,
-        activation="swish",
-        layer_norm_epsilon=1e-5,
-        position_layout="concatenated",
-        scale_embeddings=False,
-        output_bias=True,
-        padding_id=PAD,
-    )
+    folder = tmp_path_factory.mktemp("checkpoint")
+    model = loaded(reference, folder)
 
     def reload(seed):
         randomize_marian(reference, seed)
         bias = torch.randn(1, V, generator=torch.Generator().manual_seed(seed))
         reference.final_logits_bias.copy_(0.3 * bias)
         reference.final_logits_bias[0, EOS] += 2.0  # the end comes soon in some, late in others
-        copy_marian(reference, model)
+        model.set_weights(loaded(reference, folder).get_weights())
         return reference, model
 
     return reload

@@ -7,7 +7,7 @@ import transformers
 
 import keras_transformer as kt
 from tests.harness import to_numpy, token_ids
-from tests.parity.weights import copy_gpt, randomize_torch
+from tests.parity.weights import loaded, randomize_torch
 
 V, POSITIONS = 61, 37
 CONFIGURATIONS = {
@@ -15,27 +15,14 @@ CONFIGURATIONS = {
     "deep": {"n_layer": 3, "n_head": 3, "n_embd": 12, "layer_norm_epsilon": 1e-3},
     "swish": {"n_layer": 2, "n_head": 4, "n_embd": 8, "afn": "swish"},
 }
-ACTIVATIONS = {"gelu": "gelu_approximate", "swish": "swish"}
 
 
 @pytest.fixture(scope="module", params=CONFIGURATIONS)
-def pair(request):
+def pair(request, tmp_path_factory):
     options = CONFIGURATIONS[request.param]
     config = transformers.OpenAIGPTConfig(vocab_size=V, n_positions=POSITIONS, **options)
     reference = randomize_torch(transformers.OpenAIGPTLMHeadModel(config).eval())
-    model = kt.models.gpt(
-        V,
-        num_layers=options["n_layer"],
-        num_heads=options["n_head"],
-        hidden_dim=options["n_embd"],
-        intermediate_dim=4 * options["n_embd"],
-        max_length=POSITIONS,
-        activation=ACTIVATIONS[config.afn],
-        layer_norm_epsilon=config.layer_norm_epsilon,
-        padding_id=None,
-    )
-    copy_gpt(reference, model, tokens="tokens_embed", positions="positions_embed")
-    return reference, model
+    return reference, loaded(reference, tmp_path_factory.mktemp("checkpoint"))
 
 
 def test_logits(pair):

@@ -14,7 +14,7 @@ SIZES = {"d_model": D, "nhead": 3, "dim_feedforward": 17, "dropout": 0.0, "batch
 
 
 def copy_attention(copier, attention, name):
-    copier.joint_projection(attention, f"{name}.in_proj_weight", f"{name}.in_proj_bias", True)
+    copier.joint_projection(attention, f"{name}.in_proj_weight", f"{name}.in_proj_bias")
     copier.linear(attention.output_dense, f"{name}.out_proj")
 
 

@@ -137,7 +137,7 @@ def test_a_config_that_is_none(folder, content, message):
         ({"resid_pdrop": 1.5}, r"`resid_pdrop` in .* must be in \[0, 1\). Received: 1.5"),
         ({"afn": "mish"}, r"`afn` in .* must be one of \['gelu', .*Received: 'mish'"),
         ({"tie_word_embeddings": False}, "`tie_word_embeddings` in .* must be True: nothing else"),
-        ({"n_head": 5}, "5"),
+        ({"n_head": 5}, "`num_heads` must divide `hidden_dim`. Received: num_heads=5"),
         ({"n_embd": 24}, "must have the shape"),
     ],
 )
