@@ -1,5 +1,5 @@
-"""Pinned, hashed and cached corpora; each module has a `load_data` as in `keras.datasets`."""
+"""Pinned, hashed and cached corpora; most modules have a `load_data` as in `keras.datasets`."""
 
-from keras_transformer.datasets import tatoeba, wikitext2
+from keras_transformer.datasets import firefox_models, tatoeba, wikitext2
 
-__all__ = ["tatoeba", "wikitext2"]
+__all__ = ["firefox_models", "tatoeba", "wikitext2"]
