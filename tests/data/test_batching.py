@@ -157,7 +157,9 @@ def test_ids_as_marian_has_them():
     )
     ((inputs, labels),) = [batches[index] for index in range(len(batches))]
     rows = sorted(
-        zip(inputs["source_ids"].tolist(), inputs["target_ids"].tolist(), labels.tolist())
+        zip(
+            *(x.tolist() for x in (inputs["source_ids"], inputs["target_ids"], labels)), strict=True
+        )
     )
     assert [row for row in rows if set(row[0]) != {9}] == [
         ([5, 6, 0], [9, 8, 9], [8, 0, 9]),
