@@ -2,16 +2,17 @@
 
 from keras_transformer.data.batching import TranslationBatches
 from keras_transformer.data.blocks import LanguageModelBatches
-from keras_transformer.data.storage import load_tokenizer, save_tokenizer
-from keras_transformer.data.tokenizers import (
+from keras_transformer.data.sentence_piece import SentencePieceTokenizer
+from keras_transformer.data.special_ids import (
     END_ID,
     PADDING_ID,
     START_ID,
     UNKNOWN_ID,
-    decode,
-    encode,
-    train_tokenizer,
+    SpecialIds,
+    special_ids,
 )
+from keras_transformer.data.storage import load_tokenizer, save_tokenizer
+from keras_transformer.data.tokenizers import decode, encode, train_tokenizer
 from keras_transformer.data.windows import SlidingWindows
 
 __all__ = [
@@ -20,11 +21,14 @@ __all__ = [
     "START_ID",
     "UNKNOWN_ID",
     "LanguageModelBatches",
+    "SentencePieceTokenizer",
     "SlidingWindows",
+    "SpecialIds",
     "TranslationBatches",
     "decode",
     "encode",
     "load_tokenizer",
     "save_tokenizer",
+    "special_ids",
     "train_tokenizer",
 ]

@@ -9,8 +9,9 @@ from typing import Any
 
 import keras
 
+from keras_transformer.data.special_ids import END_ID, PADDING_ID
 from keras_transformer.data.storage import load_tokenizer, save_tokenizer
-from keras_transformer.data.tokenizers import END_ID, PADDING_ID, decode, encode
+from keras_transformer.data.tokenizers import decode, encode
 from keras_transformer.decoding.generation_loop import GenerationRun
 from keras_transformer.decoding.pace import Pace
 from keras_transformer.decoding.protocol import DecodingModel

@@ -13,15 +13,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_transformer.data.special_ids import END_ID, PADDING_ID, START_ID, UNKNOWN_ID
 from keras_transformer.data.storage import load_tokenizer, save_tokenizer
-from keras_transformer.data.tokenizers import (
-    END_ID,
-    PADDING_ID,
-    START_ID,
-    UNKNOWN_ID,
-    decode,
-    encode,
-)
+from keras_transformer.data.tokenizers import decode, encode
 from keras_transformer.decoding.beam_search import beam_search
 from keras_transformer.decoding.generate import generate
 from keras_transformer.decoding.protocol import DecodingModel
