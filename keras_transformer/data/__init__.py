@@ -1,7 +1,10 @@
 """Text to batches: sub-word tokenisers and `keras.utils.PyDataset` batching."""
 
+from keras_transformer.data.base import Tokenizer
 from keras_transformer.data.batching import TranslationBatches
 from keras_transformer.data.blocks import LanguageModelBatches
+from keras_transformer.data.hugging_face import HuggingFaceTokenizer
+from keras_transformer.data.marian import MarianTokenizer
 from keras_transformer.data.sentence_piece import SentencePieceTokenizer
 from keras_transformer.data.special_ids import (
     END_ID,
@@ -20,10 +23,13 @@ __all__ = [
     "PADDING_ID",
     "START_ID",
     "UNKNOWN_ID",
+    "HuggingFaceTokenizer",
     "LanguageModelBatches",
+    "MarianTokenizer",
     "SentencePieceTokenizer",
     "SlidingWindows",
     "SpecialIds",
+    "Tokenizer",
     "TranslationBatches",
     "decode",
     "encode",

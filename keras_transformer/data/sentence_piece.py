@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from keras_transformer.data.rows import check_integer
-from keras_transformer.data.special_ids import SpecialIds, check_special_ids
-from keras_transformer.data.storage import import_text_package
-from keras_transformer.data.texts import check_texts, check_unicode
+from keras_transformer.data.base import SpecialTokenizer
+from keras_transformer.data.packages import import_text_package
+from keras_transformer.data.special_ids import SpecialIds
 
 
-def open_sentence_piece(proto: bytes, name: str = "proto") -> Any:
+def open_sentence_piece(proto: bytes) -> Any:
     """Opens the content of a SentencePiece model's file.
 
     Args:
         proto: The content.
-        name: What a message calls it.
 
     Returns:
         A `sentencepiece.SentencePieceProcessor`.
@@ -26,17 +25,17 @@ def open_sentence_piece(proto: bytes, name: str = "proto") -> Any:
         ValueError: If it is no SentencePiece model.
     """
     sentencepiece = import_text_package("sentencepiece")
-    problem = f"`{name}` must be the content of a SentencePiece model's file."
+    problem = "`proto` must be the content of a SentencePiece model's file."
     # Empty bytes would be accepted, with a warning and without any vocabulary.
     if not isinstance(proto, bytes) or not proto:
-        raise ValueError(f"{problem} Received: {type(proto).__name__}, which is none or empty")
+        raise ValueError(f"{problem} Received: {type(proto).__name__} {proto!r:.40}")
     try:
         return sentencepiece.SentencePieceProcessor(model_proto=proto)
     except RuntimeError as error:
         raise ValueError(f"{problem} Received: {len(proto)} bytes of something else") from error
 
 
-class SentencePieceTokenizer:
+class SentencePieceTokenizer(SpecialTokenizer):
     """A SentencePiece model whose own ids are the token ids.
 
     Unlike keras-hub's tokenizer of this name it knows which of its ids are special, as models from
@@ -79,41 +78,19 @@ class SentencePieceTokenizer:
         unknown_id: int | None = None,
         vocabulary_size: int | None = None,
     ) -> None:
-        self._model = open_sentence_piece(proto)
-        self.proto = proto
-        model = self._model
-        own = (model.pad_id(), model.unk_id(), model.bos_id(), model.eos_id())
+        model = open_sentence_piece(proto)
         given = (padding_id, unknown_id, start_id, end_id)
-        ids = SpecialIds(
-            *(
-                (theirs if theirs >= 0 else None) if value is None else value
-                for value, theirs in zip(given, own, strict=True)
-            )
+        own = (model.pad_id(), model.unk_id(), model.bos_id(), model.eos_id())
+        ids = (
+            (theirs if theirs >= 0 else None) if value is None else value
+            for value, theirs in zip(given, own, strict=True)
         )
-        if vocabulary_size is None:
-            beyond = [value for value in ids if isinstance(value, int)]
-            vocabulary_size = max(model.vocab_size(), *(value + 1 for value in beyond), 0)
-        else:
-            check_integer("vocabulary_size", vocabulary_size, model.vocab_size())
-        check_special_ids(ids, vocabulary_size)
-        self._vocabulary_size = int(vocabulary_size)
-        self.padding_id, self.unknown_id, self.start_id, self.end_id = ids
+        super().__init__(SpecialIds(*ids), model.vocab_size(), vocabulary_size)
+        self.proto = proto
+        self._model = model
 
-    def __call__(self, texts: Iterable[str]) -> list[list[int]]:
-        """Turns N strings into N lists of ids, without start and end.
-
-        Args:
-            texts: Iterable of N strings.
-
-        Returns:
-            N lists of Python integers.
-
-        Raises:
-            ValueError: If `texts` is one string or holds anything but strings.
-        """
-        texts = check_texts(texts)
-        check_unicode(texts)
-        return self._model.encode(texts, out_type=int) if texts else []
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        return self._model.encode(texts, out_type=int)
 
     def detokenize(self, rows: Iterable[Sequence[int]]) -> list[str]:
         """Turns N rows of ids into N strings; start, end and padding have no text.
@@ -131,13 +108,9 @@ class SentencePieceTokenizer:
             for row in rows
         ]
 
-    def vocabulary_size(self) -> int:
-        """Number of ids."""
-        return self._vocabulary_size
-
     def id_to_token(self, token_id: int) -> str:
         """Returns the piece of an id, an empty string for one beyond the pieces."""
-        check_ids_of_vocabulary(token_id, self._vocabulary_size)
+        self.check_id(token_id)
         return self._model.id_to_piece(token_id) if token_id < self._model.vocab_size() else ""
 
     def token_to_id(self, token: str) -> int | None:
@@ -145,11 +118,6 @@ class SentencePieceTokenizer:
         token_id = self._model.piece_to_id(token)
         return self.unknown_id if token_id == self._model.unk_id() else token_id
 
-
-def check_ids_of_vocabulary(token_id: int, size: int) -> None:
-    """Raises a ValueError for an id outside 0 .. size - 1."""
-    if not 0 <= token_id < size:
-        raise ValueError(
-            f"`token_id` must be at least 0 and below the vocabulary's size of {size}. "
-            f"Received: token_id={token_id}"
-        )
+    def save_assets(self, folder: str) -> None:
+        """Writes the model into `vocabulary.spm` of a folder."""
+        (Path(folder) / "vocabulary.spm").write_bytes(self.proto)

@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from keras_transformer.data.base import Tokenizer
+from keras_transformer.data.packages import import_text_package
 from keras_transformer.data.rows import integer_rows
 from keras_transformer.data.special_ids import END_ID, PADDING_ID, START_ID, UNKNOWN_ID, special_ids
-from keras_transformer.data.storage import import_text_package
 from keras_transformer.data.texts import check_texts
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _id_to_add(tokenizer: Any, name: str, value: Any) -> int:
 
 
 def encode(
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     texts: Iterable[str],
     start: bool = False,
     end: bool = False,
@@ -206,11 +207,12 @@ def encode(
             f"`max_length` must be at least {start + end + 1} with start={start} and end={end}. "
             f"Received: max_length={max_length}"
         )
-    if getattr(tokenizer, "sequence_length", None):
+    sequence_length = getattr(tokenizer, "sequence_length", None)
+    if sequence_length:
         # Its rows come padded, and an end after the padding would never be seen.
         raise ValueError(
             "`tokenizer` must have no `sequence_length`. "
-            f"Received: sequence_length={tokenizer.sequence_length}"
+            f"Received: sequence_length={sequence_length}"
         )
     before = [_id_to_add(tokenizer, "start_id", start_id)] if start else []
     after = [_id_to_add(tokenizer, "end_id", end_id)] if end else []
@@ -223,7 +225,7 @@ def encode(
 
 
 def decode(
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     ids: Any,
     start_id: int | str | None = "auto",
     end_id: int | str | None = "auto",
