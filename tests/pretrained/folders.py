@@ -138,16 +138,20 @@ def marian(folder, texts=(CORPUS[:3] + CORPUS[6:], CORPUS[3:6]), separate=False,
     for name, proto in zip(("source", "target"), protos, strict=True):
         (folder / f"{name}.spm").write_bytes(proto)
 
-    def vocabulary(sides, codes):
-        pieces = sorted({piece for proto in sides for piece in pieces_of(proto)[3:]})
-        # One piece is missing, as happens in real ones.
-        tokens = ["</s>", "<unk>", *codes, *pieces[1:], "<pad>"]
-        return {token: index for index, token in enumerate(tokens)}
-
-    whole = vocabulary(protos[:1] if separate else protos, [">>fra<<", ">>deu<<"])
-    (folder / "vocab.json").write_text(json.dumps(whole))
-    if separate:
-        (folder / "target_vocab.json").write_text(json.dumps(vocabulary(protos[1:], [])))
+    # One piece is missing, as happens in real ones.
+    sides = [sorted(set(pieces_of(proto)[3:]))[1:] for proto in protos]
+    if not separate:
+        sides = [sorted({*sides[0], *sides[1]})]
+    longest = max(map(len, sides))
+    vocabularies = []
+    for side in sides:
+        # With two vocabularies padding has one id, too.
+        rest = [f"spare{index}" for index in range(longest - len(side))]
+        tokens = ["</s>", "<unk>", ">>fra<<", ">>deu<<", *side, *rest, "<pad>"]
+        vocabularies.append({token: index for index, token in enumerate(tokens)})
+    whole = vocabularies[0]
+    for name, vocabulary in zip(("vocab", "target_vocab"), vocabularies, strict=False):
+        (folder / f"{name}.json").write_text(json.dumps(vocabulary))
     settings = {"separate_vocabs": separate, "source_lang": "eng", "target_lang": "fra"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     write_config(
