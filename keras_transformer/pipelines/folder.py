@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_transformer.data.special_ids import special_ids
+
 _FORMAT = 1
 _MODEL_FILE = "model.keras"
 
@@ -161,10 +163,16 @@ def check_texts(texts: Sequence[Any]) -> None:
             )
 
 
-def check_tokenizer(name: str, tokenizer: Any, vocabulary_size: int) -> None:
-    """Raises a ValueError if a tokeniser knows more ids than the model has."""
+def check_tokenizer(
+    name: str, tokenizer: Any, vocabulary_size: int, needed: Sequence[str] = ()
+) -> None:
+    """Raises a ValueError if a tokeniser knows more ids than the model, or lacks a special id."""
     if tokenizer.vocabulary_size() > vocabulary_size:
         raise ValueError(
             f"`{name}` must not know more ids than the model. Received: "
             f"{tokenizer.vocabulary_size()} ids for a vocabulary of {vocabulary_size}."
         )
+    ids = special_ids(tokenizer).named
+    for key in needed:
+        if ids[key] is None:
+            raise ValueError(f"`{name}` must have the attribute `{key}`. Received: {key}=None.")
