@@ -4,11 +4,13 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 # How often all systems of a benchmark take their turn: more even out a machine whose speed drifts.
 ROUNDS ?= 1
+TEXT ?= The cat sat on the mat.
+LANGUAGES ?= en-pt
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # mkdocs-material's notice about a coming major version is no warning of ours.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo gpt test lint types unit backends without-tensorflow docs bench bench-decoding clean
+.PHONY: demo gpt translate test lint types unit backends without-tensorflow docs bench bench-decoding clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -17,6 +19,11 @@ demo: $(VENV)/demo.stamp
 ## Train a small GPT on WikiText-2.
 gpt: $(VENV)/demo.stamp
 	$(RUN) examples/train_gpt.py --output runs/gpt
+
+## Translate with the weights that Firefox has: make translate TEXT="Good morning." LANGUAGES=pt-en
+translate: export TEXT := $(TEXT)
+translate: $(VENV)/demo.stamp
+	@$(RUN) examples/translate_pretrained.py --languages $(LANGUAGES) "$$TEXT"
 
 ## Lint, types, the whole suite on TensorFlow, what must hold everywhere on JAX and torch, docs.
 test: lint types unit backends without-tensorflow docs
@@ -63,7 +70,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --editable '.[tensorflow,text]'
+	$(RUN) -m pip install --quiet --editable '.[tensorflow,text,weights]'
 	touch $@
 
 $(VENV)/all.stamp: pyproject.toml | $(VENV)/bin/python

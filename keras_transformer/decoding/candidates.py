@@ -18,8 +18,7 @@ from keras_transformer.decoding.protocol import DecodingModel
 
 Tensor = Any
 
-# As with prompts: a shortlist of another length compiles nothing new.
-_MULTIPLE = 128
+_FEWEST = 128
 
 
 class Candidates(NamedTuple):
@@ -69,12 +68,21 @@ def make_candidates(
                 f"Received: {len(row)} candidates in row {index}, end_id={end_id}."
             )
     union = np.unique(np.concatenate(rows))
-    size = -(-max(len(union), least) // _MULTIPLE) * _MULTIPLE
+    size = _round_up(max(len(union), least))
     allowed = np.zeros((len(rows), size), bool)
     for index, row in enumerate(rows):
         allowed[index, np.searchsorted(union, row)] = True
     ids = np.pad(union, (0, size - len(union)))
     return Candidates(ids, np.broadcast_to(allowed, (num_rows, size)))
+
+
+def _round_up(count):
+    """The next power of two, or one and a half of the one before: few sizes to compile."""
+    size = _FEWEST
+    while size < count:
+        size *= 2
+    half = size // 4 * 3
+    return half if half >= max(count, _FEWEST) else size
 
 
 def _rows(candidate_ids, num_rows) -> list[np.ndarray]:

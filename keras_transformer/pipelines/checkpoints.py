@@ -1,27 +1,39 @@
-"""What pipelines are made of, from folders in the Hugging Face form."""
+"""What pipelines are made of, from folders of foreign checkpoints."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
+from keras_transformer.decoding.shortlist import LexicalShortlist
 from keras_transformer.pipelines.defaults import DecodingDefaults
+from keras_transformer.pretrained.firefox import find_shortlist, is_firefox, read_shortlist
 from keras_transformer.pretrained.generation import read_generation
 from keras_transformer.pretrained.load import find_folder, load
 from keras_transformer.pretrained.tokenizers import load_tokenizer
 
 
-def open_translator(folder: str | os.PathLike) -> tuple[keras.Model, Any, Any, DecodingDefaults]:
+class OpenedTranslator(NamedTuple):
+    """What a `kt.Translator` is made of."""
+
+    model: keras.Model
+    source_tokenizer: Any
+    target_tokenizer: Any
+    defaults: DecodingDefaults
+    shortlist: LexicalShortlist | None = None
+
+
+def open_translator(folder: str | os.PathLike) -> OpenedTranslator:
     """Opens a translation checkpoint.
 
     Args:
         folder: a folder, or a name on the Hugging Face hub.
 
     Returns:
-        The model, the source's and the target's tokeniser, and how the checkpoint wants to be
-        decoded.
+        The model, the source's and the target's tokeniser, how the checkpoint wants to be decoded,
+        and its lexical shortlist, if it has one.
 
     Raises:
         ValueError: it is no translation model, or cannot be loaded.
@@ -31,6 +43,8 @@ def open_translator(folder: str | os.PathLike) -> tuple[keras.Model, Any, Any, D
     if "encoder" not in _stacks(model) or "decoder" not in _stacks(model):
         raise _other_model("translation model", folder, model)
     source, target = load_tokenizer(path), load_tokenizer(path, target=True)
+    if is_firefox(path):
+        return _firefox(path, model, source)
     settings = read_generation(path)
     defaults = DecodingDefaults(
         # Padding is what a translation starts from; it must never come again.
@@ -40,7 +54,14 @@ def open_translator(folder: str | os.PathLike) -> tuple[keras.Model, Any, Any, D
         length_normalization="length",
         early_stopping=settings.early_stopping,
     )
-    return model, source, target, defaults
+    return OpenedTranslator(model, source, target, defaults)
+
+
+def _firefox(path, model, tokenizer):
+    lists = find_shortlist(path)
+    defaults = DecodingDefaults(banned_ids=(tokenizer.padding_id,), max_length_factor=2.5)
+    shortlist = None if lists is None else LexicalShortlist(*read_shortlist(lists), multiple=8)
+    return OpenedTranslator(model, tokenizer, tokenizer, defaults, shortlist)
 
 
 def open_language_model(folder: str | os.PathLike) -> tuple[keras.Model, Any, tuple[int, ...]]:

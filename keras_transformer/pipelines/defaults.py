@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,9 @@ class DecodingDefaults(NamedTuple):
 
     Attributes:
         banned_ids: ids that are never generated; None for the padding, unknown and start ids.
-        max_new_tokens: the most tokens; None for 50 more than the longest source has.
+        max_new_tokens: the most tokens; None for what `max_length_factor` says.
+        max_length_factor: the most tokens of a translation, as a multiple of those of its source;
+            None for 50 more than the longest source of the batch has.
         length_penalty: alpha of the beam search.
         length_normalization: "gnmt" or "length", the form of its length penalty.
         early_stopping: whether the search stops at the first `num_beams` finished hypotheses.
@@ -31,16 +34,30 @@ class DecodingDefaults(NamedTuple):
     length_penalty: float = 0.6
     length_normalization: str = "gnmt"
     early_stopping: bool = False
+    max_length_factor: float | None = None
+
+    def limits(self, lengths: Sequence[int]) -> list[int]:
+        """The most tokens of the translation of each source, from the sources' lengths."""
+        if self.max_new_tokens is not None:
+            return [self.max_new_tokens] * len(lengths)
+        if self.max_length_factor is not None:
+            return [math.ceil(self.max_length_factor * length) for length in lengths]
+        return [max(lengths) + 50] * len(lengths)
 
 
 def check_defaults(defaults: DecodingDefaults, vocabulary_size: int) -> DecodingDefaults:
     """Returns the defaults with a tuple of ids, or raises a ValueError for one that cannot be."""
     limit, penalty = defaults.max_new_tokens, defaults.length_penalty
+    factor = defaults.max_length_factor
+    if factor is not None and not (_is_number(factor) and factor > 0):
+        raise ValueError(
+            f"`max_length_factor` must be a positive number or None. Received: {factor!r}."
+        )
     if limit is not None and not (_is_integer(limit) and limit > 0):
         raise ValueError(
             f"`max_new_tokens` must be a positive integer or None. Received: {limit!r}."
         )
-    if isinstance(penalty, bool) or not isinstance(penalty, int | float):
+    if not _is_number(penalty):
         raise ValueError(f"`length_penalty` must be a number. Received: {penalty!r}.")
     if defaults.length_normalization not in NORMALIZATIONS:
         raise ValueError(
@@ -82,6 +99,10 @@ def read_defaults(path: Path, values: Any) -> DecodingDefaults:
             f"Received: {values!r}."
         )
     return DecodingDefaults(**values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_integer(value: Any) -> bool:

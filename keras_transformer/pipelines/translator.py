@@ -6,7 +6,7 @@ Shape letters: T target length, S source length.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ from keras_transformer.data.tokenizers import decode, encode
 from keras_transformer.decoding.beam_search import beam_search
 from keras_transformer.decoding.generate import generate
 from keras_transformer.decoding.protocol import DecodingModel
+from keras_transformer.decoding.shortlist import LexicalShortlist
+from keras_transformer.pipelines.batches import in_batches
 from keras_transformer.pipelines.checkpoints import open_translator
 from keras_transformer.pipelines.defaults import (
     DecodingDefaults,
@@ -36,6 +38,7 @@ from keras_transformer.pipelines.folder import (
     write_model,
 )
 
+_SHORTLIST = "shortlist.npz"
 _KIND = Kind("Translator", "translator.json", {"shared_tokenizer": bool})
 _TARGET_IDS = ("start_id", "end_id")
 
@@ -67,6 +70,8 @@ class Translator:
             end a translation.
         target_tokenizer: the target's, where it is not the same.
         defaults: how to decode where `translate` is not told otherwise.
+        shortlist: the lexical shortlist from which each sentence takes its candidates; None to
+            choose among the whole vocabulary.
 
     Raises:
         ValueError: the model has no encoder, a tokeniser knows more ids than the model or lacks
@@ -89,6 +94,7 @@ class Translator:
         target_tokenizer: Any = None,
         *,
         defaults: DecodingDefaults | None = None,
+        shortlist: LexicalShortlist | None = None,
     ):
         parts = DecodingModel(model)
         if not parts.is_translator:
@@ -106,6 +112,7 @@ class Translator:
             check_tokenizer(name, tokenizer, embedding.vocabulary_size, needed)
         defaults = DecodingDefaults() if defaults is None else defaults
         self.defaults = check_defaults(defaults, parts.vocabulary_size)
+        self.shortlist = shortlist
 
     def translate(
         self,
@@ -163,28 +170,14 @@ class Translator:
         def search(sources):
             return self._search(sources, defaults, num_beams, num_return)
 
-        results = self._in_batches(texts, batch_size, verbose, search)
-        return results[0] if single else results
-
-    def _in_batches(self, texts, batch_size, verbose, search: Callable) -> list:
-        """Runs `search` over batches of like length, and hands back in the order given."""
         sources = encode(self.source_tokenizer, texts, end=True)
-        order = sorted(range(len(texts)), key=lambda index: len(sources[index]))
-        results: list[Any] = [None] * len(texts)
-        progress = keras.utils.Progbar(len(texts), verbose=verbose, unit_name="sentence")
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            # A power of two of rows: what was compiled for one batch serves the next.
-            rows = [sources[index] for index in chosen]
-            rows += [rows[-1]] * ((1 << (len(rows) - 1).bit_length()) - len(rows))
-            for index, result in zip(chosen, search(rows)[: len(chosen)], strict=True):
-                results[index] = result
-            progress.add(len(chosen))
-        return results
+        results = in_batches(sources, batch_size, verbose, search)
+        return results[0] if single else results
 
     def _search(self, sources, defaults, num_beams, num_return):
         """Translates rows of ids into strings, or into lists of `Translation`."""
-        limit = defaults.max_new_tokens or max(map(len, sources)) + 50
+        limits = defaults.limits([len(source) for source in sources])
+        candidate_ids = None if self.shortlist is None else self.shortlist(sources)
         ids = special_ids(self.target_tokenizer)
         banned_ids = defaults.banned_ids
         if banned_ids is None:
@@ -193,11 +186,14 @@ class Translator:
             rows = generate(
                 self.model,
                 sources,
-                limit,
+                max(limits),
                 stop_ids=(ids.end,),
                 start_id=ids.start,
                 banned_ids=banned_ids,
+                candidate_ids=candidate_ids,
             )
+            # The limit of a sentence is its own, whatever the batch.
+            rows = [row[:limit] for row, limit in zip(rows.tolist(), limits, strict=True)]
             return decode(self.target_tokenizer, rows, start_id=None)
         result = beam_search(
             self.model,
@@ -206,9 +202,10 @@ class Translator:
             ids.end,
             num_beams,
             defaults.length_penalty,
-            limit,
+            max(limits),
             num_return or 1,
             banned_ids,
+            candidate_ids=candidate_ids,
             length_normalization=defaults.length_normalization,
             early_stopping=defaults.early_stopping,
         )
@@ -242,6 +239,8 @@ class Translator:
             save_tokenizer(self.source_tokenizer, work / "source_tokenizer")
             if not shared:
                 save_tokenizer(self.target_tokenizer, work / "target_tokenizer")
+            if self.shortlist is not None:
+                self.shortlist.save(work / _SHORTLIST)
 
         description = {"shared_tokenizer": shared, "defaults": self.defaults._asdict()}
         write_folder(folder, _KIND, description, write)
@@ -265,15 +264,18 @@ class Translator:
         shared = description["shared_tokenizer"]
         target = source if shared else load_tokenizer(folder / "target_tokenizer")
         defaults = read_defaults(folder / _KIND.file, description.get("defaults", {}))
-        return cls(read_model(folder), source, target, defaults=defaults)
+        path = folder / _SHORTLIST
+        shortlist = LexicalShortlist.load(path) if path.exists() else None
+        return cls(read_model(folder), source, target, defaults=defaults, shortlist=shortlist)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> Translator:
-        """Opens a translation checkpoint in the Hugging Face form: Marian's.
+        """Opens a translation checkpoint: Marian's in the Hugging Face form, or Firefox's.
 
         The model by `kt.pretrained.load`, the tokenisers by `kt.pretrained.load_tokenizer`. The
         translator's defaults are the checkpoint's own: ids that it bans, padding always; its length
-        limit; its length penalty, over the length. How many beams is `translate`'s argument.
+        limit; its length penalty, over the length. How many beams is `translate`'s argument. A
+        model of Firefox Translations chooses from its lexical shortlist, where the folder has it.
 
         Args:
             folder: a folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
@@ -291,5 +293,5 @@ class Translator:
             translator.translate(["The cat sat on the mat."], num_beams=4)
             ```
         """
-        model, source, target, defaults = open_translator(folder)
-        return cls(model, source, target, defaults=defaults)
+        model, source, target, defaults, shortlist = open_translator(folder)
+        return cls(model, source, target, defaults=defaults, shortlist=shortlist)

@@ -56,6 +56,30 @@ def firefox_model(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
+def is_firefox(folder: Path) -> bool:
+    """Whether a folder holds a model of Firefox Translations, and none of Hugging Face."""
+    return not (folder / "config.json").is_file() and firefox_model(folder) is not None
+
+
+def firefox_vocabulary(folder: Path) -> bytes:
+    """The SentencePiece model that both languages of a folder share.
+
+    Raises:
+        ValueError: there is none, or more than one.
+    """
+    found = sorted(folder.glob("*vocab.*.spm"))
+    if len(found) != 1:
+        names = [path.name for path in found]
+        raise ValueError(f"`folder` must hold one file vocab.*.spm. Received: {names} in {folder}.")
+    return found[0].read_bytes()
+
+
+def find_shortlist(folder: Path) -> Path | None:
+    """The file of the lexical shortlist of a folder, None if there is none."""
+    found = sorted(folder.glob("lex.*.bin"))
+    return found[0] if found else None
+
+
 def vocabulary_size(config: Config) -> int:
     """How many ids the vocabulary has, which is also the id of padding and start."""
     sizes = config.get("dim-vocabs", list)

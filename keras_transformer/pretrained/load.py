@@ -79,7 +79,8 @@ def load(folder: str | os.PathLike) -> keras.Model:
 def _open(folder: Path) -> tuple[Family, Config, Any]:
     """What a folder holds: its architecture, its settings and its tensors."""
     path = folder / "config.json"
-    if not path.is_file() and (binary := firefox_model(folder)):
+    binary = firefox_model(folder)
+    if binary is not None and not path.is_file():
         marian = MarianBinary(binary)
         return FIREFOX, Config(binary, marian.settings(), marian.names()), marian
     values = read_json(path)

@@ -18,6 +18,7 @@ from keras_transformer.pretrained.file_tokenizers import (
     open_tokenizer,
 )
 from keras_transformer.pretrained.files import read_json
+from keras_transformer.pretrained.firefox import firefox_vocabulary, is_firefox
 from keras_transformer.pretrained.generation import GenerationSettings, read_generation
 from keras_transformer.pretrained.load import find_folder
 from keras_transformer.pretrained.token_files import TokenFiles
@@ -26,13 +27,14 @@ _SENTENCE_PIECE = ("spiece.model", "sentencepiece.model", "tokenizer.model")
 
 
 def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
-    """Loads the tokenizer of a checkpoint in the Hugging Face form.
+    """Loads the tokenizer of a checkpoint in the Hugging Face form, or of Firefox Translations.
 
     `config.json` says whose it is: BERT's, GPT-1's (`openai-gpt`), GPT-2's or Marian's. It is read
     from `tokenizer.json`, or in older folders from `vocab.json` and `merges.txt`, from `vocab.txt`,
     from a SentencePiece model; Marian's from `source.spm`, `target.spm` and `vocab.json`. It gives
     the ids of Hugging Face's own tokenizer, without the special ids that this adds around a text:
-    those are `kt.data.encode`'s work. Nothing in a file is executed.
+    those are `kt.data.encode`'s work. A folder of Firefox Translations has one SentencePiece model
+    for both languages. Nothing in a file is executed.
 
     Args:
         folder: a folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
@@ -59,6 +61,8 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
         2018 (SentencePiece).
     """
     folder = find_folder(folder, weights=False)
+    if is_firefox(folder):
+        return _firefox(folder)
     path = folder / "config.json"
     config = read_json(path)
     model_type = config.get("model_type")
@@ -75,6 +79,13 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
             f"Received: target={target}, model_type={model_type!r}."
         )
     return _single(folder, config, KINDS[model_type])
+
+
+def _firefox(folder: Path) -> SentencePieceTokenizer:
+    proto = firefox_vocabulary(folder)
+    size = SentencePieceTokenizer(proto).vocabulary_size()
+    # The one id more that the loaded model has.
+    return SentencePieceTokenizer(proto, padding_id=size, start_id=size)
 
 
 def _single(folder: Path, config: dict[str, Any], kind: Kind) -> Any:

@@ -94,6 +94,8 @@ def test_shortlist():
     assert shortlist([[1, 3, 1], [0]]) == [[0, 1, 2, 7, 9, 12], [0, 1, 2]]
     shortlist.include_source = True
     assert shortlist([[2, 3]]) == [[0, 1, 2, 3, 8, 9, 12]]
+    shortlist.multiple = 4
+    assert shortlist([[2, 3], [0]]) == [[0, 1, 2, 3, 4, 8, 9, 12], [0, 1, 2, 3]]
     with pytest.raises(ValueError, match=r"`sources` must hold ids in the range \[0, 4\).*to 4"):
         shortlist([[4]])
     for offsets, ids, message in (
