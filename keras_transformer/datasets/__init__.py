@@ -1,5 +1,8 @@
-"""Pinned, hashed and cached corpora; each module has a `load_data` as in `keras.datasets`."""
+"""Pinned, hashed and cached files.
 
-from keras_transformer.datasets import tatoeba, wikitext2
+Corpora, each of which has a `load_data` as in `keras.datasets`, and checkpoints of real models.
+"""
 
-__all__ = ["tatoeba", "wikitext2"]
+from keras_transformer.datasets import checkpoints, tatoeba, wikitext2
+
+__all__ = ["checkpoints", "tatoeba", "wikitext2"]
