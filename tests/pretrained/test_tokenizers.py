@@ -156,6 +156,20 @@ def test_save_and_load(family, tmp_path):
     assert loaded.vocabulary_size() == original.vocabulary_size()
 
 
+def test_the_hub_gives_no_weights_for_a_tokenizer(monkeypatch, tmp_path):
+    folder, asked = folders.gpt2(tmp_path), []
+
+    def download(name, allow_patterns):
+        asked.append((name, tuple(allow_patterns)))
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert kt.pretrained.load_tokenizer("someone/some-gpt2")(["the cat"])
+    ((name, patterns),) = asked
+    assert name == "someone/some-gpt2"
+    assert "*.json" in patterns and not any("safetensors" in p or "bin" in p for p in patterns)
+
+
 # === Bad folders ===
 
 
