@@ -58,7 +58,7 @@ def minilm() -> Row:
 
     import keras_transformer as kt
 
-    folder = kt.datasets.checkpoints.minilm()
+    folder = kt.datasets.minilm.load_folder()
     sentences = english()[::20][:100]
     reference = transformers.BertModel.from_pretrained(folder).eval()
     batch = transformers.BertTokenizer.from_pretrained(folder)(

@@ -36,9 +36,9 @@ arguments = parser.parse_args()
 # tokens and the scaling to length 1 are layers of Keras on top of it.
 
 # %%
-folder = arguments.folder or kt.datasets.checkpoints.minilm()
+folder = arguments.folder or kt.datasets.minilm.load_folder()
 if not arguments.folder:
-    print(kt.datasets.checkpoints.MINILM_ATTRIBUTION)
+    print(kt.datasets.minilm.ATTRIBUTION)
 tokenizer = kt.pretrained.load_tokenizer(folder)
 bert = kt.pretrained.load(folder)
 hidden = bert.output["output"] if isinstance(bert.output, dict) else bert.output

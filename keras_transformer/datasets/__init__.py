@@ -1,8 +1,5 @@
-"""Pinned, hashed and cached files.
+"""Pinned, hashed and cached: corpora, with a `load_data` as in `keras.datasets`, and models."""
 
-Corpora, each of which has a `load_data` as in `keras.datasets`, and checkpoints of real models.
-"""
+from keras_transformer.datasets import firefox_models, minilm, tatoeba, wikitext2
 
-from keras_transformer.datasets import checkpoints, tatoeba, wikitext2
-
-__all__ = ["checkpoints", "tatoeba", "wikitext2"]
+__all__ = ["firefox_models", "minilm", "tatoeba", "wikitext2"]

