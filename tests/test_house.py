@@ -25,7 +25,7 @@ ALLOWED = {
     "models": {"ops", "layers"},
     "training": MODEL_USERS,
     "decoding": MODEL_USERS,
-    "pretrained": MODEL_USERS,
+    "pretrained": {*MODEL_USERS, "data"},
     "visualize": MODEL_USERS,
     "data": set(),
     "datasets": set(),
@@ -33,6 +33,7 @@ ALLOWED = {
 }
 # Text libraries, backends and plotting load when they are first used.
 NEVER_AT_THE_TOP = {
+    "ctranslate2",
     "flax",
     "huggingface_hub",
     "jax",

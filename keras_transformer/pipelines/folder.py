@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
+
+from keras_transformer.pretrained.tokenizer_files import check_tokenizer as check_tokenizer
+from keras_transformer.pretrained.whole_folder import replace_folder
 
 _FORMAT = 1
 _MODEL_FILE = "model.keras"
@@ -58,22 +59,13 @@ def write_folder(
             f"`folder` must be new, empty or hold a {kind.words}. "
             f"Received: folder={str(folder)!r}, which holds something else."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        (work / "new").mkdir()
-        write(work / "new")
+
+    def write_all(work):
+        write(work)
         content = {"kind": _full_name(kind), "format": _FORMAT, **description}
-        (work / "new" / kind.file).write_text(json.dumps(content, indent=2) + "\n")
-        if folder.exists():
-            folder.rename(work / "old")
-        (work / "new").rename(folder)
-    except BaseException:
-        if (work / "old").exists() and not folder.exists():
-            (work / "old").rename(folder)
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        (work / kind.file).write_text(json.dumps(content, indent=2) + "\n")
+
+    replace_folder(folder, write_all)
 
 
 def _is_replaceable(folder, kind):
@@ -159,12 +151,3 @@ def check_texts(texts: Sequence[Any]) -> None:
             raise ValueError(
                 f"`texts` must hold strings that are not blank. Received: texts[{index}]={text!r}."
             )
-
-
-def check_tokenizer(name: str, tokenizer: Any, vocabulary_size: int) -> None:
-    """Raises a ValueError if a tokeniser knows more ids than the model has."""
-    if tokenizer.vocabulary_size() > vocabulary_size:
-        raise ValueError(
-            f"`{name}` must not know more ids than the model. Received: "
-            f"{tokenizer.vocabulary_size()} ids for a vocabulary of {vocabulary_size}."
-        )
