@@ -1,6 +1,7 @@
 """Checkpoints of other libraries, in and out."""
 
 from keras_transformer.pretrained.load import load
+from keras_transformer.pretrained.save_ctranslate2 import save_ctranslate2
 from keras_transformer.pretrained.save_huggingface import save_huggingface
 
-__all__ = ["load", "save_huggingface"]
+__all__ = ["load", "save_ctranslate2", "save_huggingface"]
