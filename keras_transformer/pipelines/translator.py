@@ -25,6 +25,7 @@ from keras_transformer.data.tokenizers import (
 from keras_transformer.decoding.beam_search import beam_search
 from keras_transformer.decoding.generate import generate
 from keras_transformer.decoding.protocol import DecodingModel
+from keras_transformer.pipelines.export import export_translator
 from keras_transformer.pipelines.folder import (
     Kind,
     check_texts,
@@ -214,6 +215,30 @@ class Translator:
                 save_tokenizer(self.target_tokenizer, work / "target_tokenizer")
 
         write_folder(folder, _KIND, {"shared_tokenizer": shared}, write)
+
+    def export(self, folder: str | os.PathLike, **options: Any) -> None:
+        """Writes a TensorFlow SavedModel that takes strings and returns strings.
+
+        Tokenisers and search are part of its graph: it is opened with tensorflow and
+        tensorflow_text alone, without Keras and without this library.
+
+        Args:
+            folder: a new or empty folder.
+            **options: `num_beams` (1) and `length_penalty` (0.6) as in `translate`;
+                `max_new_tokens`, by default 50 more than the longest source of a call has.
+
+        Raises:
+            ValueError: Keras does not run on TensorFlow, the folder holds something, or a tokeniser
+                is not one of SentencePiece.
+
+        Example:
+            ```python
+            translator.export("served")
+            # Elsewhere, after `import tensorflow as tf, tensorflow_text`:
+            tf.saved_model.load("served").translate(["Hello."])["translations"]
+            ```
+        """
+        export_translator(self, folder, **options)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> Translator:
