@@ -7,10 +7,16 @@ corpora (`kt.datasets`), generation (`kt.decoding`), checkpoints of other librar
 """
 
 from keras_transformer import data, datasets, decoding, layers, models, ops, pretrained, training
-from keras_transformer.pipelines import TextGenerator, Translation, Translator
+from keras_transformer.pipelines import (
+    DecodingDefaults,
+    TextGenerator,
+    Translation,
+    Translator,
+)
 from keras_transformer.version import __version__
 
 __all__ = [
+    "DecodingDefaults",
     "TextGenerator",
     "Translation",
     "Translator",

@@ -25,7 +25,7 @@ ALLOWED = {
     "models": {"ops", "layers"},
     "training": MODEL_USERS,
     "decoding": MODEL_USERS,
-    "pretrained": {*MODEL_USERS, "data"},
+    "pretrained": MODEL_USERS | {"data"},
     "visualize": MODEL_USERS,
     "data": set(),
     "datasets": set(),

@@ -1,17 +1,21 @@
 """Text to batches: sub-word tokenisers and `keras.utils.PyDataset` batching."""
 
+from keras_transformer.data.base import Tokenizer
 from keras_transformer.data.batching import TranslationBatches
 from keras_transformer.data.blocks import LanguageModelBatches
-from keras_transformer.data.storage import load_tokenizer, save_tokenizer
-from keras_transformer.data.tokenizers import (
+from keras_transformer.data.hugging_face import HuggingFaceTokenizer
+from keras_transformer.data.marian import MarianTokenizer
+from keras_transformer.data.sentence_piece import SentencePieceTokenizer
+from keras_transformer.data.special_ids import (
     END_ID,
     PADDING_ID,
     START_ID,
     UNKNOWN_ID,
-    decode,
-    encode,
-    train_tokenizer,
+    SpecialIds,
+    special_ids,
 )
+from keras_transformer.data.storage import load_tokenizer, save_tokenizer
+from keras_transformer.data.tokenizers import decode, encode, train_tokenizer
 from keras_transformer.data.windows import SlidingWindows
 
 __all__ = [
@@ -19,12 +23,18 @@ __all__ = [
     "PADDING_ID",
     "START_ID",
     "UNKNOWN_ID",
+    "HuggingFaceTokenizer",
     "LanguageModelBatches",
+    "MarianTokenizer",
+    "SentencePieceTokenizer",
     "SlidingWindows",
+    "SpecialIds",
+    "Tokenizer",
     "TranslationBatches",
     "decode",
     "encode",
     "load_tokenizer",
     "save_tokenizer",
+    "special_ids",
     "train_tokenizer",
 ]

@@ -2,77 +2,95 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import tempfile
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    import keras_hub
+from keras_transformer.data.base import SpecialTokenizer, Tokenizer
+from keras_transformer.data.hugging_face import HuggingFaceTokenizer
+from keras_transformer.data.marian import MarianTokenizer
+from keras_transformer.data.packages import import_text_package
+from keras_transformer.data.sentence_piece import SentencePieceTokenizer
 
 _FORMAT_VERSION = 1
 _CONFIG_FILE = "config.json"
-# What a saved folder may hold: for each class its vocabulary files and its options. A class
-# outside this table is never imported, so a foreign folder cannot make us run its code.
-_SAVED_CLASSES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "SentencePieceTokenizer": (("vocabulary.spm",), ("add_bos", "add_eos")),
-    "BytePairTokenizer": (
-        ("vocabulary.json", "merges.txt"),
-        ("add_prefix_space", "unsplittable_tokens"),
+
+
+class _Saved(NamedTuple):
+    """What a saved folder holds of a class: its vocabulary files and its options."""
+
+    files: tuple[str, ...]
+    options: tuple[str, ...]
+    own: type | None = None
+
+
+_SPECIAL = ("padding_id", "unknown_id", "start_id", "end_id", "vocabulary_size")
+_OWN = "keras_transformer."
+# A class outside this table is never imported, so a foreign folder cannot make us run its code.
+_SAVED_CLASSES = {
+    # === of keras-hub ===
+    "SentencePieceTokenizer": _Saved(
+        ("vocabulary.spm",), ("dtype", "sequence_length", "add_bos", "add_eos")
     ),
-    "WordPieceTokenizer": (
+    "BytePairTokenizer": _Saved(
+        ("vocabulary.json", "merges.txt"),
+        ("dtype", "sequence_length", "add_prefix_space", "unsplittable_tokens"),
+    ),
+    "WordPieceTokenizer": _Saved(
         ("vocabulary.txt",),
-        ("lowercase", "strip_accents", "split", "split_on_cjk", "suffix_indicator", "oov_token")
-        + ("special_tokens", "special_tokens_in_strings"),
+        ("dtype", "sequence_length", "lowercase", "strip_accents", "split", "split_on_cjk")
+        + ("suffix_indicator", "oov_token", "special_tokens", "special_tokens_in_strings"),
+    ),
+    # === our own ===
+    f"{_OWN}SentencePieceTokenizer": _Saved(("vocabulary.spm",), _SPECIAL, SentencePieceTokenizer),
+    f"{_OWN}MarianTokenizer": _Saved(
+        ("vocabulary.spm", "vocabulary.json"),
+        (*_SPECIAL, "special_tokens", "clean_up_spaces"),
+        MarianTokenizer,
+    ),
+    f"{_OWN}HuggingFaceTokenizer": _Saved(
+        ("tokenizer.json",), (*_SPECIAL, "clean_up_spaces"), HuggingFaceTokenizer
     ),
 }
-_COMMON_OPTIONS = ("sequence_length",)
 
 
-def import_text_package(name: str) -> ModuleType:
-    """Imports a package of the `text` extra, or says how to install it.
-
-    Args:
-        name: Name of the module.
-
-    Returns:
-        The module.
-
-    Raises:
-        ImportError: If it cannot be imported.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError(
-            f"The tokenizers need the package `{name}`, which could not be imported. "
-            'Install it with `pip install "keras-transformer-layers[text]"`.'
-        ) from error
-
-
-def _options(tokenizer: Any, class_name: str) -> dict[str, Any]:
+def _options(tokenizer: Any, names: tuple[str, ...]) -> dict[str, Any]:
     """Returns the options that make the tokenizer again, without its vocabulary."""
     config = tokenizer.get_config()
-    options = {"dtype": tokenizer.compute_dtype}
-    for name in _COMMON_OPTIONS + _SAVED_CLASSES[class_name][1]:
-        # keras-hub forgets some options in `get_config`, such as `split_on_cjk`.
-        options[name] = config[name] if name in config else getattr(tokenizer, name)
-    return options
+    # keras-hub forgets some options in `get_config`, such as `split_on_cjk`.
+    options = {n: config[n] if n in config else getattr(tokenizer, n) for n in names}
+    return options | ({"dtype": tokenizer.compute_dtype} if "dtype" in names else {})
 
 
-def save_tokenizer(
-    tokenizer: keras_hub.tokenizers.Tokenizer, folder: str | os.PathLike[str]
-) -> None:
+def _class_name(tokenizer: Any) -> str:
+    """Returns the name of a tokenizer's class in the table above, or raises."""
+    for name, saved in _SAVED_CLASSES.items():
+        # By identity: a subclass or a namesake would be loaded as something else.
+        if saved.own is not None and type(tokenizer) is saved.own:
+            return name
+    name = type(tokenizer).__name__
+    if not isinstance(tokenizer, SpecialTokenizer) and name in _SAVED_CLASSES:
+        keras_hub = import_text_package("keras_hub")
+        if type(tokenizer) is getattr(keras_hub.tokenizers, name):
+            return name
+    theirs = [name for name in _SAVED_CLASSES if not name.startswith(_OWN)]
+    ours = [name.removeprefix(_OWN) for name in _SAVED_CLASSES if name.startswith(_OWN)]
+    raise ValueError(
+        f"`tokenizer` must be one of {', '.join(theirs)} of keras_hub.tokenizers, or of "
+        f"{', '.join(ours)} of kt.data. Received: a {type(tokenizer).__module__}.{name}"
+    )
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: str | os.PathLike[str]) -> None:
     """Writes a tokenizer into a folder.
 
     The folder gets `config.json` and the vocabulary files; other files in it stay. Everything is
     written beside the old files first, so that a failure leaves those intact.
 
     Args:
-        tokenizer: A `SentencePieceTokenizer`, `BytePairTokenizer` or `WordPieceTokenizer` of
-            keras-hub.
+        tokenizer: A tokenizer of `kt.data`, or a `SentencePieceTokenizer`, `BytePairTokenizer` or
+            `WordPieceTokenizer` of keras-hub.
         folder: Path of the folder, made if needed.
 
     Raises:
@@ -88,29 +106,23 @@ def save_tokenizer(
         >>> restored.vocabulary_size()
         11
     """
-    keras_hub = import_text_package("keras_hub")
-    class_name = type(tokenizer).__name__
-    known = class_name in _SAVED_CLASSES
-    # By identity: a subclass or a namesake would be loaded as something else.
-    if not known or type(tokenizer) is not getattr(keras_hub.tokenizers, class_name):
-        raise ValueError(
-            f"`tokenizer` must be one of {', '.join(_SAVED_CLASSES)} of keras_hub.tokenizers. "
-            f"Received: a {type(tokenizer).__module__}.{class_name}"
-        )
+    class_name = _class_name(tokenizer)
+    saved = _SAVED_CLASSES[class_name]
     tokenizer.vocabulary_size()  # keras-hub's ValueError where no vocabulary has been set
-    config = {
+    config: dict[str, Any] = {
         "format_version": _FORMAT_VERSION,
-        "keras_hub_version": keras_hub.__version__,
         "class_name": class_name,
-        "config": _options(tokenizer, class_name),
+        "config": _options(tokenizer, saved.options),
     }
+    if saved.own is None:
+        config["keras_hub_version"] = import_text_package("keras_hub").__version__
     os.makedirs(folder, exist_ok=True)
     # Inside the folder, because a file can only be replaced from the same file system.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-        tokenizer.save_assets(temporary)
+        tokenizer.save_assets(temporary)  # type: ignore[attr-defined]
         with open(os.path.join(temporary, _CONFIG_FILE), "w", encoding="utf-8") as file:
             json.dump(config, file, indent=2, sort_keys=True)
-        for name in (*_SAVED_CLASSES[class_name][0], _CONFIG_FILE):
+        for name in (*saved.files, _CONFIG_FILE):
             os.replace(os.path.join(temporary, name), os.path.join(folder, name))
 
 
@@ -142,7 +154,7 @@ def _read_config(path: str) -> tuple[str, dict[str, Any]]:
         version, class_name, options = (
             saved[key] for key in ("format_version", "class_name", "config")
         )
-        unknown = set(options) - {"dtype", *_COMMON_OPTIONS, *_SAVED_CLASSES[class_name][1]}
+        unknown = set(options) - set(_SAVED_CLASSES[class_name].options)
         plain = all(map(_is_plain, options.values()))
     except UnicodeDecodeError as error:
         raise _foreign(path, "which is not UTF-8 text") from error
@@ -157,39 +169,49 @@ def _read_config(path: str) -> tuple[str, dict[str, Any]]:
     return class_name, options
 
 
-def _read_vocabulary(class_name: str, paths: list[str]) -> dict[str, Any]:
+def _read_vocabulary(paths: list[str]) -> dict[str, Any]:
     """Returns the vocabulary arguments; contents, because Keras's safe mode refuses paths."""
-    contents = [_read(path) for path in paths]
-    if class_name == "SentencePieceTokenizer":
-        sentencepiece = import_text_package("sentencepiece")
+    arguments: dict[str, Any] = {}
+    for path in paths:
+        content = _read(path)
+        if path.endswith(".spm"):
+            arguments["proto"] = _sentence_piece(path, content)
+            continue
         try:
-            # Empty bytes would be accepted, with a warning and without any vocabulary.
-            if not contents[0]:
-                raise RuntimeError("The file is empty.")
-            # Before keras-hub reads them, because TensorFlow has errors of its own.
-            sentencepiece.SentencePieceProcessor(model_proto=contents[0])
-        except RuntimeError as error:
-            raise _foreign(paths[0], "which is no SentencePiece model") from error
-        return {"proto": contents[0]}
-    texts = []
-    for path, content in zip(paths, contents, strict=True):
-        try:
-            texts.append(content.decode("utf-8"))
+            text = content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise _foreign(path, "which is not UTF-8 text") from error
-    if class_name == "WordPieceTokenizer":
-        return {"vocabulary": texts[0].removesuffix("\n").split("\n")}
+        if path.endswith("vocabulary.json"):
+            try:
+                arguments["vocabulary"] = json.loads(text)
+            except json.JSONDecodeError as error:
+                raise _foreign(path, "which is not JSON") from error
+        elif path.endswith("merges.txt"):
+            arguments["merges"] = [line for line in text.split("\n") if line]
+        elif path.endswith("tokenizer.json"):
+            arguments["content"] = text
+        else:
+            arguments["vocabulary"] = text.removesuffix("\n").split("\n")
+    return arguments
+
+
+def _sentence_piece(path: str, content: bytes) -> bytes:
+    sentencepiece = import_text_package("sentencepiece")
     try:
-        vocabulary = json.loads(texts[0])
-    except json.JSONDecodeError as error:
-        raise _foreign(paths[0], "which is not JSON") from error
-    return {"vocabulary": vocabulary, "merges": [line for line in texts[1].split("\n") if line]}
+        # Empty bytes would be accepted, with a warning and without any vocabulary.
+        if not content:
+            raise RuntimeError("The file is empty.")
+        # Before keras-hub reads them, because TensorFlow has errors of its own.
+        sentencepiece.SentencePieceProcessor(model_proto=content)
+    except RuntimeError as error:
+        raise _foreign(path, "which is no SentencePiece model") from error
+    return content
 
 
-def load_tokenizer(folder: str | os.PathLike[str]) -> keras_hub.tokenizers.Tokenizer:
+def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
     """Reads a tokenizer written by `save_tokenizer`.
 
-    Only known keras-hub classes are made, from plain values: nothing is unpickled, and no other
+    Only known classes are made, from plain values: nothing is unpickled, and no other
     code is imported.
 
     Args:
@@ -214,10 +236,14 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> keras_hub.tokenizers.Token
     """
     folder = os.fspath(folder)
     class_name, options = _read_config(os.path.join(folder, _CONFIG_FILE))
-    paths = [os.path.join(folder, name) for name in _SAVED_CLASSES[class_name][0]]
-    vocabulary = _read_vocabulary(class_name, paths)
-    keras_hub = import_text_package("keras_hub")
+    saved = _SAVED_CLASSES[class_name]
+    paths = [os.path.join(folder, name) for name in saved.files]
+    vocabulary = _read_vocabulary(paths)
+    owner = saved.own or getattr(import_text_package("keras_hub").tokenizers, class_name)
     try:
-        return getattr(keras_hub.tokenizers, class_name)(**options, **vocabulary)
+        return owner(**options, **vocabulary)
+    except ImportError:
+        raise
     except Exception as error:  # keras-hub and the tokenizers below it raise many classes
-        raise _foreign(" and ".join(paths), f"not accepted by keras-hub: {error}") from error
+        whose = "keras-hub" if saved.own is None else "its class"
+        raise _foreign(" and ".join(paths), f"not accepted by {whose}: {error}") from error

@@ -12,34 +12,14 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from keras_transformer.data.base import Tokenizer
+from keras_transformer.data.packages import import_text_package
 from keras_transformer.data.rows import integer_rows
-from keras_transformer.data.storage import import_text_package
+from keras_transformer.data.special_ids import END_ID, PADDING_ID, START_ID, UNKNOWN_ID, special_ids
+from keras_transformer.data.texts import check_texts
 
 if TYPE_CHECKING:
     import keras_hub
-
-PADDING_ID = 0
-"""The id that fills unused positions, 0."""
-UNKNOWN_ID = 1
-"""The id of what has no piece, 1."""
-START_ID = 2
-"""The id of the start of a sentence, 2."""
-END_ID = 3
-"""The id of the end of a sentence, 3."""
-
-
-def _check_texts(texts: Iterable[str]) -> list[str]:
-    """Returns the texts as a list, and raises where one is not a string."""
-    if isinstance(texts, (str, bytes)):
-        # Iterating over one string would silently give single characters.
-        raise ValueError(
-            f"`texts` must be an iterable of strings, not one string. Received: texts={texts!r}"
-        )
-    texts = list(texts)
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise ValueError(f"`texts` must hold strings. Received: texts[{index}]={text!r}")
-    return texts
 
 
 def _special_pieces(symbols: Sequence[str]) -> dict[str, Any]:
@@ -145,7 +125,7 @@ def train_tokenizer(
     Reference:
         Kudo and Richardson, "SentencePiece" (2018); Kudo, "Subword Regularization" (2018).
     """
-    texts, symbols = _check_texts(texts), list(symbols)
+    texts, symbols = check_texts(texts), list(symbols)
     _check_training_arguments(texts, vocabulary_size, model_type, lossless, symbols)
     keras_hub = import_text_package("keras_hub")
     sentencepiece = import_text_package("sentencepiece")
@@ -175,32 +155,44 @@ def train_tokenizer(
     return keras_hub.tokenizers.SentencePieceTokenizer(proto=model.getvalue())
 
 
+def _id_to_add(tokenizer: Any, name: str, value: Any) -> int:
+    """The id that stands in front of rows or behind them."""
+    if value == "auto":
+        value = special_ids(tokenizer).named[name]
+    if value is None:
+        raise ValueError(
+            f"`tokenizer` must have a `{name}`, or `{name}` be given. Received: {name}=None"
+        )
+    return int(value)
+
+
 def encode(
-    tokenizer: keras_hub.tokenizers.Tokenizer,
+    tokenizer: Tokenizer,
     texts: Iterable[str],
     start: bool = False,
     end: bool = False,
     max_length: int | None = None,
-    start_id: int = START_ID,
-    end_id: int = END_ID,
+    start_id: int | str = "auto",
+    end_id: int | str = "auto",
 ) -> list[list[int]]:
     """Turns strings into lists of token ids.
 
     Args:
-        tokenizer: A keras-hub tokenizer without `sequence_length`.
+        tokenizer: A tokenizer of `kt.data`, or one of keras-hub without `sequence_length`.
         texts: Iterable of N strings.
         start: Whether each row begins with `start_id`.
         end: Whether each row ends with `end_id`, also when it was cut.
         max_length: Longest row in tokens, start and end included; longer rows are cut.
-        start_id: Id of the start of a sentence.
-        end_id: Id of the end of a sentence.
+        start_id: Id of the start of a sentence; "auto" for the tokenizer's.
+        end_id: Id of the end of a sentence; "auto" for the tokenizer's.
 
     Returns:
         N lists of Python integers.
 
     Raises:
         ValueError: If `texts` is one string or holds anything but strings, if `max_length` leaves
-            no room for a token, or if the tokenizer pads by itself.
+            no room for a token, if the tokenizer pads by itself, or if it has no id that is asked
+            for.
 
     Example:
         >>> import keras_transformer as kt
@@ -209,44 +201,47 @@ def encode(
         >>> row[0], row[-1]
         (2, 3)
     """
-    texts = _check_texts(texts)
+    texts = check_texts(texts)
     if max_length is not None and max_length <= start + end:
         raise ValueError(
             f"`max_length` must be at least {start + end + 1} with start={start} and end={end}. "
             f"Received: max_length={max_length}"
         )
-    if getattr(tokenizer, "sequence_length", None):
+    sequence_length = getattr(tokenizer, "sequence_length", None)
+    if sequence_length:
         # Its rows come padded, and an end after the padding would never be seen.
         raise ValueError(
             "`tokenizer` must have no `sequence_length`. "
-            f"Received: sequence_length={tokenizer.sequence_length}"
+            f"Received: sequence_length={sequence_length}"
         )
+    before = [_id_to_add(tokenizer, "start_id", start_id)] if start else []
+    after = [_id_to_add(tokenizer, "end_id", end_id)] if end else []
     # One call for all texts: SentencePiece spreads a batch over the cores.
     rows = tokenizer(texts) if texts else []
     if hasattr(rows, "to_list"):
         rows = rows.to_list()
-    before, after = [start_id] * bool(start), [end_id] * bool(end)
     kept = None if max_length is None else max_length - len(before) - len(after)
     return [before + list(row)[:kept] + after for row in rows]
 
 
 def decode(
-    tokenizer: keras_hub.tokenizers.Tokenizer,
+    tokenizer: Tokenizer,
     ids: Any,
-    start_id: int | None = START_ID,
-    end_id: int | None = END_ID,
-    padding_id: int | None = PADDING_ID,
+    start_id: int | str | None = "auto",
+    end_id: int | str | None = "auto",
+    padding_id: int | str | None = "auto",
 ) -> list[str]:
     """Turns rows of token ids back into strings.
 
-    Each row is cut at its first `end_id`; padding and start ids are dropped.
+    Each row is cut at its first `end_id`; padding and start ids are dropped. Where start and end
+    are one id, as with GPT-2, a row that begins with it is cut at the next one.
 
     Args:
-        tokenizer: A keras-hub tokenizer with `detokenize`.
+        tokenizer: A tokenizer of `kt.data`, or one of keras-hub with `detokenize`.
         ids: Integers of shape (N, T), as an array, a tensor or a list of lists of any lengths.
-        start_id: Id to drop, or None if the vocabulary has no such id.
-        end_id: Id at which a row ends, or None.
-        padding_id: Id to drop, or None.
+        start_id: Id to drop, or None if the vocabulary has no such id; "auto" for the tokenizer's.
+        end_id: Id at which a row ends, or None; "auto" for the tokenizer's.
+        padding_id: Id to drop, or None; "auto" for the tokenizer's.
 
     Returns:
         N strings.
@@ -262,6 +257,10 @@ def decode(
         ['a cat']
     """
     size = tokenizer.vocabulary_size()
+    own = special_ids(tokenizer)
+    start_id = own.start if start_id == "auto" else start_id
+    end_id = own.end if end_id == "auto" else end_id
+    padding_id = own.padding if padding_id == "auto" else padding_id
     dropped = {start_id, padding_id}
     rows = []
     for index, row in enumerate(integer_rows(ids)):
@@ -271,6 +270,8 @@ def decode(
                 f"`ids` must be at least 0 and below the vocabulary's size of {size}. "
                 f"Received: id {outside} in row {index}"
             )
+        if row and start_id == end_id == row[0]:
+            row = row[1:]
         if end_id in row:
             row = row[: row.index(end_id)]
         rows.append([token_id for token_id in row if token_id not in dropped])

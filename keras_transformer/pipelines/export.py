@@ -12,8 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.data.storage import import_text_package
-from keras_transformer.data.tokenizers import END_ID, PADDING_ID, START_ID, UNKNOWN_ID
+from keras_transformer.data.packages import import_text_package
+from keras_transformer.data.special_ids import special_ids
 from keras_transformer.decoding.beams import (
     SearchSettings,
     advance_search,
@@ -22,6 +22,7 @@ from keras_transformer.decoding.beams import (
 )
 from keras_transformer.decoding.prompts import check_count
 from keras_transformer.decoding.protocol import DecodingModel
+from keras_transformer.pipelines.defaults import usual_bans
 from keras_transformer.pretrained.tokenizer_files import sentencepiece_of
 from keras_transformer.pretrained.whole_folder import write_new_folder
 
@@ -30,7 +31,7 @@ def export_translator(
     translator: Any,
     folder: str | os.PathLike,
     num_beams: int = 1,
-    length_penalty: float = 0.6,
+    length_penalty: float | None = None,
     max_new_tokens: int | None = None,
 ) -> None:
     """Writes what `kt.Translator.export` promises.
@@ -60,11 +61,9 @@ def export_translator(
     import_text_package("tensorflow_text")
     import tensorflow as tf
 
-    banned_ids = (PADDING_ID, UNKNOWN_ID, START_ID)
-    settings = SearchSettings(
-        num_beams, 1, END_ID, float(length_penalty), "gnmt", False, banned_ids, 0, 0
-    )
-    module = _make_module(translator, settings, max_new_tokens)
+    told = {"length_penalty": length_penalty, "max_new_tokens": max_new_tokens}
+    told = {name: value for name, value in told.items() if value is not None}
+    module = _make_module(translator, num_beams, translator.defaults._replace(**told))
 
     def write(work):
         signature = module.translate.get_concrete_function()
@@ -73,11 +72,30 @@ def export_translator(
     write_new_folder(folder, write)
 
 
-def _make_module(translator, settings, max_new_tokens):
+def _settings(translator, num_beams, defaults):
+    bans = defaults.banned_ids
+    return SearchSettings(
+        num_beams=num_beams,
+        num_return=1,
+        end_id=special_ids(translator.target_tokenizer).end,
+        length_penalty=float(defaults.length_penalty),
+        normalization=defaults.length_normalization,
+        early_stopping=defaults.early_stopping,
+        banned_ids=usual_bans(translator.target_tokenizer) if bans is None else bans,
+        min_length=0,
+        no_repeat_ngram_size=0,
+    )
+
+
+def _make_module(translator, num_beams, defaults):
     """A `tf.Module` with what the graph needs, and no Python of ours after it was saved."""
     import tensorflow as tf
 
     model, parts = translator.model, DecodingModel(translator.model)
+    settings = _settings(translator, num_beams, defaults)
+    source_ids = special_ids(translator.source_tokenizer)
+    start_id = special_ids(translator.target_tokenizer).start
+    padding_id = parts.source_embedding.padding_id or 0
     module = tf.Module(name="translator")
     # What is not an attribute would not be saved.
     module.weights = [variable.value for variable in model.variables]
@@ -87,12 +105,14 @@ def _make_module(translator, settings, max_new_tokens):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="texts")])
     def translate(texts):
         ids = module.source.tokenize(texts)  # ragged (B, S)
-        ids = tf.concat([ids, tf.fill([tf.shape(texts)[0], 1], END_ID)], axis=1)
+        ids = tf.concat([ids, tf.fill([tf.shape(texts)[0], 1], source_ids.end)], axis=1)
         mask = tf.cast(tf.ones_like(ids), tf.bool).to_tensor()
-        limit = tf.shape(mask)[1] + 50 if max_new_tokens is None else tf.constant(max_new_tokens)
+        limit = tf.constant(defaults.max_new_tokens or 0)
+        if defaults.max_new_tokens is None:
+            limit = tf.shape(mask)[1] + 50
         if parts.max_length is not None:
             limit = tf.minimum(limit, parts.max_length)
-        tokens = _search(model, settings, ids.to_tensor(PADDING_ID), mask, limit)
+        tokens = _search(model, settings, start_id, ids.to_tensor(padding_id), mask, limit)
         return {"translations": module.target.detokenize(tokens)}
 
     module.translate = translate
@@ -109,17 +129,17 @@ def _graph_tokenizer(tokenizer):
     return tensorflow_text.SentencepieceTokenizer(tokenizer.proto, out_type=tf.int32, name=name)
 
 
-def _search(model, settings, source_ids, source_mask, limit):
+def _search(model, settings, start_id, source_ids, source_mask, limit):
     """The best hypothesis of each source, ragged (B, T), without its end."""
     import tensorflow as tf
 
     batch, beams = tf.shape(source_ids)[0], settings.num_beams
-    loop = {"history": tf.fill([batch * beams, 1], START_ID), "limit": limit}
+    loop = {"history": tf.fill([batch * beams, 1], start_id), "limit": limit}
     state, context = begin_search(
         model,
         settings,
         (),
-        prompt_ids=tf.fill([batch, 1], START_ID),
+        prompt_ids=tf.fill([batch, 1], start_id),
         prompt_mask=tf.fill([batch, 1], True),
         buffer=tf.zeros([1, limit], tf.int32),
         source_ids=source_ids,
@@ -138,4 +158,4 @@ def _search(model, settings, source_ids, source_mask, limit):
     )
     best = tf.reshape(state.finished_ids, [batch, beams, limit])[:, 0]
     written = tf.sequence_mask(state.finished_lengths[:, 0], limit)
-    return tf.ragged.boolean_mask(best, written & (best != END_ID))
+    return tf.ragged.boolean_mask(best, written & (best != settings.end_id))

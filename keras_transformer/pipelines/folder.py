@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_transformer.pretrained.tokenizer_files import check_tokenizer as check_tokenizer
+from keras_transformer.data.special_ids import special_ids
+from keras_transformer.pretrained.tokenizer_files import check_size
 from keras_transformer.pretrained.whole_folder import replace_folder
 
 _FORMAT = 1
@@ -151,3 +152,14 @@ def check_texts(texts: Sequence[Any]) -> None:
             raise ValueError(
                 f"`texts` must hold strings that are not blank. Received: texts[{index}]={text!r}."
             )
+
+
+def check_tokenizer(
+    name: str, tokenizer: Any, vocabulary_size: int, needed: Sequence[str] = ()
+) -> None:
+    """Raises a ValueError if a tokeniser knows more ids than the model, or lacks a special id."""
+    check_size(name, tokenizer, vocabulary_size)
+    ids = special_ids(tokenizer).named
+    for key in needed:
+        if ids[key] is None:
+            raise ValueError(f"`{name}` must have the attribute `{key}`. Received: {key}=None.")

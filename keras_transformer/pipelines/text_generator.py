@@ -9,11 +9,14 @@ from typing import Any
 
 import keras
 
+from keras_transformer.data.special_ids import special_ids
 from keras_transformer.data.storage import load_tokenizer, save_tokenizer
-from keras_transformer.data.tokenizers import END_ID, PADDING_ID, decode, encode
+from keras_transformer.data.tokenizers import decode, encode
 from keras_transformer.decoding.generation_loop import GenerationRun
 from keras_transformer.decoding.pace import Pace
 from keras_transformer.decoding.protocol import DecodingModel
+from keras_transformer.pipelines.checkpoints import open_language_model
+from keras_transformer.pipelines.defaults import check_banned_ids
 from keras_transformer.pipelines.folder import (
     Kind,
     check_texts,
@@ -34,10 +37,13 @@ class TextGenerator:
 
     Args:
         model: a model as `kt.models.gpt` builds it.
-        tokenizer: a tokeniser as `kt.data.train_tokenizer` makes it.
+        tokenizer: a tokeniser as `kt.data.train_tokenizer` makes it, or any other, see
+            `kt.data.Tokenizer`. Its `end_id` ends a text.
+        banned_ids: ids that are never generated; None for the tokeniser's padding.
 
     Raises:
-        ValueError: the model is a translator, or the tokeniser knows more ids than the model.
+        ValueError: the model is a translator, the tokeniser knows more ids than the model, or a
+            banned id is none of the model's.
 
     Example:
         >>> import keras_transformer as kt
@@ -53,7 +59,9 @@ class TextGenerator:
         True
     """
 
-    def __init__(self, model: keras.Model, tokenizer: Any):
+    def __init__(
+        self, model: keras.Model, tokenizer: Any, *, banned_ids: Sequence[int] | None = None
+    ):
         parts = DecodingModel(model)
         if parts.is_translator:
             raise ValueError(
@@ -61,8 +69,12 @@ class TextGenerator:
                 f"Received: a translator, named {model.name!r}."
             )
         check_tokenizer("tokenizer", tokenizer, parts.vocabulary_size)
+        if banned_ids is None:
+            padding, _, _, end = special_ids(tokenizer)
+            banned_ids = () if padding in (None, end) else (padding,)
         self.model = model
         self.tokenizer = tokenizer
+        self.banned_ids = check_banned_ids(banned_ids, parts.vocabulary_size)
 
     def generate(
         self,
@@ -78,7 +90,8 @@ class TextGenerator:
         """Continues texts.
 
         Args:
-            texts: prompts, or one prompt.
+            texts: prompts, or one prompt. They come back as they were given, also where the
+                tokeniser lower-cases what the model reads.
             max_new_tokens: the most sub-words to add.
             sampler: as in `kt.decoding.generate`.
             stop_strings: a continuation ends before the first of these strings in it, as it ends at
@@ -164,21 +177,28 @@ class TextGenerator:
             pace.advance(run)
 
     def _run(self, texts, max_new_tokens, sampler, seed, options):
+        end_id = special_ids(self.tokenizer).end
         return GenerationRun(
             self.model,
             encode(self.tokenizer, texts),
             max_new_tokens,
             sampler,
-            (END_ID,),
+            () if end_id is None else (end_id,),
             seed,
-            **{"banned_ids": (PADDING_ID,), **options},
+            **{"banned_ids": self.banned_ids, **options},
         )
 
     def _new_texts(self, run):
         """What has been added to each prompt."""
+        end_id = special_ids(self.tokenizer).end
+        ids = []
+        for prompt, row in zip(run.inputs.prefixes, run.rows(), strict=True):
+            # The prompt may hold the end: with GPT-2, between two texts.
+            new = row[len(prompt) :]
+            ids.append([*prompt, *(new[: new.index(end_id)] if end_id in new else new)])
         # With the prompt in front: a tokeniser drops the space before the first word.
-        wholes = decode(self.tokenizer, run.rows())
-        prompts = decode(self.tokenizer, run.inputs.prefixes)
+        wholes = decode(self.tokenizer, ids, end_id=None)
+        prompts = decode(self.tokenizer, run.inputs.prefixes, end_id=None)
         return [whole[len(prompt) :] for whole, prompt in zip(wholes, prompts, strict=True)]
 
     def save(self, folder: str | os.PathLike) -> None:
@@ -197,7 +217,7 @@ class TextGenerator:
             write_model(self.model, work)
             save_tokenizer(self.tokenizer, work / "tokenizer")
 
-        write_folder(folder, _KIND, {}, write)
+        write_folder(folder, _KIND, {"banned_ids": self.banned_ids}, write)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> TextGenerator:
@@ -213,8 +233,35 @@ class TextGenerator:
             ValueError: a file is missing, foreign or damaged; it is named.
         """
         folder = Path(folder)
-        read_description(folder, _KIND)
-        return cls(read_model(folder), load_tokenizer(folder / "tokenizer"))
+        banned_ids = read_description(folder, _KIND).get("banned_ids")
+        tokenizer = load_tokenizer(folder / "tokenizer")
+        return cls(read_model(folder), tokenizer, banned_ids=banned_ids)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike) -> TextGenerator:
+        """Opens a language model in the Hugging Face form: GPT-1's or GPT-2's.
+
+        The model by `kt.pretrained.load`, the tokeniser by `kt.pretrained.load_tokenizer`; banned
+        are the ids that the checkpoint's generation settings ban.
+
+        Args:
+            folder: a folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
+
+        Returns:
+            A `TextGenerator`.
+
+        Raises:
+            ValueError: as `kt.pretrained.load`; the checkpoint is no language model.
+            ImportError: a package that is needed for a file is not installed.
+
+        Example:
+            ```python
+            generator = kt.TextGenerator.from_pretrained("openai-community/gpt2")
+            generator.generate("The cat sat on the", max_new_tokens=20)
+            ```
+        """
+        model, tokenizer, banned_ids = open_language_model(folder)
+        return cls(model, tokenizer, banned_ids=banned_ids)
 
 
 def _check_stops(stop_strings):

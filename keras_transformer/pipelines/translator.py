@@ -13,18 +13,19 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_transformer.data.special_ids import special_ids
 from keras_transformer.data.storage import load_tokenizer, save_tokenizer
-from keras_transformer.data.tokenizers import (
-    END_ID,
-    PADDING_ID,
-    START_ID,
-    UNKNOWN_ID,
-    decode,
-    encode,
-)
+from keras_transformer.data.tokenizers import decode, encode
 from keras_transformer.decoding.beam_search import beam_search
 from keras_transformer.decoding.generate import generate
 from keras_transformer.decoding.protocol import DecodingModel
+from keras_transformer.pipelines.checkpoints import open_translator
+from keras_transformer.pipelines.defaults import (
+    DecodingDefaults,
+    check_defaults,
+    read_defaults,
+    usual_bans,
+)
 from keras_transformer.pipelines.export import export_translator
 from keras_transformer.pipelines.folder import (
     Kind,
@@ -37,6 +38,7 @@ from keras_transformer.pipelines.folder import (
 )
 
 _KIND = Kind("Translator", "translator.json", {"shared_tokenizer": bool})
+_TARGET_IDS = ("start_id", "end_id")
 
 
 class Translation(NamedTuple):
@@ -61,12 +63,15 @@ class Translator:
 
     Args:
         model: a model as `kt.models.transformer` builds it.
-        source_tokenizer: a tokeniser as `kt.data.train_tokenizer` makes it (ids 0 to 3 are padding,
-            unknown, start and end).
+        source_tokenizer: a tokeniser as `kt.data.train_tokenizer` makes it, or any other, see
+            `kt.data.Tokenizer`. It says which ids end a source; the target's says which start and
+            end a translation.
         target_tokenizer: the target's, where it is not the same.
+        defaults: how to decode where `translate` is not told otherwise.
 
     Raises:
-        ValueError: the model has no encoder, or a tokeniser knows more ids than the model.
+        ValueError: the model has no encoder, a tokeniser knows more ids than the model or lacks
+            the ids that start and end a text, or a default is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -78,7 +83,14 @@ class Translator:
         2
     """
 
-    def __init__(self, model: keras.Model, source_tokenizer: Any, target_tokenizer: Any = None):
+    def __init__(
+        self,
+        model: keras.Model,
+        source_tokenizer: Any,
+        target_tokenizer: Any = None,
+        *,
+        defaults: DecodingDefaults | None = None,
+    ):
         parts = DecodingModel(model)
         if not parts.is_translator:
             raise ValueError(
@@ -88,11 +100,13 @@ class Translator:
         self.model = model
         self.source_tokenizer = source_tokenizer
         self.target_tokenizer = target_tokenizer or source_tokenizer
-        for name, tokenizer, embedding in (
-            ("source_tokenizer", self.source_tokenizer, parts.source_embedding),
-            ("target_tokenizer", self.target_tokenizer, parts.target_embedding),
+        for name, tokenizer, embedding, needed in (
+            ("source_tokenizer", self.source_tokenizer, parts.source_embedding, ("end_id",)),
+            ("target_tokenizer", self.target_tokenizer, parts.target_embedding, _TARGET_IDS),
         ):
-            check_tokenizer(name, tokenizer, embedding.vocabulary_size)
+            check_tokenizer(name, tokenizer, embedding.vocabulary_size, needed)
+        defaults = DecodingDefaults() if defaults is None else defaults
+        self.defaults = check_defaults(defaults, parts.vocabulary_size)
 
     def translate(
         self,
@@ -102,22 +116,27 @@ class Translator:
         verbose: int = 0,
         *,
         num_beams: int = 1,
-        length_penalty: float = 0.6,
+        length_penalty: float | None = None,
         num_return: int | None = None,
+        length_normalization: str | None = None,
+        early_stopping: bool | None = None,
     ) -> Any:
         """Translates sentences.
 
         Args:
             texts: sentences, or one sentence.
-            max_new_tokens: the most sub-words of a translation; by default 50 more than the longest
-                source of its batch has, as in the paper.
+            max_new_tokens: the most sub-words of a translation; None for the translator's default,
+                which is usually 50 more than the longest source of its batch has, as in the paper.
             batch_size: sentences that are translated together. They are sorted by length first and
                 handed back in the order given.
             verbose: 1 shows a progress bar.
             num_beams: hypotheses that the beam search keeps; 1 is greedy decoding.
-            length_penalty: of the beam search, see `kt.decoding.beam_search`.
+            length_penalty: of the beam search, see `kt.decoding.beam_search`; None, here and below,
+                for the translator's default.
             num_return: how many of the best translations of each sentence to return, at most
                 `num_beams`; None for the best alone, as a string.
+            length_normalization: "gnmt" or "length", of the beam search.
+            early_stopping: of the beam search.
 
         Returns:
             A list of translations, or one string for one string; with `num_return` a list of
@@ -136,8 +155,14 @@ class Translator:
             texts, single = list(texts), False
         check_texts(texts)
 
+        given = (max_new_tokens, length_penalty, length_normalization, early_stopping)
+        names = ("max_new_tokens", "length_penalty", "length_normalization", "early_stopping")
+        told: dict[str, Any] = dict(zip(names, given, strict=True))
+        told = {name: value for name, value in told.items() if value is not None}
+        defaults = self.defaults._replace(**told)
+
         def search(sources):
-            return self._search(sources, max_new_tokens, num_beams, length_penalty, num_return)
+            return self._search(sources, defaults, num_beams, num_return)
 
         results = self._in_batches(texts, batch_size, verbose, search)
         return results[0] if single else results
@@ -158,33 +183,38 @@ class Translator:
             progress.add(len(chosen))
         return results
 
-    def _search(self, sources, max_new_tokens, num_beams, length_penalty, num_return):
+    def _search(self, sources, defaults, num_beams, num_return):
         """Translates rows of ids into strings, or into lists of `Translation`."""
-        limit = max_new_tokens or max(map(len, sources)) + 50
-        banned_ids = (PADDING_ID, UNKNOWN_ID, START_ID)
+        limit = defaults.max_new_tokens or max(map(len, sources)) + 50
+        ids = special_ids(self.target_tokenizer)
+        banned_ids = defaults.banned_ids
+        if banned_ids is None:
+            banned_ids = usual_bans(self.target_tokenizer)
         if num_beams == 1 and num_return is None:
-            ids = generate(
+            rows = generate(
                 self.model,
                 sources,
                 limit,
-                stop_ids=(END_ID,),
-                start_id=START_ID,
+                stop_ids=(ids.end,),
+                start_id=ids.start,
                 banned_ids=banned_ids,
             )
-            return decode(self.target_tokenizer, ids)
+            return decode(self.target_tokenizer, rows, start_id=None)
         result = beam_search(
             self.model,
             sources,
-            START_ID,
-            END_ID,
+            ids.start,
+            ids.end,
             num_beams,
-            length_penalty,
+            defaults.length_penalty,
             limit,
             num_return or 1,
             banned_ids,
+            length_normalization=defaults.length_normalization,
+            early_stopping=defaults.early_stopping,
         )
         rows = result.ids.reshape(-1, result.ids.shape[2])
-        texts = np.array(decode(self.target_tokenizer, rows), dtype=object)
+        texts = np.array(decode(self.target_tokenizer, rows, start_id=None), dtype=object)
         if num_return is None:
             return texts.tolist()
         texts = texts.reshape(-1, num_return)
@@ -214,7 +244,8 @@ class Translator:
             if not shared:
                 save_tokenizer(self.target_tokenizer, work / "target_tokenizer")
 
-        write_folder(folder, _KIND, {"shared_tokenizer": shared}, write)
+        description = {"shared_tokenizer": shared, "defaults": self.defaults._asdict()}
+        write_folder(folder, _KIND, description, write)
 
     def export(self, folder: str | os.PathLike, **options: Any) -> None:
         """Writes a TensorFlow SavedModel that takes strings and returns strings.
@@ -224,8 +255,8 @@ class Translator:
 
         Args:
             folder: a new or empty folder.
-            **options: `num_beams` (1) and `length_penalty` (0.6) as in `translate`;
-                `max_new_tokens`, by default 50 more than the longest source of a call has.
+            **options: `num_beams` (1), and `length_penalty` and `max_new_tokens` where they are not
+                to be the translator's own defaults.
 
         Raises:
             ValueError: Keras does not run on TensorFlow, the folder holds something, or a tokeniser
@@ -258,4 +289,32 @@ class Translator:
         source = load_tokenizer(folder / "source_tokenizer")
         shared = description["shared_tokenizer"]
         target = source if shared else load_tokenizer(folder / "target_tokenizer")
-        return cls(read_model(folder), source, target)
+        defaults = read_defaults(folder / _KIND.file, description.get("defaults", {}))
+        return cls(read_model(folder), source, target, defaults=defaults)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike) -> Translator:
+        """Opens a translation checkpoint in the Hugging Face form: Marian's.
+
+        The model by `kt.pretrained.load`, the tokenisers by `kt.pretrained.load_tokenizer`. The
+        translator's defaults are the checkpoint's own: ids that it bans, padding always; its length
+        limit; its length penalty, over the length. How many beams is `translate`'s argument.
+
+        Args:
+            folder: a folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
+
+        Returns:
+            A `Translator`.
+
+        Raises:
+            ValueError: as `kt.pretrained.load`; the checkpoint is no translation model.
+            ImportError: a package that is needed for a file is not installed.
+
+        Example:
+            ```python
+            translator = kt.Translator.from_pretrained("Helsinki-NLP/opus-mt-en-fr")
+            translator.translate(["The cat sat on the mat."], num_beams=4)
+            ```
+        """
+        model, source, target, defaults = open_translator(folder)
+        return cls(model, source, target, defaults=defaults)

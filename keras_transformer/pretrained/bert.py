@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import keras
 
+from keras_transformer.data.special_ids import SpecialIds
 from keras_transformer.models.bert import bert
 from keras_transformer.pretrained.config import Config
-from keras_transformer.pretrained.family import Family, SpecialIds
+from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import Rule, attention, linear, norm
 from keras_transformer.pretrained.settings import activation_name, learned_length
 from keras_transformer.pretrained.tokenizer_json import write_tokenizer_json

@@ -9,16 +9,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_transformer.data.special_ids import SpecialIds
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.mapping import Rule
-
-
-class SpecialIds(NamedTuple):
-    """The ids that a model's texts start and end with, None where that is not known."""
-
-    start: int | None = None
-    end: int | None = None
-    unknown: int | None = None
 
 
 class Family(NamedTuple):

@@ -77,8 +77,8 @@ def load(folder: str | os.PathLike) -> keras.Model:
     return model
 
 
-def find_folder(folder: str | os.PathLike) -> Path:
-    """The folder itself, or what the hub has under its name."""
+def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:
+    """The folder itself, or what the hub has under its name, with the weights or without."""
     path = Path(folder)
     if path.is_dir():
         return path
@@ -96,9 +96,9 @@ def find_folder(folder: str | os.PathLike) -> Path:
             "`pip install huggingface_hub`."
         ) from error
     try:
-        patterns = ["*.json", "*.safetensors", "*.txt", "*.spm", "*.model"]
+        patterns = ["*.json", "*.txt", "*.spm", "*.model", *(["*.safetensors"] if weights else [])]
         found = Path(snapshot_download(name, allow_patterns=patterns))
-        if not list(found.glob("*.safetensors")):
+        if weights and not list(found.glob("*.safetensors")):
             found = Path(snapshot_download(name, allow_patterns=[*patterns, "pytorch_model*.bin"]))
     except Exception as error:  # of many kinds: no network, no such repository, not allowed
         raise ValueError(

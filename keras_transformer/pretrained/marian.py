@@ -7,6 +7,7 @@ import math
 import keras
 import numpy as np
 
+from keras_transformer.data.special_ids import SpecialIds
 from keras_transformer.models.translation import transformer
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.equivalence import (
@@ -14,7 +15,7 @@ from keras_transformer.pretrained.equivalence import (
     permute_channels,
     scale_to_epsilon,
 )
-from keras_transformer.pretrained.family import Family, SpecialIds
+from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import ROW, Rule, attention, linear, norm
 from keras_transformer.pretrained.settings import activation_name
 from keras_transformer.pretrained.tokenizer_spm import write_marian_tokenizer

@@ -12,13 +12,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_transformer.data.hugging_face import HuggingFaceTokenizer
+from keras_transformer.data.marian import MarianTokenizer
+from keras_transformer.data.special_ids import special_ids
 from keras_transformer.layers.positional import LearnedPositionalEmbedding, PositionalEncoding
 from keras_transformer.pretrained.settings import activation_name
-from keras_transformer.pretrained.tokenizer_files import (
-    sentencepiece_of,
-    special_ids,
-    tokenizers_of,
-)
+from keras_transformer.pretrained.tokenizer_files import sentencepiece_of, tokenizers_of
 from keras_transformer.pretrained.whole_folder import write_new_folder
 
 _QUANTIZATIONS = (
@@ -54,8 +53,8 @@ def save_ctranslate2(
 
     Translators (`kt.models.transformer`) and language models (`kt.models.gpt`), post-LN and pre-LN,
     with one vocabulary or two, tied logits or not, any sinusoids or learned positions. Grouped
-    heads and rotary positions are refused. The folder also gets the SentencePiece models
-    (source.spm and target.spm, or tokenizer.spm) that turn text into tokens.
+    heads and rotary positions are refused. The folder also gets what turns text into tokens:
+    source.spm and target.spm, or tokenizer.spm, or a loaded tokeniser's tokenizer.json.
 
     A translation starts with the start token and a source ends with the end token by itself:
     `ctranslate2.Translator` is given a text's tokens alone. It does not know that padding, unknown
@@ -64,8 +63,9 @@ def save_ctranslate2(
 
     Args:
         model: the model.
-        tokenizers: its tokeniser, as `kt.data.train_tokenizer` makes it; a pair for the source and
-            the target of a translator.
+        tokenizers: its tokeniser, as `kt.data.train_tokenizer` makes it or as
+            `kt.pretrained.load_tokenizer` opened it; a pair for the source and the target of a
+            translator.
         folder: a new or empty folder.
         quantization: None for float32, or "int8", "int8_float32", "int8_float16", "int8_bfloat16",
             "int16", "float16" or "bfloat16".
@@ -94,6 +94,9 @@ def save_ctranslate2(
     pair = tokenizers_of(tokenizers, model)
     if not pair:
         raise ValueError("`tokenizers` must be one, or a pair. Received: None.")
+    for one in pair:
+        if not isinstance(one, (HuggingFaceTokenizer, MarianTokenizer)):
+            sentencepiece_of(one)
     try:
         import ctranslate2  # noqa: F401
     except ImportError as error:
@@ -109,7 +112,10 @@ def save_ctranslate2(
         spec.save(str(work))
         names = ("source.spm", "target.spm") if "encoder" in _names(model) else ("tokenizer.spm",)
         for name, one in zip(names, (pair[0], pair[-1]), strict=False):
-            (work / name).write_bytes(one.proto)
+            if isinstance(one, HuggingFaceTokenizer):
+                one.save_assets(str(work))
+            else:
+                (work / name).write_bytes(one.proto)
 
     write_new_folder(folder, write)
 
@@ -245,32 +251,34 @@ def _numpy(weight):
 
 def _set_vocabularies(spec, model, pair):
     names = _names(model)
-    ids = special_ids(pair, None, None, None)
-    if None in ids:
-        raise ValueError(f"`tokenizers` must have ids for start, end and unknown. Received: {ids}.")
+    ids = special_ids(pair[-1])
+    if ids.end is None or ("encoder" in names and ids.start is None):
+        raise ValueError(f"`tokenizers` must have ids for start and end. Received: {ids}.")
     tokens = []
     for one, side in zip((pair[0], pair[-1]), ("source", "target"), strict=True):
         name = f"{side}_embedding" if f"{side}_embedding" in names else "token_embedding"
         tokens.append(_tokens(one, model.get_layer(name).vocabulary_size))
-    spec.config.bos_token = tokens[1][ids.start]
+    # CTranslate2 wants all three; what there is not cannot occur.
+    start, unknown = (ids.end if i is None else i for i in (ids.start, ids.unknown))
+    spec.config.bos_token = tokens[1][start]
     spec.config.eos_token = tokens[1][ids.end]
-    spec.config.unk_token = tokens[1][ids.unknown]
+    spec.config.unk_token = tokens[1][unknown]
     if "encoder" not in names:
         spec.register_vocabulary(tokens[1])
         return
     spec.register_source_vocabulary(tokens[0])
     spec.register_target_vocabulary(tokens[1])
-    spec.config.decoder_start_token = tokens[1][ids.start]
+    spec.config.decoder_start_token = tokens[1][start]
     spec.config.add_source_eos = True
-    if tokens[0][: len(ids) + 1] != tokens[1][: len(ids) + 1]:
-        raise ValueError(
-            "`tokenizers` must have the same special pieces. "
-            f"Received: {tokens[0][:4]} and {tokens[1][:4]}."
-        )
+    for token_id in (ids.end, unknown):
+        if tokens[0].index(tokens[1][token_id]) != token_id:
+            raise ValueError(
+                "`tokenizers` must have the same special pieces. Received: "
+                f"{tokens[1][token_id]!r}, which is another id of the source."
+            )
 
 
 def _tokens(tokenizer, vocabulary_size):
-    processor = sentencepiece_of(tokenizer)
-    tokens = [processor.id_to_piece(index) for index in range(processor.get_piece_size())]
-    # A model may have more ids than its tokeniser.
-    return tokens + [f"<unused_{index}>" for index in range(len(tokens), vocabulary_size)]
+    own = [tokenizer.id_to_token(index) for index in range(tokenizer.vocabulary_size())]
+    own += [""] * (vocabulary_size - len(own))  # a model may have more ids than its tokeniser
+    return [token or f"<unused_{index}>" for index, token in enumerate(own)]

@@ -14,7 +14,11 @@ from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.load import FAMILIES
 from keras_transformer.pretrained.mapping import assign, variables_of
 from keras_transformer.pretrained.settings import check_settings
-from keras_transformer.pretrained.tokenizer_files import special_ids, tokenizers_of, write_json
+from keras_transformer.pretrained.tokenizer_files import (
+    choose_special_ids,
+    tokenizers_of,
+    write_json,
+)
 from keras_transformer.pretrained.whole_folder import write_new_folder
 
 _DTYPES = ("float32", "float16", "bfloat16")
@@ -56,9 +60,10 @@ def save_huggingface(
 
     Args:
         model: a model as the functions of `kt.models` build it, trained or not.
-        tokenizer: its tokeniser, as `kt.data.train_tokenizer` makes it; a pair for source and
-            target; None for the weights alone. A translator's becomes that of a `MarianTokenizer`,
-            any other a tokenizer.json.
+        tokenizer: its tokeniser, as `kt.data.train_tokenizer` makes it or as
+            `kt.pretrained.load_tokenizer` opened it; a pair for source and target; None for the
+            weights alone. A translator's becomes that of a `MarianTokenizer`, any other a
+            tokenizer.json.
         folder: a new or empty folder.
         dtype: "float32", "float16" or "bfloat16", of the weights in the file.
         start_id: the id that a translation starts with; by default the tokeniser's, and without
@@ -86,7 +91,7 @@ def save_huggingface(
             f"`tokenizer` must be None for a {family.model_type}. Received: {tokenizer!r}."
         )
     embedding = next((x for x in model.layers if hasattr(x, "padding_id")), None)
-    ids = special_ids(tokenizers, getattr(embedding, "padding_id", None), start_id, end_id)
+    ids = choose_special_ids(tokenizers, getattr(embedding, "padding_id", None), start_id, end_id)
     config = family.describe(model, ids)
     tensors = _tensors(model, family, config, dtype)
 

@@ -8,12 +8,19 @@ from typing import Any
 
 import keras
 
-from keras_transformer.data.storage import import_text_package
-from keras_transformer.data.tokenizers import END_ID, PADDING_ID, START_ID, UNKNOWN_ID
-from keras_transformer.pretrained.family import SpecialIds
+from keras_transformer.data.marian import MarianTokenizer
+from keras_transformer.data.packages import import_text_package
+from keras_transformer.data.special_ids import (
+    END_ID,
+    PADDING_ID,
+    START_ID,
+    UNKNOWN_ID,
+    SpecialIds,
+    special_ids,
+)
 
 
-def check_tokenizer(name: str, tokenizer: Any, vocabulary_size: int) -> None:
+def check_size(name: str, tokenizer: Any, vocabulary_size: int) -> None:
     """Raises a ValueError if a tokeniser knows more ids than the model has."""
     if tokenizer.vocabulary_size() > vocabulary_size:
         raise ValueError(
@@ -48,17 +55,17 @@ def tokenizers_of(tokenizer: Any, model: keras.Model) -> tuple[Any, ...]:
     for one, side in zip(pair, ("source", "target"), strict=False):
         for name in ("token_embedding", f"{side}_embedding"):
             if name in names:
-                check_tokenizer("tokenizer", one, names[name].vocabulary_size)
+                check_size("tokenizer", one, names[name].vocabulary_size)
     if len(pair) == 1 and "target_embedding" in names:
-        check_tokenizer("tokenizer", pair[0], names["target_embedding"].vocabulary_size)
+        check_size("tokenizer", pair[0], names["target_embedding"].vocabulary_size)
     return pair
 
 
 def sentencepiece_of(tokenizer: Any) -> Any:
-    """The `SentencePieceProcessor` of a tokeniser of keras-hub.
+    """The `SentencePieceProcessor` of a tokeniser whose ids are SentencePiece's own.
 
     Args:
-        tokenizer: as `kt.data.train_tokenizer` makes it.
+        tokenizer: as `kt.data.train_tokenizer` makes it, or a `kt.data.SentencePieceTokenizer`.
 
     Returns:
         A processor without options.
@@ -67,7 +74,7 @@ def sentencepiece_of(tokenizer: Any) -> Any:
         ValueError: it is of another class, or adds something to its rows.
     """
     proto = getattr(tokenizer, "proto", None)
-    if not isinstance(proto, bytes):
+    if not isinstance(proto, bytes) or isinstance(tokenizer, MarianTokenizer):
         raise ValueError(
             "`tokenizer` must be a SentencePieceTokenizer, as kt.data.train_tokenizer makes it, or "
             f"None. Received: a {type(tokenizer).__name__}."
@@ -81,7 +88,7 @@ def sentencepiece_of(tokenizer: Any) -> Any:
     return import_text_package("sentencepiece").SentencePieceProcessor(model_proto=proto)
 
 
-def special_ids(
+def choose_special_ids(
     tokenizers: tuple[Any, ...], padding_id: int | None, start_id: int | None, end_id: int | None
 ) -> SpecialIds:
     """The special ids of the target: those given, or the tokeniser's, or else the library's.
@@ -96,15 +103,19 @@ def special_ids(
         The ids; None for what nothing says.
     """
     if tokenizers:
-        processor = sentencepiece_of(tokenizers[-1])
-        found = [processor.bos_id(), processor.eos_id(), processor.unk_id()]
-        own = SpecialIds(*(None if token < 0 else token for token in found))
+        own = special_ids(tokenizers[-1])
     elif padding_id == PADDING_ID:  # the ids of kt.data
-        own = SpecialIds(START_ID, END_ID, UNKNOWN_ID)
+        own = SpecialIds(PADDING_ID, UNKNOWN_ID, START_ID, END_ID)
     else:
-        own = SpecialIds()
+        own = SpecialIds(padding_id, None, None, None)
     given = {"start": start_id, "end": end_id}
     return own._replace(**{name: token for name, token in given.items() if token is not None})
+
+
+def tokens_of(tokenizer: Any) -> dict[str, int]:
+    """The id of each token; ids without a token are left out."""
+    tokens = ((tokenizer.id_to_token(i), i) for i in range(tokenizer.vocabulary_size()))
+    return {token: index for token, index in tokens if token}
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from keras_transformer.data.storage import import_text_package
+from keras_transformer.data.hugging_face import HuggingFaceTokenizer
+from keras_transformer.data.packages import import_text_package
+from keras_transformer.data.special_ids import special_ids
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.tokenizer_files import sentencepiece_of, write_json
 
@@ -43,27 +45,36 @@ def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Pa
     unigram model ("-" and "--", or "--" and "-"), either may be taken.
 
     Args:
-        tokenizers: the tokeniser.
+        tokenizers: the tokeniser, one of SentencePiece or a `kt.data.HuggingFaceTokenizer`.
         config: the model's config.
         folder: where to.
 
     Raises:
         ValueError: some ids differ.
     """
-    processor = sentencepiece_of(tokenizers[0])
-    tokenizer = tokenizer_json(tokenizers[0])
-    check_same_ids(processor, tokenizer)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    (own,) = tokenizers
+    names = ("bos", "eos") if config.values["model_type"] != "bert" else ("cls", "sep")
+    ids = special_ids(own)
     content = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "clean_up_tokenization_spaces": False,
-        "split_special_tokens": True,
-        "unk_token": processor.id_to_piece(processor.unk_id()),
+        "clean_up_tokenization_spaces": bool(getattr(own, "clean_up_spaces", False)),
     }
-    for key in ("bos", "eos", "pad"):
-        token = config.values[f"{key}_token_id"]
-        if token is not None:
-            content[f"{key}_token"] = processor.id_to_piece(token)
+    for name, token_id in zip(
+        (*names, "pad", "unk"), (ids.start, ids.end, ids.padding, ids.unknown), strict=True
+    ):
+        if token_id is not None:
+            content[f"{name}_token"] = own.id_to_token(token_id)
+    if isinstance(own, HuggingFaceTokenizer):
+        own.save_assets(str(folder))
+    else:
+        # What is special there is plain text here.
+        content["split_special_tokens"] = True
+        tokenizer = tokenizer_json(own)
+        check_same_ids(sentencepiece_of(own), tokenizer)
+        tokenizer.save(str(folder / "tokenizer.json"))
+    for name, token_id in named:
+        if token_id is not None:
+            content[f"{name}_token"] = own.id_to_token(token_id)
     write_json(folder / "tokenizer_config.json", content)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import keras
 
+from keras_transformer.data.special_ids import SpecialIds
 from keras_transformer.models.vision import vit
 from keras_transformer.pretrained.config import Config
-from keras_transformer.pretrained.family import Family, SpecialIds
+from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import Form, Rule, attention, linear, norm
 from keras_transformer.pretrained.settings import activation_name
 

@@ -1,0 +1,135 @@
+"""What a tokenizer is, and what those of this package share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from keras_transformer.data.rows import check_integer
+from keras_transformer.data.special_ids import SpecialIds, check_special_ids
+from keras_transformer.data.texts import check_texts, check_unicode
+
+
+class Tokenizer(Protocol):
+    """What `kt.data` and the pipelines ask of a tokenizer, ours or not.
+
+    Those of keras-hub have it, and so have all of `kt.data`. Beside these methods a tokenizer may
+    have the attributes `padding_id`, `unknown_id`, `start_id` and `end_id`, see
+    `kt.data.special_ids`.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> class Letters:
+        ...     end_id, padding_id, start_id, unknown_id = 0, None, None, None
+        ...     def __call__(self, texts):
+        ...         return [[ord(letter) - 96 for letter in text] for text in texts]
+        ...     def detokenize(self, rows):
+        ...         return ["".join(chr(96 + i) for i in row) for row in rows]
+        ...     def vocabulary_size(self):
+        ...         return 27
+        ...     def id_to_token(self, token_id):
+        ...         return chr(96 + token_id)
+        ...     def token_to_id(self, token):
+        ...         return ord(token) - 96
+        >>> kt.data.encode(Letters(), ["cab"], end=True)
+        [[3, 1, 2, 0]]
+    """
+
+    def __call__(self, texts: list[str], /) -> Any:
+        """Turns N strings into N rows of ids, special ids not added."""
+
+    def detokenize(self, rows: list[list[int]], /) -> Any:
+        """Turns N rows of ids into N strings."""
+
+    def vocabulary_size(self) -> int:
+        """Number of ids."""
+
+    def id_to_token(self, token_id: int, /) -> str:
+        """Returns the token of an id."""
+
+    def token_to_id(self, token: str, /) -> int | None:
+        """Returns the id of a token."""
+
+
+class SpecialTokenizer:
+    """A tokenizer that knows its special ids, and how to be saved.
+
+    Args:
+        ids: The special ids.
+        num_tokens: Number of ids that the vocabulary has.
+        vocabulary_size: Number of ids, None for as many as the vocabulary and special ids need.
+    """
+
+    def __init__(self, ids: SpecialIds, num_tokens: int, vocabulary_size: int | None) -> None:
+        if vocabulary_size is None:
+            needed = [value + 1 for value in ids if isinstance(value, int)]
+            vocabulary_size = max(num_tokens, *needed, 0)
+        else:
+            check_integer("vocabulary_size", vocabulary_size, num_tokens)
+        check_special_ids(ids, vocabulary_size)
+        self._vocabulary_size = int(vocabulary_size)
+        self.padding_id, self.unknown_id, self.start_id, self.end_id = ids
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        raise NotImplementedError
+
+    def __call__(self, texts: Iterable[str]) -> list[list[int]]:
+        """Turns N strings into N lists of ids, without start and end.
+
+        Args:
+            texts: Iterable of N strings.
+
+        Returns:
+            N lists of Python integers.
+
+        Raises:
+            ValueError: If `texts` is one string or holds anything but strings.
+        """
+        texts = check_texts(texts)
+        check_unicode(texts)
+        return self._encode(texts) if texts else []
+
+    def detokenize(self, rows: Iterable[Sequence[int]]) -> list[str]:
+        """Turns N rows of ids into N strings; special ids have no text.
+
+        Args:
+            rows: N sequences of integers.
+
+        Returns:
+            N strings.
+        """
+        raise NotImplementedError
+
+    def vocabulary_size(self) -> int:
+        """Number of ids."""
+        return self._vocabulary_size
+
+    def check_id(self, token_id: int) -> None:
+        """Raises a ValueError for an id outside of the vocabulary."""
+        if not 0 <= token_id < self._vocabulary_size:
+            raise ValueError(
+                "`token_id` must be at least 0 and below the vocabulary's size of "
+                f"{self._vocabulary_size}. Received: token_id={token_id}"
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make it again, without the vocabulary."""
+        ids = SpecialIds(self.padding_id, self.unknown_id, self.start_id, self.end_id)
+        return {**ids.named, "vocabulary_size": self._vocabulary_size}
+
+
+def clean_spaces(text: str) -> str:
+    """Takes out the spaces that word-by-word tokenizers leave around punctuation.
+
+    Args:
+        text: What was put together from words.
+
+    Returns:
+        The text as English is written, by the rules that Hugging Face's tokenizers have for it.
+    """
+    for mark in ".?!,":
+        text = text.replace(f" {mark}", mark)
+    text = text.replace(" ' ", "'")
+    for ending in ("n't", "'m", "'s", "'ve", "'re"):
+        text = text.replace(f" {ending}", ending)
+    return text

@@ -1,0 +1,107 @@
+"""Tokenizers that a `tokenizer.json` describes, run by the package `tokenizers`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_transformer.data.base import SpecialTokenizer, clean_spaces
+from keras_transformer.data.packages import import_text_package
+from keras_transformer.data.special_ids import SpecialIds
+
+
+class HuggingFaceTokenizer(SpecialTokenizer):
+    """A tokenizer that the content of a `tokenizer.json` describes.
+
+    Byte-level BPE, GPT-1's BPE, WordPiece, Unigram: what the package `tokenizers` knows. A special
+    token that a text spells out, such as "[SEP]", is that token. A lower-casing tokenizer gives
+    back lower case.
+
+    Args:
+        content: Content of a `tokenizer.json`. Its padding, truncation and added start and end do
+            not count: `kt.data` does that.
+        padding_id: Id that fills unused positions, None for none.
+        start_id: Id of the start of a sentence, None for none.
+        end_id: Id of the end of a sentence, None for none.
+        unknown_id: Id of what has no other, None for none.
+        clean_up_spaces: Whether `detokenize` takes out spaces before punctuation.
+        vocabulary_size: Number of ids; None for as many as the vocabulary needs. An id without a
+            token has no text.
+
+    Raises:
+        ImportError: If the `text` extra is not installed.
+        ValueError: If `content` is no `tokenizer.json`, or an id is out of range.
+
+    Example:
+        >>> import tokenizers
+        >>> import keras_transformer as kt
+        >>> words = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "the": 3, "cat": 4, "##s": 5}
+        >>> theirs = tokenizers.Tokenizer(tokenizers.models.WordPiece(words, unk_token="[UNK]"))
+        >>> theirs.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+        >>> tokenizer = kt.data.HuggingFaceTokenizer(
+        ...     theirs.to_str(), start_id=1, end_id=2, unknown_id=0)
+        >>> kt.data.encode(tokenizer, ["the cats"], start=True, end=True)
+        [[1, 3, 4, 5, 2]]
+    """
+
+    def __init__(
+        self,
+        content: str,
+        padding_id: int | None = None,
+        start_id: int | None = None,
+        end_id: int | None = None,
+        unknown_id: int | None = None,
+        clean_up_spaces: bool = False,
+        vocabulary_size: int | None = None,
+    ) -> None:
+        tokenizers = import_text_package("tokenizers")
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(content)
+        except Exception as error:  # the package raises bare ones
+            raise ValueError(
+                f"`content` must be the content of a tokenizer.json. Received: {error}"
+            ) from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        num_tokens = max(self._tokenizer.get_vocab().values(), default=-1) + 1
+        ids = SpecialIds(padding_id, unknown_id, start_id, end_id)
+        super().__init__(ids, num_tokens, vocabulary_size)
+        self.clean_up_spaces = bool(clean_up_spaces)
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encoded]
+
+    def detokenize(self, rows: Iterable[Sequence[int]]) -> list[str]:
+        """Turns N rows of ids into N strings; special tokens have no text.
+
+        Args:
+            rows: N sequences of integers.
+
+        Returns:
+            N strings.
+        """
+        special = {self.padding_id, self.start_id, self.end_id}
+        kept = [[int(i) for i in row if int(i) not in special] for row in rows]
+        texts = self._tokenizer.decode_batch(kept, skip_special_tokens=True)
+        return [clean_spaces(text) for text in texts] if self.clean_up_spaces else texts
+
+    def id_to_token(self, token_id: int) -> str:
+        """Returns the token of an id, an empty string for one without."""
+        self.check_id(token_id)
+        return self._tokenizer.id_to_token(token_id) or ""
+
+    def token_to_id(self, token: str) -> int | None:
+        """Returns the id of a token, `unknown_id` where there is no such token."""
+        token_id = self._tokenizer.token_to_id(token)
+        return self.unknown_id if token_id is None else token_id
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make it again, without the vocabulary."""
+        return {**super().get_config(), "clean_up_spaces": self.clean_up_spaces}
+
+    def save_assets(self, folder: str) -> None:
+        """Writes `tokenizer.json` into a folder."""
+        content = self._tokenizer.to_str(pretty=True)
+        (Path(folder) / "tokenizer.json").write_text(content, encoding="utf-8")

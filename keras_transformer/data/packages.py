@@ -1,0 +1,25 @@
+"""The packages of the `text` extra, imported when they are first used."""
+
+import importlib
+from types import ModuleType
+
+
+def import_text_package(name: str) -> ModuleType:
+    """Imports a package of the `text` extra, or says how to install it.
+
+    Args:
+        name: Name of the module.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: If it cannot be imported.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"The tokenizers need the package `{name}`, which could not be imported. "
+            'Install it with `pip install "keras-transformer-layers[text]"`.'
+        ) from error

@@ -1,0 +1,123 @@
+"""SentencePiece models whose own ids are the token ids, run without keras-hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_transformer.data.base import SpecialTokenizer
+from keras_transformer.data.packages import import_text_package
+from keras_transformer.data.special_ids import SpecialIds
+
+
+def open_sentence_piece(proto: bytes) -> Any:
+    """Opens the content of a SentencePiece model's file.
+
+    Args:
+        proto: The content.
+
+    Returns:
+        A `sentencepiece.SentencePieceProcessor`.
+
+    Raises:
+        ImportError: If the `text` extra is not installed.
+        ValueError: If it is no SentencePiece model.
+    """
+    sentencepiece = import_text_package("sentencepiece")
+    problem = "`proto` must be the content of a SentencePiece model's file."
+    # Empty bytes would be accepted, with a warning and without any vocabulary.
+    if not isinstance(proto, bytes) or not proto:
+        raise ValueError(f"{problem} Received: {type(proto).__name__} {proto!r:.40}")
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=proto)
+    except RuntimeError as error:
+        raise ValueError(f"{problem} Received: {len(proto)} bytes of something else") from error
+
+
+class SentencePieceTokenizer(SpecialTokenizer):
+    """A SentencePiece model whose own ids are the token ids.
+
+    Unlike keras-hub's tokenizer of this name it knows which of its ids are special, as models from
+    elsewhere have them where they like. Special pieces that a text spells out, such as "</s>", are
+    plain text to it.
+
+    Args:
+        proto: Content of a SentencePiece model's file (`.spm`, `.model`).
+        padding_id: Id that fills unused positions; None for the model's own, if there is one.
+        start_id: Id of the start of a sentence; None for the model's own, if there is one.
+        end_id: Id of the end of a sentence; None for the model's own, if there is one.
+        unknown_id: Id of what has no piece; None for the model's own.
+        vocabulary_size: Number of ids; None for as many as there are pieces, and the special ids
+            beyond these. An id beyond the pieces has no text.
+
+    Raises:
+        ImportError: If the `text` extra is not installed.
+        ValueError: If `proto` is no SentencePiece model, if it has more pieces than
+            `vocabulary_size`, or if a special id is outside the vocabulary.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> proto = kt.data.train_tokenizer(["a cat", "a dog"], vocabulary_size=11).proto
+        >>> tokenizer = kt.data.SentencePieceTokenizer(proto, start_id=11)
+        >>> tokenizer.vocabulary_size(), tokenizer.start_id, tokenizer.end_id
+        (12, 11, 3)
+        >>> tokenizer.detokenize(tokenizer(["a cat", "a dog"]))
+        ['a cat', 'a dog']
+
+    Reference:
+        Kudo and Richardson, "SentencePiece" (2018).
+    """
+
+    def __init__(
+        self,
+        proto: bytes,
+        padding_id: int | None = None,
+        start_id: int | None = None,
+        end_id: int | None = None,
+        unknown_id: int | None = None,
+        vocabulary_size: int | None = None,
+    ) -> None:
+        model = open_sentence_piece(proto)
+        given = (padding_id, unknown_id, start_id, end_id)
+        own = (model.pad_id(), model.unk_id(), model.bos_id(), model.eos_id())
+        ids = (
+            (theirs if theirs >= 0 else None) if value is None else value
+            for value, theirs in zip(given, own, strict=True)
+        )
+        super().__init__(SpecialIds(*ids), model.vocab_size(), vocabulary_size)
+        self.proto = proto
+        self._model = model
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        return self._model.encode(texts, out_type=int)
+
+    def detokenize(self, rows: Iterable[Sequence[int]]) -> list[str]:
+        """Turns N rows of ids into N strings; start, end and padding have no text.
+
+        Args:
+            rows: N sequences of integers.
+
+        Returns:
+            N strings.
+        """
+        pieces = self._model.vocab_size()
+        hidden = {self.padding_id, self.start_id, self.end_id}
+        return [
+            self._model.decode_ids([int(i) for i in row if i < pieces and i not in hidden])
+            for row in rows
+        ]
+
+    def id_to_token(self, token_id: int) -> str:
+        """Returns the piece of an id, an empty string for one beyond the pieces."""
+        self.check_id(token_id)
+        return self._model.id_to_piece(token_id) if token_id < self._model.vocab_size() else ""
+
+    def token_to_id(self, token: str) -> int | None:
+        """Returns the id of a piece, `unknown_id` where there is no such piece."""
+        token_id = self._model.piece_to_id(token)
+        return self.unknown_id if token_id == self._model.unk_id() else token_id
+
+    def save_assets(self, folder: str) -> None:
+        """Writes the model into `vocabulary.spm` of a folder."""
+        (Path(folder) / "vocabulary.spm").write_bytes(self.proto)

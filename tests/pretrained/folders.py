@@ -1,0 +1,165 @@
+"""Folders with tokenizers in the Hugging Face form, trained on the spot."""
+
+import io
+import json
+
+import sentencepiece
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+CORPUS = [
+    "The cat sat on the mat, and the dog sat on the log.",
+    "Where is the old house? It's on the hill; isn't it?",
+    "I don't know what 1,234 dogs and 56 cats would do in 1789!",
+    "Où est le chat ? Le chat est là, près de la vieille maison.",
+    "L'été dernier, les élèves ont mangé des crêpes à la crème brûlée.",
+    "Die Katze saß auf der Matte – und größer wurde sie nicht.",
+    "The naïve café-owner said: 'We've no idea, you're right, he'll pay $5.'",
+    "日本語 the text is here 中文 and there",
+]
+AWKWARD = [
+    *CORPUS,
+    "",
+    " ",
+    "  two  spaces   and\ttabs \n new lines ",
+    "emoji 😀👩‍👩‍👧 and flags 🇫🇷 ☃",
+    "e\u0301te\u0301 is été, and Å is Å",
+    "non\u00a0breaking\u202fspace \u200bzero\u200dwidth \ufeffmark",
+    "controls \x00\x01\x7f\ufffd here",
+    "日本語中文한국어 العربية עברית हिन्दी",
+    "don't can't won't it's I'm you've they're he'd she'll O'Neil ''quotes'' “curly” ‘ones’",
+    "1234567890 3.14159 1e-5 ١٢٣ ½ ² ﬁ Ⅷ",
+    "UPPER lower MiXeD İstanbul ẞ Straße ΣΊΣΥΦΟΣ",
+    "http://example.org/a?b=c&d=%20 a@b.c #tag C++ \\ / | ~ ^ _ {} [] <>",
+    "a" * 120,
+    ">>fra<< the cat",
+    " >>fra<< the cat",
+    ">>fra<<the cat >>deu<< the dog",
+    ">>unknown<< the cat",
+    ">>fra no end",
+    ">><<x",
+    "literal </s> and <unk> and <pad> in the text</s>",
+    "</s>>>fra<< the cat",
+    "[CLS] the [SEP] cat [MASK] [PAD] [UNK] [cls]",
+    "<|endoftext|>the cat<|endoftext|> <|endoftext|",
+]
+
+
+def write_config(folder, model_type, **values):
+    content = {"model_type": model_type, **values}
+    (folder / "config.json").write_text(json.dumps(content))
+
+
+def _save(folder, tokenizer, whole):
+    folder.mkdir(parents=True, exist_ok=True)
+    if whole:
+        tokenizer.save(str(folder / "tokenizer.json"))
+    else:
+        tokenizer.model.save(str(folder))
+
+
+def gpt1(folder, texts=CORPUS, whole=False, vocabulary_size=300):
+    model = models.BPE(unk_token="<unk>", end_of_word_suffix="</w>")
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        end_of_word_suffix="</w>",
+        special_tokens=["<unk>"],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    _save(folder, tokenizer, whole)
+    write_config(folder, "openai-gpt")
+    return folder
+
+
+def gpt2(folder, texts=CORPUS, whole=False, vocabulary_size=400):
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<|endoftext|>"],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    _save(folder, tokenizer, whole)
+    write_config(folder, "gpt2")
+    return folder
+
+
+def bert(folder, texts=CORPUS, whole=False, vocabulary_size=300, lowercase=True, **settings):
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.enable_truncation(9)
+    tokenizer.enable_padding(length=9)
+    _save(folder, tokenizer, whole)
+    settings = {"do_lower_case": lowercase, **settings}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    write_config(folder, "bert")
+    return folder
+
+
+def sentence_piece(texts, vocabulary_size, **options):
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        vocab_size=vocabulary_size,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        num_threads=1,
+        **options,
+    )
+    return model.getvalue()
+
+
+def pieces_of(proto):
+    processor = sentencepiece.SentencePieceProcessor(model_proto=proto)
+    return [processor.id_to_piece(index) for index in range(processor.vocab_size())]
+
+
+def marian(folder, texts=(CORPUS[:3] + CORPUS[6:], CORPUS[3:6]), separate=False, size=90):
+    """As Helsinki-NLP's: </s> first, <unk>, all pieces in an order of their own, <pad> last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    protos = [sentence_piece(side, size) for side in texts]
+    for name, proto in zip(("source", "target"), protos, strict=True):
+        (folder / f"{name}.spm").write_bytes(proto)
+
+    # One piece is missing, as happens in real ones.
+    sides = [sorted(set(pieces_of(proto)[3:]))[1:] for proto in protos]
+    if not separate:
+        sides = [sorted({*sides[0], *sides[1]})]
+    longest = max(map(len, sides))
+    vocabularies = []
+    for side in sides:
+        # With two vocabularies padding has one id, too.
+        rest = [f"spare{index}" for index in range(longest - len(side))]
+        tokens = ["</s>", "<unk>", ">>fra<<", ">>deu<<", *side, *rest, "<pad>"]
+        vocabularies.append({token: index for index, token in enumerate(tokens)})
+    whole = vocabularies[0]
+    for name, vocabulary in zip(("vocab", "target_vocab"), vocabularies, strict=False):
+        (folder / f"{name}.json").write_text(json.dumps(vocabulary))
+    settings = {"separate_vocabs": separate, "source_lang": "eng", "target_lang": "fra"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    write_config(
+        folder,
+        "marian",
+        eos_token_id=0,
+        pad_token_id=whole["<pad>"],
+        decoder_start_token_id=whole["<pad>"],
+        vocab_size=len(whole),
+    )
+    return folder
