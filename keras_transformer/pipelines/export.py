@@ -34,18 +34,30 @@ def export_translator(
     length_penalty: float | None = None,
     max_new_tokens: int | None = None,
 ) -> None:
-    """Writes what `kt.Translator.export` promises.
+    """Writes a TensorFlow SavedModel that takes strings and returns strings.
+
+    Tokenisers and search are part of its graph: it is opened with tensorflow and tensorflow_text
+    alone, without Keras and without this library. Its `translate`, which is also its serving
+    signature, takes strings (B,) and returns a dict of the strings `translations` (B,).
 
     Args:
-        translator: a `kt.Translator`.
+        translator: the `kt.Translator` itself.
         folder: a new or empty folder.
-        num_beams: as in `kt.Translator.export`.
-        length_penalty: as in `kt.Translator.export`.
-        max_new_tokens: as in `kt.Translator.export`.
+        num_beams: hypotheses that the beam search keeps; 1 is greedy decoding.
+        length_penalty: of the beam search; None for the translator's own.
+        max_new_tokens: the most sub-words of a translation; None for the translator's own limit,
+            by default 50 more than the longest source of a call has.
 
     Raises:
-        ValueError: the backend is not TensorFlow, the folder holds something, a tokeniser is no
-            SentencePiece model, or a number is out of range.
+        ValueError: Keras does not run on TensorFlow, the folder holds something, a tokeniser is not
+            one of SentencePiece with its own ids, or a number is out of range.
+
+    Example:
+        ```python
+        translator.export("served")
+        # Elsewhere, after `import tensorflow as tf, tensorflow_text`:
+        tf.saved_model.load("served").translate(["Hello."])["translations"]
+        ```
     """
     backend = keras.backend.backend()
     if backend != "tensorflow":

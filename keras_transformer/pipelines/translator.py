@@ -247,29 +247,7 @@ class Translator:
         description = {"shared_tokenizer": shared, "defaults": self.defaults._asdict()}
         write_folder(folder, _KIND, description, write)
 
-    def export(self, folder: str | os.PathLike, **options: Any) -> None:
-        """Writes a TensorFlow SavedModel that takes strings and returns strings.
-
-        Tokenisers and search are part of its graph: it is opened with tensorflow and
-        tensorflow_text alone, without Keras and without this library.
-
-        Args:
-            folder: a new or empty folder.
-            **options: `num_beams` (1), and `length_penalty` and `max_new_tokens` where they are not
-                to be the translator's own defaults.
-
-        Raises:
-            ValueError: Keras does not run on TensorFlow, the folder holds something, or a tokeniser
-                is not one of SentencePiece.
-
-        Example:
-            ```python
-            translator.export("served")
-            # Elsewhere, after `import tensorflow as tf, tensorflow_text`:
-            tf.saved_model.load("served").translate(["Hello."])["translations"]
-            ```
-        """
-        export_translator(self, folder, **options)
+    export = export_translator
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> Translator:

@@ -59,11 +59,6 @@ def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Pa
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": bool(getattr(own, "clean_up_spaces", False)),
     }
-    for name, token_id in zip(
-        (*names, "pad", "unk"), (ids.start, ids.end, ids.padding, ids.unknown), strict=True
-    ):
-        if token_id is not None:
-            content[f"{name}_token"] = own.id_to_token(token_id)
     if isinstance(own, HuggingFaceTokenizer):
         own.save_assets(str(folder))
     else:
@@ -72,7 +67,8 @@ def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Pa
         tokenizer = tokenizer_json(own)
         check_same_ids(sentencepiece_of(own), tokenizer)
         tokenizer.save(str(folder / "tokenizer.json"))
-    for name, token_id in named:
+    values = (ids.start, ids.end, ids.padding, ids.unknown)
+    for name, token_id in zip((*names, "pad", "unk"), values, strict=True):
         if token_id is not None:
             content[f"{name}_token"] = own.id_to_token(token_id)
     write_json(folder / "tokenizer_config.json", content)

@@ -6,6 +6,7 @@ import pytest
 
 import keras_transformer as kt
 from tests.harness import randomize, to_numpy
+from tests.pretrained import folders
 from tests.pretrained.tokenizers import trained
 
 SIZE = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 19}
@@ -154,6 +155,20 @@ def test_text_to_text_as_a_user_would(source, tmp_path):
     (result,) = translate(tmp_path / "new", tokens, 1)
     expected = kt.Translator(model, source).translate("the cat sat", NEW_TOKENS)
     assert processor.decode(result) == expected
+
+
+def test_a_loaded_tokenizer(tmp_path):
+    folder = folders.marian(tmp_path / "theirs")
+    pair = [kt.pretrained.load_tokenizer(folder, target=target) for target in (False, True)]
+    size, padding_id = pair[0].vocabulary_size(), pair[0].padding_id
+    model = randomize(kt.models.transformer(size, padding_id=padding_id, **SIZE))
+    save(model, pair, tmp_path / "new")
+    rows = kt.data.encode(pair[0], ["The cat", "the old house"])
+    ours = kt.decoding.generate(
+        model, [[*row, 0] for row in rows], NEW_TOKENS, stop_ids=(0,), start_id=padding_id
+    )
+    ids = [[i for i in row if i != 0] for row in np.array(ours).tolist()]
+    assert translate(tmp_path / "new", pieces(pair[0], rows), 1) == pieces(pair[1], ids)
 
 
 # === What is refused ===

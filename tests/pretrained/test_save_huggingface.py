@@ -13,6 +13,7 @@ import keras_transformer as kt
 from tests.harness import normal, randomize, to_numpy, token_ids
 from tests.parity.test_checkpoints import bert_reference, marian_reference
 from tests.parity.weights import loaded
+from tests.pretrained import folders
 from tests.pretrained.tokenizers import awkward_texts, trained
 
 V = 53
@@ -394,3 +395,49 @@ def test_special_pieces_must_be_the_same_on_both_sides(tmp_path):
     pair = (trained(), trained(symbols=("<unk>",)))
     message = "source and target must have the same special pieces. Received: unk_token='<<unk>>'"
     refuse(marian(vocabulary_size=125, target_vocabulary_size=125), tmp_path, message, pair)
+
+
+# === Tokenisers of foreign folders ===
+
+
+def check_again(tokenizer, again, theirs, texts):
+    """The ids and the text of a tokeniser that was handed on, here and there."""
+    rows = tokenizer(texts)
+    assert again(texts) == rows
+    assert again.detokenize(rows) == tokenizer.detokenize(rows)
+    assert kt.data.special_ids(again) == kt.data.special_ids(tokenizer)
+    assert [theirs(text, add_special_tokens=False)["input_ids"] for text in texts] == rows
+
+
+@pytest.mark.parametrize("kind", ["gpt1", "gpt2", "bert"])
+def test_a_loaded_tokenizer_is_handed_on(kind, tmp_path):
+    tokenizer = kt.pretrained.load_tokenizer(getattr(folders, kind)(tmp_path / "theirs"))
+    size = {"vocabulary_size": tokenizer.vocabulary_size(), "padding_id": tokenizer.padding_id}
+    if kind == "bert":
+        model = kt.models.bert(**{**BERT_SIZE, **size})
+    else:
+        model = gpt(normalize_first=kind == "gpt2", **size)
+    save(model, tokenizer, tmp_path / "ours")
+    again = kt.pretrained.load_tokenizer(tmp_path / "ours")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    check_again(tokenizer, again, theirs, folders.AWKWARD)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_loaded_tokenizers_of_marian_are_handed_on(separate, tmp_path):
+    folder = folders.marian(tmp_path / "theirs", separate=separate)
+    pair = [kt.pretrained.load_tokenizer(folder, target=target) for target in (False, True)]
+    sizes = [tokenizer.vocabulary_size() for tokenizer in pair]
+    model = marian(
+        vocabulary_size=sizes[0],
+        target_vocabulary_size=sizes[1] if separate else None,
+        padding_id=pair[0].padding_id,
+        **MARIAN_FORM,
+    )
+    save(model, pair, tmp_path / "ours")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    again = kt.pretrained.load_tokenizer(tmp_path / "ours")
+    check_again(pair[0], again, theirs, folders.AWKWARD)
+    again = kt.pretrained.load_tokenizer(tmp_path / "ours", target=True)
+    assert again(folders.AWKWARD) == pair[1](folders.AWKWARD)
+    check_read_back(model, tmp_path / "ours")
