@@ -21,6 +21,14 @@ from keras_transformer.pretrained.settings import activation_name
 from keras_transformer.pretrained.tokenizer_spm import write_marian_tokenizer
 
 _EPSILON = 1e-5
+# What all of them have in common.
+_FORM = {
+    "normalize_before": False,
+    "normalize_embedding": False,
+    "add_final_layer_norm": False,
+    "static_position_embeddings": True,
+    "tie_word_embeddings": True,
+}
 # How many positions the table of sinusoids has there. Here there is no limit.
 _MAX_LENGTH = 1024
 
@@ -30,8 +38,7 @@ def _is_shared(config: Config) -> bool:
 
 
 def _build(config: Config) -> keras.Model:
-    config.require(normalize_before=False, normalize_embedding=False, add_final_layer_norm=False)
-    config.require(static_position_embeddings=True, tie_word_embeddings=True)
+    config.require(**_FORM)
     config.require_equal("encoder_attention_heads", "decoder_attention_heads")
     config.require_equal("encoder_ffn_dim", "decoder_ffn_dim")
     vocabulary_size = config.size("vocab_size")
@@ -93,33 +100,41 @@ def _ignored(config: Config) -> tuple[str, ...]:
     return ignored
 
 
-def _describe(model: keras.Model, ids: SpecialIds) -> Config:
+def _embeddings(model):
+    """The embeddings of source and target."""
     names = {layer.name for layer in model.layers}
     if "logits" in names:
         raise ValueError(
             "`share_embeddings` must be True: a Marian has no output matrix of its own. Received: "
             "a model with a layer `logits`."
         )
-    is_shared = "token_embedding" in names
-    source = model.get_layer("token_embedding" if is_shared else "source_embedding")
-    target = model.get_layer("token_embedding" if is_shared else "target_embedding")
-    encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
-    layout = getattr(encoder.positional_encoding, "layout", None)
+    sides = ("source_embedding", "target_embedding")
+    return [model.get_layer(side if side in names else "token_embedding") for side in sides]
+
+
+def _check(model, padding_id, ids):
+    layout = getattr(model.get_layer("encoder").positional_encoding, "layout", None)
     if layout not in ("interleaved", "concatenated"):
         raise ValueError(
             '`position_layout` must be "interleaved" or "concatenated" for a Marian. '
             f"Received: {layout!r}."
         )
-    for name, value in (("padding_id", source.padding_id), ("start", ids.start), ("end", ids.end)):
+    for name, value in (("padding_id", padding_id), ("start", ids.start), ("end", ids.end)):
         if value is None:
             raise ValueError(f"A Marian must have an id for its `{name}`. Received: None.")
+
+
+def _describe(model: keras.Model, ids: SpecialIds) -> Config:
+    source, target = _embeddings(model)
+    _check(model, source.padding_id, ids)
+    encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
     values = {
         "model_type": "marian",
         "architectures": ["MarianMTModel"],
         "is_encoder_decoder": True,
         "vocab_size": source.vocabulary_size,
         "decoder_vocab_size": target.vocabulary_size,
-        "share_encoder_decoder_embeddings": is_shared,
+        "share_encoder_decoder_embeddings": source is target,
         "d_model": source.hidden_dim,
         "max_position_embeddings": _MAX_LENGTH,
         "dropout": encoder.dropout,
@@ -127,11 +142,7 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
         "activation_dropout": encoder.activation_dropout,
         "activation_function": activation_name(encoder),
         "scale_embedding": source.scale,
-        "static_position_embeddings": True,
-        "normalize_before": False,
-        "normalize_embedding": False,
-        "add_final_layer_norm": False,
-        "tie_word_embeddings": True,
+        **_FORM,
         "pad_token_id": source.padding_id,
         "bos_token_id": None,
         "eos_token_id": ids.end,
