@@ -33,6 +33,7 @@ ALLOWED = {
 }
 # Text libraries, backends and plotting load when they are first used.
 NEVER_AT_THE_TOP = {
+    "ctranslate2",
     "flax",
     "huggingface_hub",
     "jax",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +11,8 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_transformer.data.special_ids import special_ids
+from keras_transformer.pretrained.tokenizer_files import check_size
+from keras_transformer.pretrained.whole_folder import replace_folder
 
 _FORMAT = 1
 _MODEL_FILE = "model.keras"
@@ -60,22 +60,13 @@ def write_folder(
             f"`folder` must be new, empty or hold a {kind.words}. "
             f"Received: folder={str(folder)!r}, which holds something else."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        (work / "new").mkdir()
-        write(work / "new")
+
+    def write_all(work):
+        write(work)
         content = {"kind": _full_name(kind), "format": _FORMAT, **description}
-        (work / "new" / kind.file).write_text(json.dumps(content, indent=2) + "\n")
-        if folder.exists():
-            folder.rename(work / "old")
-        (work / "new").rename(folder)
-    except BaseException:
-        if (work / "old").exists() and not folder.exists():
-            (work / "old").rename(folder)
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        (work / kind.file).write_text(json.dumps(content, indent=2) + "\n")
+
+    replace_folder(folder, write_all)
 
 
 def _is_replaceable(folder, kind):
@@ -167,11 +158,7 @@ def check_tokenizer(
     name: str, tokenizer: Any, vocabulary_size: int, needed: Sequence[str] = ()
 ) -> None:
     """Raises a ValueError if a tokeniser knows more ids than the model, or lacks a special id."""
-    if tokenizer.vocabulary_size() > vocabulary_size:
-        raise ValueError(
-            f"`{name}` must not know more ids than the model. Received: "
-            f"{tokenizer.vocabulary_size()} ids for a vocabulary of {vocabulary_size}."
-        )
+    check_size(name, tokenizer, vocabulary_size)
     ids = special_ids(tokenizer).named
     for key in needed:
         if ids[key] is None:

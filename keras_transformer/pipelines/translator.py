@@ -28,6 +28,7 @@ from keras_transformer.pipelines.defaults import (
     read_defaults,
     usual_bans,
 )
+from keras_transformer.pipelines.export import export_translator
 from keras_transformer.pipelines.folder import (
     Kind,
     check_texts,
@@ -244,6 +245,8 @@ class Translator:
 
         description = {"shared_tokenizer": shared, "defaults": self.defaults._asdict()}
         write_folder(folder, _KIND, description, write)
+
+    export = export_translator
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> Translator:

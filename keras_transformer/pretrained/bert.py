@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import keras
 
+from keras_transformer.data.special_ids import SpecialIds
 from keras_transformer.models.bert import bert
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import Rule, attention, linear, norm
+from keras_transformer.pretrained.settings import activation_name, learned_length
+from keras_transformer.pretrained.tokenizer_json import write_tokenizer_json
 
 
 def _has_pooler(config: Config) -> bool:
@@ -34,7 +37,7 @@ def _build(config: Config) -> keras.Model:
         activation=config.activation("hidden_act", "gelu"),
         layer_norm_epsilon=config.get("layer_norm_eps", float, 1e-12),
         attention_dropout=config.rate("attention_probs_dropout_prob", 0.1),
-        padding_id=config.get("pad_token_id", int, 0),
+        padding_id=config.token_id("pad_token_id", 0),
     )
 
 
@@ -75,12 +78,45 @@ def _ignored(config: Config) -> tuple[str, ...]:
     )
 
 
+def _describe(model: keras.Model, ids: SpecialIds) -> Config:
+    embedding, encoder = model.get_layer("token_embedding"), model.get_layer("encoder")
+    names = {layer.name for layer in model.layers}
+    has_masked_lm = "masked_lm_dense" in names
+    values = {
+        "model_type": "bert",
+        "architectures": ["BertForMaskedLM" if has_masked_lm else "BertModel"],
+        "vocab_size": embedding.vocabulary_size,
+        "hidden_size": embedding.hidden_dim,
+        "num_hidden_layers": encoder.num_layers,
+        "num_attention_heads": encoder.num_heads,
+        "intermediate_size": encoder.intermediate_dim,
+        "max_position_embeddings": learned_length(
+            model.get_layer("positional_encoding"), "positional_encoding"
+        ),
+        "type_vocab_size": model.get_layer("segment_embedding").input_dim,
+        "hidden_act": activation_name(encoder),
+        "hidden_dropout_prob": encoder.dropout,
+        "attention_probs_dropout_prob": encoder.attention_dropout,
+        "layer_norm_eps": encoder.layer_norm_epsilon,
+        "tie_word_embeddings": True,
+        "pad_token_id": embedding.padding_id,
+        "bos_token_id": ids.start,
+        "eos_token_id": ids.end,
+    }
+    heads = ["pooler.dense.weight"] * ("pooler" in names)
+    heads += ["cls.predictions.transform.dense.weight"] * has_masked_lm
+    return Config("the model", values, heads)
+
+
 BERT = Family(
     "bert",
     _build,
     _rules,
     _ignored,
+    lambda model, names: {"token_embedding", "segment_embedding", "encoder"} <= names,
+    _describe,
     prefix="bert.",
+    write_tokenizer=write_tokenizer_json,
     # The names that TensorFlow's layer norms had, in the oldest files.
     renamed=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
 )

@@ -62,6 +62,12 @@ class Config:
         value = self.values.get(key)
         return default if value is None else value
 
+    def token_id(self, key: str, default: int) -> int | None:
+        """An id, None where it is null."""
+        if key in self.values and self.values[key] is None:
+            return None
+        return self.get(key, int, default)
+
     def size(self, key: str, default: int | None = None) -> int:
         """A positive integer."""
         value = self.get(key, int, default)

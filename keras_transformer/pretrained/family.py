@@ -1,12 +1,15 @@
-"""What the loader has to know of an architecture."""
+"""What loader and writer have to know of an architecture."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
+from keras_transformer.data.special_ids import SpecialIds
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.mapping import Rule
 
@@ -17,15 +20,29 @@ class Family(NamedTuple):
     Attributes:
         model_type: its name in config.json.
         build: makes the model, with random weights, from a config.
-        rules: the table of its tensors.
+        rules: the table of its tensors, for both directions.
         ignored: patterns (`re.fullmatch`) of tensors that hold nothing of their own.
+        recognizes: whether a model, whose layers' names are given, may be one of this family.
+        describe: the config of a model.
         prefix: what stands in front of the names, and some files leave out.
         renamed: patterns of names that some files have, with what they are replaced by (`re.sub`).
+        adapted: settings in which a model may differ from what `build` makes of its config, because
+            `adapt` makes up for them.
+        adapt: the arrays, by path, that the model of `build` must have for the outputs of the
+            model that is given.
+        generation: the content of generation_config.json.
+        write_tokenizer: writes the files of a tokeniser, or of source and target, to a folder.
     """
 
     model_type: str
     build: Callable[[Config], keras.Model]
     rules: Callable[[Config], list[Rule]]
     ignored: Callable[[Config], tuple[str, ...]]
+    recognizes: Callable[[keras.Model, set[str]], bool]
+    describe: Callable[[keras.Model, SpecialIds], Config]
     prefix: str = ""
     renamed: tuple[tuple[str, str], ...] = ()
+    adapted: tuple[str, ...] = ()
+    adapt: Callable[[keras.Model, dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
+    generation: Callable[[Config, SpecialIds], dict[str, Any]] | None = None
+    write_tokenizer: Callable[[tuple[Any, ...], Config, Path], None] | None = None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import keras
 
+from keras_transformer.data.special_ids import SpecialIds
 from keras_transformer.models.language_model import gpt
-from keras_transformer.pretrained.config import Config
+from keras_transformer.pretrained.config import ACTIVATIONS, Config
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import SAME, Rule, joint, linear, norm
+from keras_transformer.pretrained.settings import activation_name, learned_length
+from keras_transformer.pretrained.tokenizer_json import write_tokenizer_json
 
 # GPT-1's "gelu" is the approximation that its paper used.
 _GPT1_ACTIVATIONS = {
@@ -91,5 +94,78 @@ def _ignored(config: Config) -> tuple[str, ...]:
     return (r"transformer\.h\.\d+\.attn\.(bias|masked_bias)", r"lm_head\.weight")
 
 
-GPT1 = Family("openai-gpt", _build_gpt1, _rules_gpt1, _ignored, prefix="transformer.")
-GPT2 = Family("gpt2", _build_gpt2, _rules_gpt2, _ignored, prefix="transformer.")
+def _is_gpt(model, names, normalize_first):
+    fits = {"token_embedding", "decoder"} <= names and "encoder" not in names
+    return fits and model.get_layer("decoder").normalize_first == normalize_first
+
+
+def _describe(model: keras.Model, ids: SpecialIds, values: dict) -> Config:
+    embedding, decoder = model.get_layer("token_embedding"), model.get_layer("decoder")
+    return Config(
+        "the model",
+        {
+            "vocab_size": embedding.vocabulary_size,
+            "n_positions": learned_length(decoder.positional_encoding, "decoder"),
+            "n_embd": embedding.hidden_dim,
+            "n_layer": decoder.num_layers,
+            "n_head": decoder.num_heads,
+            "resid_pdrop": decoder.dropout,
+            "attn_pdrop": decoder.attention_dropout,
+            "embd_pdrop": decoder.input_dropout,
+            "layer_norm_epsilon": decoder.layer_norm_epsilon,
+            "tie_word_embeddings": True,
+            "bos_token_id": ids.start,
+            "eos_token_id": ids.end,
+            "pad_token_id": embedding.padding_id,
+            **values,
+        },
+    )
+
+
+def _describe_gpt1(model, ids):
+    values = {
+        "model_type": "openai-gpt",
+        "architectures": ["OpenAIGPTLMHeadModel"],
+        "afn": activation_name(model.get_layer("decoder"), _GPT1_ACTIVATIONS),
+    }
+    # Without the width of the feed-forward networks, which Hugging Face's GPT-1 does not read: it
+    # must be 4 D.
+    return _describe(model, ids, values)
+
+
+def _describe_gpt2(model, ids):
+    decoder = model.get_layer("decoder")
+    values = {
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
+        "n_inner": decoder.intermediate_dim,
+        "activation_function": activation_name(decoder, ACTIVATIONS),
+    }
+    return _describe(model, ids, values)
+
+
+def _generation(config: Config, ids: SpecialIds) -> dict:
+    padding_id = config.values["pad_token_id"]
+    values = {key: config.values[f"{key}_token_id"] for key in ("bos", "eos", "pad")}
+    values = {f"{key}_token_id": value for key, value in values.items() if value is not None}
+    return values if padding_id is None else {**values, "bad_words_ids": [[padding_id]]}
+
+
+def _family(model_type, build, rules, describe, normalize_first):
+    return Family(
+        model_type,
+        build,
+        rules,
+        _ignored,
+        lambda model, names: _is_gpt(model, names, normalize_first),
+        describe,
+        prefix="transformer.",
+        # Here GPTs have no padding: attention masks say where there is some.
+        adapted=("padding_id",),
+        generation=_generation,
+        write_tokenizer=write_tokenizer_json,
+    )
+
+
+GPT1 = _family("openai-gpt", _build_gpt1, _rules_gpt1, _describe_gpt1, False)
+GPT2 = _family("gpt2", _build_gpt2, _rules_gpt2, _describe_gpt2, True)

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-import keras
+import math
 
+import keras
+import numpy as np
+
+from keras_transformer.data.special_ids import SpecialIds
 from keras_transformer.models.translation import transformer
 from keras_transformer.pretrained.config import Config
+from keras_transformer.pretrained.equivalence import (
+    interleaved_to_concatenated,
+    permute_channels,
+    scale_to_epsilon,
+)
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import ROW, Rule, attention, linear, norm
+from keras_transformer.pretrained.settings import activation_name
+from keras_transformer.pretrained.tokenizer_spm import write_marian_tokenizer
+
+_EPSILON = 1e-5
+# What all of them have in common.
+_FORM = {
+    "normalize_before": False,
+    "normalize_embedding": False,
+    "add_final_layer_norm": False,
+    "static_position_embeddings": True,
+    "tie_word_embeddings": True,
+}
+# How many positions the table of sinusoids has there. Here there is no limit.
+_MAX_LENGTH = 1024
 
 
 def _is_shared(config: Config) -> bool:
@@ -15,8 +38,7 @@ def _is_shared(config: Config) -> bool:
 
 
 def _build(config: Config) -> keras.Model:
-    config.require(normalize_before=False, normalize_embedding=False, add_final_layer_norm=False)
-    config.require(static_position_embeddings=True, tie_word_embeddings=True)
+    config.require(**_FORM)
     config.require_equal("encoder_attention_heads", "decoder_attention_heads")
     config.require_equal("encoder_ffn_dim", "decoder_ffn_dim")
     vocabulary_size = config.size("vocab_size")
@@ -32,7 +54,7 @@ def _build(config: Config) -> keras.Model:
         attention_dropout=config.rate("attention_dropout", 0.0),
         activation_dropout=config.rate("activation_dropout", 0.0),
         activation=config.activation("activation_function", "gelu"),
-        layer_norm_epsilon=1e-5,
+        layer_norm_epsilon=_EPSILON,
         position_layout="concatenated",
         scale_embeddings=config.get("scale_embedding", bool, False),
         output_bias=True,
@@ -80,4 +102,99 @@ def _ignored(config: Config) -> tuple[str, ...]:
     return ignored
 
 
-MARIAN = Family("marian", _build, _rules, _ignored)
+def _embeddings(model):
+    """The embeddings of source and target."""
+    names = {layer.name for layer in model.layers}
+    if "logits" in names:
+        raise ValueError(
+            "`share_embeddings` must be True: a Marian has no output matrix of its own. Received: "
+            "a model with a layer `logits`."
+        )
+    sides = ("source_embedding", "target_embedding")
+    return [model.get_layer(side if side in names else "token_embedding") for side in sides]
+
+
+def _check(model, padding_id, ids):
+    layout = getattr(model.get_layer("encoder").positional_encoding, "layout", None)
+    if layout not in ("interleaved", "concatenated"):
+        raise ValueError(
+            '`position_layout` must be "interleaved" or "concatenated" for a Marian. '
+            f"Received: {layout!r}."
+        )
+    for name, value in (("padding_id", padding_id), ("start", ids.start), ("end", ids.end)):
+        if value is None:
+            raise ValueError(f"A Marian must have an id for its `{name}`. Received: None.")
+
+
+def _describe(model: keras.Model, ids: SpecialIds) -> Config:
+    source, target = _embeddings(model)
+    _check(model, source.padding_id, ids)
+    encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
+    values = {
+        "model_type": "marian",
+        "architectures": ["MarianMTModel"],
+        "is_encoder_decoder": True,
+        "vocab_size": source.vocabulary_size,
+        "decoder_vocab_size": target.vocabulary_size,
+        "share_encoder_decoder_embeddings": source is target,
+        "d_model": source.hidden_dim,
+        "max_position_embeddings": _MAX_LENGTH,
+        "dropout": encoder.dropout,
+        "attention_dropout": encoder.attention_dropout,
+        "activation_dropout": encoder.activation_dropout,
+        "activation_function": activation_name(encoder),
+        "scale_embedding": source.scale,
+        **_FORM,
+        "pad_token_id": source.padding_id,
+        "bos_token_id": None,
+        "eos_token_id": ids.end,
+        "forced_eos_token_id": None,
+        "decoder_start_token_id": ids.start,
+    }
+    for name, stack in (("encoder", encoder), ("decoder", decoder)):
+        values[f"{name}_layers"] = stack.num_layers
+        values[f"{name}_attention_heads"] = stack.num_heads
+        values[f"{name}_ffn_dim"] = stack.intermediate_dim
+    return Config("the model", values)
+
+
+def _adapt(model: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
+    layouts = {stack.positional_encoding.layout for stack in (encoder, decoder)}
+    if len(layouts) > 1:
+        raise ValueError(
+            f"Encoder and decoder must have one `position_layout`. Received: {sorted(layouts)}."
+        )
+    if layouts == {"interleaved"}:
+        (hidden_dim,) = arrays["encoder/block_0/feed_forward_norm/gamma"].shape
+        arrays = permute_channels(arrays, interleaved_to_concatenated(hidden_dim))
+    for stack, norms in (
+        (encoder, ("self_attention", "feed_forward")),
+        (decoder, ("self_attention", "cross_attention", "feed_forward")),
+    ):
+        if stack.layer_norm_epsilon != _EPSILON:
+            factor = math.sqrt(_EPSILON / stack.layer_norm_epsilon)
+            arrays = scale_to_epsilon(arrays, stack.name, stack.num_layers, norms, factor)
+    return arrays
+
+
+def _generation(config: Config, ids: SpecialIds) -> dict:
+    keys = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
+    values = {key: config.values[key] for key in keys}
+    never = {values["pad_token_id"], ids.start, ids.unknown} - {None, ids.end}
+    # As long as its texts may be without a word about their length.
+    return {**values, "bad_words_ids": [[token] for token in sorted(never)], "max_length": 512}
+
+
+MARIAN = Family(
+    "marian",
+    _build,
+    _rules,
+    _ignored,
+    lambda model, names: {"encoder", "decoder"} <= names,
+    _describe,
+    adapted=("positional_encoding.layout", "layer_norm_epsilon"),
+    adapt=_adapt,
+    generation=_generation,
+    write_tokenizer=write_marian_tokenizer,
+)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import keras
 
+from keras_transformer.data.special_ids import SpecialIds
 from keras_transformer.models.vision import vit
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import Form, Rule, attention, linear, norm
+from keras_transformer.pretrained.settings import activation_name
 
 # torch's convolutions hold (out, in, height, width), Keras's (height, width, in, out).
 _CONVOLUTION = Form(
@@ -89,4 +91,45 @@ def _ignored(config: Config) -> tuple[str, ...]:
     return ()
 
 
-VIT = Family("vit", _build, _rules, _ignored, prefix="vit.")
+def _side(sides):
+    return sides[0] if sides[0] == sides[1] else list(sides)
+
+
+def _describe(model: keras.Model, ids: SpecialIds) -> Config:
+    encoder, patches = model.get_layer("encoder"), model.get_layer("patch_embedding")
+    names = {layer.name for layer in model.layers}
+    has_classifier = "classifier" in names
+    *image_size, num_channels = model.inputs[0].shape[1:]
+    values = {
+        "model_type": "vit",
+        "architectures": ["ViTForImageClassification" if has_classifier else "ViTModel"],
+        "image_size": _side(image_size),
+        "patch_size": _side(patches.kernel_size),
+        "num_channels": num_channels,
+        "num_hidden_layers": encoder.num_layers,
+        "num_attention_heads": encoder.num_heads,
+        "hidden_size": patches.filters,
+        "intermediate_size": encoder.intermediate_dim,
+        "hidden_dropout_prob": encoder.dropout,
+        "attention_probs_dropout_prob": encoder.attention_dropout,
+        "hidden_act": activation_name(encoder),
+        "layer_norm_eps": encoder.layer_norm_epsilon,
+        "qkv_bias": True,
+    }
+    if has_classifier:
+        labels = {str(i): f"LABEL_{i}" for i in range(model.get_layer("classifier").units)}
+        values["id2label"] = labels
+        values["label2id"] = {label: int(index) for index, label in labels.items()}
+    heads = ["classifier.weight"] * has_classifier + ["pooler.dense.weight"] * ("pooler" in names)
+    return Config("the model", values, heads)
+
+
+VIT = Family(
+    "vit",
+    _build,
+    _rules,
+    _ignored,
+    lambda model, names: {"patch_embedding", "class_token", "encoder"} <= names,
+    _describe,
+    prefix="vit.",
+)

@@ -1,0 +1,173 @@
+"""A translator as a SavedModel: strings in, strings out, with TensorFlow alone.
+
+Shape letters: B batch, T target length, S source length, K hypotheses of each source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_transformer.data.packages import import_text_package
+from keras_transformer.data.special_ids import special_ids
+from keras_transformer.decoding.beams import (
+    SearchSettings,
+    advance_search,
+    begin_search,
+    search_goes_on,
+)
+from keras_transformer.decoding.prompts import check_count
+from keras_transformer.decoding.protocol import DecodingModel
+from keras_transformer.pipelines.defaults import usual_bans
+from keras_transformer.pretrained.tokenizer_files import sentencepiece_of
+from keras_transformer.pretrained.whole_folder import write_new_folder
+
+
+def export_translator(
+    translator: Any,
+    folder: str | os.PathLike,
+    num_beams: int = 1,
+    length_penalty: float | None = None,
+    max_new_tokens: int | None = None,
+) -> None:
+    """Writes a TensorFlow SavedModel that takes strings and returns strings.
+
+    Tokenisers and search are part of its graph: it is opened with tensorflow and tensorflow_text
+    alone, without Keras and without this library. Its `translate`, which is also its serving
+    signature, takes strings (B,) and returns a dict of the strings `translations` (B,).
+
+    Args:
+        translator: the `kt.Translator` itself.
+        folder: a new or empty folder.
+        num_beams: hypotheses that the beam search keeps; 1 is greedy decoding.
+        length_penalty: of the beam search; None for the translator's own.
+        max_new_tokens: the most sub-words of a translation; None for the translator's own limit,
+            by default 50 more than the longest source of a call has.
+
+    Raises:
+        ValueError: Keras does not run on TensorFlow, the folder holds something, a tokeniser is not
+            one of SentencePiece with its own ids, or a number is out of range.
+
+    Example:
+        ```python
+        translator.export("served")
+        # Elsewhere, after `import tensorflow as tf, tensorflow_text`:
+        tf.saved_model.load("served").translate(["Hello."])["translations"]
+        ```
+    """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ValueError(
+            "`export` needs Keras on TensorFlow. Received: backend="
+            f"{backend!r}. Save the translator, set KERAS_BACKEND=tensorflow, and load it there: "
+            "a saved folder opens on every backend."
+        )
+    check_count("num_beams", num_beams, 1)
+    check_count("max_new_tokens", 1 if max_new_tokens is None else max_new_tokens, 1)
+    for tokenizer in (translator.source_tokenizer, translator.target_tokenizer):
+        sentencepiece_of(tokenizer)
+    import_text_package("tensorflow_text")
+    import tensorflow as tf
+
+    told = {"length_penalty": length_penalty, "max_new_tokens": max_new_tokens}
+    told = {name: value for name, value in told.items() if value is not None}
+    module = _make_module(translator, num_beams, translator.defaults._replace(**told))
+
+    def write(work):
+        signature = module.translate.get_concrete_function()
+        tf.saved_model.save(module, str(work), signatures={"serving_default": signature})
+
+    write_new_folder(folder, write)
+
+
+def _settings(translator, num_beams, defaults):
+    bans = defaults.banned_ids
+    return SearchSettings(
+        num_beams=num_beams,
+        num_return=1,
+        end_id=special_ids(translator.target_tokenizer).end,
+        length_penalty=float(defaults.length_penalty),
+        normalization=defaults.length_normalization,
+        early_stopping=defaults.early_stopping,
+        banned_ids=usual_bans(translator.target_tokenizer) if bans is None else bans,
+        min_length=0,
+        no_repeat_ngram_size=0,
+    )
+
+
+def _make_module(translator, num_beams, defaults):
+    """A `tf.Module` with what the graph needs, and no Python of ours after it was saved."""
+    import tensorflow as tf
+
+    model, parts = translator.model, DecodingModel(translator.model)
+    settings = _settings(translator, num_beams, defaults)
+    source_ids = special_ids(translator.source_tokenizer)
+    start_id = special_ids(translator.target_tokenizer).start
+    padding_id = parts.source_embedding.padding_id or 0
+    module = tf.Module(name="translator")
+    # What is not an attribute would not be saved.
+    module.weights = [variable.value for variable in model.variables]
+    module.source = _graph_tokenizer(translator.source_tokenizer)
+    module.target = _graph_tokenizer(translator.target_tokenizer)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="texts")])
+    def translate(texts):
+        ids = module.source.tokenize(texts)  # ragged (B, S)
+        ids = tf.concat([ids, tf.fill([tf.shape(texts)[0], 1], source_ids.end)], axis=1)
+        mask = tf.cast(tf.ones_like(ids), tf.bool).to_tensor()
+        limit = tf.constant(defaults.max_new_tokens or 0)
+        if defaults.max_new_tokens is None:
+            limit = tf.shape(mask)[1] + 50
+        if parts.max_length is not None:
+            limit = tf.minimum(limit, parts.max_length)
+        tokens = _search(model, settings, start_id, ids.to_tensor(padding_id), mask, limit)
+        return {"translations": module.target.detokenize(tokens)}
+
+    module.translate = translate
+    return module
+
+
+def _graph_tokenizer(tokenizer):
+    tensorflow_text = import_text_package("tensorflow_text")
+    import tensorflow as tf
+
+    # TensorFlow keeps the model under the name of its node, and what else in the process has this
+    # name is taken for the same model.
+    name = f"sentencepiece_{hashlib.sha256(tokenizer.proto).hexdigest()[:32]}"
+    return tensorflow_text.SentencepieceTokenizer(tokenizer.proto, out_type=tf.int32, name=name)
+
+
+def _search(model, settings, start_id, source_ids, source_mask, limit):
+    """The best hypothesis of each source, ragged (B, T), without its end."""
+    import tensorflow as tf
+
+    batch, beams = tf.shape(source_ids)[0], settings.num_beams
+    loop = {"history": tf.fill([batch * beams, 1], start_id), "limit": limit}
+    state, context = begin_search(
+        model,
+        settings,
+        (),
+        prompt_ids=tf.fill([batch, 1], start_id),
+        prompt_mask=tf.fill([batch, 1], True),
+        buffer=tf.zeros([1, limit], tf.int32),
+        source_ids=source_ids,
+        source_mask=source_mask,
+        **loop,
+    )
+    make = type(state)
+    state = make(
+        *ops.while_loop(
+            lambda *state: search_goes_on(make(*state), context, limit, **loop),
+            lambda *state: tuple(
+                advance_search(model, settings, make(*state), context, limit, **loop)
+            ),
+            tuple(state),
+        )
+    )
+    best = tf.reshape(state.finished_ids, [batch, beams, limit])[:, 0]
+    written = tf.sequence_mask(state.finished_lengths[:, 0], limit)
+    return tf.ragged.boolean_mask(best, written & (best != settings.end_id))

@@ -1,0 +1,284 @@
+"""Models of ours out: a folder that CTranslate2 runs.
+
+Shape letters: D hidden, L positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_transformer.data.hugging_face import HuggingFaceTokenizer
+from keras_transformer.data.marian import MarianTokenizer
+from keras_transformer.data.special_ids import special_ids
+from keras_transformer.layers.positional import LearnedPositionalEmbedding, PositionalEncoding
+from keras_transformer.pretrained.settings import activation_name
+from keras_transformer.pretrained.tokenizer_files import sentencepiece_of, tokenizers_of
+from keras_transformer.pretrained.whole_folder import write_new_folder
+
+_QUANTIZATIONS = (
+    None,
+    "int8",
+    "int8_float32",
+    "int8_float16",
+    "int8_bfloat16",
+    "int16",
+    "float16",
+    "bfloat16",
+)
+# CTranslate2's names, in the enumeration `Activation`, and ours.
+_ACTIVATIONS = {
+    "RELU": "relu",
+    "GELU": "gelu",
+    "GELUTanh": "gelu_approximate",
+    "SWISH": "silu",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+}
+
+
+def save_ctranslate2(
+    model: keras.Model,
+    tokenizers: Any,
+    folder: str | os.PathLike,
+    quantization: str | None = None,
+    *,
+    max_length: int = 1024,
+) -> None:
+    """Writes a model as a folder that CTranslate2 runs, fast and without Keras.
+
+    Translators (`kt.models.transformer`) and language models (`kt.models.gpt`), post-LN and pre-LN,
+    with one vocabulary or two, tied logits or not, any sinusoids or learned positions. Grouped
+    heads and rotary positions are refused. The folder also gets what turns text into tokens:
+    source.spm and target.spm, or tokenizer.spm, or a loaded tokeniser's tokenizer.json.
+
+    A translation starts with the start token and a source ends with the end token by itself:
+    `ctranslate2.Translator` is given a text's tokens alone. It does not know that padding, unknown
+    and start tokens are never wanted, which `kt.Translator` does: pass them as
+    `suppress_sequences`. Beams are scored there as here with `length_normalization="length"`.
+
+    Args:
+        model: the model.
+        tokenizers: its tokeniser, as `kt.data.train_tokenizer` makes it or as
+            `kt.pretrained.load_tokenizer` opened it; a pair for the source and the target of a
+            translator.
+        folder: a new or empty folder.
+        quantization: None for float32, or "int8", "int8_float32", "int8_float16", "int8_bfloat16",
+            "int16", "float16" or "bfloat16".
+        max_length: L, the number of positions of a model with sinusoids: nothing may be longer.
+
+    Raises:
+        ValueError: a folder that holds something, an unknown quantization, a model or a setting
+            that CTranslate2 does not have, a tokeniser that knows more ids than the model or is no
+            SentencePiece model.
+        ImportError: the `ctranslate2` extra is not installed.
+
+    Example:
+        ```python
+        kt.pretrained.save_ctranslate2(translator.model, tokenizer, "my-translator", "int8")
+        ctranslate2.Translator("my-translator").translate_batch([["▁the", "▁cat"]])
+        ```
+
+    Reference:
+        Klein et al. 2020, "The OpenNMT Neural Machine Translation Toolkit", section 6.
+    """
+    if quantization not in _QUANTIZATIONS:
+        raise ValueError(
+            f"`quantization` must be one of {_QUANTIZATIONS}. Received: {quantization!r}."
+        )
+    _check(model)
+    pair = tokenizers_of(tokenizers, model)
+    if not pair:
+        raise ValueError("`tokenizers` must be one, or a pair. Received: None.")
+    for one in pair:
+        if not isinstance(one, (HuggingFaceTokenizer, MarianTokenizer)):
+            sentencepiece_of(one)
+    try:
+        import ctranslate2  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "The format of CTranslate2 is written by its own package: `pip install ctranslate2`."
+        ) from error
+    spec = _Writer(model, max_length).spec()
+    _set_vocabularies(spec, model, pair)
+    spec.validate()
+    spec.optimize(quantization)
+
+    def write(work):
+        spec.save(str(work))
+        names = ("source.spm", "target.spm") if "encoder" in _names(model) else ("tokenizer.spm",)
+        for name, one in zip(names, (pair[0], pair[-1]), strict=False):
+            if isinstance(one, HuggingFaceTokenizer):
+                one.save_assets(str(work))
+            else:
+                (work / name).write_bytes(one.proto)
+
+    write_new_folder(folder, write)
+
+
+def _names(model):
+    return {layer.name for layer in model.layers}
+
+
+def _check(model) -> None:
+    names = _names(model)
+    if "decoder" not in names or not names & {"token_embedding", "target_embedding"}:
+        raise ValueError(
+            "`model` must be a translator or a language model, as kt.models.transformer or gpt "
+            f"builds it. Received: {model.name!r} with the layers {sorted(names)}."
+        )
+    stacks = [model.get_layer(name) for name in ("encoder", "decoder") if name in names]
+    for stack in stacks:
+        wanted = {
+            "num_heads": stacks[-1].num_heads,
+            "num_key_value_heads": None,
+            "rotary": False,
+            "normalize_first": stacks[-1].normalize_first,
+            "layer_norm_epsilon": stacks[-1].layer_norm_epsilon,
+            "activation": stacks[-1].activation,
+        }
+        for name, value in wanted.items():
+            received = getattr(stack, name, None)
+            if received != value and (name, received) != ("num_key_value_heads", stack.num_heads):
+                raise ValueError(
+                    f"`{name}` must be {value!r} for CTranslate2, in both stacks. "
+                    f"Received: {received!r} in the layer {stack.name!r}."
+                )
+        if not isinstance(
+            stack.positional_encoding, (PositionalEncoding, LearnedPositionalEmbedding)
+        ):
+            raise ValueError(
+                "`positional_encoding` must be a PositionalEncoding or a "
+                "LearnedPositionalEmbedding for CTranslate2. "
+                f"Received: {stack.positional_encoding!r} in {stack.name!r}."
+            )
+
+
+class _Writer:
+    """Fills CTranslate2's specification from the layers of a model."""
+
+    def __init__(self, model, max_length):
+        self.model = model
+        self.max_length = max_length
+        self.names = _names(model)
+        self.decoder = model.get_layer("decoder")
+
+    def spec(self):
+        from ctranslate2.specs import common_spec, transformer_spec
+
+        decoder, is_translator = self.decoder, "encoder" in self.names
+        options = {
+            "num_heads": decoder.num_heads,
+            "pre_norm": decoder.normalize_first,
+            "activation": common_spec.Activation[activation_name(decoder, _ACTIVATIONS)],
+        }
+        if is_translator:
+            encoder = self.model.get_layer("encoder")
+            layers = (encoder.num_layers, decoder.num_layers)
+            spec = transformer_spec.TransformerSpec.from_config(layers, **options)
+            source = self._embedding("source")
+            self._stack(spec.encoder, encoder, source, spec.encoder.embeddings[0])
+        else:
+            spec = transformer_spec.TransformerDecoderModelSpec.from_config(
+                decoder.num_layers, **options
+            )
+        target = self._embedding("target")
+        self._stack(spec.decoder, decoder, target, spec.decoder.embeddings)
+        self._projection(spec.decoder.projection, target)
+        spec.config.layer_norm_epsilon = decoder.layer_norm_epsilon
+        return spec
+
+    def _embedding(self, side):
+        name = f"{side}_embedding"
+        return self.model.get_layer(name if name in self.names else "token_embedding")
+
+    def _projection(self, spec, embedding):
+        if "logits" in self.names:
+            self._linear(spec, self.model.get_layer("logits"))
+            return
+        spec.weight = _numpy(embedding.embeddings)
+        if embedding.bias is not None:
+            spec.bias = _numpy(embedding.bias)
+
+    def _stack(self, spec, stack, embedding, embedding_spec):
+        embedding_spec.weight = _numpy(embedding.embeddings)
+        embedding_spec.multiply_by_sqrt_depth = embedding.scale
+        spec.scale_embeddings = embedding.scale
+        spec.position_encodings.encodings = self._positions(stack, embedding.hidden_dim)
+        if stack.final_norm is not None:
+            self._norm(spec.layer_norm, stack.final_norm)
+        for layer, block in zip(spec.layer, stack.blocks, strict=True):
+            heads = block.self_attention.attention
+            joint = (heads.query_dense, heads.key_dense, heads.value_dense)
+            self._linear(layer.self_attention.linear[0], *joint)
+            self._linear(layer.self_attention.linear[1], heads.output_dense)
+            self._norm(layer.self_attention.layer_norm, block.self_attention_norm)
+            if getattr(block, "cross_attention", False):
+                heads = block.source_attention
+                self._linear(layer.attention.linear[0], heads.query_dense)
+                self._linear(layer.attention.linear[1], heads.key_dense, heads.value_dense)
+                self._linear(layer.attention.linear[2], heads.output_dense)
+                self._norm(layer.attention.layer_norm, block.source_attention_norm)
+            self._linear(layer.ffn.linear_0, block.feed_forward.intermediate_dense)
+            self._linear(layer.ffn.linear_1, block.feed_forward.output_dense)
+            self._norm(layer.ffn.layer_norm, block.feed_forward_norm)
+
+    def _positions(self, stack, hidden_dim):
+        layer = stack.positional_encoding
+        if isinstance(layer, LearnedPositionalEmbedding):
+            return _numpy(layer.embeddings)
+        return _numpy(layer(ops.zeros((1, self.max_length, hidden_dim)))[0])  # (L, D)
+
+    def _linear(self, spec, *layers):
+        """One matrix (out, in) from several, one after the other along the outputs."""
+        spec.weight = np.concatenate([_numpy(layer.kernel).T for layer in layers])
+        if layers[0].use_bias:
+            spec.bias = np.concatenate([_numpy(layer.bias) for layer in layers])
+
+    def _norm(self, spec, layer):
+        spec.gamma, spec.beta = _numpy(layer.gamma), _numpy(layer.beta)
+
+
+def _numpy(weight):
+    weight = ops.cast(ops.convert_to_tensor(weight), "float32")
+    # A copy: some backends hand out their own memory, and optimize() may write.
+    return np.array(ops.convert_to_numpy(weight), order="C")
+
+
+def _set_vocabularies(spec, model, pair):
+    names = _names(model)
+    ids = special_ids(pair[-1])
+    if ids.end is None or ("encoder" in names and ids.start is None):
+        raise ValueError(f"`tokenizers` must have ids for start and end. Received: {ids}.")
+    tokens = []
+    for one, side in zip((pair[0], pair[-1]), ("source", "target"), strict=True):
+        name = f"{side}_embedding" if f"{side}_embedding" in names else "token_embedding"
+        tokens.append(_tokens(one, model.get_layer(name).vocabulary_size))
+    # CTranslate2 wants all three; what there is not cannot occur.
+    start, unknown = (ids.end if i is None else i for i in (ids.start, ids.unknown))
+    spec.config.bos_token = tokens[1][start]
+    spec.config.eos_token = tokens[1][ids.end]
+    spec.config.unk_token = tokens[1][unknown]
+    if "encoder" not in names:
+        spec.register_vocabulary(tokens[1])
+        return
+    spec.register_source_vocabulary(tokens[0])
+    spec.register_target_vocabulary(tokens[1])
+    spec.config.decoder_start_token = tokens[1][start]
+    spec.config.add_source_eos = True
+    for token_id in (ids.end, unknown):
+        if tokens[0].index(tokens[1][token_id]) != token_id:
+            raise ValueError(
+                "`tokenizers` must have the same special pieces. Received: "
+                f"{tokens[1][token_id]!r}, which is another id of the source."
+            )
+
+
+def _tokens(tokenizer, vocabulary_size):
+    own = [tokenizer.id_to_token(index) for index in range(tokenizer.vocabulary_size())]
+    own += [""] * (vocabulary_size - len(own))  # a model may have more ids than its tokeniser
+    return [token or f"<unused_{index}>" for index, token in enumerate(own)]

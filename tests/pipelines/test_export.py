@@ -1,0 +1,176 @@
+"""What leaves Keras: SavedModels and ONNX files give the outputs of the model."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import keras_transformer as kt
+from tests.harness import BACKEND, normal, randomize, run_python, to_numpy, token_ids
+from tests.pretrained.tokenizers import trained
+
+V = 53
+SIZE = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 19}
+TEXTS = ["the cat sat on the mat", "a dog", "", "what is said is seen in the hills, so it is"]
+# Warnings of the exporters themselves, which are not ours.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def padded_ids(*shape, seed=0):
+    ids = token_ids(*shape, vocabulary_size=V, seed=seed)
+    ids[0, shape[1] // 2 :] = 0
+    return ids
+
+
+def case(name, **more):
+    """A model, and inputs of another batch size and length than any it has seen."""
+    ids = padded_ids(3, 11)
+    make, inputs = {
+        "transformer": (
+            lambda: kt.models.transformer(V, **SIZE, **more),
+            {"source_ids": ids, "target_ids": padded_ids(3, 5, seed=1)},
+        ),
+        "gpt": (lambda: kt.models.gpt(V, max_length=31, **SIZE, **more), {"token_ids": ids}),
+        "bert": (
+            lambda: kt.models.bert(V, max_length=31, **SIZE, **more),
+            {"token_ids": ids, "segment_ids": ids % 2},
+        ),
+        "vit": (lambda: kt.models.vit((8, 12), (2, 4), 7, **SIZE, **more), normal(3, 8, 12, 3)),
+    }[name]
+    return randomize(make()), inputs
+
+
+def check(actual, expected):
+    expected = expected if isinstance(expected, dict) else {"": expected}
+    actual = actual if isinstance(actual, dict) else {"": actual}
+    assert actual.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_allclose(np.asarray(actual[key]), value, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras goes through torch_xla there")
+@pytest.mark.parametrize("name", ["transformer", "gpt", "bert", "vit"])
+def test_saved_model(name, tmp_path):
+    if BACKEND == "jax" and name != "gpt":
+        pytest.skip("one is enough where each takes so long; BERT needs whole shapes")
+    import tensorflow as tf
+
+    model, inputs = case(name)
+    model.export(tmp_path / "new", format="tf_saved_model", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "new"))
+    check(served.serve(inputs), to_numpy(model(inputs)))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="see docs/hand-on.md")
+@pytest.mark.parametrize("name", ["transformer", "gpt", "bert", "vit"])
+def test_onnx(name, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("tf2onnx")
+    exact = {"activation": "gelu_approximate"} if name in ("bert", "vit") else {}
+    model, inputs = case(name, **exact)
+    model(inputs)  # Keras exports what has been called
+    path = str(tmp_path / "model.onnx")
+    model.export(path, format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(path)
+    if not isinstance(inputs, dict):
+        inputs = {session.get_inputs()[0].name: inputs}
+    received = session.run(None, {i.name: inputs[i.name] for i in session.get_inputs()})
+    expected = to_numpy(model(inputs if name != "vit" else next(iter(inputs.values()))))
+    expected = list(expected.values()) if isinstance(expected, dict) else [expected]
+    assert len(received) == len(expected)
+    shapes = {array.shape: array for array in received}
+    for array in expected:
+        np.testing.assert_allclose(shapes[array.shape], array, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "torch", reason="the others can do more")
+def test_onnx_of_torch_for_one_shape(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model, inputs = case("transformer")
+    signature = {
+        name: keras.InputSpec(shape=array.shape, dtype="int32", name=name)
+        for name, array in inputs.items()
+    }
+    path = str(tmp_path / "model.onnx")
+    model.export(path, format="onnx", verbose=False, input_signature=[signature])
+    session = onnxruntime.InferenceSession(path)
+    (received,) = session.run(None, {i.name: inputs[i.name] for i in session.get_inputs()})
+    np.testing.assert_allclose(received, to_numpy(model(inputs)), atol=1e-4)
+
+
+# === Strings in, strings out ===
+
+
+def a_translator(two=False, **more):
+    source = trained()
+    target = trained(110, "bpe") if two else None
+    model = kt.models.transformer(120, 110 if two else None, **SIZE, **more)
+    return kt.Translator(randomize(model, seed=3), source, target)
+
+
+OPEN = """
+import json, sys
+import tensorflow as tf
+import tensorflow_text
+folders, texts = {folders!r}, {texts!r}
+modules = [tf.saved_model.load(folder) for folder in folders]
+results = [module.translate(tf.constant(texts))["translations"] for module in modules]
+serve = modules[0].signatures["serving_default"]
+results.append(serve(texts=tf.constant(texts[:1]))["translations"])
+results = [[text.decode() for text in result.numpy()] for result in results]
+loaded = [name for name in ("keras_transformer", "keras_hub") if name in sys.modules]
+print("result", json.dumps([*results, loaded]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="a SavedModel is TensorFlow's")
+def test_translators_of_strings_in_a_fresh_process(tmp_path):
+    """Two of them in one process, and with two tokenisers: none is taken for another."""
+    greedy, beams = a_translator(), a_translator(two=True, normalize_first=True)
+    options = {"num_beams": 4, "length_penalty": 1.0, "max_new_tokens": 9}
+    greedy.export(tmp_path / "greedy")
+    beams.export(tmp_path / "beams", **options)
+    folders = [str(tmp_path / name) for name in ("greedy", "beams")]
+    printed = run_python(OPEN.format(folders=folders, texts=TEXTS))
+    *results, one, loaded = json.loads(printed.split("result")[-1])
+    real = [text for text in TEXTS if text]
+    for result, expected in zip(
+        results, (greedy.translate(real), beams.translate(real, **options)), strict=True
+    ):
+        assert [result[TEXTS.index(text)] for text in real] == expected
+        assert any(expected)
+    assert loaded == []
+    short = greedy.translate(TEXTS[0])  # in a batch of its own, with a limit of its own
+    assert one == [short]
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="it works there")
+def test_other_backends_say_where_it_works(tmp_path):
+    message = f"`export` needs Keras on TensorFlow. Received: backend='{BACKEND}'. Save the trans"
+    with pytest.raises(ValueError, match=message):
+        a_translator().export(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="refused as a whole elsewhere")
+def test_what_cannot_be_exported(tmp_path):
+    translator = a_translator()
+    with pytest.raises(ValueError, match="`num_beams` must be"):
+        translator.export(tmp_path / "new", num_beams=0)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "note.txt").write_text("mine")
+    with pytest.raises(ValueError, match="`folder` must be new or empty"):
+        translator.export(tmp_path / "full", max_new_tokens=3)
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["note.txt"]
+    import keras_hub
+
+    words = keras_hub.tokenizers.WordPieceTokenizer(["[UNK]", "a", "b"], dtype="int32")
+    with pytest.raises(ValueError, match="must be a SentencePieceTokenizer"):
+        kt.Translator(translator.model, words).export(tmp_path / "new")
+    assert keras.backend.backend() == "tensorflow"

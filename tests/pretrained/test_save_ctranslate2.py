@@ -1,0 +1,201 @@
+"""CTranslate2 opens the folder and gives our tokens, greedy and with beams."""
+
+import ctranslate2
+import numpy as np
+import pytest
+
+import keras_transformer as kt
+from tests.harness import randomize, to_numpy
+from tests.pretrained import folders
+from tests.pretrained.tokenizers import trained
+
+SIZE = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 19}
+NEW_TOKENS = 9
+save = kt.pretrained.save_ctranslate2
+# Settings of a model, and how many of them there are with random weights of their own.
+TRANSLATORS = {
+    "paper": ({}, 3),
+    "pre_norm": ({"normalize_first": True, "activation": "gelu", "num_decoder_layers": 2}, 3),
+    "two": ({"target_vocabulary_size": 110, "activation": "silu"}, 3),
+    "untied": ({"share_embeddings": False, "layer_norm_epsilon": 1e-2}, 3),
+    "bare": (
+        {
+            "use_attention_bias": False,
+            "scale_embeddings": False,
+            "position_layout": "tensor2tensor",
+            "activation": "gelu_approximate",
+        },
+        3,
+    ),
+}
+MODELS_OF_LANGUAGE = {
+    "post_norm": ({}, 3),
+    "pre_norm": ({"normalize_first": True, "activation": "relu", "num_layers": 2}, 2),
+}
+
+
+@pytest.fixture(scope="module")
+def source():
+    return trained(120)
+
+
+@pytest.fixture(scope="module")
+def target():
+    return trained(110, "bpe")
+
+
+def pieces(tokenizer, rows):
+    return [[tokenizer.id_to_token(token) for token in row] for row in rows]
+
+
+def until_end(ids):
+    ids = [int(token) for token in ids]
+    return ids[: ids.index(3)] if 3 in ids else [token for token in ids if token != 0]
+
+
+def rows_of(tokenizer):
+    texts = ["the cat sat on the mat", "a big dog", "what is said is seen in the hills"]
+    return kt.data.encode(tokenizer, texts)
+
+
+def translate(folder, tokens, num_beams, **options):
+    translator = ctranslate2.Translator(str(folder), intra_threads=1, **options)
+    results = translator.translate_batch(
+        tokens,
+        beam_size=num_beams,
+        max_decoding_length=NEW_TOKENS,
+        length_penalty=1.0,
+        return_end_token=True,  # which then counts for the length, as here
+    )
+    return [[token for token in result.hypotheses[0] if token != "</s>"] for result in results]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_translators(name, source, target, tmp_path):
+    more, count = TRANSLATORS[name]
+    own_target = target if "target_vocabulary_size" in more else source
+    model = kt.models.transformer(120, output_bias=True, **{**SIZE, **more})
+    (bias,) = [w for w in model.weights if w.path.endswith(("embedding/bias", "logits/bias"))]
+    rows = rows_of(source)
+    ours = [[*row, 3] for row in rows]
+    for seed in range(count):
+        randomize(model, seed)
+        # Never padding or a start, as after training.
+        bias.assign(np.concatenate([np.full(3, -1e4), to_numpy(bias)[3:]]))
+        folder = tmp_path / str(seed)
+        save(model, (source, own_target), folder)
+        greedy = kt.decoding.generate(model, ours, NEW_TOKENS, stop_ids=(3,), start_id=2)
+        beams = kt.decoding.beam_search(
+            model,
+            ours,
+            start_id=2,
+            end_id=3,
+            num_beams=4,
+            length_penalty=1.0,
+            length_normalization="length",
+            max_length=NEW_TOKENS,
+            early_stopping=True,
+        )
+        for num_beams, ids in ((1, greedy), (4, beams.ids[:, 0])):
+            expected = pieces(own_target, [until_end(row) for row in np.array(ids)])
+            actual = translate(folder, pieces(source, rows), num_beams)
+            assert actual == expected, (seed, num_beams)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS_OF_LANGUAGE)
+def test_language_models(name, source, tmp_path):
+    more, count = MODELS_OF_LANGUAGE[name]
+    model = kt.models.gpt(**{"vocabulary_size": 120, **SIZE, "max_length": 31, **more})
+    rows = rows_of(source)
+    for seed in range(count):
+        randomize(model, seed)
+        folder = tmp_path / str(seed)
+        save(model, source, folder)
+        generator = ctranslate2.Generator(str(folder), intra_threads=1)
+        results = generator.generate_batch(
+            pieces(source, rows),
+            max_length=NEW_TOKENS,
+            sampling_topk=1,
+            include_prompt_in_result=False,
+            suppress_sequences=[["<pad>"]],
+        )
+        ours = kt.decoding.generate(model, rows, NEW_TOKENS, stop_ids=(3,), banned_ids=(0,))
+        for result, row, ids in zip(results, rows, np.array(ours), strict=True):
+            expected = until_end(ids[np.argmax(ids != 0) :])
+            assert result.sequences_ids[0] == expected[len(row) :], seed
+
+
+@pytest.mark.parametrize("quantization", ["int8", "float16"])
+def test_quantization_runs(quantization, source, tmp_path):
+    model = randomize(kt.models.transformer(120, **SIZE))
+    save(model, source, tmp_path / "whole")
+    save(model, source, tmp_path / "less", quantization)
+    tokens = pieces(source, rows_of(source))
+    whole, less = (
+        translate(tmp_path / name, tokens, 1, compute_type=kind)
+        for name, kind in (("whole", "float32"), ("less", "default"))
+    )
+    assert all(less) and whole[0][0] == less[0][0]
+    sizes = [(tmp_path / name / "model.bin").stat().st_size for name in ("whole", "less")]
+    assert sizes[1] < sizes[0]
+
+
+def test_text_to_text_as_a_user_would(source, tmp_path):
+    import sentencepiece
+
+    model = randomize(kt.models.transformer(125, **SIZE))  # more ids than the tokeniser has
+    model.get_layer("token_embedding").embeddings.assign(
+        np.concatenate([model.get_weights()[0][:120], np.zeros((5, 16), "float32")])
+    )
+    save(model, source, tmp_path / "new")
+    processor = sentencepiece.SentencePieceProcessor(str(tmp_path / "new" / "source.spm"))
+    tokens = [processor.encode("the cat sat", out_type=str)]
+    (result,) = translate(tmp_path / "new", tokens, 1)
+    expected = kt.Translator(model, source).translate("the cat sat", NEW_TOKENS)
+    assert processor.decode(result) == expected
+
+
+def test_a_loaded_tokenizer(tmp_path):
+    folder = folders.marian(tmp_path / "theirs")
+    pair = [kt.pretrained.load_tokenizer(folder, target=target) for target in (False, True)]
+    size, padding_id = pair[0].vocabulary_size(), pair[0].padding_id
+    model = randomize(kt.models.transformer(size, padding_id=padding_id, **SIZE))
+    save(model, pair, tmp_path / "new")
+    rows = kt.data.encode(pair[0], ["The cat", "the old house"])
+    ours = kt.decoding.generate(
+        model, [[*row, 0] for row in rows], NEW_TOKENS, stop_ids=(0,), start_id=padding_id
+    )
+    ids = [[i for i in row if i != 0] for row in np.array(ours).tolist()]
+    assert translate(tmp_path / "new", pieces(pair[0], rows), 1) == pieces(pair[1], ids)
+
+
+# === What is refused ===
+
+
+def refuse(model, tokenizers, folder, message, **options):
+    with pytest.raises(ValueError, match=message):
+        save(model, tokenizers, folder / "new", **options)
+    assert not (folder / "new").exists()
+
+
+def test_what_cannot_be_written(source, target, tmp_path):
+    model = kt.models.transformer(120, **SIZE)
+    refuse(model, None, tmp_path, "`tokenizers` must be one, or a pair. Received: None")
+    refuse(model, source, tmp_path, "`quantization` must be one of", quantization="int4")
+    small = kt.models.gpt(53, **SIZE, max_length=31)
+    refuse(small, source, tmp_path, "must not know more ids than the model.*120 ids.*of 53")
+    refuse(small, (source, target), tmp_path, "a pair for the source and the target of a trans")
+    grouped = kt.models.transformer(120, num_key_value_heads=1, **SIZE)
+    message = "`num_key_value_heads` must be None for CTranslate2.*Received: 1 in the layer 'enc"
+    refuse(grouped, source, tmp_path, message)
+    odd = kt.models.transformer(120, activation="selu", **SIZE)
+    refuse(odd, source, tmp_path, "`activation` must be one of")
+    bert = kt.models.bert(120, **SIZE)
+    refuse(bert, source, tmp_path, "`model` must be a translator or a language model.*'bert'")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "note.txt").write_text("mine")
+    with pytest.raises(ValueError, match="`folder` must be new or empty"):
+        save(model, source, tmp_path / "full")
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["note.txt"]
