@@ -14,6 +14,10 @@ from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.mapping import Rule
 
 
+def _say_nothing(model, ids):
+    raise NotImplementedError("A family that recognizes models must describe them.")
+
+
 class Family(NamedTuple):
     """One architecture of foreign checkpoints.
 
@@ -22,7 +26,8 @@ class Family(NamedTuple):
         build: makes the model, with random weights, from a config.
         rules: the table of its tensors, for both directions.
         ignored: patterns (`re.fullmatch`) of tensors that hold nothing of their own.
-        recognizes: whether a model, whose layers' names are given, may be one of this family.
+        recognizes: whether a model, whose layers' names are given, may be one of this family; of
+            a family that is only read none is.
         describe: the config of a model.
         prefix: what stands in front of the names, and some files leave out.
         renamed: patterns of names that some files have, with what they are replaced by (`re.sub`).
@@ -38,8 +43,8 @@ class Family(NamedTuple):
     build: Callable[[Config], keras.Model]
     rules: Callable[[Config], list[Rule]]
     ignored: Callable[[Config], tuple[str, ...]]
-    recognizes: Callable[[keras.Model, set[str]], bool]
-    describe: Callable[[keras.Model, SpecialIds], Config]
+    recognizes: Callable[[keras.Model, set[str]], bool] = lambda model, names: False
+    describe: Callable[[keras.Model, SpecialIds], Config] = _say_nothing
     prefix: str = ""
     renamed: tuple[tuple[str, str], ...] = ()
     adapted: tuple[str, ...] = ()
