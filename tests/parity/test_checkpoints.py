@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 import keras_transformer as kt
 from tests.harness import normal, to_numpy, token_ids
 from tests.parity.test_marian import randomize_marian
-from tests.parity.weights import loaded, randomize_torch
+from tests.parity.weights import check_agreement, loaded, randomize_torch
 
 V = 53
 GPT_SIZE = {"vocab_size": V, "n_positions": 31, "n_embd": 24, "n_layer": 2, "n_head": 4}
@@ -76,18 +76,19 @@ def marian_reference(more):
     return reference
 
 
-def check_gpt(reference, folder):
+def check_gpt(family, reference, folder):
     ids = token_ids(3, 11, vocabulary_size=V, low=0)
     with torch.no_grad():
         expected = reference(input_ids=torch.tensor(ids).long()).logits.numpy()
     actual = to_numpy(loaded(reference, folder)({"token_ids": ids}))
-    np.testing.assert_allclose(actual, expected, atol=1e-4)
+    check_agreement(family, actual, expected)
 
 
 @pytest.mark.parametrize("name", GPT1)
 def test_gpt1(name, tmp_path):
     config = transformers.OpenAIGPTConfig(**{**GPT_SIZE, **GPT1[name]})
-    check_gpt(randomize_torch(transformers.OpenAIGPTLMHeadModel(config).eval()), tmp_path)
+    reference = randomize_torch(transformers.OpenAIGPTLMHeadModel(config).eval())
+    check_gpt("openai-gpt", reference, tmp_path)
 
 
 @pytest.mark.parametrize("name", GPT2)
@@ -95,7 +96,7 @@ def test_gpt2(name, tmp_path):
     config = transformers.GPT2Config(
         **{**GPT_SIZE, "bos_token_id": 0, "eos_token_id": 0, **GPT2[name]}
     )
-    check_gpt(randomize_torch(transformers.GPT2LMHeadModel(config).eval()), tmp_path)
+    check_gpt("gpt2", randomize_torch(transformers.GPT2LMHeadModel(config).eval()), tmp_path)
 
 
 @pytest.mark.parametrize("name", MARIAN)
@@ -113,7 +114,7 @@ def test_marian(name, tmp_path):
         ).logits.numpy()
     actual = to_numpy(loaded(reference, tmp_path)({"source_ids": source, "target_ids": target}))
     assert actual.shape == (3, 5, target_size)
-    np.testing.assert_allclose(actual, expected, atol=1e-4)
+    check_agreement("marian", actual, expected)
 
 
 def bert_reference(class_name, more, **arguments):
@@ -173,7 +174,7 @@ def test_bert(class_name, name, tmp_path):
     assert set(actual) == set(pairs)
     for key, value in pairs.items():
         rows = slice(None) if key == "pooled_output" else real
-        np.testing.assert_allclose(actual[key][rows], value[rows], atol=1e-4)
+        check_agreement("bert", actual[key][rows], value[rows])
 
 
 def test_bert_without_heads(tmp_path):
@@ -232,4 +233,4 @@ def test_vit(class_name, name, tmp_path):
         pairs = {"output": expected.last_hidden_state, "pooled_output": expected.pooler_output}
     assert set(actual) == set(pairs)
     for key, value in pairs.items():
-        np.testing.assert_allclose(actual[key], value.numpy(), atol=1e-4)
+        check_agreement("vit", actual[key], value.numpy())

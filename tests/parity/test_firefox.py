@@ -5,6 +5,7 @@ import pytest
 
 import keras_transformer as kt
 from tests.harness import to_numpy
+from tests.parity.weights import check_agreement
 from tests.pretrained.firefox import SETTINGS, Plain, quantized, random_tensors, to_bytes
 
 CONFIGURATIONS = {
@@ -33,7 +34,7 @@ def test_logits(name, in_8_bits, tmp_path):
     target_ids = np.array([[padding, *row] for row in TARGETS])
     logits = to_numpy(model({"source_ids": source_ids, "target_ids": target_ids}))
     for found, source, target in zip(logits, SOURCES, TARGETS, strict=True):
-        np.testing.assert_allclose(found[:, :padding], plain.logits(source, target), atol=1e-4)
+        check_agreement("firefox", found[:, :padding], plain.logits(source, target))
         np.testing.assert_array_equal(found[:, padding], 0.0)
 
 

@@ -1,5 +1,9 @@
 """Copies the weights of PyTorch reference models into ours, each of them exactly once."""
 
+import json
+import os
+
+import keras
 import numpy as np
 
 import keras_transformer as kt
@@ -74,3 +78,17 @@ def randomize_torch(module, seed=0):
             is_gain = tensor.ndim == 1 and ("norm" in name or "ln_" in name) and "weight" in name
             tensor.copy_(values + 1.0 if is_gain else values)
     return module
+
+
+def check_agreement(family, actual, expected):
+    """Equal to 1e-4; `benchmarks/agreement.py` makes a table of what it finds."""
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
+    if "AGREEMENT_FILE" in os.environ:
+        found = {
+            "family": family,
+            "backend": keras.backend.backend(),
+            "test": os.environ["PYTEST_CURRENT_TEST"].split(" ")[0],
+            "difference": float(np.abs(actual - expected).max()),
+        }
+        with open(os.environ["AGREEMENT_FILE"], "a") as file:
+            file.write(json.dumps(found) + "\n")
