@@ -102,6 +102,9 @@ def _build(config: Config) -> keras.Model:
         num_heads=config.size("transformer-heads"),
         hidden_dim=config.size("dim-emb"),
         intermediate_dim=config.size("transformer-dim-ffn"),
+        # The file names no rate. The students learned without: with the paper's 0.1 the tiny
+        # English-Portuguese one predicts 16 % of the tokens in place of 99 %.
+        dropout=0.0,
         activation=config.activation("transformer-ffn-activation", "swish"),
         position_layout="tensor2tensor",
         output_bias=True,
