@@ -33,12 +33,28 @@ def write_section(path: str | os.PathLike, title: str, body: str) -> None:
     path.write_text(HEAD + "".join(f"\n## {section}" for section in sections))
 
 
+def write_between(path: str | os.PathLike, name: str, body: str) -> None:
+    """Replaces what stands between the lines `<!-- name -->` and `<!-- end of name -->` of a page.
+
+    Args:
+        path: the page.
+        name: what the two lines name.
+        body: Markdown.
+    """
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    text = Path(path).read_text(encoding="utf-8")
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    Path(path).write_text(f"{before}{begin}\n{body.strip()}\n\n{end}{after}", encoding="utf-8")
+
+
 def machine() -> str:
     """One line on the day, the machine and the packages."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True
     ).stdout
     wanted = ("keras==", "tensorflow==", "torch==", "jax==", "sacrebleu==", "keras-hub==")
+    wanted += ("transformers==", "tokenizers==", "sentencepiece==")
     packages = [line.replace("==", " ") for line in listed.splitlines() if line.startswith(wanted)]
     return (
         f"{date.today().isoformat()}, {os.cpu_count()} CPU cores ({platform.machine()}), Python "

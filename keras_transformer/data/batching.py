@@ -51,10 +51,10 @@ class TranslationBatches(EpochBatches):
 
     Each item is `({"source_ids": (B, S), "target_ids": (B, T)}, labels)` in int32: the source
     followed by `end_id`, the target after `start_id`, and labels (B, T), the target followed by
-    `end_id`. Padding is 0. Pairs of similar lengths share one of at most `max_shapes` static
-    shapes, because XLA compiles a program for each; a batch has nearly `tokens_per_batch` tokens
-    on its longer side. The last batch of a shape is filled up with rows of padding, so every pair
-    comes exactly once an epoch.
+    `end_id`; all filled up with `padding_id`. Pairs of similar lengths share one of at most
+    `max_shapes` static shapes, because XLA compiles a program for each; a batch has nearly
+    `tokens_per_batch` tokens on its longer side. The last batch of a shape is filled up with rows
+    of padding, so every pair comes exactly once an epoch.
 
     `model.fit` shuffles the order of the batches once more, with Python's `random`: pass
     `shuffle=False` to `fit`, or call `keras.utils.set_random_seed`, where runs must be equal.
@@ -72,11 +72,13 @@ class TranslationBatches(EpochBatches):
         target_vocabulary_size: Upper limit of the target ids, to be checked, or None.
         start_id: Id before each target.
         end_id: Id after each source and each target.
+        padding_id: Id of padding, which may be the start too, as in Marian's models. Tell the loss:
+            `kt.training.transformer_recipe(..., padding_id=...)`.
         **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`.
 
     Raises:
-        ValueError: If the lists are empty or of different lengths, if a row is empty or holds an
-            id below 1 or outside its vocabulary, if no pair is within `max_length`, or if
+        ValueError: If the lists are empty or of different lengths, if a row is empty or holds
+            padding or an id outside its vocabulary, if no pair is within `max_length`, or if
             `tokens_per_batch` is smaller than the longest row.
 
     Example:
@@ -101,20 +103,35 @@ class TranslationBatches(EpochBatches):
         target_vocabulary_size: int | None = None,
         start_id: int = 2,
         end_id: int = 3,
+        padding_id: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(shuffle, seed, **kwargs)
         integers = {"tokens_per_batch": (tokens_per_batch, 1), "max_shapes": (max_shapes, 1)}
-        integers |= {"start_id": (start_id, 0), "end_id": (end_id, 1)}
+        integers |= {
+            "start_id": (start_id, 0),
+            "end_id": (end_id, 0),
+            "padding_id": (padding_id, 0),
+        }
         for name, (value, minimum) in integers.items():
             check_integer(name, value, minimum)
+        if end_id == padding_id:
+            raise ValueError(
+                "`end_id` must not be `padding_id`: a model would never learn to end. "
+                f"Received: end_id={end_id}, padding_id={padding_id}"
+            )
+        self.padding_id = padding_id
         if len(source_ids) != len(target_ids):
             raise ValueError(
                 "`source_ids` and `target_ids` must have the same length. "
                 f"Received: {len(source_ids)} and {len(target_ids)} rows"
             )
-        source, source_lengths = flatten("source_ids", source_ids, source_vocabulary_size)
-        target, target_lengths = flatten("target_ids", target_ids, target_vocabulary_size)
+        source, source_lengths = flatten(
+            "source_ids", source_ids, source_vocabulary_size, padding_id
+        )
+        target, target_lengths = flatten(
+            "target_ids", target_ids, target_vocabulary_size, padding_id
+        )
         self._source = surround(source, source_lengths, (), (end_id,))
         # One array serves as inputs and, one token later, as labels.
         self._target = surround(target, target_lengths, (start_id,), (end_id,))
@@ -179,10 +196,14 @@ class TranslationBatches(EpochBatches):
         target_shape = (bucket.batch_size, bucket.target_width)
         starts, lengths = self._target_starts[rows], self._target_lengths[rows]
         source_ids = padded(
-            self._source, self._source_starts[rows], self._source_lengths[rows], source_shape
+            self._source,
+            self._source_starts[rows],
+            self._source_lengths[rows],
+            source_shape,
+            self.padding_id,
         )
-        target_ids = padded(self._target, starts, lengths, target_shape)
-        labels = padded(self._target, starts + 1, lengths, target_shape)
+        target_ids = padded(self._target, starts, lengths, target_shape, self.padding_id)
+        labels = padded(self._target, starts + 1, lengths, target_shape, self.padding_id)
         return {"source_ids": source_ids, "target_ids": target_ids}, labels
 
     @property

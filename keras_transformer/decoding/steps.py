@@ -151,8 +151,13 @@ def repeat(tensor: Tensor, repeats: int) -> Tensor:
 
 
 def grow_cache(cache: tuple, room: Any) -> tuple:
-    """Adds slots (axis 2) at the end of every leaf of a cache."""
-    return grow(cache, room, axis=2)
+    """Adds slots at the end of the keys and values (R, K, L, H) of a cache.
+
+    Whatever has another rank, as the state of a recurrent decoder, has no slots.
+    """
+    return tree.map_structure(
+        lambda leaf: grow(leaf, room, axis=2) if len(leaf.shape) == 4 else leaf, cache
+    )
 
 
 def grow(nest: Any, room: Any, axis: int = 1) -> Any:

@@ -13,10 +13,12 @@ from keras_transformer.layers.positional import (
     PositionalEncoding,
     RotaryEmbedding,
 )
+from keras_transformer.layers.recurrent import SSRU
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
 from keras_transformer.layers.serialization import gelu_approximate
 
 __all__ = [
+    "SSRU",
     "ClassToken",
     "DecoderBlock",
     "FeedForward",

@@ -19,7 +19,7 @@ from keras_transformer.layers.serialization import (
     get_layer,
     make_block,
 )
-from keras_transformer.ops.cache import DecoderCache, init_cache
+from keras_transformer.ops.cache import DecoderCache
 from keras_transformer.ops.masks import first_mask, target_mask
 
 Tensor = Any
@@ -53,6 +53,9 @@ class TransformerDecoder(keras.layers.Layer):
         positional_encoding: a layer that adds positions to the input, such as
             `PositionalEncoding()` or `LearnedPositionalEmbedding(512)`.
         input_dropout: rate on the input, after the positions.
+        recurrence: "ssru" for recurrent units in place of the self-attentions, see `DecoderBlock`.
+        start_is_padding: the first position is a real token although the implicit mask hides it:
+            Marian starts each target with the padding id.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -68,9 +71,6 @@ class TransformerDecoder(keras.layers.Layer):
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.1.
     """
-
-    # Its cache is slots of positions alone, see `kt.decoding.DecodingModel`.
-    shares_slots = True
 
     def __init__(
         self,
@@ -92,6 +92,8 @@ class TransformerDecoder(keras.layers.Layer):
         bias_initializer: Any = "zeros",
         positional_encoding: Any = None,
         input_dropout: float = 0.0,
+        recurrence: str | None = None,
+        start_is_padding: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -115,6 +117,8 @@ class TransformerDecoder(keras.layers.Layer):
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.positional_encoding = get_layer(positional_encoding)
         self.input_dropout = input_dropout
+        self.recurrence = recurrence
+        self.start_is_padding = start_is_padding
         self.supports_masking = True
         self.blocks = [make_block(self, DecoderBlock, index) for index in range(num_layers)]
         self.input_dropout_layer = keras.layers.Dropout(
@@ -134,6 +138,11 @@ class TransformerDecoder(keras.layers.Layer):
             if sublayer is not None and not sublayer.built:
                 sublayer.build(inputs_shape)
 
+    @property
+    def shares_slots(self) -> bool:
+        """Whether the cache is slots of positions alone, see `kt.decoding.DecodingModel`."""
+        return self.recurrence is None
+
     def initial_cache(
         self, batch_size: int, length: int, encoded: Tensor | None = None
     ) -> DecoderCache:
@@ -152,12 +161,7 @@ class TransformerDecoder(keras.layers.Layer):
         self_attention, cross_attention = [], []
         for block in self.blocks:
             block._check_source(encoded, None)
-            heads = block.self_attention.attention
-            self_attention.append(
-                init_cache(
-                    batch_size, length, heads.num_kv_heads, heads.head_size, self.compute_dtype
-                )
-            )
+            self_attention.append(block.initial_cache(batch_size, length))
             if encoded is not None:
                 cross_attention.append(block.source_attention.make_cache(encoded))
         return DecoderCache(tuple(self_attention), tuple(cross_attention))
@@ -210,7 +214,7 @@ class TransformerDecoder(keras.layers.Layer):
             x = self.positional_encoding(x, positions)
         x = self.input_dropout_layer(x, training=training)
         common = {
-            "padding_mask": target_mask(padding_mask, cache, mask, inputs_mask),
+            "padding_mask": target_mask(padding_mask, cache, *self._unhidden(mask, inputs_mask)),
             "encoded_padding_mask": first_mask(encoded_padding_mask, encoded_mask),
             "attention_mask": attention_mask,
             "positions": positions,
@@ -230,6 +234,15 @@ class TransformerDecoder(keras.layers.Layer):
         if cache is not None:
             extras["cache"] = DecoderCache(extras["cache"], cache.cross_attention)
         return make_output(x, extras)
+
+    def _unhidden(self, *masks):
+        """Implicit masks (B, T), which show the first position where it is the start."""
+        if not self.start_is_padding:
+            return masks
+        return [
+            None if mask is None else ops.logical_or(mask, ops.arange(ops.shape(mask)[1]) == 0)
+            for mask in masks
+        ]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **constructor_config(self)}

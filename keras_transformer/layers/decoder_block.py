@@ -13,12 +13,10 @@ from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.checks import check_hidden, check_rate
 from keras_transformer.layers.feed_forward import FeedForward
 from keras_transformer.layers.outputs import make_output, take_output
+from keras_transformer.layers.recurrent import SSRU
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
-from keras_transformer.layers.serialization import (
-    constructor_config,
-    get_activation,
-)
-from keras_transformer.ops.cache import KVCache
+from keras_transformer.layers.serialization import constructor_config, get_activation
+from keras_transformer.ops.cache import KVCache, init_cache
 from keras_transformer.ops.masks import first_mask, target_mask
 
 Tensor = Any
@@ -48,9 +46,12 @@ class DecoderBlock(keras.layers.Layer):
         kernel_initializer: initializer of all kernels; by default Glorot's uniform one, in the
             attention as `MultiHeadAttention` says.
         bias_initializer: initializer of all biases.
+        recurrence: "ssru" for the recurrent unit `SSRU` in place of the self-attention, as in
+            Marian's fast students; None for self-attention.
 
     Raises:
-        ValueError: `encoded` is missing with `cross_attention`, or given without.
+        ValueError: `encoded` is missing with `cross_attention`, or given without; `recurrence`
+            with rotary positions, without `causal`, or with an attention mask.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -80,6 +81,7 @@ class DecoderBlock(keras.layers.Layer):
         causal: bool = True,
         kernel_initializer: Any = None,
         bias_initializer: Any = "zeros",
+        recurrence: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -103,8 +105,21 @@ class DecoderBlock(keras.layers.Layer):
         self.causal = causal
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.recurrence = recurrence
         self.supports_masking = True
+        self._check_recurrence()
         self._make_sublayers()
+
+    def _check_recurrence(self):
+        if self.recurrence not in (None, "ssru"):
+            raise ValueError(
+                f'`recurrence` must be None or "ssru". Received: recurrence={self.recurrence!r}.'
+            )
+        if self.recurrence is not None and (self.rotary or not self.causal):
+            raise ValueError(
+                "`recurrence` has its own order of time: it needs `rotary=False` and "
+                f"`causal=True`. Received: rotary={self.rotary}, causal={self.causal}."
+            )
 
     def _make_sublayers(self):
         common = {
@@ -117,15 +132,20 @@ class DecoderBlock(keras.layers.Layer):
             "dropout": self.attention_dropout,
             "use_bias": self.use_attention_bias,
         }
-        self.self_attention = MultiHeadSelfAttention(
-            self.num_heads,
-            causal=self.causal,
-            rotary=self.rotary,
-            name="self_attention",
-            **heads,
-            **common,
-        )
-        self.self_attention_norm = self._norm("self_attention_norm")
+        self.self_attention = self.ssru = None
+        if self.recurrence is None:
+            self.self_attention = MultiHeadSelfAttention(
+                self.num_heads,
+                causal=self.causal,
+                rotary=self.rotary,
+                name="self_attention",
+                **heads,
+                **common,
+            )
+        else:
+            self.ssru = SSRU(name="ssru", **common)
+        # Of whichever of the two there is.
+        self.self_attention_norm = self._norm(f"{self.recurrence or 'self_attention'}_norm")
         self.source_attention = self.source_attention_norm = None
         if self.cross_attention:
             self.source_attention = MultiHeadAttention(
@@ -150,13 +170,30 @@ class DecoderBlock(keras.layers.Layer):
         )
 
     def build(self, inputs_shape: tuple, encoded_shape: tuple | None = None) -> None:
-        self.self_attention.build(inputs_shape)
+        (self.self_attention or self.ssru).build(inputs_shape)
         self.self_attention_norm.build(inputs_shape)
         if self.cross_attention:
             self.source_attention.build(inputs_shape, encoded_shape)
             self.source_attention_norm.build(inputs_shape)
         self.feed_forward.build(inputs_shape)
         self.feed_forward_norm.build(inputs_shape)
+
+    def initial_cache(self, batch_size: int, length: int) -> Any:
+        """Makes what a first cached call starts from.
+
+        Args:
+            batch_size: B.
+            length: L, the number of slots.
+
+        Returns:
+            A `KVCache` (B, K, L, H) of zeros, or the state (B, D) of the recurrent unit.
+        """
+        if self.ssru is not None:
+            return self.ssru.initial_cache(batch_size, length)
+        heads = self.self_attention.attention
+        return init_cache(
+            batch_size, length, heads.num_kv_heads, heads.head_size, self.compute_dtype
+        )
 
     def call(
         self,
@@ -185,7 +222,8 @@ class DecoderBlock(keras.layers.Layer):
             attention_mask: boolean (T, T), (B, T, T) or (B, N, T, T), True = may attend, beside
                 the causal mask.
             positions: int (T,) or (B, T) for rotary positions.
-            cache: the self-attention's keys and values, each (B, K, L, H).
+            cache: as `initial_cache` makes it: the self-attention's keys and values, each
+                (B, K, L, H), or the recurrent unit's state.
             cross_cache: the keys and values of `encoded`, in its place.
             cache_index: first slot of the cache that `inputs` fills; by default 0.
             return_attention_scores: also return the attention weights.
@@ -202,13 +240,13 @@ class DecoderBlock(keras.layers.Layer):
         self._check_source(encoded, cross_cache)
         extras: dict[str, Any] = {}
         x = self.self_attention_norm(inputs) if self.normalize_first else inputs
-        result = self.self_attention(
+        result = self._look_back(
             x,
+            attention_mask,
             padding_mask=target_mask(padding_mask, cache, mask, inputs_mask),
-            attention_mask=attention_mask,
-            positions=positions,
             cache=cache,
             cache_index=cache_index,
+            positions=positions,
             return_attention_scores=return_attention_scores,
             training=training,
         )
@@ -230,6 +268,18 @@ class DecoderBlock(keras.layers.Layer):
         y = self.feed_forward(y, training=training)
         x = self._add(x, y, self.feed_forward_norm, training)
         return make_output(x, extras)
+
+    def _look_back(self, x, attention_mask, padding_mask, cache, cache_index, **more):
+        """The sub-layer over the tokens so far."""
+        common = {"padding_mask": padding_mask, "cache": cache, "cache_index": cache_index}
+        if self.ssru is None:
+            return self.self_attention(x, attention_mask=attention_mask, **common, **more)
+        if attention_mask is not None:
+            raise ValueError(
+                "`attention_mask` must be None with a recurrent unit, which sees all that came "
+                f"before. Received: a mask of shape {tuple(attention_mask.shape)}."
+            )
+        return self.ssru(x, **common)
 
     def _add(self, x, y, norm, training):
         x = x + self.residual_dropout(y, training=training)

@@ -35,6 +35,8 @@ def transformer(
     scale_embeddings: bool = True,
     output_bias: bool = False,
     padding_id: int | None = 0,
+    start_is_padding: bool = False,
+    decoder_recurrence: str | None = None,
     name: str = "transformer",
     dtype: Any = None,
 ) -> keras.Model:
@@ -68,6 +70,9 @@ def transformer(
         scale_embeddings: multiply the embeddings by sqrt(D).
         output_bias: add a learned bias to the logits.
         padding_id: the id of padding, masked in source and target; None if there is none.
+        start_is_padding: targets start with the padding id, as Marian's do: there it is a token.
+        decoder_recurrence: "ssru" for recurrent units in place of the decoder's self-attentions;
+            a step of decoding then costs the same at every length.
         name: name of the model.
         dtype: dtype policy of its layers, by default Keras's global policy.
 
@@ -130,6 +135,8 @@ def transformer(
     decoder = TransformerDecoder(
         num_decoder_layers or num_layers,
         positional_encoding=PositionalEncoding(position_layout, dtype=dtype),
+        recurrence=decoder_recurrence,
+        start_is_padding=start_is_padding,
         name="decoder",
         **blocks,
     )

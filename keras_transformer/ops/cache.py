@@ -35,8 +35,9 @@ class DecoderCache(NamedTuple):
     """What a decoder stack remembers.
 
     Attributes:
-        self_attention: a tuple over the layers; it grows with every step and belongs to one
-            hypothesis.
+        self_attention: a tuple over the layers of what each keeps of the tokens so far, a
+            `KVCache` or, where a recurrent unit stands in its place, its state (B, D). It changes
+            with every step and belongs to one hypothesis.
         cross_attention: a tuple over the layers, made once from the encoded source; it never
             changes. Empty without a source.
 

@@ -58,7 +58,7 @@ def read_generation(folder: Path) -> GenerationSettings:
         padding_id=_one_id(path, values, "pad_token_id"),
         banned_ids=_banned(path, values),
         max_new_tokens=length if length is None else max(1, length),
-        length_penalty=config.get("length_penalty", float, 1.0),
+        length_penalty=float(config.get("length_penalty", float, 1.0)),
         # "never" is what our search does; their heuristic in between stops a little sooner.
         early_stopping=values.get("early_stopping") is True,
     )

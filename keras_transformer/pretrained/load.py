@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -12,9 +13,11 @@ from keras_transformer.pretrained.bert import BERT
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.files import TensorFiles, read_json
+from keras_transformer.pretrained.firefox import FIREFOX, firefox_model
 from keras_transformer.pretrained.gpt import GPT1, GPT2
 from keras_transformer.pretrained.mapping import assign
 from keras_transformer.pretrained.marian import MARIAN
+from keras_transformer.pretrained.marian_binary import MarianBinary
 from keras_transformer.pretrained.vit import VIT
 
 FAMILIES: dict[str, Family] = {
@@ -24,12 +27,18 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load(folder: str | os.PathLike) -> keras.Model:
-    """Loads a checkpoint in the Hugging Face form.
+    """Loads a checkpoint in the Hugging Face form, or a model of Firefox Translations.
 
-    Its `config.json` says what it is: BERT, GPT-1 (`openai-gpt`), GPT-2, Marian or ViT. The weights
-    are in `model.safetensors` or `pytorch_model.bin`, in shards or not; they are read one tensor at
-    a time, and nothing in a file is executed. Every tensor must find its variable, and every
-    variable its tensor. The model is an ordinary one of `kt.models`, not compiled.
+    In the Hugging Face form a `config.json` says what it is: BERT, GPT-1 (`openai-gpt`), GPT-2,
+    Marian or ViT. The weights are in `model.safetensors` or `pytorch_model.bin`, in shards or not;
+    they are read one tensor at a time, and nothing in a file is executed. Every tensor must find
+    its variable, and every variable its tensor. The model is an ordinary one of `kt.models`, not
+    compiled.
+
+    A folder of Firefox Translations (Bergamot) holds one file `model.*.bin` with weights of 8 bits
+    and settings of its own. They become a `kt.models.transformer` with float32 weights and SSRU
+    decoder. It has one id more than its vocabulary, with an embedding of zeros: targets start with
+    it, and it is the padding, never to be generated.
 
     Args:
         folder: a folder, or where there is no such folder the name of a repository of the Hugging
@@ -59,22 +68,28 @@ def load(folder: str | os.PathLike) -> keras.Model:
         Dosovitskiy et al. 2021 (ViT); Junczys-Dowmunt et al. 2018, "Marian: Fast
         Neural Machine Translation in C++".
     """
-    folder = find_folder(folder)
+    family, config, files = _open(find_folder(folder))
+    rules = family.rules(config)
+    names = _names(family, config, {rule.source for rule in rules})
+    model = family.build(config)
+    assign(model, rules, names, lambda name: files.read(names[name]))
+    return model
+
+
+def _open(folder: Path) -> tuple[Family, Config, Any]:
+    """What a folder holds: its architecture, its settings and its tensors."""
     path = folder / "config.json"
+    if not path.is_file() and (binary := firefox_model(folder)):
+        marian = MarianBinary(binary)
+        return FIREFOX, Config(binary, marian.settings(), marian.names()), marian
     values = read_json(path)
     model_type = values.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ValueError(
             f"`model_type` in {path} must be one of {sorted(FAMILIES)}. Received: {model_type!r}."
         )
-    family = FAMILIES[model_type]
     files = TensorFiles(folder)
-    config = Config(path, values, files.names())
-    rules = family.rules(config)
-    names = _names(family, config, {rule.source for rule in rules})
-    model = family.build(config)
-    assign(model, rules, names, lambda name: files.read(names[name]))
-    return model
+    return FAMILIES[model_type], Config(path, values, files.names()), files
 
 
 def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:

@@ -59,6 +59,8 @@ def _build(config: Config) -> keras.Model:
         scale_embeddings=config.get("scale_embedding", bool, False),
         output_bias=True,
         padding_id=config.get("pad_token_id", int),
+        start_is_padding=config.get("decoder_start_token_id", int, -1)
+        == config.get("pad_token_id", int),
         name="marian",
     )
 
@@ -122,6 +124,12 @@ def _check(model, padding_id, ids):
     for name, value in (("padding_id", padding_id), ("start", ids.start), ("end", ids.end)):
         if value is None:
             raise ValueError(f"A Marian must have an id for its `{name}`. Received: None.")
+
+
+def _is_transformer(model, names):
+    # Recurrent models have layers of these names, too.
+    stacks = {"encoder", "decoder"}
+    return stacks <= names and all(hasattr(model.get_layer(name), "num_heads") for name in stacks)
 
 
 def _describe(model: keras.Model, ids: SpecialIds) -> Config:
@@ -189,7 +197,7 @@ MARIAN = Family(
     _build,
     _rules,
     _ignored,
-    lambda model, names: {"encoder", "decoder"} <= names,
+    _is_transformer,
     _describe,
     adapted=("positional_encoding.layout", "layer_norm_epsilon"),
     adapt=_adapt,

@@ -97,9 +97,13 @@ class TokenFiles:
 
     def _extra(self, settings: dict[str, Any]) -> list[Token]:
         for name in ("extra_special_tokens", "additional_special_tokens"):
-            values = settings.get(name)
+            values = settings.get(name) or []
+            values = list(values.values()) if isinstance(values, dict) else values
+            if not isinstance(values, list):
+                raise ValueError(
+                    f"`{name}` in {self.path} must be a list of tokens. Received: {values!r}."
+                )
             if values:
-                values = values.values() if isinstance(values, dict) else values
                 return [self._token(value) for value in values]
         return []
 

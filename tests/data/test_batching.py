@@ -150,6 +150,24 @@ def test_other_start_and_end():
     assert inputs["target_ids"].tolist() == [[0, 7]] and labels.tolist() == [[7, 9]]
 
 
+def test_ids_as_marian_has_them():
+    """The end is 0, and the last id of the vocabulary is padding and start."""
+    batches = TranslationBatches(
+        [[5, 6], [7]], [[8], [1, 2]], start_id=9, end_id=0, padding_id=9, shuffle=False
+    )
+    ((inputs, labels),) = [batches[index] for index in range(len(batches))]
+    rows = sorted(
+        zip(
+            *(x.tolist() for x in (inputs["source_ids"], inputs["target_ids"], labels)), strict=True
+        )
+    )
+    assert [row for row in rows if set(row[0]) != {9}] == [
+        ([5, 6, 0], [9, 8, 9], [8, 0, 9]),
+        ([7, 0, 9], [9, 1, 2], [1, 2, 0]),
+    ]
+    assert all(set(target) | set(label) == {9} for source, target, label in rows if source[0] == 9)
+
+
 def test_rows_may_be_arrays_and_the_dataset_pickles():
     source, target = make_pairs(30)
     arrays = [np.array(row) for row in source], [np.array(row) for row in target]
@@ -177,7 +195,9 @@ def test_rows_may_be_arrays_and_the_dataset_pickles():
         ({"max_length": 1}, "`max_length` must be an integer >= 2"),
         ({"max_length": 2, "source_ids": [[4, 4]] * 2}, "`max_length` must be at least 3"),
         ({"seed": -1}, "`seed` must be an integer >= 0"),
-        ({"end_id": 0}, "`end_id` must be an integer >= 1"),
+        ({"end_id": -1}, "`end_id` must be an integer >= 0"),
+        ({"end_id": 0}, "`end_id` must not be `padding_id`.*end_id=0, padding_id=0"),
+        ({"padding_id": 7}, "`target_ids` must .* than padding .7.* id 7 at index 1"),
     ],
 )
 def test_translation_errors(changes, message):

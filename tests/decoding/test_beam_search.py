@@ -278,7 +278,7 @@ def test_alignments_are_the_cross_attention_of_the_tokens():
         ({"end_id": V}, rf"`end_id` must be in the range \[0, {V}\). Received: {V}"),
         ({"banned_ids": [-1]}, "`banned_ids` must be in the range"),
         ({"length_normalization": "x"}, "`length_normalization` must be one of .*='x'"),
-        ({"candidate_ids": [5, 6]}, "`candidate_ids` must contain `end_id`"),
+        ({"candidate_ids": [5, 6]}, "`candidate_ids` must contain at least `end_id`"),
         ({"prefix_ids": [[5]] * 2}, "`prefix_ids` must be one row .* 2 rows for 3 sources"),
         ({"source_ids": []}, "must hold at least one row"),
         ({"source_ids": [[]]}, "row 0 is empty"),

@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
-from keras_transformer.decoding.generation_loop import random_numbers
+from keras_transformer.decoding.samplers import random_numbers
 from tests.decoding.reference import START, enliven, lively_case, padded, uncached_greedy
 from tests.harness import BACKEND, normal, randomize, token_ids
 from tests.laws.models import NAMES, TRANSLATORS, V, make_case

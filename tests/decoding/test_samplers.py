@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
-from keras_transformer.decoding.generation_loop import random_numbers
+from keras_transformer.decoding.samplers import random_numbers
 from tests.decoding.reference import lively_case
 from tests.harness import normal, to_numpy
 

@@ -45,6 +45,7 @@ TRANSLATORS = {
         "num_decoder_layers": 1,
         "position_layout": "concatenated",
     },
+    "ssru": {"decoder_recurrence": "ssru", "position_layout": "tensor2tensor"},
 }
 LANGUAGE_MODELS = {
     "gpt": {},

@@ -76,6 +76,7 @@ CASES = {
         8,
         2 * (D * D + D) + 2 * (D * 3 + 3),
     ),
+    "ssru": (kt.layers.SSRU, {"bias_initializer": "ones"}, X, X, 3, 2 * D * D + D),
     "feed_forward": (
         kt.layers.FeedForward,
         {"intermediate_dim": 17, "activation": "gelu_approximate", "dropout": 0.1},

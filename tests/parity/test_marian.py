@@ -92,6 +92,9 @@ def test_logits_after_a_start_token_that_is_padding(pair):
         encoded_padding_mask=mask,
     )
     np.testing.assert_allclose(to_numpy(parts.logits(hidden)), expected, atol=1e-4)
+    # As `model.fit` calls it, where only the implicit mask of the embedding is there.
+    actual = to_numpy(model({"source_ids": source, "target_ids": target}))
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
 def test_greedy_translations(pair):

@@ -100,7 +100,7 @@ def test_what_a_text_generator_bans(tokenizer):
     assert kt.TextGenerator(model, tokenizer, banned_ids=[3]).banned_ids == (3,)
     ends = kt.data.SentencePieceTokenizer(tokenizer.proto, padding_id=0)
     assert kt.TextGenerator(model, ends).banned_ids == ()
-    theirs = keras_hub.tokenizers.BytePairTokenizer({"<pad>": 0, "a": 1}, [])
+    theirs = keras_hub.tokenizers.BytePairTokenizer({"<pad>": 0, "a": 1, "aa": 2}, ["a a"])
     assert kt.TextGenerator(model, theirs).banned_ids == (0,)
     with pytest.raises(ValueError, match="`banned_ids` must be integers from 0 to"):
         kt.TextGenerator(model, tokenizer, banned_ids=[size])

@@ -156,6 +156,20 @@ def test_save_and_load(family, tmp_path):
     assert loaded.vocabulary_size() == original.vocabulary_size()
 
 
+def test_the_hub_gives_no_weights_for_a_tokenizer(monkeypatch, tmp_path):
+    folder, asked = folders.gpt2(tmp_path), []
+
+    def download(name, allow_patterns):
+        asked.append((name, tuple(allow_patterns)))
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert kt.pretrained.load_tokenizer("someone/some-gpt2")(["the cat"])
+    ((name, patterns),) = asked
+    assert name == "someone/some-gpt2"
+    assert "*.json" in patterns and not any("safetensors" in p or "bin" in p for p in patterns)
+
+
 # === Bad folders ===
 
 
@@ -195,6 +209,12 @@ def test_a_target_where_there_is_none(tmp_path):
         ("gpt2", "tokenizer.json", "{}", "tokenizer.json` must describe a tokenizer"),
         ("gpt2", "tokenizer_config.json", "[]", "must hold a JSON object"),
         ("gpt2", "tokenizer_config.json", '{"eos_token": 3}', "must be strings. Received: 3"),
+        (
+            "gpt2",
+            "tokenizer_config.json",
+            '{"extra_special_tokens": 5}',
+            "`extra_special_tokens` in .* must be a list of tokens. Received: 5",
+        ),
         ("gpt2", "config.json", '{"model_type": "gpt2", "eos_token_id": [1, 2]}', "be one id"),
         ("bert", "vocab.txt", "a\nb", r"vocab.txt` must hold '\[UNK\]'. Received: 2 others"),
         ("bert", "tokenizer_config.json", '{"do_lower_case": 1}', "must be true or false.*: 1"),

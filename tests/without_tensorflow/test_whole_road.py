@@ -5,8 +5,10 @@ import sys
 import keras
 import numpy as np
 import pytest
+import transformers
 
 import keras_transformer as kt
+from tests.pretrained import folders
 
 pytestmark = pytest.mark.skipif(
     sys.modules.get("tensorflow", ...) is not None, reason="needs BLOCK_TENSORFLOW=1"
@@ -53,3 +55,23 @@ def test_a_language_model_is_trained_and_continues_text():
     model.fit(kt.data.LanguageModelBatches(ids, length=13, batch_size=8), epochs=30, verbose=0)
     continued = kt.decoding.generate(model, [[6, 7, 8], [15, 16]], max_new_tokens=5)
     assert continued.tolist() == [[6, 7, 8, 9, 10, 11, 12, 13], [15, 16, 4, 5, 6, 7, 8, 0]]
+
+
+def test_foreign_tokenizers_give_ids_and_text(tmp_path):
+    for family in ("gpt1", "gpt2", "bert", "marian"):
+        folder = getattr(folders, family)(tmp_path / family)
+        tokenizer = kt.pretrained.load_tokenizer(folder)
+        rows = kt.data.encode(tokenizer, ["the cat sat on the mat"])
+        assert kt.data.decode(tokenizer, rows) == ["the cat sat on the mat"]
+        kt.data.save_tokenizer(tokenizer, tmp_path / f"{family}-ours")
+        assert kt.data.load_tokenizer(tmp_path / f"{family}-ours")(["the cat"])
+
+
+def test_a_foreign_language_model_continues_text(tmp_path):
+    config = transformers.GPT2Config(
+        vocab_size=400, n_positions=16, n_embd=8, n_layer=1, n_head=2, eos_token_id=0
+    )
+    folders.gpt2(tmp_path)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    generator = kt.TextGenerator.from_pretrained(tmp_path)
+    assert generator.generate("The cat", max_new_tokens=3).startswith("The cat")

@@ -1,0 +1,218 @@
+"""Whether what is loaded gives what the reference gives, on real text and real weights.
+
+    python benchmarks/agreement.py --write docs/bring-your-checkpoint.md
+    python benchmarks/agreement.py minilm
+
+Each check gives one row of a table. With names of checks only these run, and the other rows of the
+page stay. A new check is a function with `@check(name)`, which returns what its row says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from agreement_folders import BUILDERS
+from page import machine, write_between
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+class Row(NamedTuple):
+    """What a check found: with what it compared, on what, and with which result."""
+
+    reference: str
+    inputs: str
+    result: str
+
+
+CHECKS: dict[str, Callable[[], Row]] = {}
+
+
+def check(name: str):
+    """Registers a check under its name, the first column of its row."""
+
+    def register(function):
+        CHECKS[name] = function
+        return function
+
+    return register
+
+
+# === Real weights ===
+
+
+@check("minilm")
+def minilm() -> Row:
+    """Sentence vectors of MiniLM."""
+    import keras
+    import torch
+    import transformers
+
+    import keras_transformer as kt
+
+    folder = kt.datasets.minilm.load_folder()
+    sentences = english()[::20][:100]
+    reference = transformers.BertModel.from_pretrained(folder).eval()
+    batch = transformers.BertTokenizer.from_pretrained(folder)(
+        sentences, padding=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        hidden = reference(**batch).last_hidden_state
+    real = batch["attention_mask"][..., None]
+    expected = torch.nn.functional.normalize((hidden * real).sum(1) / real.sum(1), dim=-1).numpy()
+
+    tokenizer = kt.pretrained.load_tokenizer(folder)
+    rows = kt.data.encode(tokenizer, sentences, start=True, end=True)
+    token_ids = keras.utils.pad_sequences(rows, padding="post", value=tokenizer.padding_id)
+    equal = int((token_ids == batch["input_ids"].numpy()).all(axis=1).sum())
+    model = kt.pretrained.load(folder)
+    outputs = model.predict(
+        {"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids)}, verbose=0
+    )
+    hidden = outputs["output"] if isinstance(outputs, dict) else outputs
+    mean = keras.layers.GlobalAveragePooling1D()(hidden, mask=token_ids != tokenizer.padding_id)
+    found = keras.ops.convert_to_numpy(keras.layers.UnitNormalization()(mean))
+    difference = float(np.abs(found - expected).max())
+    if equal != len(sentences) or difference > 1e-5:
+        raise SystemExit(f"minilm: {equal} rows of ids are equal, difference {difference:.1e}.")
+    return Row(
+        "`BertModel`, `BertTokenizer`",
+        f"{len(sentences)} sentences of Tatoeba",
+        f"ids equal in {equal:,} of {len(sentences):,}; vectors of length 1 differ by at most "
+        f"{difference:.1e} in a coordinate",
+    )
+
+
+# === Tokenizers ===
+
+
+@cache
+def english() -> list[str]:
+    """Different English sentences of Tatoeba's test part."""
+    import keras_transformer as kt
+
+    _, _, test = kt.datasets.tatoeba.load_data("fra")
+    return list(dict.fromkeys(test.source))
+
+
+@cache
+def texts() -> list[str]:
+    """Sentences of two languages, and lines of Wikipedia."""
+    import keras_transformer as kt
+
+    _, _, test = kt.datasets.tatoeba.load_data("fra")
+    _, validation, _ = kt.datasets.wikitext2.load_data()
+    french = list(dict.fromkeys(test.target))
+    return [*english(), *french, *validation.lines[:2000]]
+
+
+def compare(family: str, whole: bool | None = None) -> Row:
+    """Trains a vocabulary, saves it as the family does, and tokenises all texts on both sides."""
+    import transformers
+
+    import keras_transformer as kt
+
+    builder, class_name, vocabulary = BUILDERS[family]
+    equal = same_texts = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = builder(Path(temporary), texts(), whole)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Marian's recommends a package that it does not use
+            theirs = getattr(transformers, class_name).from_pretrained(folder)
+        ours = kt.pretrained.load_tokenizer(folder)
+        expected = [theirs(text, add_special_tokens=False)["input_ids"] for text in texts()]
+        equal = sum(a == b for a, b in zip(ours(texts()), expected, strict=True))
+        decoded = theirs.batch_decode(expected, skip_special_tokens=True)
+        pairs = zip(ours.detokenize(expected), decoded, strict=True)
+        same_texts = sum(a == b for a, b in pairs)
+    count = len(texts())
+    if min(equal, same_texts) < count:
+        raise SystemExit(f"{family}: ids equal in {equal}, texts in {same_texts} of {count}.")
+    return Row(
+        f"`{class_name}`",
+        f"{count:,} sentences of Tatoeba (English, French) and lines of WikiText-2, {vocabulary}",
+        f"ids equal in {equal:,}, texts from ids in {same_texts:,}",
+    )
+
+
+@check("GPT-1's tokenizer")
+def gpt1() -> Row:
+    """Lower-casing byte-pair encoding, from vocab.json and merges.txt."""
+    return compare("gpt1", whole=False)
+
+
+@check("GPT-2's tokenizer")
+def gpt2() -> Row:
+    """Byte-level byte-pair encoding, from vocab.json and merges.txt."""
+    return compare("gpt2", whole=False)
+
+
+@check("GPT-2's, from tokenizer.json")
+def gpt2_whole() -> Row:
+    """The same in one file."""
+    return compare("gpt2", whole=True)
+
+
+@check("BERT's tokenizer")
+def bert() -> Row:
+    """WordPiece, from vocab.txt."""
+    return compare("bert", whole=False)
+
+
+@check("Marian's tokenizer")
+def marian() -> Row:
+    """SentencePiece with ids from vocab.json."""
+    return compare("marian")
+
+
+# === The table ===
+
+NAME = "agreement"
+HEAD = "| what is loaded | compared with | on | result |\n|---|---|---|---|"
+
+
+def earlier_rows(path: str | None) -> dict[str, str]:
+    """The rows that a page has."""
+    text = Path(path).read_text(encoding="utf-8") if path else ""
+    table = text.split(f"<!-- {NAME} -->")[-1].split(f"<!-- end of {NAME} -->")[0] if path else ""
+    lines = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    return {line.split("|")[1].strip(): line for line in lines}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(CHECKS)}")
+    parser.add_argument("--write", help="Markdown page with the table")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(CHECKS)
+    if unknown:
+        parser.error(f"unknown checks: {', '.join(sorted(unknown))}")
+    rows = earlier_rows(arguments.write)
+    for name in arguments.names or CHECKS:
+        print(f"{name} ...", flush=True)
+        rows[name] = f"| {name} | {' | '.join(CHECKS[name]())} |"
+        print(rows[name], flush=True)
+    ordered = [rows[name] for name in CHECKS if name in rows]
+    table = "\n".join([HEAD, *ordered])
+    body = f"""```bash
+python benchmarks/agreement.py --write docs/bring-your-checkpoint.md
+```
+
+{table}
+
+{machine()}
+"""
+    if arguments.write:
+        write_between(arguments.write, NAME, body)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+# %% [markdown]
+# # Sentence similarity with a real checkpoint
+#
+# MiniLM, a small BERT that others have trained, turns sentences into vectors of length 1: the more
+# alike two sentences, the larger the product of their vectors.
+#
+#     python examples/sentence_similarity.py
+#
+# `--smoke` runs every line on fewer sentences.
+
+# %%
+from __future__ import annotations
+
+import argparse
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+
+import keras_transformer as kt
+
+# %%
+parser = argparse.ArgumentParser(description="Compare sentences with MiniLM.")
+parser.add_argument("--folder", help="another BERT in the Hugging Face form, or its hub name")
+parser.add_argument("--sentences", type=int, default=2000, help="Tatoeba sentences to search in")
+parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
+arguments = parser.parse_args()
+
+# %% [markdown]
+# ## Model and tokeniser
+#
+# The weights are downloaded once. The model is an ordinary Keras model: the mean over the real
+# tokens and the scaling to length 1 are layers of Keras on top of it.
+
+# %%
+folder = arguments.folder or kt.datasets.minilm.load_folder()
+if not arguments.folder:
+    print(kt.datasets.minilm.ATTRIBUTION)
+tokenizer = kt.pretrained.load_tokenizer(folder)
+bert = kt.pretrained.load(folder)
+hidden = bert.output["output"] if isinstance(bert.output, dict) else bert.output
+mask = bert.get_layer("token_embedding").compute_mask(bert.input["token_ids"])
+mean = keras.layers.GlobalAveragePooling1D()(hidden, mask=mask)
+encoder = keras.Model(bert.input, keras.layers.UnitNormalization()(mean), name="sentence_encoder")
+print(f"{encoder.count_params():,} weights")
+
+
+def embed(sentences):
+    rows = kt.data.encode(tokenizer, sentences, start=True, end=True, max_length=128)
+    padding = tokenizer.padding_id
+    token_ids = keras.utils.pad_sequences(rows, padding="post", value=padding)
+    inputs = {"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids)}
+    return encoder.predict(inputs, batch_size=64, verbose=0)
+
+
+# %% [markdown]
+# ## A table of similarities
+
+# %%
+sentences = [
+    "A cat is sleeping on the sofa.",
+    "A kitten naps on the couch.",
+    "The stock market fell sharply today.",
+    "Shares lost a lot of their value.",
+    "He plays the guitar very well.",
+]
+vectors = embed(sentences)
+similarities = vectors @ vectors.T
+print(f"  {'similarity of':<42}", " ".join(f"{index:5d}" for index in range(len(sentences))))
+for index, (sentence, row) in enumerate(zip(sentences, similarities, strict=True)):
+    print(f"  {index} {sentence:<40}", " ".join(f"{value:5.2f}" for value in row))
+
+# %% [markdown]
+# ## The nearest of some thousand sentences
+#
+# Of Tatoeba's English sentences.
+
+# %%
+_, _, test = kt.datasets.tatoeba.load_data("fra")
+print(kt.datasets.tatoeba.ATTRIBUTION)
+count = 50 if arguments.smoke else arguments.sentences
+corpus = list(dict.fromkeys(test.source))[:count]
+corpus_vectors = embed(corpus)
+queries = ["I would like something to eat.", "What is the weather going to be like?"]
+for query, vector in zip(queries, embed(queries), strict=True):
+    scores = corpus_vectors @ vector
+    print(query)
+    for index in np.argsort(-scores)[:3]:
+        print(f"  {scores[index]:.2f} {corpus[index]}")

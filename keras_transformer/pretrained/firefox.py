@@ -1,0 +1,184 @@
+"""Models of Firefox Translations (Bergamot): Marian's fast students, with SSRU decoders."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_transformer.models.translation import transformer
+from keras_transformer.pretrained.config import Config
+from keras_transformer.pretrained.family import Family
+from keras_transformer.pretrained.mapping import ROW, Form, Rule
+
+# What the model below is; every other architecture that Marian can train is refused by its key.
+_REQUIRED = {
+    "type": "transformer",
+    "transformer-ffn-depth": 2,
+    "transformer-preprocess": "",
+    "transformer-postprocess": "dan",
+    "transformer-postprocess-emb": "d",
+    "transformer-postprocess-top": "",
+    "transformer-decoder-autoreg": "rnn",
+    "dec-cell": "ssru",
+    "dec-cell-base-depth": 2,
+    "layer-normalization": False,
+    "tied-embeddings-all": True,
+    "transformer-train-position-embeddings": False,
+    "transformer-no-projection": False,
+    "output-omit-bias": False,
+}
+# The embedding gets one more row, of zeros: Marian starts from a vector of zeros, and a batch needs
+# padding.
+_EMBEDDINGS = Form(
+    lambda array: [np.concatenate([array, np.zeros_like(array[:1])])],
+    lambda arrays: arrays[0][:-1],
+)
+_BIAS = Form(
+    lambda array: [np.concatenate([array[0], np.zeros_like(array[0, :1])])],
+    lambda arrays: arrays[0][None, :-1],
+)
+
+
+def firefox_model(folder: Path) -> Path | None:
+    """The file of the weights in a folder of Firefox Translations, None in any other folder.
+
+    Raises:
+        ValueError: there is more than one.
+    """
+    found = sorted(folder.glob("model.*.bin"))
+    if len(found) > 1:
+        names = [path.name for path in found]
+        raise ValueError(f"`folder` must hold one file model.*.bin. Received: {names}.")
+    return found[0] if found else None
+
+
+def vocabulary_size(config: Config) -> int:
+    """How many ids the vocabulary has, which is also the id of padding and start."""
+    sizes = config.get("dim-vocabs", list)
+    if len(sizes) != 2 or sizes[0] != sizes[1] or not isinstance(sizes[0], int) or sizes[0] < 1:
+        raise ValueError(
+            f"`dim-vocabs` in {config.path} must be one positive size, twice. Received: {sizes!r}."
+        )
+    return sizes[0]
+
+
+def _build(config: Config) -> keras.Model:
+    for key in _REQUIRED:
+        config.get(key, type(_REQUIRED[key]))  # must be there
+    config.require(**_REQUIRED)
+    padding_id = vocabulary_size(config)
+    return transformer(
+        padding_id + 1,
+        num_layers=config.size("enc-depth"),
+        num_decoder_layers=config.size("dec-depth"),
+        num_heads=config.size("transformer-heads"),
+        hidden_dim=config.size("dim-emb"),
+        intermediate_dim=config.size("transformer-dim-ffn"),
+        activation=config.activation("transformer-ffn-activation", "swish"),
+        position_layout="tensor2tensor",
+        output_bias=True,
+        padding_id=padding_id,
+        start_is_padding=True,
+        decoder_recurrence="ssru",
+        name="firefox",
+    )
+
+
+def _attention(source: str, target: str) -> list[Rule]:
+    letters = {"query": "q", "key": "k", "value": "v", "output": "o"}
+    return [
+        rule
+        for part, letter in letters.items()
+        for rule in _dense(source, letter, f"{target}/{part}")
+    ]
+
+
+def _dense(source: str, suffix: str, target: str) -> list[Rule]:
+    return [
+        Rule(f"{source}_W{suffix}", (f"{target}/kernel",)),
+        Rule(f"{source}_b{suffix}", (f"{target}/bias",), ROW),
+    ]
+
+
+def _norm(source: str, target: str) -> list[Rule]:
+    return [
+        Rule(f"{source}_ln_scale", (f"{target}/gamma",), ROW),
+        Rule(f"{source}_ln_bias", (f"{target}/beta",), ROW),
+    ]
+
+
+def _rules(config: Config) -> list[Rule]:
+    rules = [
+        Rule("Wemb", ("token_embedding/embeddings",), _EMBEDDINGS),
+        Rule("decoder_ff_logit_out_b", ("token_embedding/bias",), _BIAS),
+    ]
+    for index in range(config.size("enc-depth")):
+        source, target = f"encoder_l{index + 1}", f"encoder/block_{index}"
+        rules += _attention(f"{source}_self", f"{target}/self_attention/attention")
+        rules += _norm(f"{source}_self_Wo", f"{target}/self_attention_norm")
+        rules += _feed_forward(source, target)
+    for index in range(config.size("dec-depth")):
+        source, target = f"decoder_l{index + 1}", f"decoder/block_{index}"
+        rules += [Rule(f"{source}_rnn_W", (f"{target}/ssru/candidate/kernel",))]
+        rules += _dense(f"{source}_rnn", "f", f"{target}/ssru/forget")
+        rules += _norm(f"{source}_rnn_ffn", f"{target}/ssru_norm")
+        rules += _attention(f"{source}_context", f"{target}/cross_attention")
+        rules += _norm(f"{source}_context_Wo", f"{target}/cross_attention_norm")
+        rules += _feed_forward(source, target)
+    return rules
+
+
+def _feed_forward(source: str, target: str) -> list[Rule]:
+    return [
+        *_dense(f"{source}_ffn", "1", f"{target}/feed_forward/intermediate"),
+        *_dense(f"{source}_ffn", "2", f"{target}/feed_forward/output"),
+        *_norm(f"{source}_ffn_ffn", f"{target}/feed_forward_norm"),
+    ]
+
+
+FIREFOX = Family("firefox", _build, _rules, lambda config: ())
+
+
+class ShortlistFile(NamedTuple):
+    """What a lexical shortlist's file holds, the arguments of `kt.decoding.LexicalShortlist`."""
+
+    offsets: np.ndarray
+    ids: np.ndarray
+    num_first: int
+
+
+_SHORTLIST_MAGIC = 0xF11A48D5013417F5
+
+
+def read_shortlist(path: Path) -> ShortlistFile:
+    """Reads the binary lexical shortlist of a model of Firefox Translations.
+
+    Args:
+        path: the file, `lex.*.bin`.
+
+    Returns:
+        A `ShortlistFile`.
+
+    Raises:
+        ValueError: the file is damaged, or something else.
+    """
+    data = path.read_bytes()
+    if len(data) < 48:
+        raise _not_a_shortlist(path, f"{len(data)} bytes")
+    magic, _, num_first, _, num_offsets, num_ids = struct.unpack_from("<6Q", data)
+    if magic != _SHORTLIST_MAGIC:
+        raise _not_a_shortlist(path, f"the number {magic:#x} in front")
+    if len(data) != 48 + 8 * num_offsets + 4 * num_ids:
+        sizes = f"{num_offsets} offsets and {num_ids} ids in {len(data)} bytes"
+        raise _not_a_shortlist(path, sizes)
+    offsets = np.frombuffer(data, "<u8", num_offsets, 48)
+    ids = np.frombuffer(data, "<u4", num_ids, 48 + 8 * num_offsets)
+    return ShortlistFile(offsets, ids, num_first)
+
+
+def _not_a_shortlist(path, received):
+    return ValueError(f"`{path}` must be a whole binary shortlist of Marian. Received: {received}.")

@@ -1,0 +1,160 @@
+"""Marian's binary model files, quantised to 8 bits as Firefox has them, or in float32."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_VERSION = 1
+_FLOAT32, _INT8, _QUANTIZED = 0x0404, 0x0101, 0x4101
+_SETTINGS = "special:model.yml"
+# Multipliers for quantised activations, which float32 has no use for.
+_MULTIPLIERS = "QuantMultA"
+
+
+class _Item(NamedTuple):
+    kind: int
+    shape: tuple[int, ...]
+    start: int
+    size: int
+
+
+class MarianBinary:
+    """The tensors of a `.bin` file that Marian wrote (version 1, little endian).
+
+    Matrices of 8 bits (`intgemm8`) become float32, `q / m` with the multiplier `m` that stands
+    behind the numbers; those whose names end in `_W` and at most one letter are stored transposed.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: the file is damaged, of another version, or holds a type that is not known.
+
+    Reference:
+        Junczys-Dowmunt et al. 2018, "Marian: Fast Neural Machine Translation in C++"; the file
+        format is that of `src/common/binary.cpp` in the browser's fork of Marian.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._bytes = path.read_bytes()
+        try:
+            self._items = self._read_header()
+        except (struct.error, UnicodeDecodeError) as error:
+            raise self._damage(str(error)) from error
+
+    def _damage(self, problem):
+        return ValueError(f"`{self.path}` must be a whole binary model of Marian. {problem}")
+
+    def _read_header(self):
+        data, size = self._bytes, len(self._bytes)
+        version, count = struct.unpack_from("<QQ", data, 0)
+        if version != _VERSION:
+            raise self._damage(f"Its version must be {_VERSION}. Received: version={version}.")
+        if 16 + 32 * count > size:
+            raise self._damage(f"Received: {count} tensors in {size} bytes.")
+        headers = list(struct.iter_unpack("<QQQQ", data[16 : 16 + 32 * count]))
+        place, names, shapes = 16 + 32 * count, [], []
+        for length, _, _, _ in headers:
+            name = struct.unpack_from(f"<{self._within(place, length)}s", data, place)[0]
+            names.append(name.split(b"\0")[0].decode("ascii"))
+            place += length
+        for _, _, rank, _ in headers:
+            self._within(place, 4 * rank)
+            shapes.append(struct.unpack_from(f"<{rank}i", data, place))
+            place += 4 * rank
+        (padding,) = struct.unpack_from("<Q", data, place)
+        place += 8 + padding
+        items = {}
+        for name, shape, (_, kind, _, length) in zip(names, shapes, headers, strict=True):
+            if name in items:
+                raise self._damage(f"Received: the tensor {name!r} twice.")
+            items[name] = self._check(
+                name, _Item(kind, shape, place, self._within(place, length, name))
+            )
+            place += length
+        return items
+
+    def _within(self, place, length, name="its header"):
+        if place + length > len(self._bytes):
+            raise self._damage(
+                f"Received: {len(self._bytes)} bytes, but {name} ends at {place + length}."
+            )
+        return length
+
+    def _check(self, name, item):
+        """The item, if its type is known and its numbers fit into its bytes."""
+        extra = {_FLOAT32: 0, _INT8: 0, _QUANTIZED: 4}
+        if item.kind not in extra:
+            raise self._damage(
+                f"The type of {name!r} must be one of {[hex(kind) for kind in extra]}. "
+                f"Received: {hex(item.kind)}."
+            )
+        width = 4 if item.kind == _FLOAT32 else 1
+        count = int(np.prod(item.shape, dtype=object)) if item.shape else 0
+        if min(item.shape, default=0) < 1 or count * width + extra[item.kind] > item.size:
+            raise self._damage(f"Received: {name!r} with shape {item.shape} in {item.size} bytes.")
+        return item
+
+    def names(self) -> Iterator[str]:
+        """The names of all tensors that matter in float32."""
+        return (name for name in self._items if name != _SETTINGS and _MULTIPLIERS not in name)
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of the model, YAML inside the file.
+
+        Returns:
+            Values by key.
+
+        Raises:
+            ValueError: there are none, or they are no YAML mapping.
+            ImportError: the package pyyaml is not installed.
+        """
+        try:
+            import yaml
+        except ImportError as error:
+            raise ImportError(
+                f"The settings in {self.path.name} are read by the package pyyaml: "
+                "`pip install pyyaml`."
+            ) from error
+        if _SETTINGS not in self._items:
+            raise self._damage(f"Received: no {_SETTINGS}.")
+        item = self._items[_SETTINGS]
+        text = self._bytes[item.start : item.start + item.size].split(b"\0")[0]
+        try:
+            # Of plain values alone: no tag in it can call anything.
+            values = yaml.safe_load(text.decode())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise self._damage(f"Its settings must be YAML. Received: {error}.") from error
+        if not isinstance(values, dict):
+            raise self._damage(f"Its settings must be a mapping. Received: {values!r:.80}.")
+        return values
+
+    def read(self, name: str) -> np.ndarray:
+        """Reads one tensor.
+
+        Args:
+            name: its name.
+
+        Returns:
+            A float32 array, matrices as (in, out).
+        """
+        item = self._items[name]
+        count = int(np.prod(item.shape))
+        if item.kind == _FLOAT32:
+            array = np.frombuffer(self._bytes, "<f4", count, item.start)
+            return array.reshape(item.shape)
+        if item.kind == _INT8:
+            raise self._damage(f"Received: bare bytes where {name!r} should be a tensor.")
+        numbers = np.frombuffer(self._bytes, np.int8, count, item.start).astype(np.float32)
+        multiplier = np.frombuffer(self._bytes, "<f4", 1, item.start + count)
+        # As Marian does it, the reciprocal first: a quotient may differ in its last bit.
+        numbers *= np.float32(1.0) / multiplier
+        if name[-2:] == "_W" or name[-3:-1] == "_W":
+            return numbers.reshape(item.shape[::-1]).T
+        return numbers.reshape(item.shape)
