@@ -444,6 +444,7 @@ def test_loaded_tokenizers_of_marian_are_handed_on(tmp_path):
     model = marian(
         vocabulary_size=pair[0].vocabulary_size(),
         padding_id=pair[0].padding_id,
+        start_is_padding=True,
         **MARIAN_FORM,
     )
     save(model, pair, tmp_path / "ours")
