@@ -14,10 +14,6 @@ from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.mapping import Rule
 
 
-def _say_nothing(model, ids):
-    raise NotImplementedError("A family that recognizes models must describe them.")
-
-
 class Family(NamedTuple):
     """One architecture of foreign checkpoints.
 
@@ -26,8 +22,8 @@ class Family(NamedTuple):
         build: makes the model, with random weights, from a config.
         rules: the table of its tensors, for both directions.
         ignored: patterns (`re.fullmatch`) of tensors that hold nothing of their own.
-        recognizes: whether a model, whose layers' names are given, may be one of this family; of
-            a family that is only read none is.
+        recognizes: whether a model, whose layers' names are given, may be one of this family; None,
+            here and below, for a family that is only loaded.
         describe: the config of a model.
         prefix: what stands in front of the names, and some files leave out.
         renamed: patterns of names that some files have, with what they are replaced by (`re.sub`).
@@ -43,8 +39,8 @@ class Family(NamedTuple):
     build: Callable[[Config], keras.Model]
     rules: Callable[[Config], list[Rule]]
     ignored: Callable[[Config], tuple[str, ...]]
-    recognizes: Callable[[keras.Model, set[str]], bool] = lambda model, names: False
-    describe: Callable[[keras.Model, SpecialIds], Config] = _say_nothing
+    recognizes: Callable[[keras.Model, set[str]], bool] | None = None
+    describe: Callable[[keras.Model, SpecialIds], Config] | None = None
     prefix: str = ""
     renamed: tuple[tuple[str, str], ...] = ()
     adapted: tuple[str, ...] = ()

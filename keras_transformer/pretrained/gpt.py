@@ -96,7 +96,7 @@ def _ignored(config: Config) -> tuple[str, ...]:
 
 def _is_gpt(model, names, normalize_first):
     fits = {"token_embedding", "decoder"} <= names and "encoder" not in names
-    return fits and model.get_layer("decoder").normalize_first == normalize_first
+    return fits and getattr(model.get_layer("decoder"), "normalize_first", None) == normalize_first
 
 
 def _describe(model: keras.Model, ids: SpecialIds, values: dict) -> Config:

@@ -126,6 +126,12 @@ def _check(model, padding_id, ids):
             raise ValueError(f"A Marian must have an id for its `{name}`. Received: None.")
 
 
+def _is_transformer(model, names):
+    # Recurrent models have layers of these names, too.
+    stacks = {"encoder", "decoder"}
+    return stacks <= names and all(hasattr(model.get_layer(name), "num_heads") for name in stacks)
+
+
 def _describe(model: keras.Model, ids: SpecialIds) -> Config:
     source, target = _embeddings(model)
     _check(model, source.padding_id, ids)
@@ -191,7 +197,7 @@ MARIAN = Family(
     _build,
     _rules,
     _ignored,
-    lambda model, names: {"encoder", "decoder"} <= names,
+    _is_transformer,
     _describe,
     adapted=("positional_encoding.layout", "layer_norm_epsilon"),
     adapt=_adapt,

@@ -126,7 +126,8 @@ def _names(model):
 
 def _check(model) -> None:
     names = _names(model)
-    if "decoder" not in names or not names & {"token_embedding", "target_embedding"}:
+    has_heads = "decoder" in names and hasattr(model.get_layer("decoder"), "num_heads")
+    if not has_heads or not names & {"token_embedding", "target_embedding"}:
         raise ValueError(
             "`model` must be a translator or a language model, as kt.models.transformer or gpt "
             f"builds it. Received: {model.name!r} with the layers {sorted(names)}."

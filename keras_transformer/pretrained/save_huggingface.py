@@ -92,7 +92,7 @@ def save_huggingface(
         )
     embedding = next((x for x in model.layers if hasattr(x, "padding_id")), None)
     ids = choose_special_ids(tokenizers, getattr(embedding, "padding_id", None), start_id, end_id)
-    config = family.describe(model, ids)
+    config = family.describe(model, ids)  # type: ignore[misc]  # recognised: it can describe
     tensors = _tensors(model, family, config, dtype)
 
     def write(work):
@@ -109,7 +109,7 @@ def save_huggingface(
 def _family_of(model) -> Family:
     names = {layer.name for layer in model.layers}
     for family in FAMILIES.values():
-        if family.recognizes(model, names):
+        if family.recognizes is not None and family.recognizes(model, names):
             return family
     raise ValueError(
         "`model` must be one of kt.models.bert, gpt, transformer or vit. "
