@@ -3,6 +3,13 @@
 from keras_transformer.data.batching import TranslationBatches
 from keras_transformer.data.blocks import LanguageModelBatches
 from keras_transformer.data.storage import load_tokenizer, save_tokenizer
+from keras_transformer.data.task_batches import TaskBatches
+from keras_transformer.data.task_rows import (
+    choice_rows,
+    pair_rows,
+    similarity_rows,
+    text_rows,
+)
 from keras_transformer.data.tokenizers import (
     END_ID,
     PADDING_ID,
@@ -21,10 +28,15 @@ __all__ = [
     "UNKNOWN_ID",
     "LanguageModelBatches",
     "SlidingWindows",
+    "TaskBatches",
     "TranslationBatches",
+    "choice_rows",
     "decode",
     "encode",
     "load_tokenizer",
+    "pair_rows",
     "save_tokenizer",
+    "similarity_rows",
+    "text_rows",
     "train_tokenizer",
 ]

