@@ -97,7 +97,9 @@ class GradualUnfreezing(keras.callbacks.Callback):
     Keras compiles a step for the weights that are trainable, and its optimizers keep slots for
     these: at every change this callback gives the model a new optimizer of the same settings, which
     takes over the number of updates and the slots of all weights that trained before, and has the
-    step compiled anew. Frozen weights have no slots, and stay as they are to the bit.
+    step compiled anew. Frozen weights have no slots, and stay as they are to the bit. Settings that
+    are not in an optimizer's config, such as `exclude_from_weight_decay` of Keras, are lost on the
+    way; `DecoupledAdamW` keeps its own.
 
     The model is left as the last epoch had it; compile it to train it on otherwise.
 
@@ -139,6 +141,11 @@ class GradualUnfreezing(keras.callbacks.Callback):
         state = min(thawed, num_blocks(self.model) + 1)
         if state != self._state:
             set_frozen(self.model, num_blocks(self.model) - state)
+            if not self.model.trainable_weights:
+                raise ValueError(
+                    "`first_blocks` must be at least 1 for a model with nothing to train above its "
+                    f"stacks. Received: first_blocks={self.first_blocks}."
+                )
             _train_what_is_trainable(self.model)
             self._state = state
 

@@ -151,6 +151,12 @@ def test_errors():
         kt.training.GradualUnfreezing(epochs_per_block=0)
     with pytest.raises(ValueError, match="`first_blocks` must be an integer >= 0"):
         kt.training.GradualUnfreezing(first_blocks=-1)
+    headless = language_model(1)
+    headless.compile("sgd", kt.training.MaskedCrossentropy(), run_eagerly=True)
+    with pytest.raises(ValueError, match="`first_blocks` must be at least 1 .* first_blocks=0"):
+        headless.fit(
+            batch()[0], np.ones((4, 5)), verbose=0, callbacks=[kt.training.GradualUnfreezing()]
+        )
     plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="`model` must have a layer named `encoder` or `decoder`"):
         kt.training.freeze(plain)
