@@ -15,6 +15,8 @@ from keras_transformer.data.special_ids import (
     special_ids,
 )
 from keras_transformer.data.storage import load_tokenizer, save_tokenizer
+from keras_transformer.data.task_batches import TaskBatches
+from keras_transformer.data.task_rows import choice_rows, pair_rows, similarity_rows, text_rows
 from keras_transformer.data.tokenizers import decode, encode, train_tokenizer
 from keras_transformer.data.windows import SlidingWindows
 
@@ -29,12 +31,17 @@ __all__ = [
     "SentencePieceTokenizer",
     "SlidingWindows",
     "SpecialIds",
+    "TaskBatches",
     "Tokenizer",
     "TranslationBatches",
+    "choice_rows",
     "decode",
     "encode",
     "load_tokenizer",
+    "pair_rows",
     "save_tokenizer",
+    "similarity_rows",
     "special_ids",
+    "text_rows",
     "train_tokenizer",
 ]

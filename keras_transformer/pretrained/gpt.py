@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_transformer.data.special_ids import SpecialIds
+from keras_transformer.models.heads import multiple_choice
 from keras_transformer.models.language_model import gpt
 from keras_transformer.pretrained.config import ACTIVATIONS, Config
 from keras_transformer.pretrained.family import Family
@@ -20,11 +21,14 @@ _GPT1_ACTIVATIONS = {
     "swish": "silu",
 }
 
+# The second head of the models that transformers calls "double heads".
+_HEAD = "multiple_choice_head.summary.weight"
+
 
 def _build(config: Config, activation: str, normalize_first: bool) -> keras.Model:
     config.require(tie_word_embeddings=True)
     hidden_dim = config.size("n_embd", 768)
-    return gpt(
+    lm = gpt(
         vocabulary_size=config.size("vocab_size"),
         num_layers=config.size("n_layer", 12),
         num_heads=config.size("n_head", 12),
@@ -39,6 +43,22 @@ def _build(config: Config, activation: str, normalize_first: bool) -> keras.Mode
         layer_norm_epsilon=config.get("layer_norm_epsilon", float, 1e-5),
         padding_id=None,
         name=config.values["model_type"].replace("-", "_"),
+    )
+    return _double_heads(config, lm) if config.has_tensor(_HEAD) else lm
+
+
+def _double_heads(config: Config, lm: keras.Model) -> keras.Model:
+    config.require(
+        summary_type="cls_index",
+        summary_use_proj=True,
+        summary_proj_to_labels=True,
+        summary_activation=None,
+    )
+    return multiple_choice(
+        lm,
+        dropout=config.rate("summary_first_dropout", 0.1),
+        extract_positions=True,
+        return_logits=True,
     )
 
 
@@ -57,8 +77,11 @@ def _build_gpt2(config):
 
 
 def _rules(config: Config, tokens: str, positions: str) -> list[Rule]:
+    embedding = f"transformer.{tokens}.weight"
+    if not config.has_tensor(f"{tokens}.weight") and config.has_tensor("lm_head.weight"):
+        embedding = "lm_head.weight"  # of two tied names, GPT-1 with double heads saves this one
     rules = [
-        Rule(f"transformer.{tokens}.weight", ("token_embedding/embeddings",)),
+        Rule(embedding, ("token_embedding/embeddings",)),
         Rule(f"transformer.{positions}.weight", ("decoder/positional_encoding/embeddings",)),
     ]
     for index in range(config.size("n_layer", 12)):
@@ -78,6 +101,8 @@ def _rules(config: Config, tokens: str, positions: str) -> list[Rule]:
         rules += linear(f"{source}.mlp.c_fc", f"{target}/feed_forward/intermediate", SAME)
         rules += linear(f"{source}.mlp.c_proj", f"{target}/feed_forward/output", SAME)
         rules += norm(f"{source}.ln_2", f"{target}/feed_forward_norm")
+    if config.has_tensor(_HEAD):
+        rules += linear("multiple_choice_head.summary", "head")
     return rules
 
 

@@ -48,8 +48,10 @@ def load(folder: str | os.PathLike) -> keras.Model:
     Returns:
         A `keras.Model`: for GPT as `kt.models.gpt`, for Marian as `kt.models.transformer`, for BERT
         as `kt.models.bert` and for ViT as `kt.models.vit`, with those heads that the checkpoint has
-        (BERT's next-sentence head is left out). Its weights are float32, or of Keras's global
-        policy.
+        (BERT's next-sentence head is left out). A GPT with double heads becomes
+        `kt.models.multiple_choice` with the inputs `token_ids` and `extract_positions`
+        (`mc_token_ids`) and the outputs `probabilities`, `logits` (`mc_logits`) and `lm_logits`.
+        The weights are float32, or of Keras's global policy.
 
     Raises:
         ValueError: no such folder, a file that is missing or damaged, an architecture that is not
@@ -60,7 +62,7 @@ def load(folder: str | os.PathLike) -> keras.Model:
     Example:
         ```python
         lm = kt.pretrained.load("openai-community/openai-gpt")  # or a folder
-        lm.compile(**kt.training.gpt1_recipe(num_steps=1000))
+        model = kt.models.classifier(kt.models.with_new_tokens(lm, 2), num_classes=2)
         ```
 
     Reference:

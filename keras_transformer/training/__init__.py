@@ -3,10 +3,17 @@
 from keras_transformer.training.callbacks import CheckpointAveraging
 from keras_transformer.training.checkpoints import average_checkpoints
 from keras_transformer.training.clock import StopAfter, TimeBudget
+from keras_transformer.training.freezing import GradualUnfreezing, freeze, unfreeze
+from keras_transformer.training.lora import enable_lora, merge_lora
+from keras_transformer.training.lora_files import load_lora, save_lora
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
 from keras_transformer.training.optimizers import DecoupledAdamW
-from keras_transformer.training.recipes import gpt1_pretraining_recipe, transformer_recipe
+from keras_transformer.training.recipes import (
+    gpt1_finetuning_recipe,
+    gpt1_pretraining_recipe,
+    transformer_recipe,
+)
 from keras_transformer.training.schedules import (
     InverseSquareRootSchedule,
     NoamSchedule,
@@ -17,6 +24,7 @@ from keras_transformer.training.schedules import (
 __all__ = [
     "CheckpointAveraging",
     "DecoupledAdamW",
+    "GradualUnfreezing",
     "InverseSquareRootSchedule",
     "MaskedAccuracy",
     "MaskedCrossentropy",
@@ -27,6 +35,13 @@ __all__ = [
     "WarmupCosineSchedule",
     "WarmupLinearSchedule",
     "average_checkpoints",
+    "enable_lora",
+    "freeze",
+    "gpt1_finetuning_recipe",
     "gpt1_pretraining_recipe",
+    "load_lora",
+    "merge_lora",
+    "save_lora",
     "transformer_recipe",
+    "unfreeze",
 ]

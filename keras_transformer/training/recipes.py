@@ -7,7 +7,11 @@ import keras
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
 from keras_transformer.training.optimizers import DecoupledAdamW
-from keras_transformer.training.schedules import NoamSchedule, WarmupCosineSchedule
+from keras_transformer.training.schedules import (
+    NoamSchedule,
+    WarmupCosineSchedule,
+    WarmupLinearSchedule,
+)
 
 
 def transformer_recipe(
@@ -106,4 +110,67 @@ def gpt1_pretraining_recipe(
     )
     loss = MaskedCrossentropy(padding_id=padding_id)
     metrics = [MaskedAccuracy(padding_id=padding_id), Perplexity(padding_id=padding_id)]
+    return {"optimizer": optimizer, "loss": loss, "metrics": metrics}
+
+
+def gpt1_finetuning_recipe(
+    total_steps: int,
+    warmup_fraction: float = 0.002,
+    peak_learning_rate: float = 6.25e-5,
+    weight_decay: float = 0.01,
+    clip_norm: float = 1.0,
+) -> dict[str, Any]:
+    """Returns optimizer, loss and metrics of GPT-1's fine-tuning.
+
+    For the models of `kt.models.classifier`, `entailment`, `similarity` and `multiple_choice`,
+    which add the auxiliary language-model loss (weight 0.5) themselves. Adam whose learning rate
+    rises linearly over the first 0.2 % of the updates and falls to 0 along a straight line;
+    weights other than biases and layer-norm gains decay, apart from the gradient. The paper trains
+    3 epochs with batches of 32: ``total_steps = 3 * len(batches)``.
+
+    Beta 0.9 and 0.999, epsilon 1e-8, the decay and the clipping of all gradients together to norm
+    1 are those of the code that its authors published. A small model, or `enable_lora`, wants a
+    higher peak.
+
+    Args:
+        total_steps: number of updates in the whole training.
+        warmup_fraction: share of the updates until the peak, in [0, 1).
+        peak_learning_rate: the highest learning rate.
+        weight_decay: decay a step, multiplied by the learning rate.
+        clip_norm: largest norm of all gradients together.
+
+    Returns:
+        A dict with exactly the keys ``optimizer``, ``loss`` and ``metrics``, all new objects.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> sorted(kt.training.gpt1_finetuning_recipe(total_steps=942))
+        ['loss', 'metrics', 'optimizer']
+
+    Reference:
+        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
+        section 4.1, "Fine-tuning details".
+    """
+    if not 0.0 <= warmup_fraction < 1.0:
+        raise ValueError(
+            f"`warmup_fraction` must be in [0, 1). Received: warmup_fraction={warmup_fraction}"
+        )
+    if clip_norm <= 0:
+        raise ValueError(f"`clip_norm` must be > 0. Received: clip_norm={clip_norm}")
+    warmup_steps = round(warmup_fraction * total_steps)
+    schedule = WarmupLinearSchedule(peak_learning_rate, warmup_steps, total_steps)
+    optimizer = DecoupledAdamW(
+        schedule,
+        weight_decay=weight_decay,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        global_clipnorm=clip_norm,
+    )
+    # Taking the logarithm of probabilities: that is what these models give.
+    loss = keras.losses.SparseCategoricalCrossentropy()
+    metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
     return {"optimizer": optimizer, "loss": loss, "metrics": metrics}

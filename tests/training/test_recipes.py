@@ -10,6 +10,7 @@ from keras_transformer.training import (
     MaskedCrossentropy,
     NoamSchedule,
     Perplexity,
+    gpt1_finetuning_recipe,
     gpt1_pretraining_recipe,
     transformer_recipe,
 )
@@ -92,3 +93,26 @@ def test_fit_then_reload_and_go_on(tmp_path, recipe):
     updates = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
     assert int(keras.ops.convert_to_numpy(again.optimizer.iterations)) == updates == 50
     again.fit(tokens, tokens, verbose=0)
+
+
+def test_gpt1_finetuning_is_the_papers():
+    recipe = gpt1_finetuning_recipe(total_steps=1000)
+    optimizer = recipe["optimizer"]
+    assert (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon) == (0.9, 0.999, 1e-8)
+    assert optimizer.weight_decay == 0.01 and optimizer.global_clipnorm == 1.0
+    schedule = optimizer.get_config()["learning_rate"]["config"]
+    assert schedule["peak_learning_rate"] == 6.25e-5
+    assert (schedule["warmup_steps"], schedule["total_steps"]) == (2, 1000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"warmup_fraction": 1.0}, r"`warmup_fraction` must be in \[0, 1\)"),
+        ({"clip_norm": 0.0}, "`clip_norm` must be > 0. Received: clip_norm=0.0"),
+        ({"weight_decay": -1.0}, "`weight_decay` must be a number >= 0"),
+    ],
+)
+def test_gpt1_finetuning_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gpt1_finetuning_recipe(total_steps=10, **arguments)

@@ -1,0 +1,168 @@
+"""Batches of a task's rows with their labels, for `model.fit` on every backend.
+
+Shape letters: N examples, B batch, K rows of an example, T length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_transformer.data.batching import EpochBatches
+from keras_transformer.data.buckets import round_up
+from keras_transformer.data.rows import check_integer
+
+
+class TaskBatches(EpochBatches):
+    """Batches of examples that are one row of ids each, or several, with a label.
+
+    Each item is `({"token_ids": ids}, labels)` in int32: ids (B, T) where an example is one row, or
+    (B, K, T) where it is K rows (`similarity_rows`, `choice_rows`), and labels (B,). Rows are
+    padded with 0 at their ends. The labels of the auxiliary language-model loss are the rows
+    themselves, and the models of `kt.models.heads` know where each ends.
+
+    With `shuffle`, examples of similar lengths share one of at most `max_shapes` lengths T, because
+    XLA compiles a program for each; without it they come in order, all with the longest T, so that
+    `model.predict` gives row after row. The last batch of each T may be smaller.
+
+    Args:
+        rows: N lists of ids, or N lists of K lists of ids.
+        labels: N integers; None for batches without labels, to predict.
+        batch_size: B, examples of a batch.
+        max_shapes: most distinct T.
+        shuffle: whether examples and batches come in a new order every epoch.
+        seed: non-negative integer; the order depends on it and on the epoch's number alone.
+        vocabulary_size: upper limit of the ids, to be checked, or None.
+        **kwargs: arguments of `keras.utils.PyDataset`, such as `workers`.
+
+    Raises:
+        ValueError: there are no examples, a row is empty or its ids are out of range, K differs, or
+            there are not as many labels as examples, or labels that are no integers >= 0.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> rows = kt.data.text_rows([[5, 6], [7]], start_id=20, extract_id=21, max_length=8)
+        >>> batches = kt.data.TaskBatches(rows, [1, 0], batch_size=2, shuffle=False)
+        >>> inputs, labels = batches[0]
+        >>> inputs["token_ids"].tolist(), labels.tolist()
+        ([[20, 5, 6, 21], [20, 7, 21, 0]], [1, 0])
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Any],
+        labels: Sequence[int] | np.ndarray | None = None,
+        batch_size: int = 32,
+        max_shapes: int = 4,
+        shuffle: bool = True,
+        seed: int = 0,
+        vocabulary_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(shuffle, seed, **kwargs)
+        check_integer("batch_size", batch_size, 1)
+        check_integer("max_shapes", max_shapes, 1)
+        self._examples, self._rows_per_example = _examples(rows)
+        _check_ids(self._examples, vocabulary_size)
+        self._labels = None if labels is None else _labels(labels, len(self._examples))
+        self.batch_size = batch_size
+        lengths = np.array([max(map(len, example)) for example in self._examples])
+        self._widths = _widths(lengths, max_shapes if shuffle else 1)
+        self._width_of = self._widths[np.searchsorted(self._widths, lengths)]
+        self.epoch = 0
+
+    def _plan(self, generator: np.random.Generator | None) -> list[tuple[int, np.ndarray]]:
+        """Returns the length T and the examples of each batch."""
+        batches: list[tuple[int, np.ndarray]] = []
+        firsts = []
+        for width in self._widths:
+            members = np.flatnonzero(self._width_of == width)
+            if generator is not None:
+                members = generator.permutation(members)
+            firsts.append(len(batches))
+            for start in range(0, len(members), self.batch_size):
+                batches.append((int(width), members[start : start + self.batch_size]))
+        if generator is None:
+            return batches
+        # On TensorFlow, Keras takes from the first two batches which axes have a fixed size, and
+        # fails on a later batch of another size: so those two differ in T.
+        first_two = firsts[:2] if len(firsts) > 1 else []
+        order = [index for index in generator.permutation(len(batches)) if index not in first_two]
+        return [batches[index] for index in [*first_two, *order]]
+
+    def __getitem__(self, index: int) -> Any:
+        """Returns inputs and labels of one batch, or the inputs in a tuple where there are none.
+
+        Args:
+            index: Number of the batch.
+
+        Returns:
+            `({"token_ids": (B, T) or (B, K, T)}, labels (B,))` in int32.
+        """
+        width, members = self._batches[index]
+        shape = (len(members), self._rows_per_example or 1, width)
+        ids = np.zeros(shape, dtype="int32")
+        for place, member in enumerate(members):
+            for row, tokens in enumerate(self._examples[member]):
+                ids[place, row, : len(tokens)] = tokens
+        inputs = {"token_ids": ids if self._rows_per_example else ids[:, 0]}
+        if self._labels is None:
+            return (inputs,)
+        return inputs, self._labels[members]
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples of an epoch."""
+        return len(self._examples)
+
+
+def _examples(rows: Sequence[Any]) -> tuple[list[list[list[int]]], int | None]:
+    """Returns each example as a list of rows, and K, None where an example is one row."""
+    rows = list(rows)
+    if not rows:
+        raise ValueError("`rows` must hold at least one example. Received: none")
+    try:
+        several = isinstance(rows[0][0], (list, tuple, np.ndarray))
+        examples = [list(map(list, row)) if several else [list(row)] for row in rows]
+    except (TypeError, IndexError) as error:
+        raise ValueError(
+            "`rows` must hold lists of ids, or lists of lists of ids, none of them empty."
+        ) from error
+    counts = sorted({len(example) for example in examples})
+    if len(counts) > 1:
+        raise ValueError(
+            f"`rows` must hold examples of equally many rows. Received: numbers {counts}"
+        )
+    return examples, counts[0] if several else None
+
+
+def _check_ids(examples: list[list[list[int]]], vocabulary_size: int | None) -> None:
+    upper = np.iinfo("int32").max if vocabulary_size is None else vocabulary_size - 1
+    for index, example in enumerate(examples):
+        for row in example:
+            ids = np.asarray(row)
+            # 0 may be a real token, as in GPT-1 and GPT-2: what comes after the end is padding.
+            if not len(row) or ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() > upper:
+                raise ValueError(
+                    f"`rows` must hold rows of at least one id, integers from 0 to {upper}. "
+                    f"Received: {row!r} at index {index}"
+                )
+
+
+def _labels(labels: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    array = np.asarray(labels)
+    if array.shape != (count,) or array.dtype.kind not in "iu" or array.min() < 0:
+        raise ValueError(
+            f"`labels` must be {count} integers >= 0, one for each example. "
+            f"Received: shape={array.shape}, dtype={array.dtype}"
+        )
+    return array.astype("int32")
+
+
+def _widths(lengths: np.ndarray, max_shapes: int) -> np.ndarray:
+    """At most so many lengths that hold all examples, about equally many each."""
+    rounded = round_up(lengths)
+    shares = np.linspace(0, 1, max_shapes + 1)[1:]
+    return np.unique(np.quantile(rounded, shares, method="higher"))

@@ -1,0 +1,184 @@
+"""Texts of a task as rows of token ids: what stands around them, and what is cut to make room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from keras_transformer.data.rows import check_integer
+
+Rows = list[list[int]]
+
+
+def text_rows(
+    texts: Sequence[Sequence[int]], start_id: int, extract_id: int, max_length: int
+) -> Rows:
+    """Lays out one text each, to be classified: `[start; text; extract]`.
+
+    Args:
+        texts: N lists of ids, as `encode` gives them without start and end.
+        start_id: id of the start token.
+        extract_id: id of the token at whose place a head reads.
+        max_length: longest row; of longer texts the end is cut, never a special token.
+
+    Returns:
+        N lists of ids.
+
+    Raises:
+        ValueError: `max_length` leaves no room for a token of the text.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.data.text_rows([[5, 6, 7, 8]], start_id=20, extract_id=21, max_length=5)
+        [[20, 5, 6, 7, 21]]
+
+    Reference:
+        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
+        section 3.3.
+    """
+    check_integer("max_length", max_length, 3)
+    return [[start_id, *list(text)[: max_length - 2], extract_id] for text in texts]
+
+
+def pair_rows(
+    first: Sequence[Sequence[int]],
+    second: Sequence[Sequence[int]],
+    start_id: int,
+    delimiter_id: int,
+    extract_id: int,
+    max_length: int,
+) -> Rows:
+    """Lays out two texts each: `[start; first; delimiter; second; extract]`.
+
+    As premise and hypothesis, for `kt.models.entailment`.
+
+    Args:
+        first: N lists of ids.
+        second: N lists of ids.
+        start_id: id of the start token.
+        delimiter_id: id of the token between the two.
+        extract_id: id of the token at whose place a head reads.
+        max_length: longest row; where a row is longer, the longer of its texts is cut at its end,
+            as far as it is longer, then both alike, never a special token.
+
+    Returns:
+        N lists of ids.
+
+    Raises:
+        ValueError: `first` and `second` are not equally many, or `max_length` leaves no room.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.data.pair_rows([[5, 6, 7, 8]], [[9]], 20, 21, 22, max_length=6)
+        [[20, 5, 6, 21, 9, 22]]
+
+    Reference:
+        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
+        section 3.3, "Textual entailment".
+    """
+    check_integer("max_length", max_length, 5)
+    _check_as_many("second", second, "first", first)
+    rows = []
+    for one, other in zip(first, second, strict=True):
+        kept, kept_other = _share(len(one), len(other), max_length - 3)
+        rows.append(
+            [start_id, *list(one)[:kept], delimiter_id, *list(other)[:kept_other], extract_id]
+        )
+    return rows
+
+
+def similarity_rows(
+    first: Sequence[Sequence[int]],
+    second: Sequence[Sequence[int]],
+    start_id: int,
+    delimiter_id: int,
+    extract_id: int,
+    max_length: int,
+) -> list[Rows]:
+    """Lays out two texts each in both orders, for `kt.models.similarity`.
+
+    Args:
+        first: N lists of ids.
+        second: N lists of ids.
+        start_id: id of the start token.
+        delimiter_id: id of the token between the two.
+        extract_id: id of the token at whose place a head reads.
+        max_length: longest row, as in `pair_rows`.
+
+    Returns:
+        N lists of 2 rows.
+
+    Raises:
+        ValueError: as `pair_rows`.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.data.similarity_rows([[5, 6]], [[7]], 20, 21, 22, max_length=8)
+        [[[20, 5, 6, 21, 7, 22], [20, 7, 21, 5, 6, 22]]]
+
+    Reference:
+        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
+        section 3.3, "Similarity".
+    """
+    special = (start_id, delimiter_id, extract_id, max_length)
+    forth, back = pair_rows(first, second, *special), pair_rows(second, first, *special)
+    return [[one, other] for one, other in zip(forth, back, strict=True)]
+
+
+def choice_rows(
+    contexts: Sequence[Sequence[int]],
+    candidates: Sequence[Sequence[Sequence[int]]],
+    start_id: int,
+    delimiter_id: int,
+    extract_id: int,
+    max_length: int,
+) -> list[Rows]:
+    """Lays out a context with each of its candidates, for `kt.models.multiple_choice`.
+
+    Args:
+        contexts: N lists of ids.
+        candidates: N lists of K lists of ids, the same K for all.
+        start_id: id of the start token.
+        delimiter_id: id of the token between context and candidate.
+        extract_id: id of the token at whose place a head reads.
+        max_length: longest row, as in `pair_rows`.
+
+    Returns:
+        N lists of K rows `[start; context; delimiter; candidate; extract]`.
+
+    Raises:
+        ValueError: the contexts and lists of candidates are not equally many, their number of
+            candidates differs or is 0, or `max_length` leaves no room.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.data.choice_rows([[5, 6]], [[[7], [8]]], 20, 21, 22, max_length=8)
+        [[[20, 5, 6, 21, 7, 22], [20, 5, 6, 21, 8, 22]]]
+
+    Reference:
+        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
+        section 3.3, "Question Answering and Commonsense Reasoning".
+    """
+    _check_as_many("candidates", candidates, "contexts", contexts)
+    counts = sorted({len(each) for each in candidates})
+    if len(counts) > 1 or counts == [0]:
+        raise ValueError(
+            "`candidates` must hold the same number of candidates, at least one, for all contexts. "
+            f"Received: numbers {counts}"
+        )
+    return [
+        pair_rows([context] * len(each), each, start_id, delimiter_id, extract_id, max_length)
+        for context, each in zip(contexts, candidates, strict=True)
+    ]
+
+
+def _share(length: int, other: int, room: int) -> tuple[int, int]:
+    """How many tokens of two texts are kept in a room for both."""
+    kept = min(length, max(room - other, room - room // 2))
+    return kept, min(other, room - kept)
+
+
+def _check_as_many(name: str, items: Sequence, other_name: str, others: Sequence) -> None:
+    if len(items) != len(others):
+        raise ValueError(
+            f"`{name}` must be as many as `{other_name}`. Received: {len(items)} and {len(others)}"
+        )

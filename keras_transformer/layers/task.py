@@ -1,0 +1,209 @@
+"""What task heads on a language model are made of: rows, the extract token, the auxiliary loss.
+
+Shape letters: B batch, K rows of an example, R all rows (B or B * K), T length, D hidden,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_transformer.layers.serialization import constructor_config
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class MergeRows(keras.layers.Layer):
+    """Puts the rows of all examples into one batch: (B, K, T) to (B * K, T)."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Merges the first two axes.
+
+        Args:
+            inputs: (B, K, ...).
+
+        Returns:
+            (B * K, ...).
+        """
+        return ops.reshape(inputs, (-1, *ops.shape(inputs)[2:]))
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        return keras.KerasTensor((None, *inputs.shape[2:]), inputs.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class SplitRows(keras.layers.Layer):
+    """Takes the rows of each example out of one batch again: (B * K, ...) to (B, K, ...)."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs: Tensor, token_ids: Tensor) -> Tensor:
+        """Splits the first axis.
+
+        Args:
+            inputs: (B * K, ...).
+            token_ids: int (B, K, T), which knows K.
+
+        Returns:
+            (B, K, ...).
+        """
+        shape = (-1, ops.shape(token_ids)[1], *ops.shape(inputs)[1:])
+        return ops.reshape(inputs, shape)
+
+    def compute_output_spec(self, inputs: Any, token_ids: Any) -> Any:
+        shape = (token_ids.shape[0], token_ids.shape[1], *inputs.shape[1:])
+        return keras.KerasTensor(shape, inputs.dtype)
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> None:
+        return None
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class TokenPosition(keras.layers.Layer):
+    """Finds where each row has a token for the first time; in rows without it, their last place.
+
+    Args:
+        token_id: the token's id.
+    """
+
+    def __init__(self, token_id: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.token_id = token_id
+        # Ids must not be rounded to half precision on the way here.
+        self.autocast = False
+
+    def call(self, token_ids: Tensor) -> Tensor:
+        """Finds the token.
+
+        Args:
+            token_ids: int (R, T).
+
+        Returns:
+            int32 (R,).
+        """
+        found = ops.cast(ops.equal(token_ids, self.token_id), "int32")
+        first = ops.cast(ops.argmax(found, axis=-1), "int32")
+        last = ops.shape(token_ids)[1] - 1
+        return ops.where(ops.max(found, axis=-1) > 0, first, ops.full_like(first, last))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class StateAt(keras.layers.Layer):
+    """Takes one position out of each row."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs: Tensor, positions: Tensor) -> Tensor:
+        """Takes one position out of each row.
+
+        Args:
+            inputs: (R, T, D).
+            positions: int (R,), from 0 to T - 1.
+
+        Returns:
+            (R, D).
+        """
+        rows, length = ops.shape(inputs)[:2]
+        flat = ops.reshape(inputs, (-1, inputs.shape[-1]))  # (R * T, D)
+        firsts = ops.arange(rows, dtype="int32") * length
+        return ops.take(flat, firsts + ops.cast(positions, "int32"), axis=0)
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> None:
+        return None
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class LanguageModelLoss(keras.layers.Layer):
+    r"""Passes its input on and adds, in training alone, the loss of the language model.
+
+    $\frac{\lambda}{R} \sum_r \frac{1}{n_r} \sum_{t \le n_r} -\log P(u_{r,t} | u_{r,<t})$: the mean
+    over the tokens of each row after its first one, up to its last real one, then over the rows.
+    The logits (R, T, V) are never made outside of training.
+
+    Args:
+        weight: lambda.
+
+    Reference:
+        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
+        section 3.2, equation 5.
+    """
+
+    def __init__(self, weight: float = 0.5, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.weight = weight
+        self.supports_masking = True
+        # Ids must not be rounded to half precision on the way here.
+        self.autocast = False
+
+    def call(
+        self,
+        inputs: Tensor,
+        hidden: Tensor,
+        token_ids: Tensor,
+        last: Tensor,
+        embeddings: Tensor,
+        training: bool | None = None,
+    ) -> Tensor:
+        """Passes its input on.
+
+        Args:
+            inputs: a tensor of any shape.
+            hidden: (R, T, D), the decoder's output.
+            token_ids: int (R, T), what it read.
+            last: int (R,), the position of each row's last real token.
+            embeddings: (V, D), which makes logits of hidden states.
+            training: whether to add the loss.
+
+        Returns:
+            `inputs`.
+        """
+        if training:
+            self.add_loss(self.weight * _mean_loss(hidden, token_ids, last, embeddings))
+        return inputs
+
+    def compute_output_spec(self, inputs: Any, *arguments: Any, **keywords: Any) -> Any:
+        return keras.KerasTensor(inputs.shape, inputs.dtype)
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> None:
+        return None
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}
+
+
+def _mean_loss(hidden, token_ids, last, embeddings):
+    """The mean over the rows of each row's mean negative log-likelihood."""
+    rows, length = ops.shape(token_ids)[:2]
+    labels = ops.cast(token_ids[:, 1:], "int32")
+    flat = ops.reshape(hidden[:, :-1], (-1, hidden.shape[-1]))  # (R * (T - 1), D)
+    logits = ops.matmul(flat, ops.transpose(ops.cast(embeddings, flat.dtype)))
+    logits = ops.cast(logits, "float32")
+    picked = ops.take_along_axis(logits, ops.reshape(labels, (-1, 1)), axis=-1)[:, 0]
+    losses = ops.reshape(ops.logsumexp(logits, axis=-1) - picked, (rows, length - 1))
+    real = ops.arange(1, length, dtype="int32") <= ops.cast(last, "int32")[:, None]
+    losses = ops.where(real, losses, ops.zeros_like(losses))
+    counts = ops.maximum(ops.sum(ops.cast(real, "float32"), axis=-1), 1.0)
+    return ops.mean(ops.sum(losses, axis=-1) / counts)

@@ -1,0 +1,143 @@
+"""What the task heads of `heads.py` share: reading rows, scoring them, the auxiliary loss.
+
+Shape letters: B batch, K rows of an example, R all rows (B or B * K), T length, D hidden,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_transformer.layers.checks import check_rate
+from keras_transformer.layers.task import (
+    LanguageModelLoss,
+    MergeRows,
+    SplitRows,
+    StateAt,
+    TokenPosition,
+)
+from keras_transformer.models.new_tokens import language_model_parts
+
+Tensor = Any
+
+
+class Rows(NamedTuple):
+    """What a language model makes of all rows of a batch.
+
+    Attributes:
+        inputs: the model's inputs by name.
+        token_ids: int (R, T).
+        last: int (R,), where the head reads, which is each row's last real token.
+        hidden: (R, T, D).
+        state: (R, D), what is there to read.
+    """
+
+    inputs: dict[str, Tensor]
+    token_ids: Tensor
+    last: Tensor
+    hidden: Tensor
+    state: Tensor
+
+
+def make_head(
+    lm: keras.Model, num_outputs: int, dropout: float, initializer_stddev: float
+) -> tuple[keras.layers.Dropout, keras.layers.Dense]:
+    """Makes the layers that score what was read."""
+    check_rate(dropout=dropout)
+    dtype = language_model_parts(lm)[0].dtype_policy
+    dense = keras.layers.Dense(
+        num_outputs,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=initializer_stddev),
+        dtype=dtype,
+        name="head",
+    )
+    return keras.layers.Dropout(dropout, dtype=dtype, name="head_dropout"), dense
+
+
+def read_rows(
+    lm: keras.Model,
+    extract_id: int | None,
+    per_example: int | None,
+    several: bool = False,
+    extract_positions: bool = False,
+    token_types: bool = False,
+) -> Rows:
+    """Runs the language model over all rows, each example being one or several of them."""
+    embedding, decoder = language_model_parts(lm)
+    several = several or per_example is not None
+    shape = (per_example, None) if several else (None,)
+    inputs = {"token_ids": keras.Input(shape, dtype="int32", name="token_ids")}
+    if extract_positions:
+        inputs["extract_positions"] = keras.Input(
+            shape[:-1], dtype="int32", name="extract_positions"
+        )
+    if token_types:
+        inputs["token_types"] = keras.Input(shape, dtype="int32", name="token_types")
+    merged = dict(inputs)
+    if several:
+        merge = MergeRows(dtype="int32", name="merge_rows")
+        merged = {key: merge(tensor) for key, tensor in inputs.items()}
+    token_ids = merged["token_ids"]
+    embedded = embedding(token_ids)
+    if token_types:
+        embedded = embedded + embedding(merged["token_types"])
+    # Explicitly: a sum of embeddings carries no mask.
+    hidden = decoder(embedded, padding_mask=embedding.compute_mask(token_ids))
+    if extract_positions:
+        last = merged["extract_positions"]
+    else:
+        extract_id = _extract_id(embedding, extract_id)
+        last = TokenPosition(extract_id, name="extract_position")(token_ids)
+    state = StateAt(dtype=decoder.dtype_policy, name="extract_state")(hidden, last)
+    return Rows(inputs, token_ids, last, hidden, state)
+
+
+def _extract_id(embedding, extract_id):
+    if extract_id is None:
+        return embedding.vocabulary_size - 1
+    if not isinstance(extract_id, int) or not 0 <= extract_id < embedding.vocabulary_size:
+        raise ValueError(
+            f"`extract_id` must be an id of the vocabulary, from 0 to "
+            f"{embedding.vocabulary_size - 1}. Received: extract_id={extract_id!r}."
+        )
+    if extract_id == embedding.padding_id:
+        raise ValueError(
+            f"`extract_id` must not be the padding's id. Received: extract_id={extract_id}."
+        )
+    return extract_id
+
+
+def task_model(
+    lm: keras.Model,
+    rows: Rows,
+    score: Callable[[Rows], Tensor],
+    lm_weight: float,
+    name: str,
+    return_logits: bool = False,
+) -> keras.Model:
+    """Makes the model of a task from what was read and how it is scored."""
+    if not isinstance(lm_weight, (int, float)) or lm_weight < 0:
+        raise ValueError(f"`lm_weight` must be >= 0. Received: lm_weight={lm_weight!r}.")
+    embedding = language_model_parts(lm)[0]
+    logits = score(rows)
+    # In float32 whatever the policy: the loss takes the logarithm of these.
+    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
+    if lm_weight > 0:
+        matrix = embedding(rows.token_ids, return_matrix=True)
+        probabilities = LanguageModelLoss(float(lm_weight), name="language_model_loss")(
+            probabilities,
+            hidden=rows.hidden,
+            token_ids=rows.token_ids,
+            last=rows.last,
+            embeddings=matrix,
+        )
+    if not return_logits:
+        return keras.Model(rows.inputs, probabilities, name=name)
+    lm_logits = SplitRows(name="lm_logits")(
+        embedding(rows.hidden, reverse=True), rows.inputs["token_ids"]
+    )
+    outputs = {"probabilities": probabilities, "logits": logits, "lm_logits": lm_logits}
+    return keras.Model(rows.inputs, outputs, name=name)

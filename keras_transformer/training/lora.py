@@ -1,0 +1,191 @@
+"""Low-rank adapters (LoRA): fine-tuning with a few weights beside the frozen ones."""
+
+from __future__ import annotations
+
+import fnmatch
+import gc
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_transformer.training.parts import (
+    all_layers,
+    freeze_all_but,
+    make_trainable,
+    needs_compiling,
+)
+
+Tensor = Any
+
+
+def enable_lora(
+    model: keras.Model,
+    rank: int = 8,
+    *,
+    alpha: float | None = None,
+    targets: Sequence[str] = ("query", "value"),
+    trainable: Sequence[str] = ("head", "classifier"),
+) -> list[str]:
+    r"""Freezes a model and gives some of its dense layers low-rank adapters, which train instead.
+
+    $W' = W + \frac{\alpha}{r} A B$ with A (in, r) random and B (r, out) zeros, so that at first
+    nothing changes. They are those of `keras.layers.Dense.enable_lora`.
+
+    Compile the model after this. A `.keras` or `.weights.h5` file of an adapted model holds the
+    sums W', as Keras does it: it loads as a model that was never adapted. For the adapters alone
+    there is `save_lora`.
+
+    Args:
+        model: a model of `kt.models`, or any other whose dense layers have names.
+        rank: r, the width of the adapters.
+        alpha: factor on the adapters' effect; None for `rank`, that is for a factor of 1.
+        targets: which dense layers are adapted: patterns of their names ("query", "key", "value",
+            "output" and "intermediate" in the layers of `kt`), or of their whole paths with
+            wildcards ("decoder/block_1*/query").
+        trainable: which other layers stay trainable: patterns as in `targets`; `head` is that of
+            the models of `kt.models.heads`, `classifier` that of `vit`. () for none.
+
+    Returns:
+        The paths of the adapted layers.
+
+    Raises:
+        ValueError: `rank` or `alpha` is not positive, no dense layer has such a name, or the model
+            has adapters already.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> lm = kt.models.gpt(
+        ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
+        >>> len(kt.training.enable_lora(lm, rank=2)), len(lm.trainable_weights)
+        (2, 4)
+
+    Reference:
+        Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.
+    """
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+        raise ValueError(f"`rank` must be a positive integer. Received: rank={rank!r}.")
+    if alpha is not None and not alpha > 0:
+        raise ValueError(f"`alpha` must be > 0. Received: alpha={alpha!r}.")
+    for name, patterns in (("targets", targets), ("trainable", trainable)):
+        if isinstance(patterns, str):
+            raise ValueError(
+                f"`{name}` must be a collection of patterns. Received: {name}={patterns!r}."
+            )
+    check_not_adapted(model)
+    chosen = {path: layer for path, layer in dense_layers(model).items() if _matches(path, targets)}
+    if not chosen:
+        names = sorted({path.rpartition("/")[2] for path in dense_layers(model)})
+        raise ValueError(
+            f"`targets` must name dense layers of the model, whose names are {names}. "
+            f"Received: targets={tuple(targets)!r}."
+        )
+    kept = [
+        weight
+        for layer in all_layers(model)
+        if layer is not model and _matches(layer.path or layer.name, trainable)
+        for weight in layer.trainable_weights
+    ]
+    attach(model, dict.fromkeys(chosen, (rank, alpha)), kept)
+    return list(chosen)
+
+
+def attach(model: keras.Model, adapters: dict[str, tuple[int, float | None]], kept: list) -> None:
+    """Adds adapters of a (rank, alpha) to layers by path, and freezes all but them and `kept`."""
+    layers = dense_layers(model)
+    for path, (rank, alpha) in adapters.items():
+        layers[path].enable_lora(rank, lora_alpha=alpha)
+    own = [
+        weight
+        for path in adapters
+        for weight in (layers[path].lora_kernel_a, layers[path].lora_kernel_b)
+    ]
+    freeze_all_but(model, [*own, *kept])
+    needs_compiling(model)
+
+
+def merge_lora(model: keras.Model) -> None:
+    r"""Adds the adapters to the weights beside them, and takes them off the model.
+
+    $W \leftarrow W + \frac{\alpha}{r} A B$: the outputs stay, and the model is as if it had never
+    been adapted, all of its weights trainable. Compile it again to train it.
+
+    Args:
+        model: a model that `enable_lora` or `load_lora` adapted.
+
+    Raises:
+        ValueError: the model has no adapters.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> lm = kt.models.gpt(
+        ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
+        >>> adapted = kt.training.enable_lora(lm, rank=2)
+        >>> kt.training.merge_lora(lm)
+        >>> len(lm.trainable_weights)
+        18
+
+    Reference:
+        Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1.
+    """
+    layers = adapted_layers(model)
+    # Keras collects garbage whenever a variable is deleted, which takes its time over all objects
+    # of a program: those of now are spared.
+    gc.freeze()
+    try:
+        for layer in layers.values():
+            _merge(layer)
+    finally:
+        gc.unfreeze()
+    make_trainable(model)
+    needs_compiling(model)
+
+
+def _merge(layer: keras.layers.Dense) -> None:
+    # In float32, whatever the layer computes in.
+    delta = ops.matmul(layer.lora_kernel_a, layer.lora_kernel_b)
+    delta = delta * (layer.lora_alpha / layer.lora_rank)
+    layer.lora_enabled = False
+    layer.kernel.assign(ops.add(ops.cast(layer.kernel, "float32"), delta))
+    del layer.lora_kernel_a, layer.lora_kernel_b
+    layer.lora_rank = layer.lora_alpha = None
+
+
+def dense_layers(model: keras.Model) -> dict[str, keras.layers.Dense]:
+    """The dense layers of a model, by path."""
+    return {
+        layer.path: layer
+        for layer in all_layers(model)
+        if isinstance(layer, keras.layers.Dense) and layer.built
+    }
+
+
+def adapted_layers(model: keras.Model) -> dict[str, keras.layers.Dense]:
+    """The dense layers of a model that have adapters, by path; raises where there are none."""
+    layers = {path: layer for path, layer in dense_layers(model).items() if layer.lora_enabled}
+    if not layers:
+        raise ValueError(
+            "`model` must have adapters: call `enable_lora` or `load_lora` first. "
+            f"Received: the model {model.name!r} without any."
+        )
+    return layers
+
+
+def check_not_adapted(model: keras.Model) -> None:
+    """Raises where a model has adapters already."""
+    paths = [path for path, layer in dense_layers(model).items() if layer.lora_enabled]
+    if paths:
+        raise ValueError(
+            "`model` must have no adapters: `enable_lora` and `load_lora` work once, until "
+            f"`merge_lora`. Received: adapters in {', '.join(paths[:3])}"
+            f"{' and others' if len(paths) > 3 else ''}."
+        )
+
+
+def _matches(path: str, patterns: Sequence[str]) -> bool:
+    name = path.rpartition("/")[2]
+    return any(
+        fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(path, pattern)
+        for pattern in patterns
+    )

@@ -1,0 +1,43 @@
+"""The fine-tuning examples run from their first line to their last, on a sliver of the data."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """Where the first example leaves its small GPT for the others."""
+    return tmp_path_factory.mktemp("runs") / "gpt"
+
+
+def run(name, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "examples" / name), "--smoke", *map(str, arguments)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "arguments", "lines"),
+    [
+        ("finetune_classifier.py", (), ("GPT, pre-trained", "GPT, from scratch")),
+        ("finetune_multiple_choice.py", ("--lora", 2), ("accuracy on 64 test exchanges",)),
+        ("finetune_similarity.py", (), ("words in common", "GPT, fine-tuned")),
+    ],
+)
+def test_example_runs(name, arguments, lines, pretrained):
+    output = run(name, "--pretrained", pretrained, *arguments)
+    for line in lines:
+        assert re.search(rf"{line}.*\d%", output), output[-2000:]
+    if arguments:
+        assert "layers adapted" in output
+    assert (pretrained / "model.keras").is_file()
