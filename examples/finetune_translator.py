@@ -40,6 +40,8 @@ parser.add_argument("--learning-rate", type=float, help="by default 1e-4, LoRA 2
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
 arguments = parser.parse_args()
+if arguments.smoke:
+    arguments.epochs = 1
 keras.utils.set_random_seed(arguments.seed)
 
 # %% [markdown]
@@ -59,13 +61,13 @@ else:
 
     numbers = np.random.default_rng(arguments.seed).permutation(1_000_000).tolist()
     numbers = [number for number in numbers if is_portuguese(number)]
-    numbers = numbers[: 120 if arguments.smoke else 6000]
+    numbers = numbers[: 60 if arguments.smoke else 6000]
     source = [f"It costs {num2words(number, lang='en')} euros." for number in numbers]
     target = [f"Custa {num2words(number, lang='pt')} euros." for number in numbers]
 num_test = max(1, len(source) // 20)
 test = list(zip(source[-num_test:], target[-num_test:], strict=True))
 _, _, tatoeba = kt.datasets.tatoeba.load_data("fra")
-ordinary = list(dict.fromkeys(tatoeba.source))[: 16 if arguments.smoke else 200]
+ordinary = list(dict.fromkeys(tatoeba.source))[: 4 if arguments.smoke else 200]
 
 # %% [markdown]
 # ## The model as it comes
@@ -102,7 +104,7 @@ batches = kt.data.TranslationBatches(
     kt.data.encode(tokenizer, source[:-num_test]),
     kt.data.encode(tokenizer, target[:-num_test]),
     tokens_per_batch=1024,
-    max_shapes=4,
+    max_shapes=1 if arguments.smoke else 4,
     start_id=tokenizer.start_id,
     end_id=tokenizer.end_id,
     padding_id=tokenizer.padding_id,

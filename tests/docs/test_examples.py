@@ -1,4 +1,4 @@
-"""The fine-tuning examples run from their first line to their last, on a sliver of the data."""
+"""The examples run from their first line to their last, on a sliver of the data."""
 
 import os
 import re
@@ -41,3 +41,18 @@ def test_example_runs(name, arguments, lines, pretrained):
     if arguments:
         assert "layers adapted" in output
     assert (pretrained / "model.keras").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("translate_pretrained.py", "O animal estava cansado demais."),
+        ("finetune_translator.py", "3 unseen pairs, exactly right: 0 before"),
+        ("sentence_similarity.py", "22,713,216 weights"),
+        ("train_translator.py", "BLEU"),
+    ],
+)
+def test_examples_on_their_own(name, line, tmp_path):
+    more = ("--output", tmp_path / "out") if name.startswith(("finetune", "train")) else ()
+    assert line in run(name, *more)
