@@ -39,7 +39,7 @@ types: $(VENV)/all.stamp
 unit backends without-tensorflow: export OMP_NUM_THREADS := 1
 
 unit: $(VENV)/all.stamp
-	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2
+	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --durations 15
 
 # What must hold everywhere: laws, parity, layers (with saving), the pipeline. The other folders pass
 # there too: KERAS_BACKEND=jax .venv/bin/python -m pytest tests/decoding.
