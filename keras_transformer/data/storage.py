@@ -11,7 +11,7 @@ from keras_transformer.data.base import SpecialTokenizer, Tokenizer
 from keras_transformer.data.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.marian import MarianTokenizer
 from keras_transformer.data.packages import import_text_package
-from keras_transformer.data.sentence_piece import SentencePieceTokenizer
+from keras_transformer.data.sentence_piece import SentencePieceTokenizer, open_sentence_piece
 
 _FORMAT_VERSION = 1
 _CONFIG_FILE = "config.json"
@@ -196,14 +196,10 @@ def _read_vocabulary(paths: list[str]) -> dict[str, Any]:
 
 
 def _sentence_piece(path: str, content: bytes) -> bytes:
-    sentencepiece = import_text_package("sentencepiece")
     try:
-        # Empty bytes would be accepted, with a warning and without any vocabulary.
-        if not content:
-            raise RuntimeError("The file is empty.")
         # Before keras-hub reads them, because TensorFlow has errors of its own.
-        sentencepiece.SentencePieceProcessor(model_proto=content)
-    except RuntimeError as error:
+        open_sentence_piece(content)
+    except ValueError as error:
         raise _foreign(path, "which is no SentencePiece model") from error
     return content
 

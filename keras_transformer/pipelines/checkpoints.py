@@ -9,7 +9,7 @@ import keras
 
 from keras_transformer.decoding.shortlist import LexicalShortlist
 from keras_transformer.pipelines.defaults import DecodingDefaults
-from keras_transformer.pretrained.firefox import find_shortlist, is_firefox, read_shortlist
+from keras_transformer.pretrained.firefox import find_shortlist, firefox_model, read_shortlist
 from keras_transformer.pretrained.generation import read_generation
 from keras_transformer.pretrained.load import find_folder, load
 from keras_transformer.pretrained.tokenizers import load_tokenizer
@@ -43,7 +43,7 @@ def open_translator(folder: str | os.PathLike) -> OpenedTranslator:
     if "encoder" not in _stacks(model) or "decoder" not in _stacks(model):
         raise _other_model("translation model", folder, model)
     source, target = load_tokenizer(path), load_tokenizer(path, target=True)
-    if is_firefox(path):
+    if firefox_model(path) is not None:
         return _firefox(path, model, source)
     settings = read_generation(path)
     defaults = DecodingDefaults(

@@ -49,16 +49,13 @@ def firefox_model(folder: Path) -> Path | None:
     Raises:
         ValueError: there is more than one.
     """
+    if (folder / "config.json").is_file():
+        return None
     found = sorted(folder.glob("model.*.bin"))
     if len(found) > 1:
         names = [path.name for path in found]
         raise ValueError(f"`folder` must hold one file model.*.bin. Received: {names}.")
     return found[0] if found else None
-
-
-def is_firefox(folder: Path) -> bool:
-    """Whether a folder holds a model of Firefox Translations, and none of Hugging Face."""
-    return not (folder / "config.json").is_file() and firefox_model(folder) is not None
 
 
 def firefox_vocabulary(folder: Path) -> bytes:

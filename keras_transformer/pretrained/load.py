@@ -82,7 +82,7 @@ def _open(folder: Path) -> tuple[Family, Config, Any]:
     """What a folder holds: its architecture, its settings and its tensors."""
     path = folder / "config.json"
     binary = firefox_model(folder)
-    if binary is not None and not path.is_file():
+    if binary is not None:
         marian = MarianBinary(binary)
         return FIREFOX, Config(binary, marian.settings(), marian.names()), marian
     values = read_json(path)

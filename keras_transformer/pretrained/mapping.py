@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from keras import ops
 
 
 class Form(NamedTuple):
@@ -131,6 +132,11 @@ def _split(rule, array, shapes):
 def variables_of(model: keras.Model) -> dict[str, Any]:
     """The weights of a model by path, without the state of its random generators."""
     return {weight.path: weight for weight in model.weights if "seed_generator" not in weight.path}
+
+
+def to_float32(weight: Any) -> np.ndarray:
+    """The values of a weight; bfloat16 is no number to numpy."""
+    return ops.convert_to_numpy(ops.cast(ops.convert_to_tensor(weight), "float32"))
 
 
 def _listed(word, names: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from keras_transformer.data.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.marian import MarianTokenizer
 from keras_transformer.data.special_ids import special_ids
 from keras_transformer.layers.positional import LearnedPositionalEmbedding, PositionalEncoding
+from keras_transformer.pretrained.mapping import to_float32
 from keras_transformer.pretrained.settings import activation_name
 from keras_transformer.pretrained.tokenizer_files import sentencepiece_of, tokenizers_of
 from keras_transformer.pretrained.whole_folder import write_new_folder
@@ -138,6 +139,7 @@ def _check(model) -> None:
             "num_heads": stacks[-1].num_heads,
             "num_key_value_heads": None,
             "rotary": False,
+            "recurrence": None,
             "normalize_first": stacks[-1].normalize_first,
             "layer_norm_epsilon": stacks[-1].layer_norm_epsilon,
             "activation": stacks[-1].activation,
@@ -245,9 +247,8 @@ class _Writer:
 
 
 def _numpy(weight):
-    weight = ops.cast(ops.convert_to_tensor(weight), "float32")
     # A copy: some backends hand out their own memory, and optimize() may write.
-    return np.array(ops.convert_to_numpy(weight), order="C")
+    return np.array(to_float32(weight), order="C")
 
 
 def _set_vocabularies(spec, model, pair):

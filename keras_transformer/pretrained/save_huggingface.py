@@ -8,11 +8,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.load import FAMILIES
-from keras_transformer.pretrained.mapping import assign, variables_of
+from keras_transformer.pretrained.mapping import assign, to_float32, variables_of
 from keras_transformer.pretrained.settings import check_settings
 from keras_transformer.pretrained.tokenizer_files import (
     choose_special_ids,
@@ -121,7 +120,7 @@ def _tensors(model, family, config, dtype) -> dict[str, np.ndarray]:
     """The tensors of the file."""
     twin = family.build(config)
     check_settings(model, twin, family.model_type, family.adapted)
-    arrays = {path: _numpy(weight) for path, weight in variables_of(model).items()}
+    arrays = {path: to_float32(weight) for path, weight in variables_of(model).items()}
     own, wanted = dict(arrays), variables_of(twin)
     if family.adapt is not None:
         arrays = family.adapt(model, arrays)
@@ -141,11 +140,6 @@ def _tensors(model, family, config, dtype) -> dict[str, np.ndarray]:
         assign(twin, rules, tensors, tensors.__getitem__)
         _check_outputs(model, twin)
     return {name: _cast(name, array, dtype) for name, array in tensors.items()}
-
-
-def _numpy(weight):
-    # bfloat16 has no number in NumPy.
-    return ops.convert_to_numpy(ops.cast(ops.convert_to_tensor(weight), "float32"))
 
 
 def _cast(name, array, dtype):
@@ -172,7 +166,7 @@ def _check_outputs(model, twin):
         name: generator.integers(0, min(sizes), (2, length)).astype("int32")
         for name, length in (("source_ids", 11), ("target_ids", 7))
     }
-    expected, received = (_numpy(one(inputs, training=False)) for one in (model, twin))
+    expected, received = (to_float32(one(inputs, training=False)) for one in (model, twin))
     if not np.allclose(received, expected, rtol=_TOLERANCE, atol=_TOLERANCE):
         raise ValueError(
             "`layer_norm_epsilon` must be near that of Marian, 1e-5, or small against what the "

@@ -18,7 +18,7 @@ from keras_transformer.pretrained.file_tokenizers import (
     open_tokenizer,
 )
 from keras_transformer.pretrained.files import read_json
-from keras_transformer.pretrained.firefox import firefox_vocabulary, is_firefox
+from keras_transformer.pretrained.firefox import firefox_model, firefox_vocabulary
 from keras_transformer.pretrained.generation import GenerationSettings, read_generation
 from keras_transformer.pretrained.load import find_folder
 from keras_transformer.pretrained.token_files import TokenFiles
@@ -61,7 +61,7 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
         2018 (SentencePiece).
     """
     folder = find_folder(folder, weights=False)
-    if is_firefox(folder):
+    if firefox_model(folder) is not None:
         return _firefox(folder)
     path = folder / "config.json"
     config = read_json(path)

@@ -174,6 +174,9 @@ def test_what_cannot_be_written(source, target, tmp_path):
     small = kt.models.gpt(53, **SIZE, max_length=31)
     refuse(small, source, tmp_path, "must not know more ids than the model.*120 ids.*of 53")
     refuse(small, (source, target), tmp_path, "a pair for the source and the target of a trans")
+    recurrent = kt.models.transformer(120, decoder_recurrence="ssru", **SIZE)
+    message = "`recurrence` must be None for CTranslate2.*Received: 'ssru' in the layer 'decoder'"
+    refuse(recurrent, source, tmp_path, message)
     grouped = kt.models.transformer(120, num_key_value_heads=1, **SIZE)
     message = "`num_key_value_heads` must be None for CTranslate2.*Received: 1 in the layer 'enc"
     refuse(grouped, source, tmp_path, message)

@@ -236,6 +236,7 @@ def refuse(model, folder, message, tokenizer=None, **options):
     ("more", "message"),
     [
         ({"num_key_value_heads": 2}, "`encoder.num_key_value_heads` must be None.*Received: 2"),
+        ({"decoder_recurrence": "ssru"}, "`decoder.recurrence` must be None.*Received: 'ssru'"),
         ({"position_layout": "tensor2tensor"}, '`position_layout` must be "interleaved" or'),
         ({"share_embeddings": False}, "`share_embeddings` must be True: a Marian has no output"),
         ({"layer_norm_epsilon": 0.1}, "`layer_norm_epsilon` must be near that of Marian, 1e-5"),
