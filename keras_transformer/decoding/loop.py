@@ -131,6 +131,7 @@ def _loop_torch(proceed, advance, model, settings, tensors, state, weights):
     import torch
 
     from keras_transformer.decoding.torch_graph import record
+    from keras_transformer.decoding.torch_kernels import TransposedKernels
 
     tensors = tree.map_structure(ops.convert_to_tensor, tensors)
 
@@ -143,13 +144,15 @@ def _loop_torch(proceed, advance, model, settings, tensors, state, weights):
         if not goes_on:
             return state
         programs = _compiled.setdefault(model, {})
+        kernels = programs.setdefault(TransposedKernels, TransposedKernels())
+        kernels.refresh(weights)
         device = state[0].device.type
         autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
         key = (advance, settings, _signature((state, tensors)), autocast)
         # A recorded step holds the tensors of the weights: new values in them are seen, but not
         # new tensors in their place.
         if key not in programs or not _are_same(programs[key][0], weights):
-            programs[key] = weights, record(step, state, tensors)
+            programs[key] = weights, record(step, state, tensors, kernels)
         run = programs[key][1]
         while goes_on:
             state, goes_on = run(state, tensors)

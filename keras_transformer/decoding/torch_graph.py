@@ -14,8 +14,15 @@ from typing import Any
 
 from keras import tree
 
+from keras_transformer.decoding.torch_kernels import TransposedKernels, use_transposed_kernels
 
-def record(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, tensors: Any) -> Callable:
+
+def record(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    state: Any,
+    tensors: Any,
+    kernels: TransposedKernels,
+) -> Callable:
     """Records `step(state, tensors) -> (state, flag)` for the shapes of its arguments.
 
     Args:
@@ -23,6 +30,7 @@ def record(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, tensors: Any
             tensors that it reads are read again in every run.
         state: a nest of tensors, an example.
         tensors: a nest of tensors, an example.
+        kernels: of the model whose weights the step reads; to be refreshed before each run.
 
     Returns:
         A function as `step`. It writes to the memory of the state that it is given wherever the
@@ -38,6 +46,8 @@ def record(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, tensors: Any
 
     module = make_fx(flat_step)(*leaves)
     _simplify(module.graph)
+    use_transposed_kernels(module, kernels)
+    module.graph.eliminate_dead_code()
     module.graph.lint()
     module.recompile()
     run = module.forward
@@ -78,6 +88,7 @@ def _fuse_bias(graph, node, aten):
         return
     with graph.inserting_before(node):
         fused = graph.call_function(aten.addmm.default, (bias, *product.args))
+    fused.meta = node.meta
     node.replace_all_uses_with(fused)
 
 

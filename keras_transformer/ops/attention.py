@@ -203,7 +203,8 @@ def _zero_masked_queries(output, mask):
     if mask is None:
         return output
     allowed = ops.any(mask, axis=-1, keepdims=True)  # (B, N, T, 1)
-    return ops.where(ops.transpose(allowed, (0, 2, 1, 3)), output, ops.zeros_like(output))
+    zero = ops.zeros((), dtype=output.dtype)
+    return ops.where(ops.transpose(allowed, (0, 2, 1, 3)), output, zero)
 
 
 def _square_causal_mask(query, key, heads_first=False):

@@ -129,7 +129,11 @@ def as_cache(key: Tensor, value: Tensor) -> KVCache:
         >>> kt.ops.as_cache(key, key).key.shape
         (1, 2, 5, 4)
     """
-    return KVCache(*(ops.transpose(x, (0, 2, 1, 3)) for x in (key, value)))
+    heads_first = [ops.transpose(x, (0, 2, 1, 3)) for x in (key, value)]
+    if backend.backend() == "torch":
+        # A view: without a copy of its own here, each step would make one.
+        heads_first = [x.contiguous() for x in heads_first]
+    return KVCache(*heads_first)
 
 
 def reorder_cache(cache: Any, indices: Tensor) -> Any:

@@ -3,10 +3,11 @@
 import torch
 
 from keras_transformer.decoding.torch_graph import record
+from keras_transformer.decoding.torch_kernels import TransposedKernels
 
 
 def run_both(step, state, tensors):
-    recorded = record(step, state, tensors)
+    recorded = record(step, state, tensors, TransposedKernels())
     expected, flag = step(state, tensors)
     actual, recorded_flag = recorded(tuple(leaf.clone() for leaf in state), tensors)
     assert bool(flag) == bool(recorded_flag)

@@ -1,0 +1,137 @@
+"""PyTorch on a CPU: kernels in the layout in which a product with few rows is fast.
+
+A step multiplies a few rows by every kernel, so it is as fast as the kernels are read. The library
+that torch calls reads a kernel (I, O) at a fraction of the memory's speed where it stands second,
+`x @ kernel`, and at full speed where a transposed copy stands first, `copy @ x.T`.
+
+Shape letters: M rows, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+Tensor = Any
+
+FEW_ROWS = 64
+_NUM_SAMPLES = 16
+
+
+def multiply(rows: Tensor, transposed: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Computes `rows @ kernel + bias` from the kernel's transpose.
+
+    Args:
+        rows: (M, I).
+        transposed: (O, I).
+        bias: (O,).
+
+    Returns:
+        (M, O).
+    """
+    import torch
+
+    columns = rows.t()  # (I, M)
+    outputs, inputs = transposed.shape
+    if columns.shape[1] == 1 and outputs % 2 == 0:
+        # A product with a single column runs on one core; two halves of it run on two.
+        halves = transposed.view(2, outputs // 2, inputs)
+        columns = columns.expand(2, inputs, 1)
+        if bias is None:
+            return torch.bmm(halves, columns).view(1, outputs)
+        return torch.baddbmm(bias.view(2, -1, 1), halves, columns).view(1, outputs)
+    if bias is None:
+        return torch.mm(transposed, columns).t().contiguous()
+    return torch.addmm(bias[:, None], transposed, columns).t().contiguous()
+
+
+class TransposedKernels:
+    """Transposed copies of a model's kernels, which follow them."""
+
+    def __init__(self):
+        self._copies: dict[int, _Copy] = {}  # by the kernel's identity
+
+    def copy_of(self, kernel: Tensor) -> Tensor:
+        """The transpose (O, I) of a kernel (I, O), in memory of its own."""
+        if id(kernel) not in self._copies:
+            transposed = kernel.detach().t().contiguous()
+            self._copies[id(kernel)] = _Copy(kernel, transposed, _version(kernel), _sample(kernel))
+        return self._copies[id(kernel)].transposed
+
+    def refresh(self, weights: list) -> None:
+        """Copies again what has changed since, and forgets what the model no longer has.
+
+        Args:
+            weights: all tensors of the model's weights.
+        """
+        import torch
+
+        present = {id(weight) for weight in weights}
+        for key, copy in list(self._copies.items()):
+            kernel = copy.kernel
+            if key not in present:
+                del self._copies[key]
+            # What is written through `.data` counts no version: a sample shows it.
+            elif copy.version != _version(kernel) or not torch.equal(copy.sample, _sample(kernel)):
+                copy.transposed.copy_(kernel.detach().t())
+                self._copies[key] = copy._replace(version=_version(kernel), sample=_sample(kernel))
+
+
+class _Copy(NamedTuple):
+    kernel: Tensor  # kept, so that its identity stays its own
+    transposed: Tensor
+    version: Any
+    sample: Tensor
+
+
+def _version(kernel):
+    # Tensors of the inference mode count no versions.
+    return kernel.data_ptr(), None if kernel.is_inference() else kernel._version
+
+
+def _sample(kernel):
+    flat = kernel.detach().reshape(-1)
+    return flat[:: max(1, len(flat) // _NUM_SAMPLES)].clone()
+
+
+def use_transposed_kernels(module: Any, kernels: TransposedKernels) -> None:
+    """Lets the products of a recorded step read transposed kernels, where the rows are few.
+
+    Args:
+        module: a `torch.fx.GraphModule`, changed in place.
+        kernels: of the model.
+    """
+    import torch
+
+    aten = torch.ops.aten
+    names: dict[int, str] = {}
+    for node in list(module.graph.nodes):
+        if node.target is aten.mm.default:
+            bias, (rows, kernel) = None, node.args
+        elif node.target is aten.addmm.default and not node.kwargs:
+            bias, rows, kernel = node.args
+        else:
+            continue
+        if getattr(kernel, "op", None) != "get_attr" or not _is_fit(module, node, kernel, bias):
+            continue
+        weight = getattr(module, kernel.target)
+        if id(weight) not in names:
+            names[id(weight)] = f"_transposed{len(names)}"
+            module.register_buffer(names[id(weight)], kernels.copy_of(weight))
+        with module.graph.inserting_before(node):
+            transposed = module.graph.get_attr(names[id(weight)])
+            product = module.graph.call_function(multiply, (rows, transposed, bias))
+        node.replace_all_uses_with(product)
+        module.graph.erase_node(node)
+
+
+def _is_fit(module, node, kernel, bias):
+    import torch
+
+    weight, product = getattr(module, kernel.target), node.meta["val"]
+    return (
+        weight.device.type == "cpu"
+        and weight.dtype == torch.float32 == product.dtype
+        and weight.is_contiguous()
+        and product.shape[0] <= FEW_ROWS
+        and (bias is None or bias.meta["val"].ndim == 1)
+    )
