@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from decoding_translation import reference_marian
+from memory import growth, start_counting
 from page import machine, write_section
 from processes import print_result, result_of
 
@@ -30,25 +31,16 @@ def save_reference(folder: Path) -> None:
     model.half().save_pretrained(folder / "float16")
 
 
-def memory(key: str) -> int:
-    """Bytes that the process holds (VmRSS), or the most that it has held (VmHWM)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key):
-            return 1024 * int(line.split()[1])
-    raise SystemExit(f"/proc/self/status has no {key}.")
-
-
 def measure(folder: str) -> dict:
     """Loads the folder in this process."""
     import keras_transformer as kt
 
     kt.models.transformer(100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-    before, started = memory("VmRSS"), time.perf_counter()
+    before, started = start_counting(), time.perf_counter()
     model = kt.pretrained.load(folder)
     return {
         "seconds": time.perf_counter() - started,
-        "peak": memory("VmHWM") - before,
+        "peak": growth(before),
         "parameters": model.count_params(),
     }
 

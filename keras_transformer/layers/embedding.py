@@ -121,27 +121,28 @@ class TokenEmbedding(keras.layers.Layer):
         # One flat (B * T, D) product: two contracted axes make the gradient slow on some backends.
         flat = ops.reshape(ops.cast(hidden, self.compute_dtype), (-1, self.hidden_dim))
         embeddings = ops.cast(self.embeddings, self.compute_dtype)
-        bias = None if self.bias is None else ops.cast(self.bias, self.compute_dtype)
-        if backend.backend() == "torch" and flat.shape[0] <= _FEW_ROWS:
-            logits = self._project_few(flat, embeddings, bias)
+        if _are_few(flat.shape[0], hidden.shape[1:-1]):
+            logits = self._project_few(flat, embeddings)
         else:
             logits = ops.matmul(flat, ops.transpose(embeddings))
-            logits = logits if bias is None else logits + bias
+        if self.bias is not None:
+            logits = logits + ops.cast(self.bias, self.compute_dtype)
         return ops.reshape(logits, (*ops.shape(hidden)[:-1], self.vocabulary_size))
 
-    def _project_few(self, flat, embeddings, bias):
-        """PyTorch reads the matrix at least twice as fast when it stands first."""
+    def _project_few(self, flat, embeddings):
+        """The matrix is read up to twice as fast where it stands first, on every backend's CPU."""
         columns = ops.transpose(flat)  # (D, B * T)
+        if backend.backend() != "torch":
+            # XLA would turn the product around again, were it not for an axis in front.
+            columns = ops.matmul(embeddings[None], columns[None])  # (1, V, B * T)
+            return ops.reshape(ops.transpose(columns, (2, 0, 1)), (-1, self.vocabulary_size))
         if columns.shape[1] == 1 and self.vocabulary_size % 2 == 0:
             # A product with a single column runs on one core; two halves of it run on two.
             halves = ops.reshape(embeddings, (2, -1, self.hidden_dim))
             columns = ops.matmul(halves, ops.stack([columns, columns]))
-            columns = ops.reshape(columns, (-1, 1))  # (V, 1)
-        else:
-            columns = ops.matmul(embeddings, columns)  # (V, B * T)
+            return ops.reshape(columns, (1, -1))
         # In rows again: what is chosen from a row reads it far faster so.
-        logits = ops.transpose(columns if bias is None else columns + bias[:, None])
-        return logits.contiguous()
+        return ops.transpose(ops.matmul(embeddings, columns)).contiguous()
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Tensor | None:
         if self._is_hidden(inputs):
@@ -150,3 +151,11 @@ class TokenEmbedding(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **constructor_config(self)}
+
+
+def _are_few(num_rows, lengths):
+    """Whether so few rows are projected that the time is that of reading the matrix."""
+    if num_rows is None:  # a step of decoding, one token of each sequence, on TensorFlow
+        return lengths == (1,)
+    fewest = 1 if backend.backend() == "torch" else 2
+    return isinstance(num_rows, int) and fewest <= num_rows <= _FEW_ROWS

@@ -11,11 +11,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.ops.blockwise import blockwise_attention
 from keras_transformer.ops.masks import causal_mask
 
 Tensor = Any
 
-IMPLEMENTATIONS = ("auto", "dense", "fused")
+# From here on "auto" goes block by block: the scores of one head alone would take 16 MB.
+_MANY = 2048
+IMPLEMENTATIONS = ("auto", "dense", "fused", "blockwise")
 
 
 def dot_product_attention(
@@ -48,8 +51,10 @@ def dot_product_attention(
             `causal_mask(T, S, offset)` as `mask` instead.
         dropout: rate at which attention weights are dropped; 0 outside training.
         implementation: "dense" computes every score; "fused" calls the kernel of the backend (JAX
-            and torch have one, TensorFlow does not and computes the scores); "auto" is fused where
-            there is a kernel and neither dropout nor scores are asked for.
+            and torch have one, TensorFlow does not and computes the scores); "blockwise" never has
+            all scores at once, at any length (torch: its kernel); "auto" is blockwise for long
+            sequences on TensorFlow and JAX, else fused where there is a kernel and neither dropout
+            nor scores are asked for.
         scale: s, by default 1 / sqrt(H).
         seed: an int or `keras.random.SeedGenerator` for the dropout.
         return_attention_scores: also return the weights, after the softmax and before dropout.
@@ -59,12 +64,13 @@ def dot_product_attention(
         (B, T, N, H), or `{"output": ..., "attention_scores": (B, N, T, S)}`.
 
     Raises:
-        ValueError: the ranks or head counts do not fit, or "fused" is asked for together with
-            scores or dropout.
+        ValueError: the ranks or head counts do not fit, or "fused" or "blockwise" is asked for
+            together with what it cannot give: scores, or dropout from a kernel.
 
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.2.1, equation 1; grouped heads:
-        Ainslie et al. 2023, "GQA", section 2.
+        Ainslie et al. 2023, "GQA", section 2; blocks: Rabe and Staats 2021, "Self-attention Does
+        Not Need O(n^2) Memory".
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -75,16 +81,21 @@ def dot_product_attention(
     """
     _check_arguments(query, key, value, implementation, heads_first)
     needs_weights = return_attention_scores or dropout > 0.0
-    if implementation == "fused" and needs_weights:
-        raise ValueError(
-            '`implementation="fused"` gives no attention scores and drops none. Received: '
-            f"return_attention_scores={return_attention_scores}, dropout={dropout}."
-        )
+    in_blocks = _is_blockwise(query, key, implementation, return_attention_scores, heads_first)
+    _check_kernel(implementation, in_blocks, return_attention_scores, dropout)
     if heads_first and _has_kernel(query) and _may_transpose(query, implementation):
         key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (key, value))
         heads_first = False
     scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     mask, bias = _with_four_axes(mask), _with_four_axes(bias)
+    if in_blocks:
+        query = ops.transpose(query, (0, 2, 1, 3))
+        if not heads_first:
+            key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (key, value))
+        output = blockwise_attention(
+            query, key, value, mask, bias, causal, dropout, seed=seed, scale=scale
+        )
+        return ops.transpose(output, (0, 2, 1, 3))
     if causal and mask is not None:
         # One mask: what both forbid together may leave a query without any key.
         mask = ops.logical_and(mask, _square_causal_mask(query, key, heads_first))
@@ -121,6 +132,26 @@ def _check_arguments(query, key, value, implementation, heads_first):
         raise ValueError(
             "The heads of `key` and `value` must be equal and divide those of `query`. Received: "
             f"query={query.shape[2]}, key={key.shape[axis]}, value={value.shape[axis]} heads."
+        )
+
+
+def _is_blockwise(query, key, implementation, return_attention_scores, heads_first):
+    if keras.backend.backend() == "torch":
+        return False
+    if implementation == "auto" and not return_attention_scores:
+        lengths = query.shape[1], key.shape[2 if heads_first else 1]
+        return all(isinstance(length, int) and length >= _MANY for length in lengths)
+    return implementation == "blockwise"
+
+
+def _check_kernel(implementation, in_blocks, return_attention_scores, dropout):
+    """What blocks do not have is the scores; a kernel drops none of them either."""
+    is_kernel = implementation in ("fused", "blockwise") and not in_blocks
+    if return_attention_scores and (is_kernel or in_blocks) or is_kernel and dropout > 0.0:
+        without = "gives no attention scores" + (" and drops none" if is_kernel else "")
+        raise ValueError(
+            f'`implementation="{implementation}"` {without}. Received: '
+            f"return_attention_scores={return_attention_scores}, dropout={dropout}."
         )
 
 

@@ -1,0 +1,149 @@
+"""Memory and time of attention over long sequences, all at once and in blocks.
+
+    python benchmarks/attention.py --write docs/benchmarks.md
+
+Output and gradients of query, key and value, compiled as each backend does by itself. Memory
+(Linux) is the most that the process held during the first run beyond what it held before, the
+program being compiled already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+
+import numpy as np
+from memory import growth, start_counting
+from page import machine, write_section
+from processes import print_result, result_of
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+BACKENDS = ("tensorflow", "jax")
+KINDS = {
+    "": {},
+    "causal": {"causal": True},
+    "causal, dropout 0.1": {"causal": True, "dropout": 0.1, "seed": 1},
+}
+BATCH, HEADS, SIZE = 1, 4, 64
+REPEATS = 3
+
+
+def arrays(length: int) -> list:
+    """Query, key and value (B, T, N, H), and what the output is multiplied with."""
+    generator = np.random.default_rng(0)
+    shape = (BATCH, length, HEADS, SIZE)
+    return [generator.normal(size=shape).astype("float32") for _ in range(4)]
+
+
+def compiled(implementation: str, kind: str, length: int):
+    """A function without arguments that gives the output and three gradients."""
+    import keras
+
+    import keras_transformer as kt
+
+    def attend(query, key, value):
+        return kt.ops.dot_product_attention(
+            query, key, value, implementation=implementation, **KINDS[kind]
+        )
+
+    *inputs, upstream = (keras.ops.convert_to_tensor(array) for array in arrays(length))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def both(inputs, upstream):
+            output, pull = jax.vjp(attend, *inputs)
+            return output, *pull(upstream)
+
+        program = jax.jit(both).lower(inputs, upstream).compile()
+        return lambda: jax.block_until_ready(program(inputs, upstream))
+    import tensorflow as tf
+
+    @tf.function(autograph=False)
+    def both(query, key, value, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch((query, key, value))
+            output = attend(query, key, value)
+        return output, *tape.gradient(output, (query, key, value), upstream)
+
+    program = both.get_concrete_function(*inputs, upstream)
+    return lambda: program(*inputs, upstream)
+
+
+def measure(implementation: str, kind: str, length: int) -> dict:
+    """Runs one implementation in this process."""
+    small = compiled(implementation, kind, 64)
+    small()  # what the backend sets up once
+    run = compiled(implementation, kind, length)
+    before = start_counting()
+    result = run()
+    peak = growth(before)
+    points = [np.asarray(tensor).ravel()[:: length // 8].tolist() for tensor in result]
+    del result
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    seconds = statistics.median(times)
+    return {"peak": peak, "seconds": seconds, "points": points}
+
+
+def row(backend: str, kind: str, dense: dict, blocks: dict) -> str:
+    """A row of the table: both, their ratios, and how far apart their numbers are."""
+    if "dropout" in kind:
+        difference = ""  # they drop other weights
+    else:
+        pairs = zip(dense["points"], blocks["points"], strict=True)
+        difference = f"{max(np.abs(np.subtract(*pair)).max() for pair in pairs):.1e}"
+    return (
+        f"| {backend} | {kind} | {dense['peak'] / 1e6:,.0f} | {blocks['peak'] / 1e6:,.0f} "
+        f"| 1/{dense['peak'] / blocks['peak']:.1f} | {dense['seconds']:.2f} "
+        f"| {blocks['seconds']:.2f} | {blocks['seconds'] / dense['seconds']:.2f} | {difference} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--length", type=int, default=8192)
+    parser.add_argument("--write", help="Markdown page to write the section to")
+    parser.add_argument("--measure", nargs=2, help="implementation and kind, print JSON")
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print_result(measure(*arguments.measure, arguments.length))
+        return
+    rows = []
+    for backend in BACKENDS:
+        for kind in KINDS:
+            print(f"{kind or 'plain'} on {backend} ...", flush=True)
+            options = ("--length", str(arguments.length))
+            results = [
+                result_of(__file__, "--measure", name, kind, *options, KERAS_BACKEND=backend)
+                for name in ("dense", "blockwise")
+            ]
+            rows.append(row(backend, kind, *results))
+            print(f"  {rows[-1]}", flush=True)
+    table = "\n".join(rows)
+    body = f"""```bash
+python benchmarks/attention.py --write docs/benchmarks.md
+```
+
+{arguments.length:,} queries and keys, {HEADS} heads of {SIZE}, float32, forward and backward. MB
+are what the process held at most beyond what it held before; seconds are medians of {REPEATS}. The
+last column is the largest difference among 8 in {arguments.length:,} entries of output and
+gradients (with dropout the two drop other weights).
+
+| backend | | dense, MB | blocks, MB | memory | dense, s | blocks, s | time | difference |
+|---|---|---|---|---|---|---|---|---|
+{table}
+
+{machine()}
+"""
+    print(body)
+    if arguments.write:
+        write_section(arguments.write, "Attention over long sequences", body)
+
+
+if __name__ == "__main__":
+    main()
