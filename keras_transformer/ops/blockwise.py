@@ -284,17 +284,14 @@ def _differentiate(
     if backend.backend() == "jax":
         import jax
 
-        @jax.custom_vjp
-        def run(differentiable, constants):
-            return forward(differentiable, constants)[0]
-
-        run.defvjp(forward, lambda *arguments: (backward(*arguments), None))
-        return run(differentiable, constants)
+        in_jax = jax.custom_vjp(lambda *arguments: forward(*arguments)[0])
+        in_jax.defvjp(forward, lambda *arguments: (backward(*arguments), None))
+        return in_jax(differentiable, constants)
     import tensorflow as tf
 
     @tf.custom_gradient
-    def run(*differentiable):
+    def in_tensorflow(*differentiable):
         output, residuals = forward(differentiable, constants)
         return output, lambda gradient: backward(residuals, gradient)
 
-    return run(*differentiable)
+    return in_tensorflow(*differentiable)
