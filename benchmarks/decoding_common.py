@@ -105,11 +105,11 @@ def time_products(num_rows, num_square) -> tuple[float, float]:
 
     product = ops.matmul
     if keras.backend.backend() == "torch":
-        from keras_transformer.decoding.torch_kernels import multiply
+        from keras_transformer.ops.few_rows import multiply_few_rows
 
         # The layout in which torch is fastest.
         layers = [[ops.transpose(kernel).contiguous() for kernel in layer] for layer in layers]
-        product = multiply
+        product = multiply_few_rows
 
     def multiply_all(x):
         for *square, wide, narrow in layers:

@@ -27,6 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
+from finetuning_common import adapt
 
 import keras_transformer as kt
 
@@ -110,12 +111,7 @@ batches = kt.data.TranslationBatches(
     padding_id=tokenizer.padding_id,
 )
 if arguments.lora:
-    adapted = kt.training.enable_lora(model, arguments.lora)
-    trained, weights = (
-        sum(int(np.prod(weight.shape)) for weight in group)
-        for group in (model.trainable_weights, model.weights)
-    )
-    print(f"{len(adapted)} layers have adapters: {trained:,} of {weights:,} weights are trained")
+    adapt(model, arguments.lora)
 rate = arguments.learning_rate or (2e-3 if arguments.lora else 1e-4)
 steps = arguments.epochs * len(batches)
 recipe = kt.training.transformer_recipe(
@@ -134,9 +130,9 @@ print(f"fine-tuned in {time.time() - started:.0f} seconds")
 # Adapters have a file of their own. Merged, the model is as if it had never had any.
 
 # %%
-arguments.output.mkdir(parents=True, exist_ok=True)
 if arguments.lora:
-    adapters = arguments.output / "adapters.npz"
+    adapters = arguments.output.with_name(f"{arguments.output.name}-adapters.npz")
+    adapters.parent.mkdir(parents=True, exist_ok=True)
     kt.training.save_lora(model, adapters)
     logits = model.predict_on_batch(batches[0][0])
     kt.training.merge_lora(model)

@@ -71,14 +71,19 @@ def encode(tokenizer, texts) -> list[list[int]]:
     return kt.data.encode(tokenizer, [as_wikitext(text) for text in texts])
 
 
+def adapt(model: keras.Model, rank: int) -> None:
+    """Gives a model low-rank adapters, and says how few weights they are."""
+    adapted = kt.training.enable_lora(model, rank)
+    trained = sum(weight.numpy().size for weight in model.trainable_weights)
+    share = trained / model.count_params()
+    print(f"{len(adapted)} layers adapted: {trained:,} weights train, {share:.2%} of all")
+
+
 def train(model: keras.Model, train_batches, validation_batches, arguments) -> None:
     """GPT-1's recipe, with a learning rate that suits a small model."""
     peak = arguments.learning_rate or (2e-3 if arguments.lora else 5e-4)
     if arguments.lora:
-        adapted = kt.training.enable_lora(model, arguments.lora)
-        trained = sum(weight.numpy().size for weight in model.trainable_weights)
-        share = trained / model.count_params()
-        print(f"{len(adapted)} layers adapted: {trained:,} weights train, {share:.2%} of all")
+        adapt(model, arguments.lora)
     recipe = kt.training.gpt1_finetuning_recipe(
         total_steps=arguments.epochs * len(train_batches), peak_learning_rate=peak
     )

@@ -4,44 +4,18 @@ A step multiplies a few rows by every kernel, so it is as fast as the kernels ar
 that torch calls reads a kernel (I, O) at a fraction of the memory's speed where it stands second,
 `x @ kernel`, and at full speed where a transposed copy stands first, `copy @ x.T`.
 
-Shape letters: M rows, I inputs, O outputs.
+Shape letters: I inputs, O outputs.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from keras_transformer.ops.few_rows import FEW_ROWS, multiply_in_torch
+
 Tensor = Any
 
-FEW_ROWS = 64
 _NUM_SAMPLES = 16
-
-
-def multiply(rows: Tensor, transposed: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Computes `rows @ kernel + bias` from the kernel's transpose.
-
-    Args:
-        rows: (M, I).
-        transposed: (O, I).
-        bias: (O,).
-
-    Returns:
-        (M, O).
-    """
-    import torch
-
-    columns = rows.t()  # (I, M)
-    outputs, inputs = transposed.shape
-    if columns.shape[1] == 1 and outputs % 2 == 0:
-        # A product with a single column runs on one core; two halves of it run on two.
-        halves = transposed.view(2, outputs // 2, inputs)
-        columns = columns.expand(2, inputs, 1)
-        if bias is None:
-            return torch.bmm(halves, columns).view(1, outputs)
-        return torch.baddbmm(bias.view(2, -1, 1), halves, columns).view(1, outputs)
-    if bias is None:
-        return torch.mm(transposed, columns).t().contiguous()
-    return torch.addmm(bias[:, None], transposed, columns).t().contiguous()
 
 
 class TransposedKernels:
@@ -119,7 +93,7 @@ def use_transposed_kernels(module: Any, kernels: TransposedKernels) -> None:
             module.register_buffer(names[id(weight)], kernels.copy_of(weight))
         with module.graph.inserting_before(node):
             transposed = module.graph.get_attr(names[id(weight)])
-            product = module.graph.call_function(multiply, (rows, transposed, bias))
+            product = module.graph.call_function(multiply_in_torch, (rows, transposed, bias))
         node.replace_all_uses_with(product)
         module.graph.erase_node(node)
 

@@ -146,9 +146,10 @@ def _is_blockwise(query, key, implementation, return_attention_scores, heads_fir
 
 def _check_kernel(implementation, in_blocks, return_attention_scores, dropout):
     """What blocks do not have is the scores; a kernel drops none of them either."""
-    is_kernel = implementation in ("fused", "blockwise") and not in_blocks
-    if return_attention_scores and (is_kernel or in_blocks) or is_kernel and dropout > 0.0:
-        without = "gives no attention scores" + (" and drops none" if is_kernel else "")
+    if implementation not in ("fused", "blockwise"):
+        return
+    if return_attention_scores or (dropout > 0.0 and not in_blocks):
+        without = "gives no attention scores" + ("" if in_blocks else " and drops none")
         raise ValueError(
             f'`implementation="{implementation}"` {without}. Received: '
             f"return_attention_scores={return_attention_scores}, dropout={dropout}."

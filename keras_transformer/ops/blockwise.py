@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import backend, ops
 
+from keras_transformer.ops.masks import causal_mask
+
 Tensor = Any
 
 BLOCK = 256
@@ -149,7 +151,8 @@ def _forward(setting, differentiable, constants):
         weights = weights / total
         if seed is not None:
             weights = weights * _kept(setting, seed, index, ops.shape(weights))
-        block = _times_value(weights, value[:, :, :num_keys])
+        weights = ops.cast(weights, value.dtype)
+        block = _einsum("bkgrs,bksh->bkgrh", weights, value[:, :, :num_keys])
         start = (0, 0, 0, index * setting.block, 0)
         output = ops.slice_update(output, start, ops.cast(block, output.dtype))
         return output, ops.slice_update(normalizer, start, highest + ops.log(total))
@@ -208,8 +211,7 @@ def _scores(setting, index, num_keys, query, key, mask, bias):
         scores = scores + ops.cast(_block_of(setting, bias[0], index, num_keys), "float32")
     allowed = None if mask is None else _block_of(setting, mask, index, num_keys)
     if setting.causal:
-        queries = index * setting.block + ops.arange(setting.block, dtype="int32")
-        past = queries[:, None] >= ops.arange(num_keys, dtype="int32")
+        past = causal_mask(setting.block, num_keys, offset=index * setting.block)
         allowed = past if allowed is None else ops.logical_and(allowed, past)
     if allowed is not None:
         scores = ops.where(allowed, scores, _HIDDEN)
@@ -223,10 +225,6 @@ def _hide(weights, allowed):
 
 def _einsum(equation, first, second):
     return ops.cast(ops.einsum(equation, first, second), "float32")
-
-
-def _times_value(weights, value):
-    return _einsum("bkgrs,bksh->bkgrh", ops.cast(weights, value.dtype), value)
 
 
 def _rows(setting, tensor, index):

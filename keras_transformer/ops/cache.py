@@ -100,8 +100,12 @@ def update_cache(cache: KVCache, key: Tensor, value: Tensor, index: int | Tensor
         >>> [int(key) for key in cache.key[0, 0, :, 0]]
         [0, 1, 1, 0]
     """
-    new = as_cache(key, value)
-    return KVCache(_write(cache.key, new.key, index), _write(cache.value, new.value, index))
+    key, value = _heads_first(key), _heads_first(value)
+    return KVCache(_write(cache.key, key, index), _write(cache.value, value, index))
+
+
+def _heads_first(x):
+    return ops.transpose(x, (0, 2, 1, 3))
 
 
 def _write(slots, new, index):
@@ -129,11 +133,11 @@ def as_cache(key: Tensor, value: Tensor) -> KVCache:
         >>> kt.ops.as_cache(key, key).key.shape
         (1, 2, 5, 4)
     """
-    heads_first = [ops.transpose(x, (0, 2, 1, 3)) for x in (key, value)]
+    key, value = _heads_first(key), _heads_first(value)
     if backend.backend() == "torch":
-        # A view: without a copy of its own here, each step would make one.
-        heads_first = [x.contiguous() for x in heads_first]
-    return KVCache(*heads_first)
+        # Views: without a copy of their own here, each step would make one.
+        key, value = key.contiguous(), value.contiguous()
+    return KVCache(key, value)
 
 
 def reorder_cache(cache: Any, indices: Tensor) -> Any:

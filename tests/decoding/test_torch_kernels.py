@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from keras_transformer.decoding.torch_graph import record
-from keras_transformer.decoding.torch_kernels import FEW_ROWS, TransposedKernels, multiply
+from keras_transformer.decoding.torch_kernels import TransposedKernels
+from keras_transformer.ops.few_rows import FEW_ROWS, multiply_in_torch
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 5, 64])
@@ -13,7 +14,7 @@ from keras_transformer.decoding.torch_kernels import FEW_ROWS, TransposedKernels
 def test_products(num_rows, num_outputs, has_bias):
     rows, kernel = torch.randn(num_rows, 5), torch.randn(5, num_outputs)
     bias = torch.randn(num_outputs) if has_bias else None
-    product = multiply(rows, kernel.t().contiguous(), bias)
+    product = multiply_in_torch(rows, kernel.t().contiguous(), bias)
     torch.testing.assert_close(product, rows @ kernel + (bias if has_bias else 0.0))
     assert product.is_contiguous()
 
