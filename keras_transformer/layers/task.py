@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from keras_transformer.layers.serialization import constructor_config
+from keras_transformer.ops.chunked_crossentropy import chunked_crossentropy
 
 Tensor = Any
 
@@ -141,7 +142,7 @@ class LanguageModelLoss(keras.layers.Layer):
 
     $\frac{\lambda}{R} \sum_r \frac{1}{n_r} \sum_{t \le n_r} -\log P(u_{r,t} | u_{r,<t})$: the mean
     over the tokens of each row after its first one, up to its last real one, then over the rows.
-    The logits (R, T, V) are never made outside of training.
+    The logits (R, T, V) are made a chunk of positions at a time, and never outside of training.
 
     Args:
         weight: lambda.
@@ -199,11 +200,10 @@ def _mean_loss(hidden, token_ids, last, embeddings):
     rows, length = ops.shape(token_ids)[:2]
     labels = ops.cast(token_ids[:, 1:], "int32")
     flat = ops.reshape(hidden[:, :-1], (-1, hidden.shape[-1]))  # (R * (T - 1), D)
-    logits = ops.matmul(flat, ops.transpose(ops.cast(embeddings, flat.dtype)))
-    logits = ops.cast(logits, "float32")
-    picked = ops.take_along_axis(logits, ops.reshape(labels, (-1, 1)), axis=-1)[:, 0]
-    losses = ops.reshape(ops.logsumexp(logits, axis=-1) - picked, (rows, length - 1))
     real = ops.arange(1, length, dtype="int32") <= ops.cast(last, "int32")[:, None]
-    losses = ops.where(real, losses, ops.zeros_like(losses))
-    counts = ops.maximum(ops.sum(ops.cast(real, "float32"), axis=-1), 1.0)
-    return ops.mean(ops.sum(losses, axis=-1) / counts)
+    real = ops.cast(real, "float32")
+    counts = ops.maximum(ops.sum(real, axis=-1, keepdims=True), 1.0)
+    weights = real / (counts * ops.cast(rows, "float32"))
+    return chunked_crossentropy(
+        flat, embeddings, None, ops.reshape(labels, (-1,)), ops.reshape(weights, (-1,))
+    ).loss

@@ -15,12 +15,12 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 from keras import backend, ops
 
+from keras_transformer.ops.blocks import differentiate, repeat_blocks
 from keras_transformer.ops.masks import causal_mask
 
 Tensor = Any
@@ -78,7 +78,7 @@ def blockwise_attention(
     mask, bias = (_grouped(x, groups, rows, length) for x in (mask, bias))
     seed = _seed_tensor(seed) if dropout else None
     differentiable = (query, key, value) if bias is None else (query, key, value, bias)
-    output = _differentiate(
+    (output,) = differentiate(
         lambda *tensors: _forward(setting, *tensors),
         lambda *tensors: _backward(setting, *tensors),
         differentiable,
@@ -129,10 +129,8 @@ def _parts(setting, rows, keys):
 def _for_each_block(setting, rows, keys, body, state):
     """Calls `state = body(index, num_keys, state)` for all blocks."""
     for first, end, num_keys in _parts(setting, rows, keys):
-        _, *state = ops.while_loop(
-            lambda index, *state, end=end: index < end,
-            lambda index, *state, num_keys=num_keys: (index + 1, *body(index, num_keys, state)),
-            (ops.convert_to_tensor(first, dtype="int32"), *state),
+        state = repeat_blocks(
+            first, end, lambda index, *state, num_keys=num_keys: body(index, num_keys, state), state
         )
     return state
 
@@ -163,10 +161,11 @@ def _forward(setting, differentiable, constants):
         ops.zeros((*shape, 1), dtype="float32"),
     )
     output, normalizer = _for_each_block(setting, rows, keys, body, state)
-    return output, (differentiable, constants, output, normalizer)
+    return (output,), (differentiable, constants, output, normalizer)
 
 
-def _backward(setting, residuals, gradient):
+def _backward(setting, residuals, upstream):
+    (gradient,) = upstream
     (query, key, value, *bias), (mask, seed), output, normalizer = residuals
     rows, keys = ops.shape(query)[3], ops.shape(key)[2]
     product = ops.cast(gradient, "float32") * ops.cast(output, "float32")
@@ -270,26 +269,3 @@ def _kept(setting, seed, index, shape):
         uniform = tf.random.stateless_uniform(shape, seed)
     rate = setting.dropout
     return ops.where(uniform >= rate, 1.0 / (1.0 - rate), 0.0)
-
-
-def _differentiate(
-    forward: Callable, backward: Callable, differentiable: tuple, constants: tuple
-) -> Tensor:
-    """Calls `forward(differentiable, constants) -> (output, residuals)`.
-
-    Its gradient is that of `backward(residuals, gradient)`, one for each differentiable tensor.
-    """
-    if backend.backend() == "jax":
-        import jax
-
-        in_jax = jax.custom_vjp(lambda *arguments: forward(*arguments)[0])
-        in_jax.defvjp(forward, lambda *arguments: (backward(*arguments), None))
-        return in_jax(differentiable, constants)
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def in_tensorflow(*differentiable):
-        output, residuals = forward(differentiable, constants)
-        return output, lambda gradient: backward(residuals, gradient)
-
-    return in_tensorflow(*differentiable)

@@ -2,6 +2,7 @@
 
 from keras_transformer.training.callbacks import CheckpointAveraging
 from keras_transformer.training.checkpoints import average_checkpoints
+from keras_transformer.training.chunked_loss import ChunkedLossModel
 from keras_transformer.training.clock import StopAfter, TimeBudget
 from keras_transformer.training.freezing import GradualUnfreezing, freeze, unfreeze
 from keras_transformer.training.lora import enable_lora, merge_lora
@@ -23,6 +24,7 @@ from keras_transformer.training.schedules import (
 
 __all__ = [
     "CheckpointAveraging",
+    "ChunkedLossModel",
     "DecoupledAdamW",
     "GradualUnfreezing",
     "InverseSquareRootSchedule",

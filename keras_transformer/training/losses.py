@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.training.likelihood import (
+from keras_transformer.ops.likelihood import (
     check_labels_and_logits,
     label_logits,
     log_likelihood_terms,
@@ -188,7 +188,7 @@ class MaskedCrossentropy(keras.losses.Loss):
 
     def _smoothed_losses(self, labels: Any, logits: Any) -> Any:
         """Returns -sum_v q(v) log p(v), with sum_v q(v) x_v from the label's and mean logit."""
-        label_weight, mean_weight = self._target_weights(logits.shape[-1])
+        label_weight, mean_weight = self.target_weights(logits.shape[-1])
         if keras.backend.backend() == "tensorflow":
             return _tensorflow_losses(labels, logits, label_weight, mean_weight)
         log_sum, label_logit, largest = log_likelihood_terms(labels, logits)
@@ -198,7 +198,7 @@ class MaskedCrossentropy(keras.losses.Loss):
         mean_logit = ops.mean(ops.cast(logits, "float32"), axis=-1) - largest
         return log_sum - label_weight * label_logit - mean_weight * mean_logit
 
-    def _target_weights(self, vocabulary_size: int) -> tuple[float, float]:
+    def target_weights(self, vocabulary_size: int) -> tuple[float, float]:
         """Returns the target's weights on the label's and on the mean logit; they sum to 1."""
         if self.smoothing_spread == "all_classes" or self.label_smoothing == 0.0:
             return 1.0 - self.label_smoothing, self.label_smoothing
@@ -209,6 +209,21 @@ class MaskedCrossentropy(keras.losses.Loss):
             )
         mean_weight = self.label_smoothing * vocabulary_size / (vocabulary_size - 1)
         return 1.0 - mean_weight, mean_weight
+
+    def reduce_sums(self, loss: Any, weight: Any) -> Any:
+        """Returns what the reduction makes of a batch of which only the sums are known.
+
+        Args:
+            loss: the sum of each token's loss times its weight.
+            weight: the sum of the weights.
+
+        Returns:
+            float32 scalar.
+        """
+        if self.reduction != "sum":
+            loss = ops.divide_no_nan(loss, weight)
+        loss = ops.reshape(loss, (1,))
+        return self._reduction(loss, loss)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.training.likelihood import (
+from keras_transformer.ops.likelihood import (
     check_labels_and_logits,
     label_logits,
     log_likelihood_terms,
@@ -24,8 +24,32 @@ def _flatten(y_true: Any, y_pred: Any, padding_id: int | None) -> tuple[Any, Any
     return ops.reshape(labels, (-1,)), logits, ops.reshape(real, (-1,))
 
 
+class _TokenMean(keras.metrics.Metric):
+    """A weighted mean over tokens, of which sums are kept."""
+
+    def __init__(self, padding_id: int | None, name: str, dtype: Any) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.padding_id = padding_id
+        self.total = self.add_variable(shape=(), initializer="zeros", name="total")
+        self.count = self.add_variable(shape=(), initializer="zeros", name="count")
+
+    def add_sums(self, total: Any, weight: Any) -> None:
+        """Adds a batch of which only the sums are known.
+
+        Args:
+            total: the sum of each token's value times its weight.
+            weight: the sum of the weights.
+        """
+        self.total.assign_add(ops.cast(total, self.dtype))
+        self.count.assign_add(ops.cast(weight, self.dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "padding_id": self.padding_id}
+
+
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class MaskedAccuracy(keras.metrics.Metric):
+class MaskedAccuracy(_TokenMean):
     """The share of real tokens whose label has the largest logit.
 
     ``accuracy = sum_t w_t [logit_t(label) > every other logit] / sum_t w_t``
@@ -55,10 +79,7 @@ class MaskedAccuracy(keras.metrics.Metric):
     def __init__(
         self, padding_id: int | None = 0, name: str = "masked_accuracy", dtype: Any = None
     ) -> None:
-        super().__init__(name=name, dtype=dtype)
-        self.padding_id = padding_id
-        self.total = self.add_variable(shape=(), initializer="zeros", name="total")
-        self.count = self.add_variable(shape=(), initializer="zeros", name="count")
+        super().__init__(padding_id, name, dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch.
@@ -78,20 +99,15 @@ class MaskedAccuracy(keras.metrics.Metric):
         reaching = ops.sum(ops.cast(reached, "float32"), axis=-1)
         correct = ops.cast(ops.equal(reaching, 1.0), "float32")
         weights = token_weights(y_true, self.padding_id, sample_weight)
-        self.total.assign_add(ops.cast(ops.sum(ops.reshape(weights, (-1,)) * correct), self.dtype))
-        self.count.assign_add(ops.cast(ops.sum(weights), self.dtype))
+        self.add_sums(ops.sum(ops.reshape(weights, (-1,)) * correct), ops.sum(weights))
 
     def result(self) -> Any:
         """Returns the accuracy over everything added since the last reset, a scalar in [0, 1]."""
         return ops.divide_no_nan(self.total.value, self.count.value)
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "padding_id": self.padding_id}
-
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class Perplexity(keras.metrics.Metric):
+class Perplexity(_TokenMean):
     """The exponential of the mean negative log-likelihood of the real tokens.
 
     ``perplexity = exp(-sum_t w_t log softmax(logits_t)[label_t] / sum_t w_t)``
@@ -120,10 +136,7 @@ class Perplexity(keras.metrics.Metric):
     def __init__(
         self, padding_id: int | None = 0, name: str = "perplexity", dtype: Any = None
     ) -> None:
-        super().__init__(name=name, dtype=dtype)
-        self.padding_id = padding_id
-        self.total = self.add_variable(shape=(), initializer="zeros", name="total")
-        self.count = self.add_variable(shape=(), initializer="zeros", name="count")
+        super().__init__(padding_id, name, dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch.
@@ -142,13 +155,8 @@ class Perplexity(keras.metrics.Metric):
         # Whatever the model says at padding, infinities included, must not reach the sum.
         losses = ops.where(real, log_sum - label_logit, ops.zeros_like(log_sum))
         weights = token_weights(y_true, self.padding_id, sample_weight)
-        self.total.assign_add(ops.cast(ops.sum(ops.reshape(weights, (-1,)) * losses), self.dtype))
-        self.count.assign_add(ops.cast(ops.sum(weights), self.dtype))
+        self.add_sums(ops.sum(ops.reshape(weights, (-1,)) * losses), ops.sum(weights))
 
     def result(self) -> Any:
         """Returns the perplexity over everything added since the last reset, a scalar."""
         return ops.exp(ops.divide_no_nan(self.total.value, self.count.value))
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "padding_id": self.padding_id}

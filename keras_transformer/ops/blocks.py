@@ -1,0 +1,92 @@
+"""What operations that work block by block share: their loop, and a gradient written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import backend, ops
+
+Tensor = Any
+
+
+def repeat_blocks(first: int, end: Any, body: Callable, state: tuple) -> tuple:
+    """Calls `state = body(index, *state)` for `index` from `first` to `end - 1`, one after another.
+
+    Args:
+        first: the first index.
+        end: one past the last, an int or a scalar tensor.
+        body: takes the index, int32, and the tensors of the state; returns new ones.
+        state: a tuple of tensors; shapes and dtypes stay.
+
+    Returns:
+        The last state.
+    """
+    if backend.backend() == "torch":
+        for index in range(first, int(end)):
+            state = body(index, *state)
+        return tuple(state)
+    if backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Left to itself, TensorFlow begins up to 10 blocks at once, and holds them all.
+        return tf.while_loop(
+            lambda index, *state: index < end,
+            lambda index, *state: (index + 1, *body(index, *state)),
+            (tf.constant(first), *state),
+            parallel_iterations=1,
+        )[1:]
+    return ops.while_loop(
+        lambda index, *state: index < end,
+        lambda index, *state: (index + 1, *body(index, *state)),
+        (ops.convert_to_tensor(first, dtype="int32"), *state),
+    )[1:]
+
+
+def differentiate(
+    forward: Callable, backward: Callable, differentiable: tuple, constants: Any
+) -> tuple:
+    """Calls `forward(differentiable, constants) -> (outputs, residuals)`, with a written gradient.
+
+    Args:
+        forward: gives a tuple of tensors, and what their gradient needs.
+        backward: `backward(residuals, upstream)`, with one upstream gradient for each output, gives
+            the gradient of each differentiable tensor.
+        differentiable: tensors.
+        constants: a nest of tensors and None, which have no gradient.
+
+    Returns:
+        The outputs.
+    """
+    if backend.backend() == "jax":
+        import jax
+
+        in_jax = jax.custom_vjp(lambda *arguments: forward(*arguments)[0])
+        in_jax.defvjp(forward, lambda *arguments: (tuple(backward(*arguments)), None))
+        return in_jax(differentiable, constants)
+    if backend.backend() == "torch":
+        return _differentiate_in_torch(forward, backward, differentiable, constants)
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def in_tensorflow(*differentiable):
+        outputs, residuals = forward(differentiable, constants)
+        return outputs, lambda *upstream: backward(residuals, upstream)
+
+    return in_tensorflow(*differentiable)
+
+
+def _differentiate_in_torch(forward, backward, differentiable, constants):
+    import torch
+
+    class InTorch(torch.autograd.Function):
+        @staticmethod
+        def forward(context, *differentiable):
+            outputs, context.residuals = forward(differentiable, constants)
+            return tuple(outputs)
+
+        @staticmethod
+        def backward(context, *upstream):
+            return tuple(backward(context.residuals, upstream))
+
+    return InTorch.apply(*differentiable)

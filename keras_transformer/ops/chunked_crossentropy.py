@@ -1,0 +1,207 @@
+"""Cross-entropy over a large vocabulary, without the logits of all positions at once.
+
+``loss_n = log sum_v exp(l_nv) - a l_n(label) - b mean_v l_nv``, with logits ``l = h W^T + c``. The
+label's logit and the mean one need no (N, V): they are products with one row of the matrix and with
+the mean of its rows. Only the logarithm goes over all logits, a chunk of positions at a time. Its
+gradient, the softmax, is multiplied with the matrix and the hidden states while a chunk is there,
+so that nothing is computed twice.
+
+Shape letters: N positions, C positions of a chunk, D hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from keras_transformer.ops.blocks import differentiate, repeat_blocks
+from keras_transformer.ops.likelihood import label_logits
+
+Tensor = Any
+
+
+class ChunkedSums(NamedTuple):
+    """Sums over all positions, each times its weight; float32 scalars.
+
+    Attributes:
+        loss: of the losses, with a gradient.
+        negative_log_likelihood: of -log P(label).
+        correct: of 1 where no other logit reaches the label's; None unless asked for.
+    """
+
+    loss: Tensor
+    negative_log_likelihood: Tensor
+    correct: Tensor | None
+
+
+class _Setting(NamedTuple):
+    chunk: int
+    transposed: bool
+    training: bool
+    count_correct: bool
+
+
+def chunked_crossentropy(
+    hidden: Tensor,
+    matrix: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    weights: Tensor,
+    label_weight: float = 1.0,
+    mean_weight: float = 0.0,
+    chunk_size: int = 1024,
+    transposed: bool = False,
+    training: bool = True,
+    matrix_trainable: bool = True,
+    count_correct: bool = False,
+) -> ChunkedSums:
+    """Sums weighted losses, and what metrics need.
+
+    Args:
+        hidden: (N, D), in the dtype to compute in.
+        matrix: (V, D), which makes logits of hidden states; (D, V) if `transposed`.
+        bias: (V,) or None.
+        labels: int (N,), ids in [0, V).
+        weights: float32 (N,), not negative; where it is 0 the position counts for nothing.
+        label_weight: a, the weight of the label's logit.
+        mean_weight: b, that of the mean logit.
+        chunk_size: C.
+        transposed: whether the matrix is (D, V).
+        training: whether gradients are wanted.
+        matrix_trainable: whether those of matrix and bias are; else they count as constants.
+        count_correct: whether to count the right predictions.
+
+    Returns:
+        Three sums.
+    """
+    length = ops.shape(hidden)[0]
+    if isinstance(length, int):
+        chunk_size = max(1, min(chunk_size, length))
+    hidden, matrix = ops.convert_to_tensor(hidden), ops.convert_to_tensor(matrix)
+    projection = (matrix,) if bias is None else (matrix, ops.convert_to_tensor(bias))
+    if not matrix_trainable:
+        projection = tuple(ops.stop_gradient(tensor) for tensor in projection)
+    matrix, bias = (*projection, None)[:2]
+    label_sum, mean_sum = _label_and_mean(
+        hidden, matrix, bias, labels, weights, mean_weight, transposed
+    )
+    setting = _Setting(chunk_size, transposed, training, count_correct)
+    in_chunks = (_in_chunks(labels, length, chunk_size), _in_chunks(weights, length, chunk_size))
+    differentiable = (hidden, *projection) if matrix_trainable else (hidden,)
+    constants = (*in_chunks, () if matrix_trainable else projection)
+    if training:
+        dtypes = [tensor.dtype for tensor in differentiable]
+        log_sum, correct = differentiate(
+            lambda *tensors: _forward(setting, *tensors),
+            lambda gradients, upstream: _backward(dtypes, gradients, upstream[0]),
+            differentiable,
+            constants,
+        )
+    else:
+        (log_sum, correct), _ = _forward(setting, differentiable, constants)
+    loss = log_sum - label_weight * label_sum - mean_weight * mean_sum
+    negative_log_likelihood = ops.stop_gradient(log_sum - label_sum)
+    correct = ops.stop_gradient(correct) if count_correct else None
+    return ChunkedSums(loss, negative_log_likelihood, correct)
+
+
+def _label_and_mean(hidden, matrix, bias, labels, weights, mean_weight, transposed):
+    """The sums of the labels' logits and of the mean logits."""
+    axis = 1 if transposed else 0  # of the vocabulary
+    labels = ops.cast(labels, "int32")
+    known = ops.clip(labels, 0, matrix.shape[axis] - 1)
+    rows = ops.take(matrix, known, axis=axis)
+    rows = ops.cast(ops.transpose(rows) if transposed else rows, hidden.dtype)  # (N, D)
+    # Rounded as a product of matrices rounds its sums.
+    label_logit = ops.sum(ops.cast(hidden * rows, "float32"), axis=-1)
+    mean_logit = ops.zeros(())
+    if mean_weight:
+        mean_row = ops.mean(ops.cast(matrix, "float32"), axis=axis)
+        mean_logit = ops.matmul(ops.cast(hidden, "float32"), mean_row[:, None])[:, 0]
+    if bias is not None:
+        label_logit = label_logit + ops.cast(ops.take(bias, known), "float32")
+        if mean_weight:
+            mean_logit = mean_logit + ops.mean(ops.cast(bias, "float32"))
+    # As everywhere here, a label that is not in the vocabulary gives NaN.
+    label_logit = ops.where(ops.equal(known, labels), label_logit, float("nan"))
+    counts = weights > 0
+    return (_weighted_sum(x, weights, counts) for x in (label_logit, mean_logit))
+
+
+def _weighted_sum(values, weights, counts):
+    """Whatever stands where nothing counts, infinities included, must not reach the sum."""
+    return ops.sum(ops.where(counts, values * weights, 0.0))
+
+
+def _in_chunks(tensor, length, chunk):
+    """Cuts the first axis (N, ...) into (N / C, C, ...), with zeros at the end."""
+    missing = -length % chunk
+    if not isinstance(missing, int) or missing:
+        tensor = ops.pad(tensor, [[0, missing]] + [[0, 0]] * (len(tensor.shape) - 1))
+    return ops.reshape(tensor, (-1, chunk, *tensor.shape[1:]))
+
+
+def _forward(setting, differentiable, constants):
+    """The sum of the logarithms and of what is right, and the gradients of the first."""
+    hidden, *trained = differentiable
+    labels, weights, frozen = constants
+    matrix, *bias = trained or frozen
+    length = ops.shape(hidden)[0]
+    chunks = _in_chunks(hidden, length, setting.chunk)
+    kernel = ops.cast(matrix, hidden.dtype)
+    bias = [ops.cast(tensor, "float32") for tensor in bias]
+    # One product for the logits, and one with the kernel turned round for their gradient.
+    kernel, back = (
+        (kernel, ops.transpose(kernel)) if setting.transposed else (ops.transpose(kernel), kernel)
+    )
+
+    def body(index, log_sum, correct, *gradients):
+        rows, row_weights = chunks[index], weights[index]
+        logits = ops.cast(ops.matmul(rows, kernel), "float32")  # (C, V)
+        logits = logits + bias[0] if bias else logits
+        if setting.count_correct:
+            correct = correct + _correct(labels[index], logits, row_weights)
+        largest = ops.max(logits, axis=-1, keepdims=True)
+        exponentials = ops.exp(logits - largest)
+        totals = ops.sum(exponentials, axis=-1)
+        logarithms = ops.log(totals) + largest[:, 0]
+        log_sum = log_sum + _weighted_sum(logarithms, row_weights, row_weights > 0)
+        if not gradients:
+            return log_sum, correct
+        slopes = exponentials * (row_weights / totals)[:, None]
+        hidden_gradient, *others = gradients
+        rounded = ops.cast(slopes, rows.dtype)
+        by_rows = ops.cast(ops.matmul(rounded, back), "float32")
+        hidden_gradient = ops.slice_update(hidden_gradient, (index, 0, 0), by_rows[None])
+        if others:
+            first, second = (rows, rounded) if setting.transposed else (rounded, rows)
+            change = ops.matmul(ops.transpose(first), second)
+            others[0] = others[0] + ops.cast(change, "float32")
+        if others[1:]:
+            others[1] = others[1] + ops.sum(slopes, axis=0)
+        return (log_sum, correct, hidden_gradient, *others)
+
+    state = (ops.zeros(()), ops.zeros(()))
+    if setting.training:
+        state += tuple(ops.zeros_like(tensor, dtype="float32") for tensor in (chunks, *trained))
+    log_sum, correct, *gradients = repeat_blocks(0, ops.shape(chunks)[0], body, state)
+    if gradients:
+        flat = ops.reshape(gradients[0], (-1, hidden.shape[-1]))
+        gradients[0] = flat[:length]
+    return (log_sum, correct), gradients
+
+
+def _correct(labels, logits, weights):
+    """The summed weight of positions whose label's logit no other one reaches."""
+    reached = logits >= label_logits(labels, logits)[:, None]
+    only_one = ops.equal(ops.sum(ops.cast(reached, "float32"), axis=-1), 1.0)
+    return ops.sum(ops.where(only_one, weights, 0.0))
+
+
+def _backward(dtypes, gradients, upstream):
+    # Multiplied before they are rounded: under loss scaling they would vanish.
+    return [
+        ops.cast(gradient * upstream, dtype)
+        for gradient, dtype in zip(gradients, dtypes, strict=True)
+    ]

@@ -1,0 +1,236 @@
+"""Training over a large vocabulary without the logits of a whole batch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_transformer.layers.checks import check_positive
+from keras_transformer.layers.embedding import TokenEmbedding
+from keras_transformer.ops.chunked_crossentropy import chunked_crossentropy
+from keras_transformer.ops.likelihood import check_labels_and_logits, real_tokens, token_weights
+from keras_transformer.training.losses import MaskedCrossentropy
+from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
+
+Tensor = Any
+
+
+class _Projection(NamedTuple):
+    """What makes logits of hidden states: `matrix` (V, D), or (D, V) if `transposed`."""
+
+    matrix: Tensor
+    bias: Tensor | None
+    transposed: bool
+    trainable: bool
+    dtype: str
+
+
+class _Compiled:
+    """The loss and the metrics of `compile`, which Keras is not to track a second time."""
+
+    def __init__(self, loss: MaskedCrossentropy, metrics: list):
+        self.loss, self.metrics = loss, metrics
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class ChunkedLossModel(keras.Model):
+    """Trains a model of ours without ever holding its logits (B, T, V).
+
+    Loss, accuracy and perplexity are those of the model itself, to rounding, and so are the
+    gradients. But the projection onto the vocabulary and the cross-entropy are computed a chunk of
+    positions at a time, and of a chunk's logits nothing is kept but what the gradient needs. With
+    a vocabulary of 40,000 and thousands of positions a batch, that is most of the memory.
+
+    Compile and fit it in place of the model; the weights are the same variables, so that the model
+    itself is then trained: use it to predict, to decode and to save.
+
+    Args:
+        model: a language model or a translator, as `kt.models.gpt`, `kt.models.transformer` or
+            `kt.pretrained.load` make them, whose layers `token_embedding` (or `source_embedding`
+            and `target_embedding`), `encoder`, `decoder` and `logits` are found by name.
+        chunk_size: positions whose logits are there at once.
+        **kwargs: of `keras.Model`.
+
+    Raises:
+        ValueError: the model is no such model, `chunk_size` is not positive; in `compile`, a loss
+            other than `MaskedCrossentropy` with one number for the batch, or metrics other than
+            `MaskedAccuracy` and `Perplexity` with the loss's padding.
+
+    Example:
+        >>> import numpy as np, keras_transformer as kt
+        >>> lm = kt.models.gpt(
+        ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
+        >>> trainer = kt.training.ChunkedLossModel(lm, chunk_size=4)
+        >>> trainer.compile(**kt.training.gpt1_pretraining_recipe(total_steps=10, warmup_steps=1))
+        >>> ids = np.random.default_rng(0).integers(1, 100, (2, 7))
+        >>> history = trainer.fit({"token_ids": ids[:, :-1]}, ids[:, 1:], verbose=0)
+        >>> sorted(history.history)
+        ['loss', 'masked_accuracy', 'perplexity']
+    """
+
+    def __init__(self, model: keras.Model, chunk_size: int = 1024, **kwargs: Any):
+        check_positive(chunk_size=chunk_size)
+        super().__init__(**kwargs)
+        self.model = model
+        self.chunk_size = chunk_size
+        self._projection_layer, self._hidden_model = _take_apart(model)
+        self._compiled = None
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, **kwargs):
+        """Configures training, as `keras.Model.compile` does.
+
+        Args:
+            optimizer: any of Keras.
+            loss: a `MaskedCrossentropy`.
+            metrics: None or a list of `MaskedAccuracy` and `Perplexity`.
+            **kwargs: further arguments of `keras.Model.compile`.
+        """
+        _check_loss_and_metrics(loss, metrics, kwargs)
+        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+        self._compiled = _Compiled(loss, list(metrics or ()))
+
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
+        """Computes hidden states; the logits are the loss's business.
+
+        Args:
+            inputs: those of the model.
+            training: whether dropout drops.
+
+        Returns:
+            (B, T, D), what the model makes logits of.
+        """
+        return self._hidden_model(inputs, training=training)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Computes the loss in chunks, and adds the batch to the metrics.
+
+        Args:
+            x: not used.
+            y: (B, T) integer labels.
+            y_pred: (B, T, D), hidden states.
+            sample_weight: None, (B,) or (B, T).
+            training: whether gradients are wanted.
+
+        Returns:
+            float32 scalar.
+        """
+        loss, metrics = self._compiled.loss, self._compiled.metrics
+        y, hidden = ops.convert_to_tensor(y), ops.convert_to_tensor(y_pred)
+        check_labels_and_logits(y, hidden)
+        labels = ops.where(real_tokens(y, loss.padding_id), y, ops.zeros_like(y))
+        weights = token_weights(y, loss.padding_id, sample_weight)
+        projection = self._projection()
+        vocabulary_size = projection.matrix.shape[1 if projection.transposed else 0]
+        label_weight, mean_weight = loss.target_weights(vocabulary_size)
+        sums = chunked_crossentropy(
+            ops.cast(ops.reshape(hidden, (-1, hidden.shape[-1])), projection.dtype),
+            projection.matrix,
+            projection.bias,
+            ops.reshape(labels, (-1,)),
+            ops.reshape(weights, (-1,)),
+            label_weight,
+            mean_weight,
+            chunk_size=self.chunk_size,
+            transposed=projection.transposed,
+            training=training,
+            matrix_trainable=projection.trainable,
+            count_correct=any(isinstance(metric, MaskedAccuracy) for metric in metrics),
+        )
+        weight = ops.sum(weights)
+        for metric in metrics:
+            accuracy = isinstance(metric, MaskedAccuracy)
+            total = sums.correct if accuracy else sums.negative_log_likelihood
+            metric.add_sums(total, weight)
+        additional = [ops.cast(ops.sum(value), "float32") for value in self.losses]
+        return sum(additional, loss.reduce_sums(sums.loss, weight))
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
+        """Returns the metrics; the batch has been added to them with the loss."""
+        return self.get_metrics_result()
+
+    def predict(self, *arguments: Any, **keywords: Any) -> Any:
+        """Returns the model's own predictions, its logits."""
+        return self.model.predict(*arguments, **keywords)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Returns the model's own predictions for one batch, its logits."""
+        return self.model.predict_on_batch(x)
+
+    def _projection(self):
+        layer = self._projection_layer
+        transposed = not isinstance(layer, TokenEmbedding)  # else a dense layer
+        matrix = layer.kernel if transposed else layer.embeddings
+        bias = None if transposed and not layer.use_bias else layer.bias
+        # With adapters the matrix is a tensor and no variable.
+        trainable = any(
+            getattr(weight, "trainable", True) for weight in (matrix, bias) if weight is not None
+        )
+        return _Projection(matrix, bias, transposed, trainable, layer.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        model = keras.saving.serialize_keras_object(self.model)
+        return {**super().get_config(), "model": model, "chunk_size": self.chunk_size}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> ChunkedLossModel:
+        model = keras.saving.deserialize_keras_object(config["model"], custom_objects)
+        return cls(**{**config, "model": model})
+
+
+def _take_apart(model):
+    """The layer that makes the logits, and a model of the same layers that ends before it."""
+    layers = {layer.name: layer for layer in getattr(model, "layers", ())}
+    inputs = {tensor.name: tensor for tensor in getattr(model, "inputs", ())}
+
+    def find(*names):
+        return next((layers[name] for name in names if name in layers), None)
+
+    decoder, embedding = find("decoder"), find("target_embedding", "token_embedding")
+    encoder = find("encoder")
+    expected = {"token_ids"} if encoder is None else {"source_ids", "target_ids"}
+    if decoder is None or embedding is None or inputs.keys() != expected:
+        raise ValueError(
+            "`model` must be a language model with the input `token_ids`, or a translator with the "
+            "inputs `source_ids` and `target_ids`, of the layers `token_embedding`, or "
+            "`target_embedding`, and `decoder`. Received: a model with the inputs "
+            f"{sorted(inputs)} and the layers {sorted(layers)}."
+        )
+    if encoder is None:
+        hidden = decoder(embedding(inputs["token_ids"]))
+    else:
+        source_embedding = find("source_embedding", "token_embedding")
+        encoded = encoder(source_embedding(inputs["source_ids"]))
+        hidden = decoder(embedding(inputs["target_ids"]), encoded)
+    return find("logits") or embedding, keras.Model(inputs, hidden)
+
+
+def _check_loss_and_metrics(loss, metrics, others):
+    if not isinstance(loss, MaskedCrossentropy) or loss.reduction in ("none", None):
+        raise ValueError(
+            "`loss` must be a MaskedCrossentropy that gives one number for the batch. "
+            f"Received: loss={loss!r}, reduction={getattr(loss, 'reduction', None)!r}."
+        )
+    for name in ("loss_weights", "weighted_metrics"):
+        if others.get(name):
+            raise ValueError(f"`{name}` has no use here. Received: {name}={others[name]!r}.")
+    for metric in metrics or ():
+        if not isinstance(metric, (MaskedAccuracy, Perplexity)):
+            raise ValueError(
+                "`metrics` must be MaskedAccuracy or Perplexity: others need logits, which are "
+                f"never whole. Received: {metric!r}."
+            )
+        if metric.padding_id != loss.padding_id:
+            raise ValueError(
+                "`metrics` must have the `padding_id` of the loss. Received: "
+                f"{metric.name} with padding_id={metric.padding_id}, the loss with "
+                f"padding_id={loss.padding_id}."
+            )
