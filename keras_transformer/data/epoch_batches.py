@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from typing import Any
 
 import keras
@@ -60,8 +59,6 @@ class EpochBatches(keras.utils.PyDataset):
     def on_epoch_end(self) -> None:
         """Moves on to the order of the next epoch."""
         if self._resumed_batch is None:
-            if self._is_short:
-                _expect_short_epoch(False)
             self.epoch += 1
             return
         # Before its first epoch, `fit` asks for the number of batches, which holds for all of its
@@ -70,8 +67,6 @@ class EpochBatches(keras.utils.PyDataset):
         self._batches = self._batches[self._resumed_batch :]
         self._is_short = self._resumed_batch > 0
         self._resumed_batch = None
-        if self._is_short:
-            _expect_short_epoch(True)
 
     @property
     def workers(self) -> int:
@@ -88,6 +83,15 @@ class EpochBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         """Number of batches, the same in every epoch and shard."""
         return len(self._batches) if self._is_short else self._num_batches
+
+    @property
+    def num_batches(self) -> int:
+        """Number of batches, as Keras asks for it."""
+        if self._is_short:
+            return len(self)
+        length = _EpochLength(self._num_batches)
+        length._dataset = self
+        return length
 
     def state(self, batch: int = 0) -> dict[str, Any]:
         """Says where training stands, for `resume`.
@@ -226,17 +230,16 @@ def _fingerprint_of_plan(steps):
     return fingerprint(lengths, np.concatenate([batch.reshape(-1) for batch in batches]))
 
 
-def _expect_short_epoch(expected: bool) -> None:
-    """Silences, or no longer, what Keras says where an epoch is shorter than the others.
+class _EpochLength(int):
+    """The number of batches of an epoch, which knows that a resumed epoch has fewer.
 
-    It means to warn of a dataset that ends too early; a resumed epoch is meant to.
+    Keras takes one number for all epochs of a `fit`, and ends each where `steps_seen >= number`.
+    Of a subclass of int, Python asks `number <= steps_seen` instead, and the answer depends on the
+    epoch that is running. Without it Keras would ask for one batch too many, warn that there is
+    none, and on TensorFlow count one more step of the optimizer.
     """
-    silence = [("ignore", "Your input ran out of data", UserWarning)]
-    if expected:
-        for action, message, category in silence:
-            warnings.filterwarnings(action, message, category)
-        return
-    for entry in list(warnings.filters):
-        pattern = getattr(entry[1], "pattern", entry[1])
-        if (entry[0], pattern, entry[2]) in silence:
-            warnings.filters.remove(entry)
+
+    _dataset: EpochBatches
+
+    def __le__(self, steps_seen: int) -> bool:
+        return len(self._dataset) <= steps_seen

@@ -111,14 +111,6 @@ def test_an_interrupted_resumed_epoch_leaves_no_short_epochs_behind():
     assert fit(new_model(), batches, epochs=2).epochs == [total] * 2
 
 
-def test_the_silenced_warning_is_heard_again():
-    batches = language_model()
-    before = list(warnings.filters)
-    batches.resume(batches.state(3))
-    fit(new_model(), batches, epochs=2)
-    assert list(warnings.filters) == before
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_state_is_json_and_the_same_in_all_shards(kind):
     batches = KINDS[kind](num_shards=3, shard_index=1)
