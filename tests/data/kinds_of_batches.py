@@ -24,7 +24,16 @@ def task(corpus=ROWS, **arguments):
     return kt.data.TaskBatches(corpus, labels, **{"batch_size": 5, "max_shapes": 2, **arguments})
 
 
-KINDS = {"translation": translation, "language_model": language_model, "task": task}
+def packed(corpus=ROWS, **arguments):
+    return kt.data.PackedBatches(corpus, **{"length": 17, "batch_size": 3, **arguments})
+
+
+KINDS = {
+    "translation": translation,
+    "language_model": language_model,
+    "task": task,
+    "packed": packed,
+}
 
 
 def examples(batches):

@@ -152,6 +152,8 @@ def test_the_rest_of_the_epoch_is_what_was_left(kind):
         ("language_model", {"length": 8}, "length=7 in the state, 8 here"),
         ("language_model", {"seed": 1}, "Received: seed=0 in the state, 1 here$"),
         ("language_model", {"shuffle": False, "num_shards": 2}, "shuffle=True.*; num_shards=1"),
+        ("packed", {"corpus": ROWS[1:]}, "the corpus is another one"),
+        ("packed", {"long_sequences": "cut"}, "long_sequences='refuse' in the state, 'cut' here"),
         ("task", {"corpus": ROWS[1:]}, "the corpus is another one"),
         ("task", {"batch_size": 6}, "batch_size=5 in the state, 6 here"),
         ("task", {"max_shapes": 3}, "max_shapes=2 in the state, 3 here"),

@@ -39,7 +39,7 @@ def test_shards_add_few_batches(kind):
     assert max(rows) - min(rows) <= 3
 
 
-@pytest.mark.parametrize("kind", ["translation", "language_model"])
+@pytest.mark.parametrize("kind", ["translation", "language_model", "packed"])
 def test_counts_are_of_all_shards_together(kind):
     whole = KINDS[kind](shuffle=False)
     shards = [KINDS[kind](shuffle=False, num_shards=3, shard_index=i) for i in range(3)]
