@@ -16,9 +16,8 @@ SEQUENCES = [random.integers(1, V, length).tolist() for length in (6, 3, 2, 9, 5
 def rotary_model():
     """A language model without learned positions, as today's are built."""
     embedding = kt.layers.TokenEmbedding(V, 8, padding_id=0, name="token_embedding")
-    decoder = kt.layers.TransformerDecoder(
-        2, 2, 11, cross_attention=False, rotary=True, normalize_first=True, name="decoder"
-    )
+    options = {"cross_attention": False, "rotary": True, "normalize_first": True, "dropout": 0.0}
+    decoder = kt.layers.TransformerDecoder(2, 2, 11, name="decoder", **options)
     token_ids = keras.Input((None,), dtype="int32", name="token_ids")
     logits = embedding(decoder(embedding(token_ids)), reverse=True)
     return keras.Model({"token_ids": token_ids}, logits)
