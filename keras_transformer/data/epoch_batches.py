@@ -130,6 +130,7 @@ class EpochBatches(keras.utils.PyDataset):
         the epoch, the others are whole. Pass `shuffle=False` to `fit`, here and in the run that
         was interrupted: it would shuffle the batches once more, in an order that no state knows.
         Call it before `fit`, not from a callback.
+        `kt.training.SaveTraining` saves a state together with the model.
 
         A loop of your own begins with `batches[state["batch"]]` and ends epochs by setting `epoch`.
 

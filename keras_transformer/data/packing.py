@@ -80,28 +80,21 @@ class PackedBatches(EpochBatches):
         super().__init__(shuffle, seed, num_shards, shard_index, **kwargs)
         check_integer("length", length, 1)
         check_integer("batch_size", batch_size, 1)
-        if long_sequences not in ("refuse", "cut"):
-            raise ValueError(
-                '`long_sequences` must be "refuse" or "cut". '
-                f"Received: long_sequences={long_sequences!r}"
-            )
         self._ids, lengths = flatten("sequences", sequences, vocabulary_size)
-        if lengths.min() < 2:
-            raise ValueError(
-                "`sequences` must hold at least two ids each, a token and its label. "
-                f"Received: one id at index {int(lengths.argmin())}"
-            )
-        if long_sequences == "refuse" and lengths.max() > length + 1:
-            raise ValueError(
-                f"`sequences` must have at most `length` + 1 = {length + 1} ids each, or be cut: "
-                f'long_sequences="cut". Received: {lengths.max()} ids at index '
-                f"{int(lengths.argmax())}"
-            )
+        _check_lengths(lengths, length, long_sequences)
         self.length = length
         self.batch_size = batch_size
         self._starts, self._lengths = _pieces(lengths, length)
+        self._make_slots()
+        self._settings = {"length": length, "batch_size": batch_size}
+        self._settings["long_sequences"] = long_sequences
+        self._corpus = fingerprint(self._ids, lengths)
+        self.epoch = 0
+
+    def _make_slots(self) -> None:
+        """Lays out the rows: places for sequences of given lengths, the same in every epoch."""
         # One slot for each sequence, row by row: its length, segment number, and place in its row.
-        self._slot_lengths, self._row_ends = _pack(self._lengths, length)
+        self._slot_lengths, self._row_ends = _pack(self._lengths, self.length)
         row_starts = np.append(0, self._row_ends[:-1])
         slots_of_row = self._row_ends - row_starts
         self._segments = (
@@ -109,10 +102,6 @@ class PackedBatches(EpochBatches):
         )
         before = np.append(0, np.cumsum(self._slot_lengths))
         self._offsets = before[:-1] - np.repeat(before[row_starts], slots_of_row)
-        self._settings = {"length": length, "batch_size": batch_size}
-        self._settings["long_sequences"] = long_sequences
-        self._corpus = fingerprint(self._ids, lengths)
-        self.epoch = 0
 
     def _plan(self, generator: np.random.Generator | None) -> list[list[np.ndarray]]:
         """Returns the numbers of the rows of each batch, and puts the sequences into slots."""
@@ -159,6 +148,25 @@ class PackedBatches(EpochBatches):
         """Share of an epoch's positions, in all shards, that are padding."""
         num_rows = self._num_batches * self.num_shards * self.batch_size
         return 1.0 - self.num_target_tokens / (num_rows * self.length)
+
+
+def _check_lengths(lengths: np.ndarray, length: int, long_sequences: str) -> None:
+    if long_sequences not in ("refuse", "cut"):
+        raise ValueError(
+            '`long_sequences` must be "refuse" or "cut". '
+            f"Received: long_sequences={long_sequences!r}"
+        )
+    if lengths.min() < 2:
+        raise ValueError(
+            "`sequences` must hold at least two ids each, a token and its label. "
+            f"Received: one id at index {int(lengths.argmin())}"
+        )
+    if long_sequences == "refuse" and lengths.max() > length + 1:
+        raise ValueError(
+            f"`sequences` must have at most `length` + 1 = {length + 1} ids each, or be cut: "
+            f'long_sequences="cut". Received: {lengths.max()} ids at index '
+            f"{int(lengths.argmax())}"
+        )
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
