@@ -15,6 +15,7 @@ from keras_transformer.training.recipes import (
     gpt1_pretraining_recipe,
     transformer_recipe,
 )
+from keras_transformer.training.saving import SaveTraining, load_training
 from keras_transformer.training.schedules import (
     InverseSquareRootSchedule,
     NoamSchedule,
@@ -32,6 +33,7 @@ __all__ = [
     "MaskedCrossentropy",
     "NoamSchedule",
     "Perplexity",
+    "SaveTraining",
     "StopAfter",
     "TimeBudget",
     "WarmupCosineSchedule",
@@ -42,6 +44,7 @@ __all__ = [
     "gpt1_finetuning_recipe",
     "gpt1_pretraining_recipe",
     "load_lora",
+    "load_training",
     "merge_lora",
     "save_lora",
     "transformer_recipe",
