@@ -47,9 +47,10 @@ class ChunkedLossModel(keras.Model):
     itself is then trained: use it to predict, to decode and to save.
 
     Args:
-        model: a language model or a translator, as `kt.models.gpt`, `kt.models.transformer` or
-            `kt.pretrained.load` make them, whose layers `token_embedding` (or `source_embedding`
-            and `target_embedding`), `encoder`, `decoder` and `logits` are found by name.
+        model: a language model or a translator, as `kt.models.gpt`, `kt.models.packed`,
+            `kt.models.transformer` or `kt.pretrained.load` make them, whose layers
+            `token_embedding` (or `source_embedding` and `target_embedding`), `encoder`, `decoder`
+            and `logits` are found by name.
         chunk_size: positions whose logits are there at once.
         **kwargs: of `keras.Model`.
 
@@ -214,16 +215,19 @@ def _take_apart(model):
 
     decoder, embedding = find("decoder"), find("target_embedding", "token_embedding")
     encoder = find("encoder")
+    segments = find("segments")  # of packed rows
     expected = {"token_ids"} if encoder is None else {"source_ids", "target_ids"}
+    expected |= {"segment_ids"} if segments else set()
     if decoder is None or embedding is None or inputs.keys() != expected:
         raise ValueError(
-            "`model` must be a language model with the input `token_ids`, or a translator with the "
-            "inputs `source_ids` and `target_ids`, of the layers `token_embedding`, or "
-            "`target_embedding`, and `decoder`. Received: a model with the inputs "
-            f"{sorted(inputs)} and the layers {sorted(layers)}."
+            "`model` must be a language model with the input `token_ids`, packed or not, or a "
+            "translator with the inputs `source_ids` and `target_ids`, of the layers "
+            "`token_embedding`, or `target_embedding`, and `decoder`. Received: a model with the "
+            f"inputs {sorted(inputs)} and the layers {sorted(layers)}."
         )
     if encoder is None:
-        hidden = decoder(embedding(inputs["token_ids"]))
+        masks = segments(inputs["segment_ids"]) if segments else {}
+        hidden = decoder(embedding(inputs["token_ids"]), **masks)
     else:
         source_embedding = find("source_embedding", "token_embedding")
         encoded = encoder(source_embedding(inputs["source_ids"]))
