@@ -151,16 +151,17 @@ def main() -> None:
         rows.append(row(backend, *results))
         print(f"  {rows[-1]}", flush=True)
     table = "\n".join(rows)
+    options = shown_options(arguments, positions=POSITIONS)
     body = f"""```bash
-python benchmarks/chunked_loss.py{shown_options(arguments, positions=POSITIONS)} --write docs/benchmarks.md
+python benchmarks/chunked_loss.py{options} --write docs/benchmarks.md
 ```
 
 {arguments.positions:,} positions of width {HIDDEN}, {VOCABULARY_SIZE:,} words, label smoothing
-{SMOOTHING}, float32; loss and gradients, chunks of 1,024 positions. MB are what the process held at
-most beyond what it held before; seconds are medians of {REPEATS}. Gradients are compared at about
-1,000 entries of each, relative to the largest.
+{SMOOTHING}, float32; loss and gradients, chunks of 512 positions. MB are what the process held at
+most beyond what it held before; seconds are medians of {REPEATS}. The last columns are differences
+of the loss, and of about 1,000 entries of each gradient relative to its largest.
 
-| backend | whole, MB | chunks, MB | memory | whole, s | chunks, s | time | loss differs | gradients differ |
+| backend | whole, MB | chunks, MB | memory | whole, s | chunks, s | time | loss | gradients |
 |---|---|---|---|---|---|---|---|---|
 {table}
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from keras import ops
+from keras import backend, ops
 
 from keras_transformer.ops.blocks import differentiate, repeat_blocks
 from keras_transformer.ops.likelihood import label_logits
@@ -52,7 +52,7 @@ def chunked_crossentropy(
     metric_weights: Tensor | None = None,
     label_weight: float = 1.0,
     mean_weight: float = 0.0,
-    chunk_size: int = 1024,
+    chunk_size: int = 512,
     transposed: bool = False,
     training: bool = True,
     matrix_trainable: bool = True,
@@ -166,26 +166,24 @@ def _forward(setting, differentiable, constants):
         logits = logits + bias[0] if bias else logits
         if setting.count_correct:
             correct = correct + _correct(labels[index], logits, metric_weights[index])
-        largest = ops.max(logits, axis=-1, keepdims=True)
-        exponentials = ops.exp(logits - largest)
-        totals = ops.sum(exponentials, axis=-1)
-        logarithms = ops.log(totals) + largest[:, 0]
+        softmax = ops.softmax(logits) if gradients else None
+        logarithms = _log_sum_exp(logits, softmax)
         log_sum = log_sum + _weighted_sum(logarithms, row_weights)
         metric_sum = metric_sum + _weighted_sum(logarithms, metric_weights[index])
-        if not gradients:
-            return log_sum, metric_sum, correct
-        slopes = exponentials * (row_weights / totals)[:, None]
-        hidden_gradient, *others = gradients
-        rounded = ops.cast(slopes, rows.dtype)
-        by_rows = ops.cast(ops.matmul(rounded, back), "float32")
-        hidden_gradient = ops.slice_update(hidden_gradient, (index, 0, 0), by_rows[None])
-        if others:
-            first, second = (rows, rounded) if setting.transposed else (rounded, rows)
-            change = ops.matmul(ops.transpose(first), second)
-            others[0] = others[0] + ops.cast(change, "float32")
-        if others[1:]:
-            others[1] = others[1] + ops.sum(slopes, axis=0)
-        return (log_sum, metric_sum, correct, hidden_gradient, *others)
+        if gradients:
+            # Weights go to the rows (C, D) on either side, not to (C, V).
+            column = row_weights[:, None]
+            softmax, by_row = ops.cast(softmax, rows.dtype), ops.cast(column, rows.dtype)
+            hidden_gradient, *others = gradients
+            change = ops.cast(ops.matmul(softmax, back), "float32") * column
+            gradients = [ops.slice_update(hidden_gradient, (index, 0, 0), change[None])]
+            if others:
+                pair = (rows * by_row, softmax) if setting.transposed else (softmax, rows * by_row)
+                gradients.append(_add_product(others[0], *pair))
+            if others[1:]:
+                change = ops.matmul(ops.transpose(by_row), softmax)[0]
+                gradients.append(others[1] + ops.cast(change, "float32"))
+        return (log_sum, metric_sum, correct, *gradients)
 
     state = (ops.zeros(()), ops.zeros(()), ops.zeros(()))
     if setting.training:
@@ -196,6 +194,20 @@ def _forward(setting, differentiable, constants):
         flat = ops.reshape(gradients[0], (-1, hidden.shape[-1]))
         gradients[0] = flat[:length]
     return sums, gradients
+
+
+def _log_sum_exp(logits, softmax):
+    if softmax is None:
+        return ops.logsumexp(logits, axis=-1)
+    # The largest logit has the largest share, which is one over the sum less that logit.
+    return ops.max(logits, axis=-1) - ops.log(ops.max(softmax, axis=-1))
+
+
+def _add_product(total, first, second):
+    """Adds the product of a transpose (C, A)^T and (C, B) to a float32 total (A, B)."""
+    if backend.backend() == "torch" and first.dtype == total.dtype:
+        return total.addmm_(first.t(), second)  # neither a second total nor a pass over it
+    return total + ops.cast(ops.matmul(ops.transpose(first), second), "float32")
 
 
 def _correct(labels, logits, weights):
