@@ -16,6 +16,7 @@ from keras_transformer.training.recipes import (
     gpt1_pretraining_recipe,
     transformer_recipe,
 )
+from keras_transformer.training.saving import SaveTraining, load_training
 from keras_transformer.training.schedules import (
     InverseSquareRootSchedule,
     NoamSchedule,
@@ -33,6 +34,7 @@ __all__ = [
     "MaskedCrossentropy",
     "NoamSchedule",
     "Perplexity",
+    "SaveTraining",
     "StopAfter",
     "TimeBudget",
     "WarmupCosineSchedule",
@@ -44,6 +46,7 @@ __all__ = [
     "gpt1_pretraining_recipe",
     "layout_map",
     "load_lora",
+    "load_training",
     "merge_lora",
     "save_lora",
     "transformer_recipe",

@@ -28,9 +28,9 @@ class _Projection(NamedTuple):
 
 
 class _Compiled:
-    """The loss and the metrics of `compile`, which Keras is not to track a second time."""
+    """The loss and the metrics of the last `compile` (an attribute of its own would gather all)."""
 
-    def __init__(self, loss: MaskedCrossentropy, metrics: list):
+    def __init__(self, loss: Any, metrics: list):
         self.loss, self.metrics = loss, metrics
 
 
@@ -68,6 +68,10 @@ class ChunkedLossModel(keras.Model):
         >>> history = trainer.fit({"token_ids": ids[:, :-1]}, ids[:, 1:], verbose=0)
         >>> sorted(history.history)
         ['loss', 'masked_accuracy', 'perplexity']
+
+    Reference:
+        Wijmans et al. 2024, "Cut Your Losses in Large-Vocabulary Language Models", whose kernel
+        keeps the logits in a GPU's registers; here they are chunks of ordinary products.
     """
 
     def __init__(self, model: keras.Model, chunk_size: int = 1024, **kwargs: Any):
@@ -76,7 +80,7 @@ class ChunkedLossModel(keras.Model):
         self.model = model
         self.chunk_size = chunk_size
         self._projection_layer, self._hidden_model = _take_apart(model)
-        self._compiled = None
+        self._compiled = _Compiled(None, [])
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, **kwargs):
         """Configures training, as `keras.Model.compile` does.
@@ -88,7 +92,8 @@ class ChunkedLossModel(keras.Model):
             **kwargs: further arguments of `keras.Model.compile`.
         """
         _check_loss_and_metrics(loss, metrics, kwargs)
-        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+        # Keras itself would call them with logits.
+        super().compile(optimizer=optimizer, **kwargs)
         self._compiled = _Compiled(loss, list(metrics or ()))
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
@@ -128,6 +133,7 @@ class ChunkedLossModel(keras.Model):
         check_labels_and_logits(y, hidden)
         labels = ops.where(real_tokens(y, loss.padding_id), y, ops.zeros_like(y))
         weights = token_weights(y, loss.padding_id, sample_weight)
+        real = token_weights(y, loss.padding_id)  # Keras, too, gives `metrics` no sample weights
         projection = self._projection()
         vocabulary_size = projection.matrix.shape[1 if projection.transposed else 0]
         label_weight, mean_weight = loss.target_weights(vocabulary_size)
@@ -137,6 +143,7 @@ class ChunkedLossModel(keras.Model):
             projection.bias,
             ops.reshape(labels, (-1,)),
             ops.reshape(weights, (-1,)),
+            ops.reshape(real, (-1,)),
             label_weight,
             mean_weight,
             chunk_size=self.chunk_size,
@@ -145,17 +152,28 @@ class ChunkedLossModel(keras.Model):
             matrix_trainable=projection.trainable,
             count_correct=any(isinstance(metric, MaskedAccuracy) for metric in metrics),
         )
-        weight = ops.sum(weights)
         for metric in metrics:
             accuracy = isinstance(metric, MaskedAccuracy)
             total = sums.correct if accuracy else sums.negative_log_likelihood
-            metric.add_sums(total, weight)
+            metric.add_sums(total, ops.sum(real))
         additional = [ops.cast(ops.sum(value), "float32") for value in self.losses]
-        return sum(additional, loss.reduce_sums(sums.loss, weight))
+        return sum(additional, loss.reduce_sums(sums.loss, ops.sum(weights)))
 
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
-        """Returns the metrics; the batch has been added to them with the loss."""
-        return self.get_metrics_result()
+    @property
+    def metrics(self) -> list:
+        """The mean loss and the metrics of `compile`."""
+        return [*super().metrics, *self._compiled.metrics]
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Returns the arguments of `compile`."""
+        given = {"loss": self._compiled.loss, "metrics": self._compiled.metrics}
+        return {**super().get_compile_config(), **keras.saving.serialize_keras_object(given)}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles with the arguments that `get_compile_config` gave."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
 
     def predict(self, *arguments: Any, **keywords: Any) -> Any:
         """Returns the model's own predictions, its logits."""
