@@ -13,19 +13,21 @@ import sys
 
 import numpy as np
 
+from tests.jax_settings import JAX_SETTINGS
+
 V, D, BATCH, LENGTH, STEPS = 32, 16, 8, 7, 50
 SIZES = {"num_layers": 1, "num_heads": 8, "hidden_dim": D, "intermediate_dim": 24, "dropout": 0.0}
 MODELS = ("gpt", "gpt in chunks", "translator")
 
 
 def set_up():
-    """Says which devices there are, before anything else is imported."""
-    backend = os.environ["KERAS_BACKEND"]
-    if backend == "jax":
-        flags = f"--xla_force_host_platform_device_count={os.environ.get('DEVICES', '8')}"
-        # Small programs, each run a few times, cost more to compile than to run.
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
-    if backend == "tensorflow":
+    """Says which devices there are, before anything else is imported: parts of the processor."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if os.environ["KERAS_BACKEND"] == "jax":
+        count = os.environ.get("DEVICES", "8")
+        flags = f"--xla_force_host_platform_device_count={count} {JAX_SETTINGS['XLA_FLAGS']}"
+        os.environ.update({**JAX_SETTINGS, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"})
+    if os.environ["KERAS_BACKEND"] == "tensorflow":
         import tensorflow as tf
 
         cpu = tf.config.list_physical_devices("CPU")[0]
@@ -164,12 +166,12 @@ def other_sizes():
     return found
 
 
-def process(port, index):
+def process(port, index, *models):
     """Curves of data-parallel training in one of two processes, each fed its half of the batch."""
     import keras
 
     keras.distribution.initialize(f"localhost:{port}", num_processes=2, process_id=int(index))
-    return results("data_parallel", MODELS, half(index))
+    return results("data_parallel", models, half(index))
 
 
 def half(index):
@@ -177,40 +179,33 @@ def half(index):
     return slice(rows * int(index), rows * (int(index) + 1))
 
 
-def torch_process(port, index):
+def torch_process(port, index, name="gpt"):
     """The same with torch's own tools: each process has a sum, and all divide by the same count."""
     import torch
     import torch.distributed as dist
-    from keras import ops
 
     import keras_transformer as kt
 
-    address = f"tcp://localhost:{port}"
     torch.set_num_threads(1)
+    address = f"tcp://localhost:{port}"
     dist.init_process_group("gloo", init_method=address, rank=int(index), world_size=2)
-    found = {}
-    for name in ("gpt",):
-        model = make(name)
-        loss_of = kt.training.MaskedCrossentropy(label_smoothing=0.1, reduction="sum")
-        inputs, labels = batch(name, half(index))
+    model = make(name)
+    loss_of = kt.training.MaskedCrossentropy(label_smoothing=0.1, reduction="sum")
+    inputs, labels = batch(name, half(index))
+    curve = []
+    for _ in range(STEPS):
         count = torch.tensor(float((labels != 0).sum()))
         dist.all_reduce(count)
-        curve = []
-        for _ in range(STEPS):
-            model.zero_grad()
-            loss = loss_of(labels, model(inputs, training=True)) / count
-            loss.backward()
-            total = loss.detach().clone()
-            dist.all_reduce(total)
-            curve.append(float(total))
-            weights = model.trainable_weights
-            gradients = [weight.value.grad for weight in weights]
-            for gradient in gradients:
-                dist.all_reduce(gradient)
-            with torch.no_grad():
-                model.optimizer.apply(gradients, weights)
-        found[name] = {"loss": [float(ops.convert_to_numpy(value)) for value in curve]}
-    return found
+        model.zero_grad()
+        loss = loss_of(labels, model(inputs, training=True)) / count
+        loss.backward()
+        gradients = [weight.value.grad for weight in model.trainable_weights]
+        for tensor in [total := loss.detach().clone(), *gradients]:
+            dist.all_reduce(tensor)
+        with torch.no_grad():
+            model.optimizer.apply(gradients, model.trainable_weights)
+        curve.append(float(total))
+    return {name: {"loss": curve}}
 
 
 def main():
