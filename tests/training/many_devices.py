@@ -66,12 +66,25 @@ def make(name):
 
 
 def train(name, part=slice(None)):
-    """The loss and the metrics of each step, an epoch being one of them."""
+    """The loss and the metrics of each step."""
+    import keras
+
     model = make(name)
     inputs, labels = batch(name, part)
-    options = {"batch_size": len(labels), "epochs": STEPS, "shuffle": False, "verbose": 0}
-    history = model.fit(inputs, labels, **options).history
-    return model, {key: [float(value) for value in values] for key, values in history.items()}
+    options = {"batch_size": len(labels), "shuffle": False, "verbose": 0}
+    if keras.backend.backend() == "jax":  # which keeps the metrics to itself until an epoch ends
+        history = model.fit(inputs, labels, epochs=STEPS, **options).history
+        return model, {key: [float(value) for value in values] for key, values in history.items()}
+    # An epoch of replicas takes TensorFlow long to begin: here is one, with metrics of each step,
+    # over all replicas; what `logs` says of them is their mean.
+    steps = []
+    each_step = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda step, logs: model.reset_metrics(),
+        on_train_batch_end=lambda step, logs: steps.append(model.get_metrics_result()),
+    )
+    inputs, labels = keras.tree.map_structure(lambda x: np.tile(x, (STEPS, 1)), (inputs, labels))
+    model.fit(inputs, labels, callbacks=[each_step], **options)
+    return model, {key: [float(step[key]) for step in steps] for key in steps[0]}
 
 
 def results(case, names=MODELS, part=slice(None)):
