@@ -11,6 +11,7 @@ from keras_transformer.layers.checks import check_positive
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.ops.chunked_crossentropy import chunked_crossentropy
 from keras_transformer.ops.likelihood import check_labels_and_logits, real_tokens, token_weights
+from keras_transformer.ops.replicas import num_replicas
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
 
@@ -157,7 +158,8 @@ class ChunkedLossModel(keras.Model):
             accuracy = isinstance(metric, MaskedAccuracy)
             total = sums.correct if accuracy else sums.negative_log_likelihood
             metric.add_sums(total, ops.sum(real))
-        additional = [ops.cast(ops.sum(value), "float32") for value in self.losses]
+        # Each replica of `tf.distribute` has them all, and their gradients are added.
+        additional = [ops.cast(ops.sum(value), "float32") / num_replicas() for value in self.losses]
         return sum(additional, loss.reduce_sums(sums.loss, ops.sum(weights)))
 
     @property
