@@ -60,9 +60,12 @@ docs: $(VENV)/all.stamp
 bench-decoding: $(VENV)/all.stamp
 	$(RUN) benchmarks/decoding.py --rounds $(ROUNDS) --write docs/benchmarks.md
 
-## Import time, and ours against plain PyTorch in the same minutes (rewrites docs/benchmarks.md).
+## Import time, a training step and minutes of training against others, memory (rewrites docs/benchmarks.md).
 bench: $(VENV)/all.stamp
 	$(RUN) benchmarks/import_time.py --write docs/benchmarks.md
+	$(RUN) benchmarks/training_step.py --rounds $(ROUNDS) --write docs/benchmarks.md
+	$(RUN) benchmarks/attention.py --write docs/benchmarks.md
+	$(RUN) benchmarks/chunked_loss.py --write docs/benchmarks.md
 	$(RUN) benchmarks/translation.py --write docs/benchmarks.md
 
 $(VENV)/bin/python:
