@@ -14,6 +14,7 @@ from keras import backend, ops
 from keras_transformer.layers.checks import check_positive, check_rows
 from keras_transformer.layers.serialization import clone_initializer, constructor_config
 from keras_transformer.ops.few_rows import FEW_ROWS, multiply_few_rows
+from keras_transformer.ops.lookup import take_rows
 from keras_transformer.ops.masks import padding_mask
 
 Tensor = Any
@@ -109,7 +110,7 @@ class TokenEmbedding(keras.layers.Layer):
                 f"Received: dtype={backend.standardize_dtype(inputs.dtype)}."
             )
         check_rows("inputs", inputs, self.vocabulary_size)
-        embedded = ops.take(self.embeddings, ops.cast(inputs, "int32"), axis=0)
+        embedded = take_rows(self.embeddings, ops.cast(inputs, "int32"))
         embedded = ops.cast(embedded, self.compute_dtype)
         return embedded * math.sqrt(self.hidden_dim) if self.scale else embedded
 

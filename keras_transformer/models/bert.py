@@ -107,8 +107,14 @@ def bert(
         dtype=dtype,
         name="token_embedding",
     )
-    segment_embedding = keras.layers.Embedding(
-        num_segments, hidden_dim, initializer(), dtype=dtype, name="segment_embedding"
+    segment_embedding = TokenEmbedding(
+        num_segments,
+        hidden_dim,
+        scale=False,
+        padding_id=None,
+        embeddings_initializer=initializer(),
+        dtype=dtype,
+        name="segment_embedding",
     )
     positional_encoding = LearnedPositionalEmbedding(
         max_length, initializer(), dtype=dtype, name="positional_encoding"
