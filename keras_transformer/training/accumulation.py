@@ -57,8 +57,8 @@ class AccumulationSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     Keras calls the schedule of an optimizer with the number of batches, although with
     ``gradient_accumulation_steps=k`` an update is made only after each ``k`` of them: warm-up and
-    decay would be over ``k`` times too early. The recipes wrap their schedules themselves; give this
-    to an optimizer of your own.
+    decay would be over ``k`` times too early. The recipes wrap their schedules themselves; this is
+    for optimizers of your own.
 
     Args:
         schedule: a learning-rate schedule over updates.

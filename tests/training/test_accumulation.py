@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_transformer as kt
-from tests.harness import BACKEND, normal, to_numpy, token_ids
+from tests.harness import BACKEND, to_numpy, token_ids
 
 V, D, ROWS, LENGTH, STEPS = 13, 6, 2, 5, 3
 SIZES = {"num_layers": 1, "num_heads": 2, "hidden_dim": D, "intermediate_dim": 7, "dropout": 0.0}
