@@ -37,34 +37,74 @@ def call_block(
     known = {id(weight) for weight in weights}
     # Seeds, and integers that stand for weights. Copies: torch writes new seeds in place.
     states = [variable for variable in block.variables if id(variable) not in known]
-    old = [ops.copy(state.value) for state in states]
+    masks = {name: value for name, value in arguments.items() if ops.is_tensor(value)}
     given = [tensor for tensor in inputs if tensor is not None]
 
-    def pure(*tensors):
+    def pure(constants, *tensors):
+        old, masks = constants
         rest, values = iter(tensors[: len(given)]), tensors[len(given) :]
         mapping = [*zip(weights, values, strict=True), *zip(states, old, strict=True)]
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            output = block(*(None if x is None else next(rest) for x in inputs), **arguments)
+            positional = (None if x is None else next(rest) for x in inputs)
+            output = block(*positional, **{**arguments, **masks})
         return output, [scope.get_current_value(state) for state in states]
 
-    output, new = _run_twice(pure, (*given, *(weight.value for weight in weights)))
+    constants = [ops.copy(state.value) for state in states], masks
+    output, new = _RUN_TWICE[backend.backend()](
+        pure, constants, (*given, *(weight.value for weight in weights))
+    )
     for state, value in zip(states, new, strict=True):
         state.assign(value)
     return output
 
 
-def _run_twice(pure, tensors):
-    """Runs `pure(*tensors) -> (output, states)`; the gradient of the output runs it again."""
-    if backend.backend() != "tensorflow":
-        return keras.remat(pure)(*tensors)
-    # What TensorFlow runs again may return nothing but floats. But its first run is no trace of its
-    # own, as it is on JAX: what that leaves behind can be used outside.
+# === Each runs `pure(constants, *tensors)`, and once more for the gradient of its output. ===
+
+
+def _in_torch(pure, constants, tensors):
+    return keras.remat(pure)(constants, *tensors)
+
+
+def _in_tensorflow(pure, constants, tensors):
+    # What TensorFlow runs again may take and return nothing but floats. But its first run is no
+    # trace of its own, as it is on JAX: what that leaves behind can be used outside.
     left = []
 
     def output_alone(*tensors):
-        output, states = pure(*tensors)
+        output, states = pure(constants, *tensors)
         left.append(states)
         return output
 
     output = keras.remat(output_alone)(*(ops.convert_to_tensor(tensor) for tensor in tensors))
     return output, left[0]
+
+
+def _in_jax(pure, constants, tensors):
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return keras.remat(pure)(constants, *tensors)
+
+    # On a CPU, XLA sees that `jax.checkpoint` computes the same a second time, and keeps the first.
+    # It does not look into the branches of a condition, nor runs them before the condition is
+    # known; this one is always true, but XLA cannot know that of a number that may be NaN.
+    def gradients(constants, tensors, upstream):
+        return jax.vjp(lambda *tensors: pure(constants, *tensors)[0], *tensors)[1](upstream)
+
+    def zeros(constants, tensors, upstream):
+        return tuple(ops.zeros_like(tensor) for tensor in tensors)
+
+    def backward(residuals, upstream):
+        first = ops.ravel(upstream[0])[0]
+        true = ops.logical_or(first == first, first != first)
+        return None, *jax.lax.cond(true, gradients, zeros, *residuals, upstream[0])
+
+    def forward(constants, *tensors):
+        return pure(constants, *tensors), (constants, tensors)
+
+    run = jax.custom_vjp(pure)
+    run.defvjp(forward, backward)
+    return run(constants, *tensors)
+
+
+_RUN_TWICE = {"tensorflow": _in_tensorflow, "jax": _in_jax, "torch": _in_torch}
