@@ -60,10 +60,11 @@ docs: $(VENV)/all.stamp
 bench-decoding: $(VENV)/all.stamp
 	$(RUN) benchmarks/decoding.py --rounds $(ROUNDS) --write docs/benchmarks.md
 
-## Import time, and ours against plain PyTorch in the same minutes (rewrites docs/benchmarks.md).
+## Import time, ours against plain PyTorch in the same minutes, memory (rewrites docs/benchmarks.md).
 bench: $(VENV)/all.stamp
 	$(RUN) benchmarks/import_time.py --write docs/benchmarks.md
 	$(RUN) benchmarks/translation.py --write docs/benchmarks.md
+	$(RUN) benchmarks/rematerialization.py --write docs/benchmarks.md
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version if sys.version_info < (3, 11) else 0)'

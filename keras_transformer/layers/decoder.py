@@ -220,7 +220,7 @@ class TransformerDecoder(keras.layers.Layer):
         if self.positional_encoding is not None:
             x = self.positional_encoding(x, positions)
         x = self.input_dropout_layer(x, training=training)
-        common = {
+        common: dict[str, Any] = {
             "padding_mask": target_mask(padding_mask, cache, *self._unhidden(mask, inputs_mask)),
             "encoded_padding_mask": first_mask(encoded_padding_mask, encoded_mask),
             "attention_mask": attention_mask,
