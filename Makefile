@@ -39,15 +39,15 @@ types: $(VENV)/all.stamp
 unit backends without-tensorflow: export OMP_NUM_THREADS := 1
 
 unit: $(VENV)/all.stamp
-	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --durations 15
+	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --durations 15
 
 # What must hold everywhere: laws, parity, layers (with saving), the pipeline. The other folders pass
 # there too: KERAS_BACKEND=jax .venv/bin/python -m pytest tests/decoding.
 EVERYWHERE := tests/laws tests/parity tests/layers tests/pipelines
 
 backends: $(VENV)/all.stamp
-	KERAS_BACKEND=jax $(RUN) -m pytest -q -n 2 $(EVERYWHERE)
-	KERAS_BACKEND=torch $(RUN) -m pytest -q -n 2 $(EVERYWHERE)
+	KERAS_BACKEND=jax $(RUN) -m pytest -q -n 2 --dist worksteal $(EVERYWHERE)
+	KERAS_BACKEND=torch $(RUN) -m pytest -q -n 2 --dist worksteal $(EVERYWHERE)
 
 without-tensorflow: $(VENV)/all.stamp
 	BLOCK_TENSORFLOW=1 KERAS_BACKEND=jax $(RUN) -m pytest -q tests/without_tensorflow

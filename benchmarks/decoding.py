@@ -20,16 +20,19 @@ import statistics
 from decoding_common import THREADS
 from decoding_gpt import COST_RUNS, GPT_RUNS, cost_chart, gpt_table, measure_cost, measure_gpt
 from decoding_translation import TRANSLATION_RUNS, measure_translation, translation_table
-from page import machine, write_section
+from page import machine, shown_options, write_section
 from processes import print_result, result_of
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+TITLE = "Decoding: tokens a second"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", choices=("gpt", "translation", "cost"), help="one of them")
     parser.add_argument("--only", help="run only the systems with this in their name")
+    parser.add_argument("--backends", nargs="+", help="run only the systems on these backends")
+    parser.add_argument("--title", default=TITLE, help="of the section")
     parser.add_argument("--rounds", type=int, default=1, help="how often all take their turn")
     parser.add_argument("--write", help="Markdown file to write the tables to")
     parser.add_argument("--run", help="run one, print JSON")
@@ -50,20 +53,25 @@ def main() -> None:
         ("cost", COST_RUNS, cost_chart),
     ):
         if arguments.case in (None, case):
-            chosen = [run for run in runs if not arguments.only or arguments.only in run]
+            chosen = [
+                run
+                for run in runs
+                if (not arguments.only or arguments.only in run)
+                and (not arguments.backends or run[1] in arguments.backends)
+            ]
             # The cost against the length is compared along one line, not between systems.
             num_rounds = 1 if case == "cost" else arguments.rounds
             rounds = [
                 {run: run_in_process(case, *run) for run in chosen} for _ in range(num_rounds)
             ]
             sections.append(table(median_of(rounds)))
-    rounds = f" --rounds {arguments.rounds}" if arguments.rounds > 1 else ""
-    command = f"python benchmarks/decoding.py{rounds} --write docs/benchmarks.md"
+    options = shown_options(arguments, case=None, backends=None, title=TITLE, rounds=1)
+    command = f"python benchmarks/decoding.py{options} --write docs/benchmarks.md"
     body = f"```bash\n{command}\n```\n\n"
     body += "\n\n".join(sections) + f"\n\n{machine()}\n"
     print(body)
     if arguments.write:
-        write_section(arguments.write, "Decoding: tokens a second", body)
+        write_section(arguments.write, arguments.title, body)
 
 
 def run_in_process(case, system, backend, number) -> dict:

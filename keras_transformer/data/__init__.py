@@ -5,6 +5,7 @@ from keras_transformer.data.batching import TranslationBatches
 from keras_transformer.data.blocks import LanguageModelBatches
 from keras_transformer.data.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.marian import MarianTokenizer
+from keras_transformer.data.packing import PackedBatches
 from keras_transformer.data.sentence_piece import SentencePieceTokenizer
 from keras_transformer.data.special_ids import (
     END_ID,
@@ -28,6 +29,7 @@ __all__ = [
     "HuggingFaceTokenizer",
     "LanguageModelBatches",
     "MarianTokenizer",
+    "PackedBatches",
     "SentencePieceTokenizer",
     "SlidingWindows",
     "SpecialIds",

@@ -5,45 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_transformer.data.buckets import Bucket, make_buckets, most_different
+from keras_transformer.data.epoch_batches import EpochBatches, fingerprint, split_steps
 from keras_transformer.data.rows import check_integer, flatten, padded, surround
-
-
-class EpochBatches(keras.utils.PyDataset):
-    """A dataset whose order depends on the seed and the epoch alone."""
-
-    def __init__(self, shuffle: bool, seed: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        check_integer("seed", seed, 0)
-        self.shuffle = shuffle
-        self.seed = seed
-
-    @property
-    def epoch(self) -> int:
-        """The number of the epoch, from 0; set it to go on with an interrupted training."""
-        return self._epoch
-
-    @epoch.setter
-    def epoch(self, value: int) -> None:
-        check_integer("epoch", value, 0)
-        generator = np.random.default_rng((self.seed, value)) if self.shuffle else None
-        self._batches = self._plan(generator)
-        self._epoch = value
-
-    def on_epoch_end(self) -> None:
-        """Moves on to the order of the next epoch."""
-        self.epoch += 1
-
-    def __len__(self) -> int:
-        """Number of batches, the same in every epoch."""
-        return len(self._batches)
-
-    def _plan(self, generator: np.random.Generator | None) -> list[Any]:
-        """Returns what each batch of an epoch holds, unshuffled if there is no generator."""
-        raise NotImplementedError
 
 
 class TranslationBatches(EpochBatches):
@@ -56,13 +22,18 @@ class TranslationBatches(EpochBatches):
     `tokens_per_batch` tokens on its longer side. The last batch of a shape is filled up with rows
     of padding, so every pair comes exactly once an epoch.
 
+    With `num_shards`, workers that train together share one plan: in every step all of them have a
+    batch of the same shape, as many batches each, and every pair comes to one of them once. The
+    last step of a shape is spread evenly, and filled up with rows of padding like any batch; where
+    it has fewer pairs than there are shards, some get padding alone.
+
     `model.fit` shuffles the order of the batches once more, with Python's `random`: pass
     `shuffle=False` to `fit`, or call `keras.utils.set_random_seed`, where runs must be equal.
 
     Args:
         source_ids: List of P lists of ids, without start and end.
         target_ids: List of P lists of ids, without start and end.
-        tokens_per_batch: Most tokens of a batch on either side, padding included.
+        tokens_per_batch: Most tokens of a batch on either side, padding included; of each shard.
         max_length: Longest row in tokens, the added start or end included. Pairs with a longer
             row are skipped and counted in `num_skipped`. None keeps all.
         max_shapes: Most distinct shapes.
@@ -74,6 +45,8 @@ class TranslationBatches(EpochBatches):
         end_id: Id after each source and each target.
         padding_id: Id of padding, which may be the start too, as in Marian's models. Tell the loss:
             `kt.training.transformer_recipe(..., padding_id=...)`.
+        num_shards: Number of workers that train together, each on a dataset of its own.
+        shard_index: Which of them this one is, from 0.
         **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`.
 
     Raises:
@@ -104,9 +77,11 @@ class TranslationBatches(EpochBatches):
         start_id: int = 2,
         end_id: int = 3,
         padding_id: int = 0,
+        num_shards: int = 1,
+        shard_index: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(shuffle, seed, **kwargs)
+        super().__init__(shuffle, seed, num_shards, shard_index, **kwargs)
         integers = {"tokens_per_batch": (tokens_per_batch, 1), "max_shapes": (max_shapes, 1)}
         integers |= {
             "start_id": (start_id, 0),
@@ -141,10 +116,17 @@ class TranslationBatches(EpochBatches):
         self._target_starts = np.cumsum(self._target_lengths + 1) - (self._target_lengths + 1)
         kept = self._kept_rows(max_length, tokens_per_batch)
         self._buckets = make_buckets(
-            self._source_lengths[kept], self._target_lengths[kept], tokens_per_batch, max_shapes
+            self._source_lengths[kept],
+            self._target_lengths[kept],
+            tokens_per_batch,
+            max_shapes,
+            num_shards,
         )
         self._buckets = [bucket._replace(rows=kept[bucket.rows]) for bucket in self._buckets]
         self.num_skipped = len(source_ids) - len(kept)
+        self._corpus = fingerprint(source, source_lengths, target, target_lengths)
+        self._settings = {name: value for name, (value, _) in integers.items()}
+        self._settings["max_length"] = max_length
         self.epoch = 0
 
     def _kept_rows(self, max_length: int | None, tokens_per_batch: int) -> np.ndarray:
@@ -166,21 +148,21 @@ class TranslationBatches(EpochBatches):
             )
         return kept
 
-    def _plan(self, generator: np.random.Generator | None) -> list[tuple[Bucket, np.ndarray]]:
-        """Returns the bucket and the rows of each batch."""
-        batches: list[tuple[Bucket, np.ndarray]] = []
+    def _plan(self, generator: np.random.Generator | None) -> list[list[tuple[Bucket, np.ndarray]]]:
+        """Returns the bucket and the rows of each batch, in steps of one shape."""
+        steps: list[list[tuple[Bucket, np.ndarray]]] = []
         firsts = []
         for bucket in self._buckets:
             rows = bucket.rows if generator is None else generator.permutation(bucket.rows)
-            firsts.append(len(batches))
-            for start in range(0, len(rows), bucket.batch_size):
-                batches.append((bucket, rows[start : start + bucket.batch_size]))
-        order = range(len(batches)) if generator is None else generator.permutation(len(batches))
+            firsts.append(len(steps))
+            for step in split_steps(rows, bucket.batch_size, self.num_shards):
+                steps.append([(bucket, batch) for batch in step])
+        order = range(len(steps)) if generator is None else generator.permutation(len(steps))
         # On TensorFlow, Keras takes from the first two batches which axes have a fixed size, and
         # fails on a later batch of another size: so they differ in every axis that varies.
         first_two = [firsts[index] for index in most_different(self._buckets)]
         others = [index for index in order if index not in first_two]
-        return [batches[index] for index in first_two + others]
+        return [steps[index] for index in first_two + others]
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns inputs and labels of one batch.
@@ -213,16 +195,17 @@ class TranslationBatches(EpochBatches):
 
     @property
     def num_target_tokens(self) -> int:
-        """Number of labels of an epoch, padding not counted."""
+        """Number of labels of an epoch, in all shards, padding not counted."""
         return sum(int(self._target_lengths[bucket.rows].sum()) for bucket in self._buckets)
 
     @property
     def padding_fraction(self) -> float:
-        """Share of an epoch's source and target positions that are padding."""
+        """Share of an epoch's source and target positions, in all shards, that are padding."""
         real = self.num_target_tokens
         positions = 0
         for batch_size, source_width, target_width, rows in self._buckets:
             real += int(self._source_lengths[rows].sum())
-            num_batches = -(-len(rows) // batch_size)
-            positions += num_batches * batch_size * (source_width + target_width)
+            step_size = batch_size * self.num_shards
+            num_steps = -(-len(rows) // step_size)
+            positions += num_steps * step_size * (source_width + target_width)
         return 1.0 - real / positions

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transformer.data.batching import EpochBatches
+from keras_transformer.data.epoch_batches import EpochBatches, fingerprint, split_steps
 from keras_transformer.data.rows import check_ids, check_integer, padded
 
 
@@ -20,13 +20,19 @@ class LanguageModelBatches(EpochBatches):
     epoch, which leaves shorter blocks at both ends, and come in a new order. Short blocks and the
     last batch are filled up with 0, the padding id.
 
+    With `num_shards`, workers that train together share one plan: each has as many batches, and
+    every label comes to one of them once. The blocks of the last step are spread evenly, and its
+    batches filled up with rows of padding.
+
     Args:
         token_ids: Integers of shape (number of tokens,).
         length: Tokens of a block.
-        batch_size: Blocks of a batch.
+        batch_size: Blocks of a batch, of each shard.
         shuffle: Whether blocks begin elsewhere and come in a new order every epoch.
         seed: Non-negative integer; the order depends on it and on the epoch's number alone.
         vocabulary_size: Upper limit of the ids, to be checked, or None.
+        num_shards: Number of workers that train together, each on a dataset of its own.
+        shard_index: Which of them this one is, from 0.
         **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`.
 
     Raises:
@@ -49,9 +55,11 @@ class LanguageModelBatches(EpochBatches):
         shuffle: bool = True,
         seed: int = 0,
         vocabulary_size: int | None = None,
+        num_shards: int = 1,
+        shard_index: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(shuffle, seed, **kwargs)
+        super().__init__(shuffle, seed, num_shards, shard_index, **kwargs)
         check_integer("length", length, 1)
         check_integer("batch_size", batch_size, 1)
         token_ids = np.asarray(token_ids)
@@ -64,9 +72,11 @@ class LanguageModelBatches(EpochBatches):
         self._ids = token_ids.astype("int32")
         self.length = length
         self.batch_size = batch_size
+        self._settings = {"length": length, "batch_size": batch_size}
+        self._corpus = fingerprint(self._ids)
         self.epoch = 0
 
-    def _plan(self, generator: np.random.Generator | None) -> list[np.ndarray]:
+    def _plan(self, generator: np.random.Generator | None) -> list[list[np.ndarray]]:
         """Returns the (start, length) of the blocks of each batch, (number of blocks, 2)."""
         offset = 0 if generator is None else generator.integers(self.length)
         total = self.num_target_tokens
@@ -80,7 +90,7 @@ class LanguageModelBatches(EpochBatches):
         blocks = np.stack([bounds[:-1], np.diff(bounds)], axis=1)
         if generator is not None:
             blocks = generator.permutation(blocks)
-        return [blocks[i : i + self.batch_size] for i in range(0, len(blocks), self.batch_size)]
+        return split_steps(blocks, self.batch_size, self.num_shards)
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns inputs and labels of one batch.
@@ -98,10 +108,11 @@ class LanguageModelBatches(EpochBatches):
 
     @property
     def num_target_tokens(self) -> int:
-        """Number of labels of an epoch, padding not counted."""
+        """Number of labels of an epoch, in all shards, padding not counted."""
         return len(self._ids) - 1
 
     @property
     def padding_fraction(self) -> float:
-        """Share of an epoch's positions that are padding."""
-        return 1.0 - self.num_target_tokens / (len(self) * self.batch_size * self.length)
+        """Share of an epoch's positions, in all shards, that are padding."""
+        num_rows = self._num_batches * self.num_shards * self.batch_size
+        return 1.0 - self.num_target_tokens / (num_rows * self.length)

@@ -49,18 +49,18 @@ def round_up(lengths: np.ndarray) -> np.ndarray:
 
 
 def _choose_rectangles(
-    cells: np.ndarray, counts: np.ndarray, tokens_per_batch: int, max_shapes: int
+    cells: np.ndarray, counts: np.ndarray, tokens_per_step: int, max_shapes: int
 ) -> np.ndarray:
     """Assigns each cell to a rectangle that holds it, with few rectangles and little padding.
 
     Begins with one rectangle a cell, and the one that holds everything. Then, one at a time, the
     rectangle goes whose cells cost the least padding in the next best one, until no more than
-    `max_shapes` are left and each fills a batch.
+    `max_shapes` are left and each fills a batch of every shard.
 
     Args:
         cells: Integers of shape (C, 2), the distinct (source width, target width).
         counts: Integers of shape (C,), the pairs of each cell.
-        tokens_per_batch: Most tokens of a batch on either side.
+        tokens_per_step: Most tokens, on either side, of the batches of all shards together.
         max_shapes: Most rectangles.
 
     Returns:
@@ -70,7 +70,7 @@ def _choose_rectangles(
     last = len(cells)  # the rectangle that holds everything, never removed
     holds = (rectangles[None] >= cells[:, None]).all(axis=-1)  # (C, R)
     costs = np.where(holds, counts[:, None] * rectangles.sum(axis=1), np.inf)
-    batch_sizes = np.maximum(1, tokens_per_batch // rectangles.max(axis=1))
+    batch_sizes = np.maximum(1, tokens_per_step // rectangles.max(axis=1))
     two_best = np.argsort(costs, axis=1, kind="stable")[:, :2]
     every = np.arange(len(cells))
     while True:
@@ -90,7 +90,11 @@ def _choose_rectangles(
 
 
 def make_buckets(
-    source_lengths: np.ndarray, target_lengths: np.ndarray, tokens_per_batch: int, max_shapes: int
+    source_lengths: np.ndarray,
+    target_lengths: np.ndarray,
+    tokens_per_batch: int,
+    max_shapes: int,
+    num_shards: int = 1,
 ) -> list[Bucket]:
     """Sorts pairs into buckets, each with one static shape.
 
@@ -103,6 +107,7 @@ def make_buckets(
         tokens_per_batch: Most tokens of a batch on either side, padding included; no less than
             the longest length.
         max_shapes: Most buckets.
+        num_shards: As many batches at a time share a shape.
 
     Returns:
         The buckets, narrow ones first; each pair is in one of them.
@@ -119,13 +124,14 @@ def make_buckets(
     cells, cell_of_pair, counts = np.unique(widths, axis=0, return_inverse=True, return_counts=True)
     # Some versions of NumPy give the inverse an extra axis.
     cell_of_pair = cell_of_pair.reshape(-1)
-    rectangle_of_cell = _choose_rectangles(cells, counts, tokens_per_batch, max_shapes)
+    rectangle_of_cell = _choose_rectangles(cells, counts, tokens_per_batch * num_shards, max_shapes)
     buckets = []
     for rectangle in np.unique(rectangle_of_cell):
         members = rectangle_of_cell == rectangle
         source_width, target_width = map(int, cells[members].max(axis=0))
         rows = np.flatnonzero(members[cell_of_pair])
-        num_batches = -(-len(rows) // (tokens_per_batch // max(source_width, target_width)))
+        step_size = num_shards * (tokens_per_batch // max(source_width, target_width))
+        num_batches = num_shards * -(-len(rows) // step_size)
         # Spread evenly, so that the last batch is not left with few pairs and much padding.
         batch_size = -(-len(rows) // num_batches)
         buckets.append(Bucket(batch_size, source_width, target_width, rows))

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_transformer.data.batching import EpochBatches
 from keras_transformer.data.buckets import round_up
+from keras_transformer.data.epoch_batches import EpochBatches, fingerprint, split_steps
 from keras_transformer.data.rows import check_integer
+
+_Batch = tuple[int, int, np.ndarray]  # length T, number of real examples, the examples
 
 
 class TaskBatches(EpochBatches):
@@ -27,14 +29,22 @@ class TaskBatches(EpochBatches):
     XLA compiles a program for each; without it they come in order, all with the longest T, so that
     `model.predict` gives row after row. The last batch of each T may be smaller.
 
+    With `num_shards`, workers that train together share one plan: in every step all of them have a
+    batch of the same shape, as many batches each, and every example comes to one of them once. The
+    examples of the last step of each T are spread evenly; a shard that got one less, or none,
+    repeats an example. Items with labels then hold a third array, sample weights (B,), 1.0 and for
+    what is repeated 0.0, so that it counts for nothing but the auxiliary language-model loss.
+
     Args:
         rows: N lists of ids, or N lists of K lists of ids.
         labels: N integers; None for batches without labels, to predict.
-        batch_size: B, examples of a batch.
+        batch_size: B, examples of a batch, of each shard.
         max_shapes: most distinct T.
         shuffle: whether examples and batches come in a new order every epoch.
         seed: non-negative integer; the order depends on it and on the epoch's number alone.
         vocabulary_size: upper limit of the ids, to be checked, or None.
+        num_shards: number of workers that train together, each on a dataset of its own.
+        shard_index: which of them this one is, from 0.
         **kwargs: arguments of `keras.utils.PyDataset`, such as `workers`.
 
     Raises:
@@ -59,9 +69,11 @@ class TaskBatches(EpochBatches):
         shuffle: bool = True,
         seed: int = 0,
         vocabulary_size: int | None = None,
+        num_shards: int = 1,
+        shard_index: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(shuffle, seed, **kwargs)
+        super().__init__(shuffle, seed, num_shards, shard_index, **kwargs)
         check_integer("batch_size", batch_size, 1)
         check_integer("max_shapes", max_shapes, 1)
         self._examples, self._rows_per_example = _examples(rows)
@@ -71,26 +83,28 @@ class TaskBatches(EpochBatches):
         lengths = np.array([max(map(len, example)) for example in self._examples])
         self._widths = _widths(lengths, max_shapes if shuffle else 1)
         self._width_of = self._widths[np.searchsorted(self._widths, lengths)]
+        self._settings = {"batch_size": batch_size, "max_shapes": max_shapes}
+        self._corpus = _fingerprint(self._examples, self._labels)
         self.epoch = 0
 
-    def _plan(self, generator: np.random.Generator | None) -> list[tuple[int, np.ndarray]]:
-        """Returns the length T and the examples of each batch."""
-        batches: list[tuple[int, np.ndarray]] = []
+    def _plan(self, generator: np.random.Generator | None) -> list[list[_Batch]]:
+        """Returns the length T, how many examples are real, and the examples of each batch."""
+        steps: list[list[_Batch]] = []
         firsts = []
         for width in self._widths:
             members = np.flatnonzero(self._width_of == width)
             if generator is not None:
                 members = generator.permutation(members)
-            firsts.append(len(batches))
-            for start in range(0, len(members), self.batch_size):
-                batches.append((int(width), members[start : start + self.batch_size]))
+            firsts.append(len(steps))
+            for step in split_steps(members, self.batch_size, self.num_shards):
+                steps.append([(int(width), len(batch), _fill(batch, step[0])) for batch in step])
         if generator is None:
-            return batches
+            return steps
         # On TensorFlow, Keras takes from the first two batches which axes have a fixed size, and
         # fails on a later batch of another size: so those two differ in T.
         first_two = firsts[:2] if len(firsts) > 1 else []
-        order = [index for index in generator.permutation(len(batches)) if index not in first_two]
-        return [batches[index] for index in [*first_two, *order]]
+        order = [index for index in generator.permutation(len(steps)) if index not in first_two]
+        return [steps[index] for index in [*first_two, *order]]
 
     def __getitem__(self, index: int) -> Any:
         """Returns inputs and labels of one batch, or the inputs in a tuple where there are none.
@@ -99,9 +113,10 @@ class TaskBatches(EpochBatches):
             index: Number of the batch.
 
         Returns:
-            `({"token_ids": (B, T) or (B, K, T)}, labels (B,))` in int32.
+            `({"token_ids": (B, T) or (B, K, T)}, labels (B,))` in int32; with `num_shards` above 1
+            sample weights (B,) in float32 come third.
         """
-        width, members = self._batches[index]
+        width, num_real, members = self._batches[index]
         shape = (len(members), self._rows_per_example or 1, width)
         ids = np.zeros(shape, dtype="int32")
         for place, member in enumerate(members):
@@ -110,12 +125,29 @@ class TaskBatches(EpochBatches):
         inputs = {"token_ids": ids if self._rows_per_example else ids[:, 0]}
         if self._labels is None:
             return (inputs,)
-        return inputs, self._labels[members]
+        if self.num_shards == 1:
+            return inputs, self._labels[members]
+        weights = (np.arange(len(members)) < num_real).astype("float32")
+        return inputs, self._labels[members], weights
 
     @property
     def num_examples(self) -> int:
-        """Number of examples of an epoch."""
+        """Number of examples of an epoch, in all shards."""
         return len(self._examples)
+
+
+def _fill(batch: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Repeats an example until there are as many as in the largest batch of the step."""
+    missing = len(largest) - len(batch)
+    return np.append(batch, np.repeat(largest[:1], missing))
+
+
+def _fingerprint(examples: list[list[list[int]]], labels: np.ndarray | None) -> str:
+    rows = [row for example in examples for row in example]
+    lengths = np.array([len(row) for row in rows])
+    ids = np.concatenate([np.asarray(row, dtype="int64") for row in rows])
+    counts = np.array([len(example) for example in examples])
+    return fingerprint(counts, lengths, ids, *([] if labels is None else [labels]))
 
 
 def _examples(rows: Sequence[Any]) -> tuple[list[list[list[int]]], int | None]:

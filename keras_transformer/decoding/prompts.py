@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from keras import ops
 
 from keras_transformer.decoding.protocol import DecodingModel
 
@@ -196,7 +197,7 @@ def pad_rows(
 
 
 def _as_ids(name, index, row):
-    values = np.asarray(row)
+    values = ops.convert_to_numpy(row) if ops.is_tensor(row) else np.asarray(row)
     if values.ndim != 1 or (values.size and not np.issubdtype(values.dtype, np.integer)):
         raise ValueError(
             f"`{name}` must hold rows of integer ids. Received: row {index} is {row!r}."

@@ -12,6 +12,7 @@ import keras
 from keras import backend, ops
 
 from keras_transformer.layers.checks import check_positive, check_rows
+from keras_transformer.layers.distribution import whole_if_uneven
 from keras_transformer.layers.serialization import clone_initializer, constructor_config
 from keras_transformer.ops.few_rows import FEW_ROWS, multiply_few_rows
 from keras_transformer.ops.lookup import take_rows
@@ -77,16 +78,17 @@ class TokenEmbedding(keras.layers.Layer):
         self.autocast = False
 
     def build(self, input_shape: tuple | None = None) -> None:
-        self.embeddings = self.add_weight(
-            name="embeddings",
-            shape=(self.vocabulary_size, self.hidden_dim),
-            initializer=clone_initializer(self.embeddings_initializer),
-        )
+        shape = (self.vocabulary_size, self.hidden_dim)
+        with whole_if_uneven(f"{self.path}/embeddings", shape):
+            self.embeddings = self.add_weight(
+                name="embeddings",
+                shape=shape,
+                initializer=clone_initializer(self.embeddings_initializer),
+            )
         self.bias = None
         if self.output_bias:
-            self.bias = self.add_weight(
-                name="bias", shape=(self.vocabulary_size,), initializer="zeros"
-            )
+            with whole_if_uneven(f"{self.path}/bias", shape[:1]):
+                self.bias = self.add_weight(name="bias", shape=shape[:1], initializer="zeros")
 
     def call(self, inputs: Tensor, reverse: bool = False, return_matrix: bool = False) -> Tensor:
         """Embeds ids, or projects hidden states.

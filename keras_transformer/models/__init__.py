@@ -4,6 +4,7 @@ from keras_transformer.models.bert import bert
 from keras_transformer.models.heads import classifier, entailment, multiple_choice, similarity
 from keras_transformer.models.language_model import gpt, gpt1
 from keras_transformer.models.new_tokens import with_new_tokens
+from keras_transformer.models.packed import packed
 from keras_transformer.models.translation import transformer, transformer_base, transformer_big
 from keras_transformer.models.vision import vit
 
@@ -14,6 +15,7 @@ __all__ = [
     "gpt",
     "gpt1",
     "multiple_choice",
+    "packed",
     "similarity",
     "transformer",
     "transformer_base",

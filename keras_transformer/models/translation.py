@@ -8,6 +8,7 @@ import keras
 
 from keras_transformer.layers.checks import check_positive
 from keras_transformer.layers.decoder import TransformerDecoder
+from keras_transformer.layers.distribution import whole_if_uneven
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.encoder import TransformerEncoder
 from keras_transformer.layers.positional import PositionalEncoding
@@ -152,9 +153,9 @@ def transformer(
     if share_embeddings:
         logits = target_embedding(decoded, reverse=True)
     else:
-        logits = keras.layers.Dense(target_size, use_bias=output_bias, dtype=dtype, name="logits")(
-            decoded
-        )
+        dense = keras.layers.Dense(target_size, use_bias=output_bias, dtype=dtype, name="logits")
+        with whole_if_uneven("logits/kernel", (hidden_dim, target_size)):
+            logits = dense(decoded)
     inputs = {"source_ids": source_ids, "target_ids": target_ids}
     return keras.Model(inputs, logits, name=name)
 

@@ -186,10 +186,10 @@ def _backward(setting, residuals, upstream):
         by_scores = weights * (by_weights - _rows(setting, products, index))
         if bias:
             bias_gradient = [_add_bias(setting, bias_gradient[0], by_scores, index)]
-        by_scores = ops.cast(by_scores * setting.scale, query.dtype)
-        change = _einsum("bkgrs,bkgrh->bksh", by_scores, _rows(setting, query, index))
+        by_scores = ops.cast(by_scores, query.dtype)
+        change = _einsum("bkgrs,bkgrh->bksh", by_scores, _scaled_rows(setting, query, index))
         key_gradient = _add_first(key_gradient, change, num_keys)
-        block = _einsum("bkgrs,bksh->bkgrh", by_scores, key[:, :, :num_keys])
+        block = _einsum("bkgrs,bksh->bkgrh", by_scores, key[:, :, :num_keys]) * setting.scale
         start = (0, 0, 0, index * setting.block, 0)
         query_gradient = ops.slice_update(query_gradient, start, ops.cast(block, query.dtype))
         return (query_gradient, key_gradient, value_gradient, *bias_gradient)
@@ -204,8 +204,8 @@ def _backward(setting, residuals, upstream):
 
 def _scores(setting, index, num_keys, query, key, mask, bias):
     """The scaled scores of a block, float32 (B, K, G, R, S), and what it may see (None: all)."""
-    scores = _einsum("bkgrh,bksh->bkgrs", _rows(setting, query, index), key[:, :, :num_keys])
-    scores = scores * setting.scale
+    rows = _scaled_rows(setting, query, index)
+    scores = _einsum("bkgrh,bksh->bkgrs", rows, key[:, :, :num_keys])
     if bias:
         scores = scores + ops.cast(_block_of(setting, bias[0], index, num_keys), "float32")
     allowed = None if mask is None else _block_of(setting, mask, index, num_keys)
@@ -231,6 +231,11 @@ def _rows(setting, tensor, index):
     shape = list(ops.shape(tensor))
     shape[3] = setting.block
     return ops.slice(tensor, (0, 0, 0, index * setting.block, 0), shape)
+
+
+def _scaled_rows(setting, query, index):
+    """The queries of a block times the scale: they are fewer numbers than their scores."""
+    return _rows(setting, query, index) * setting.scale
 
 
 def _block_of(setting, tensor, index, num_keys):

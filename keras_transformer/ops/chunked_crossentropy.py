@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from keras import ops
+from keras import backend, ops
 
 from keras_transformer.ops.blocks import differentiate, repeat_blocks
 from keras_transformer.ops.likelihood import label_logits
@@ -22,12 +22,13 @@ Tensor = Any
 
 
 class ChunkedSums(NamedTuple):
-    """Sums over all positions, each times its weight; float32 scalars.
+    """Sums over all positions, float32 scalars.
 
     Attributes:
-        loss: of the losses, with a gradient.
-        negative_log_likelihood: of -log P(label).
-        correct: of 1 where no other logit reaches the label's; None unless asked for.
+        loss: of the losses times their weights, with a gradient.
+        negative_log_likelihood: of -log P(label), each times its metric weight.
+        correct: of the metric weights where no other logit reaches the label's; None unless asked
+            for.
     """
 
     loss: Tensor
@@ -48,9 +49,10 @@ def chunked_crossentropy(
     bias: Tensor | None,
     labels: Tensor,
     weights: Tensor,
+    metric_weights: Tensor | None = None,
     label_weight: float = 1.0,
     mean_weight: float = 0.0,
-    chunk_size: int = 1024,
+    chunk_size: int = 512,
     transposed: bool = False,
     training: bool = True,
     matrix_trainable: bool = True,
@@ -64,6 +66,7 @@ def chunked_crossentropy(
         bias: (V,) or None.
         labels: int (N,), ids in [0, V).
         weights: float32 (N,), not negative; where it is 0 the position counts for nothing.
+        metric_weights: such weights for the other two sums; None for `weights`.
         label_weight: a, the weight of the label's logit.
         mean_weight: b, that of the mean logit.
         chunk_size: C.
@@ -83,55 +86,56 @@ def chunked_crossentropy(
     if not matrix_trainable:
         projection = tuple(ops.stop_gradient(tensor) for tensor in projection)
     matrix, bias = (*projection, None)[:2]
-    label_sum, mean_sum = _label_and_mean(
-        hidden, matrix, bias, labels, weights, mean_weight, transposed
+    metric_weights = weights if metric_weights is None else metric_weights
+    label_logit, mean_logit = _label_and_mean(
+        hidden, matrix, bias, labels, bool(mean_weight), transposed
     )
     setting = _Setting(chunk_size, transposed, training, count_correct)
-    in_chunks = (_in_chunks(labels, length, chunk_size), _in_chunks(weights, length, chunk_size))
+    in_chunks = tuple(
+        _in_chunks(tensor, length, chunk_size) for tensor in (labels, weights, metric_weights)
+    )
     differentiable = (hidden, *projection) if matrix_trainable else (hidden,)
     constants = (*in_chunks, () if matrix_trainable else projection)
     if training:
         dtypes = [tensor.dtype for tensor in differentiable]
-        log_sum, correct = differentiate(
+        log_sum, *for_metrics = differentiate(
             lambda *tensors: _forward(setting, *tensors),
             lambda gradients, upstream: _backward(dtypes, gradients, upstream[0]),
             differentiable,
             constants,
         )
     else:
-        (log_sum, correct), _ = _forward(setting, differentiable, constants)
-    loss = log_sum - label_weight * label_sum - mean_weight * mean_sum
-    negative_log_likelihood = ops.stop_gradient(log_sum - label_sum)
-    correct = ops.stop_gradient(correct) if count_correct else None
-    return ChunkedSums(loss, negative_log_likelihood, correct)
+        (log_sum, *for_metrics), _ = _forward(setting, differentiable, constants)
+    subtracted = label_weight * label_logit + mean_weight * mean_logit
+    loss = log_sum - _weighted_sum(subtracted, weights)
+    likelihood = for_metrics[0] - _weighted_sum(label_logit, metric_weights)
+    correct = ops.stop_gradient(for_metrics[1]) if count_correct else None
+    return ChunkedSums(loss, ops.stop_gradient(likelihood), correct)
 
 
-def _label_and_mean(hidden, matrix, bias, labels, weights, mean_weight, transposed):
-    """The sums of the labels' logits and of the mean logits."""
+def _label_and_mean(hidden, matrix, bias, labels, with_mean, transposed):
+    """The logits of the labels, and the mean ones if wanted, else 0; float32 (N,)."""
     axis = 1 if transposed else 0  # of the vocabulary
     labels = ops.cast(labels, "int32")
     known = ops.clip(labels, 0, matrix.shape[axis] - 1)
     rows = ops.take(matrix, known, axis=axis)
     rows = ops.cast(ops.transpose(rows) if transposed else rows, hidden.dtype)  # (N, D)
-    # Rounded as a product of matrices rounds its sums.
     label_logit = ops.sum(ops.cast(hidden * rows, "float32"), axis=-1)
-    mean_logit = ops.zeros(())
-    if mean_weight:
+    mean_logit = ops.zeros_like(label_logit)
+    if with_mean:
         mean_row = ops.mean(ops.cast(matrix, "float32"), axis=axis)
         mean_logit = ops.matmul(ops.cast(hidden, "float32"), mean_row[:, None])[:, 0]
     if bias is not None:
         label_logit = label_logit + ops.cast(ops.take(bias, known), "float32")
-        if mean_weight:
+        if with_mean:
             mean_logit = mean_logit + ops.mean(ops.cast(bias, "float32"))
     # As everywhere here, a label that is not in the vocabulary gives NaN.
-    label_logit = ops.where(ops.equal(known, labels), label_logit, float("nan"))
-    counts = weights > 0
-    return (_weighted_sum(x, weights, counts) for x in (label_logit, mean_logit))
+    return ops.where(ops.equal(known, labels), label_logit, float("nan")), mean_logit
 
 
-def _weighted_sum(values, weights, counts):
+def _weighted_sum(values, weights):
     """Whatever stands where nothing counts, infinities included, must not reach the sum."""
-    return ops.sum(ops.where(counts, values * weights, 0.0))
+    return ops.sum(ops.where(weights > 0, values * weights, 0.0))
 
 
 def _in_chunks(tensor, length, chunk):
@@ -143,9 +147,9 @@ def _in_chunks(tensor, length, chunk):
 
 
 def _forward(setting, differentiable, constants):
-    """The sum of the logarithms and of what is right, and the gradients of the first."""
+    """Sums of the logarithms, the same for metrics, of what is right; gradients of the first."""
     hidden, *trained = differentiable
-    labels, weights, frozen = constants
+    labels, weights, metric_weights, frozen = constants
     matrix, *bias = trained or frozen
     length = ops.shape(hidden)[0]
     chunks = _in_chunks(hidden, length, setting.chunk)
@@ -156,40 +160,54 @@ def _forward(setting, differentiable, constants):
         (kernel, ops.transpose(kernel)) if setting.transposed else (ops.transpose(kernel), kernel)
     )
 
-    def body(index, log_sum, correct, *gradients):
+    def body(index, log_sum, metric_sum, correct, *gradients):
         rows, row_weights = chunks[index], weights[index]
         logits = ops.cast(ops.matmul(rows, kernel), "float32")  # (C, V)
         logits = logits + bias[0] if bias else logits
         if setting.count_correct:
-            correct = correct + _correct(labels[index], logits, row_weights)
-        largest = ops.max(logits, axis=-1, keepdims=True)
-        exponentials = ops.exp(logits - largest)
-        totals = ops.sum(exponentials, axis=-1)
-        logarithms = ops.log(totals) + largest[:, 0]
-        log_sum = log_sum + _weighted_sum(logarithms, row_weights, row_weights > 0)
-        if not gradients:
-            return log_sum, correct
-        slopes = exponentials * (row_weights / totals)[:, None]
-        hidden_gradient, *others = gradients
-        rounded = ops.cast(slopes, rows.dtype)
-        by_rows = ops.cast(ops.matmul(rounded, back), "float32")
-        hidden_gradient = ops.slice_update(hidden_gradient, (index, 0, 0), by_rows[None])
-        if others:
-            first, second = (rows, rounded) if setting.transposed else (rounded, rows)
-            change = ops.matmul(ops.transpose(first), second)
-            others[0] = others[0] + ops.cast(change, "float32")
-        if others[1:]:
-            others[1] = others[1] + ops.sum(slopes, axis=0)
-        return (log_sum, correct, hidden_gradient, *others)
+            correct = correct + _correct(labels[index], logits, metric_weights[index])
+        softmax = ops.softmax(logits) if gradients else None
+        logarithms = _log_sum_exp(logits, softmax)
+        log_sum = log_sum + _weighted_sum(logarithms, row_weights)
+        metric_sum = metric_sum + _weighted_sum(logarithms, metric_weights[index])
+        if gradients:
+            # Weights go to the rows (C, D) on either side, not to (C, V).
+            column = row_weights[:, None]
+            softmax, by_row = ops.cast(softmax, rows.dtype), ops.cast(column, rows.dtype)
+            hidden_gradient, *others = gradients
+            change = ops.cast(ops.matmul(softmax, back), "float32") * column
+            gradients = [ops.slice_update(hidden_gradient, (index, 0, 0), change[None])]
+            if others:
+                pair = (rows * by_row, softmax) if setting.transposed else (softmax, rows * by_row)
+                gradients.append(_add_product(others[0], *pair))
+            if others[1:]:
+                change = ops.matmul(ops.transpose(by_row), softmax)[0]
+                gradients.append(others[1] + ops.cast(change, "float32"))
+        return (log_sum, metric_sum, correct, *gradients)
 
-    state = (ops.zeros(()), ops.zeros(()))
+    state = (ops.zeros(()), ops.zeros(()), ops.zeros(()))
     if setting.training:
         state += tuple(ops.zeros_like(tensor, dtype="float32") for tensor in (chunks, *trained))
-    log_sum, correct, *gradients = repeat_blocks(0, ops.shape(chunks)[0], body, state)
+    result = repeat_blocks(0, ops.shape(chunks)[0], body, state)
+    sums, gradients = tuple(result[:3]), list(result[3:])
     if gradients:
         flat = ops.reshape(gradients[0], (-1, hidden.shape[-1]))
         gradients[0] = flat[:length]
-    return (log_sum, correct), gradients
+    return sums, gradients
+
+
+def _log_sum_exp(logits, softmax):
+    if softmax is None:
+        return ops.logsumexp(logits, axis=-1)
+    # The largest logit has the largest share, which is one over the sum less that logit.
+    return ops.max(logits, axis=-1) - ops.log(ops.max(softmax, axis=-1))
+
+
+def _add_product(total, first, second):
+    """Adds the product of a transpose (C, A)^T and (C, B) to a float32 total (A, B)."""
+    if backend.backend() == "torch" and first.dtype == total.dtype:
+        return total.addmm_(first.t(), second)  # neither a second total nor a pass over it
+    return total + ops.cast(ops.matmul(ops.transpose(first), second), "float32")
 
 
 def _correct(labels, logits, weights):

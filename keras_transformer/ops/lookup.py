@@ -23,5 +23,6 @@ def take_rows(table: Tensor, rows: Tensor) -> Tensor:
     if backend.backend() != "tensorflow":
         return ops.take(table, rows, axis=0)
     # Along the first axis TensorFlow's gradient is a list of rows, in which one that was looked up
-    # n times stands n times. Norms of gradients do not add these up: clipping by them is wrong.
+    # n times stands n times. Norms of gradients do not add these up: clipping by them is wrong. And
+    # where replicas join their lists, Adam squares the parts of a row's gradient, not their sum.
     return ops.squeeze(ops.take(ops.expand_dims(table, axis=0), rows, axis=1), axis=0)

@@ -6,6 +6,7 @@ from keras_transformer.training.checkpoints import average_checkpoints
 from keras_transformer.training.chunked_loss import ChunkedLossModel
 from keras_transformer.training.clock import StopAfter, TimeBudget
 from keras_transformer.training.freezing import GradualUnfreezing, freeze, unfreeze
+from keras_transformer.training.layouts import layout_map
 from keras_transformer.training.lora import enable_lora, merge_lora
 from keras_transformer.training.lora_files import load_lora, save_lora
 from keras_transformer.training.losses import MaskedCrossentropy
@@ -16,6 +17,7 @@ from keras_transformer.training.recipes import (
     gpt1_pretraining_recipe,
     transformer_recipe,
 )
+from keras_transformer.training.saving import SaveTraining, load_training
 from keras_transformer.training.schedules import (
     InverseSquareRootSchedule,
     NoamSchedule,
@@ -34,6 +36,7 @@ __all__ = [
     "MaskedCrossentropy",
     "NoamSchedule",
     "Perplexity",
+    "SaveTraining",
     "StopAfter",
     "TimeBudget",
     "WarmupCosineSchedule",
@@ -43,7 +46,9 @@ __all__ = [
     "freeze",
     "gpt1_finetuning_recipe",
     "gpt1_pretraining_recipe",
+    "layout_map",
     "load_lora",
+    "load_training",
     "merge_lora",
     "save_lora",
     "transformer_recipe",

@@ -11,6 +11,7 @@ from keras_transformer.layers.checks import check_positive
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.ops.chunked_crossentropy import chunked_crossentropy
 from keras_transformer.ops.likelihood import check_labels_and_logits, real_tokens, token_weights
+from keras_transformer.ops.replicas import num_replicas
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
 
@@ -28,9 +29,9 @@ class _Projection(NamedTuple):
 
 
 class _Compiled:
-    """The loss and the metrics of `compile`, which Keras is not to track a second time."""
+    """The loss and the metrics of the last `compile` (an attribute of its own would gather all)."""
 
-    def __init__(self, loss: MaskedCrossentropy, metrics: list):
+    def __init__(self, loss: Any, metrics: list):
         self.loss, self.metrics = loss, metrics
 
 
@@ -47,9 +48,10 @@ class ChunkedLossModel(keras.Model):
     itself is then trained: use it to predict, to decode and to save.
 
     Args:
-        model: a language model or a translator, as `kt.models.gpt`, `kt.models.transformer` or
-            `kt.pretrained.load` make them, whose layers `token_embedding` (or `source_embedding`
-            and `target_embedding`), `encoder`, `decoder` and `logits` are found by name.
+        model: a language model or a translator, as `kt.models.gpt`, `kt.models.packed`,
+            `kt.models.transformer` or `kt.pretrained.load` make them, whose layers
+            `token_embedding` (or `source_embedding` and `target_embedding`), `encoder`, `decoder`
+            and `logits` are found by name.
         chunk_size: positions whose logits are there at once.
         **kwargs: of `keras.Model`.
 
@@ -68,15 +70,19 @@ class ChunkedLossModel(keras.Model):
         >>> history = trainer.fit({"token_ids": ids[:, :-1]}, ids[:, 1:], verbose=0)
         >>> sorted(history.history)
         ['loss', 'masked_accuracy', 'perplexity']
+
+    Reference:
+        Wijmans et al. 2024, "Cut Your Losses in Large-Vocabulary Language Models", whose kernel
+        keeps the logits in a GPU's registers; here they are chunks of ordinary products.
     """
 
-    def __init__(self, model: keras.Model, chunk_size: int = 1024, **kwargs: Any):
+    def __init__(self, model: keras.Model, chunk_size: int = 512, **kwargs: Any):
         check_positive(chunk_size=chunk_size)
         super().__init__(**kwargs)
         self.model = model
         self.chunk_size = chunk_size
         self._projection_layer, self._hidden_model = _take_apart(model)
-        self._compiled = None
+        self._compiled = _Compiled(None, [])
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, **kwargs):
         """Configures training, as `keras.Model.compile` does.
@@ -88,7 +94,8 @@ class ChunkedLossModel(keras.Model):
             **kwargs: further arguments of `keras.Model.compile`.
         """
         _check_loss_and_metrics(loss, metrics, kwargs)
-        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+        # Keras itself would call them with logits.
+        super().compile(optimizer=optimizer, **kwargs)
         self._compiled = _Compiled(loss, list(metrics or ()))
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
@@ -128,6 +135,7 @@ class ChunkedLossModel(keras.Model):
         check_labels_and_logits(y, hidden)
         labels = ops.where(real_tokens(y, loss.padding_id), y, ops.zeros_like(y))
         weights = token_weights(y, loss.padding_id, sample_weight)
+        real = token_weights(y, loss.padding_id)  # Keras, too, gives `metrics` no sample weights
         projection = self._projection()
         vocabulary_size = projection.matrix.shape[1 if projection.transposed else 0]
         label_weight, mean_weight = loss.target_weights(vocabulary_size)
@@ -137,6 +145,7 @@ class ChunkedLossModel(keras.Model):
             projection.bias,
             ops.reshape(labels, (-1,)),
             ops.reshape(weights, (-1,)),
+            ops.reshape(real, (-1,)),
             label_weight,
             mean_weight,
             chunk_size=self.chunk_size,
@@ -145,17 +154,29 @@ class ChunkedLossModel(keras.Model):
             matrix_trainable=projection.trainable,
             count_correct=any(isinstance(metric, MaskedAccuracy) for metric in metrics),
         )
-        weight = ops.sum(weights)
         for metric in metrics:
             accuracy = isinstance(metric, MaskedAccuracy)
             total = sums.correct if accuracy else sums.negative_log_likelihood
-            metric.add_sums(total, weight)
-        additional = [ops.cast(ops.sum(value), "float32") for value in self.losses]
-        return sum(additional, loss.reduce_sums(sums.loss, weight))
+            metric.add_sums(total, ops.sum(real))
+        # Each replica of `tf.distribute` has them all, and their gradients are added.
+        additional = [ops.cast(ops.sum(value), "float32") / num_replicas() for value in self.losses]
+        return sum(additional, loss.reduce_sums(sums.loss, ops.sum(weights)))
 
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
-        """Returns the metrics; the batch has been added to them with the loss."""
-        return self.get_metrics_result()
+    @property
+    def metrics(self) -> list:
+        """The mean loss and the metrics of `compile`."""
+        return [*super().metrics, *self._compiled.metrics]
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Returns the arguments of `compile`."""
+        given = {"loss": self._compiled.loss, "metrics": self._compiled.metrics}
+        return {**super().get_compile_config(), **keras.saving.serialize_keras_object(given)}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles with the arguments that `get_compile_config` gave."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
 
     def predict(self, *arguments: Any, **keywords: Any) -> Any:
         """Returns the model's own predictions, its logits."""
@@ -196,16 +217,19 @@ def _take_apart(model):
 
     decoder, embedding = find("decoder"), find("target_embedding", "token_embedding")
     encoder = find("encoder")
+    segments = find("segments")  # of packed rows
     expected = {"token_ids"} if encoder is None else {"source_ids", "target_ids"}
+    expected |= {"segment_ids"} if segments else set()
     if decoder is None or embedding is None or inputs.keys() != expected:
         raise ValueError(
-            "`model` must be a language model with the input `token_ids`, or a translator with the "
-            "inputs `source_ids` and `target_ids`, of the layers `token_embedding`, or "
-            "`target_embedding`, and `decoder`. Received: a model with the inputs "
-            f"{sorted(inputs)} and the layers {sorted(layers)}."
+            "`model` must be a language model with the input `token_ids`, packed or not, or a "
+            "translator with the inputs `source_ids` and `target_ids`, of the layers "
+            "`token_embedding`, or `target_embedding`, and `decoder`. Received: a model with the "
+            f"inputs {sorted(inputs)} and the layers {sorted(layers)}."
         )
     if encoder is None:
-        hidden = decoder(embedding(inputs["token_ids"]))
+        masks = segments(inputs["segment_ids"]) if segments else {}
+        hidden = decoder(embedding(inputs["token_ids"]), **masks)
     else:
         source_embedding = find("source_embedding", "token_embedding")
         encoded = encoder(source_embedding(inputs["source_ids"]))

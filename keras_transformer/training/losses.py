@@ -15,6 +15,7 @@ from keras_transformer.ops.likelihood import (
     real_tokens,
     token_weights,
 )
+from keras_transformer.ops.replicas import sum_over_replicas
 
 _SPREADS = ("all_classes", "wrong_classes")
 _MEANS = ("mean_with_sample_weight", "sum_over_batch_size", "mean")
@@ -55,13 +56,6 @@ def _tensorflow_losses(labels: Any, logits: Any, label_weight: float, mean_weigh
     return losses(ops.cast(logits, "float32"))
 
 
-class _Reduction(keras.losses.Loss):
-    """Reduces losses already computed, as Keras does, its scaling under tf.distribute included."""
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        return y_pred
-
-
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class MaskedCrossentropy(keras.losses.Loss):
     """Cross-entropy of token ids against logits, padding left out, labels smoothed.
@@ -76,9 +70,11 @@ class MaskedCrossentropy(keras.losses.Loss):
       OpenNMT-tf; the constant that tensor2tensor takes off to make the best loss 0 is not).
 
     Averaged over the real tokens of the batch: ``sum_t w_t loss_t / sum_t w_t``, with w_t = 0 where
-    the label is ``padding_id``, and elsewhere the sample weight, or 1 without any. A batch of
-    nothing but padding has loss 0. The labels alone decide which tokens are real: a Keras mask that
-    travels with ``y_pred`` speaks of the inputs and is ignored, so that nothing is masked twice.
+    the label is ``padding_id``, and elsewhere the sample weight, or 1 without any. That is the
+    whole batch, over however many devices it is spread: under `tf.distribute` each replica's loss
+    is its part of that sum. A batch of nothing but padding has loss 0. The labels alone decide
+    which tokens are real: a Keras mask that travels with ``y_pred`` speaks of the inputs and is
+    ignored, so that nothing is masked twice.
 
     Computed in float32 whatever the logits' dtype; the smoothed target of shape (B, T, V) is never
     built.
@@ -137,8 +133,6 @@ class MaskedCrossentropy(keras.losses.Loss):
         self.label_smoothing = label_smoothing
         self.smoothing_spread = smoothing_spread
         self.padding_id = padding_id
-        keras_reduction = "mean_with_sample_weight" if reduction in _MEANS else reduction
-        self._reduction = _Reduction(name=name, reduction=keras_reduction, dtype="float32")
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Returns the reduced loss.
@@ -158,7 +152,10 @@ class MaskedCrossentropy(keras.losses.Loss):
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         losses = self.call(y_true, y_pred)
         weights = token_weights(y_true, self.padding_id, sample_weight)
-        return self._reduction(weights, losses, sample_weight=weights)
+        losses = losses * weights
+        if self.reduction in ("none", None):
+            return losses
+        return self.reduce_sums(ops.sum(losses), ops.sum(weights))
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns each token's loss, 0 at padding.
@@ -220,10 +217,11 @@ class MaskedCrossentropy(keras.losses.Loss):
         Returns:
             float32 scalar.
         """
-        if self.reduction != "sum":
-            loss = ops.divide_no_nan(loss, weight)
-        loss = ops.reshape(loss, (1,))
-        return self._reduction(loss, loss)
+        if self.reduction == "sum":
+            return loss
+        # Keras adds the gradients of all replicas, and would give each of them a mean of its own
+        # divided by their number: tokens would count for more where there are fewer of them.
+        return ops.divide_no_nan(loss, sum_over_replicas(weight))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -6,7 +6,15 @@ from keras import ops
 
 import keras_transformer as kt
 from tests.harness import normal, to_numpy, token_ids
-from tests.laws.models import NAMES, TRANSLATORS, V, get_case, rotary_decoder, rotary_encoder
+from tests.laws.models import (
+    LANGUAGE_MODELS,
+    NAMES,
+    TRANSLATORS,
+    V,
+    get_case,
+    rotary_decoder,
+    rotary_encoder,
+)
 
 T, S = 5, 7
 
@@ -93,6 +101,19 @@ def test_packed_sequences_do_not_see_each_other(make, positional):
         end = start + part.shape[1]
         np.testing.assert_allclose(output[:, start:end], to_numpy(stack(part)), atol=1e-5)
         start = end
+
+
+@pytest.mark.parametrize("name", LANGUAGE_MODELS)
+def test_packed_sequences_of_a_model_do_not_see_each_other(name):
+    case = get_case(name)
+    parts = [token_ids(1, length, vocabulary_size=V, seed=length) for length in (3, 2, 4)]
+    ids = padded(np.concatenate(parts, axis=1), after=2)
+    segments = np.array([[1, 1, 1, 2, 2, 3, 3, 3, 3, 0, 0]], "int32")
+    model = kt.models.packed(case.model)
+    output = to_numpy(model({"token_ids": ids, "segment_ids": segments}, training=False))
+    expected = np.concatenate([to_numpy(case(part)) for part in parts], axis=1)
+    assert np.isfinite(output).all()
+    np.testing.assert_allclose(output[:, :9], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("make", [rotary_encoder, rotary_decoder])

@@ -27,12 +27,12 @@ def dense_sum(loss, transposed, hidden, matrix, bias=None):
 
 
 def chunked(smoothing, transposed, hidden, matrix, bias=None, **arguments):
+    names = ("label_weight", "mean_weight")
     weights = MaskedCrossentropy(*smoothing, padding_id=None).target_weights(V)
     given = {"labels": LABELS, "weights": WEIGHTS, "transposed": transposed, **arguments}
     given |= {name: ops.convert_to_tensor(given[name]) for name in ("labels", "weights")}
-    return chunked_crossentropy(
-        hidden, matrix, bias, given.pop("labels"), given.pop("weights"), *weights, **given
-    )
+    given |= dict(zip(names, weights, strict=True))
+    return chunked_crossentropy(hidden, matrix, bias, **given)
 
 
 def gradient_for(function, given, index):
@@ -74,7 +74,15 @@ def test_what_metrics_need():
     given[0][3] = 0.0
     given[1][2:4] = given[1][1]  # ties
     hidden, matrix, bias = (ops.convert_to_tensor(array) for array in given)
-    sums = chunked(SMOOTHINGS[1], False, hidden, matrix, bias, chunk_size=4, count_correct=True)
+    sums = chunked(
+        SMOOTHINGS[1],
+        False,
+        *(hidden, matrix, bias),
+        weights=np.ones_like(WEIGHTS),
+        metric_weights=ops.convert_to_tensor(WEIGHTS),
+        chunk_size=4,
+        count_correct=True,
+    )
     logits = given[0] @ given[1].T + given[2]
     for metric, total in (
         (MaskedAccuracy(padding_id=None), sums.correct),
@@ -125,7 +133,11 @@ def test_no_tensor_holds_all_logits():
         labels = np.arange(positions, dtype="int32") % words
         weights = np.ones(positions, "float32")
         return chunked_crossentropy(
-            hidden, matrix, None, labels, weights, 0.9, 0.1, chunk_size=8, count_correct=True
+            *(hidden, matrix, None, labels, weights),
+            label_weight=0.9,
+            mean_weight=0.1,
+            chunk_size=8,
+            count_correct=True,
         ).loss
 
     program = jax.make_jaxpr(jax.grad(loss, (0, 1)))(normal(positions, D), normal(words, D))

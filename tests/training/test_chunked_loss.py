@@ -22,6 +22,7 @@ def make_translator(**arguments):
 MODELS = {
     "gpt": make_gpt,
     "new tokens": lambda: kt.models.with_new_tokens(make_gpt(), 6),
+    "packed": lambda: kt.models.packed(make_gpt()),
     "translator": make_translator,
     "translator with a bias": lambda: make_translator(output_bias=True),
     "two vocabularies": lambda: make_translator(target_vocabulary_size=V + 6),
@@ -36,7 +37,11 @@ def batch_for(model):
     ids[1, 3:] = 0
     ids[4, 6:] = 0
     weights = np.linspace(0.5, 1.5, BATCH * LENGTH).reshape(BATCH, LENGTH).astype("float32")
-    if "encoder" not in [layer.name for layer in model.layers]:
+    names = [layer.name for layer in model.layers]
+    if "segments" in names:
+        segments = np.where(ids[:, :-1] == 0, 0, np.array([1, 1, 1, 2, 2, 2, 2]))
+        return {"token_ids": ids[:, :-1], "segment_ids": segments}, ids[:, 1:], weights
+    if "encoder" not in names:
         return {"token_ids": ids[:, :-1]}, ids[:, 1:], weights
     source = token_ids(BATCH, 4, vocabulary_size=V, seed=5)
     return {"source_ids": source, "target_ids": ids[:, :-1]}, ids[:, 1:], weights

@@ -1,0 +1,118 @@
+"""Whether training on several devices gives what training on one gives, step by step.
+
+    python benchmarks/devices.py --write docs/many-devices.md
+
+The devices are parts of one processor, and the models are small: this is about right, not fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from page import machine, write_between
+
+ROOT = Path(__file__).parent.parent
+MODELS = ("gpt", "gpt in chunks", "translator")
+# What a row of the table is called, by the case.
+ON_JAX = {
+    "data_parallel": "`DataParallel`, 8 devices",
+    "2x4": "`ModelParallel`, 2 x 4 devices",
+    "4x2": "`ModelParallel`, 4 x 2 devices",
+    "1x8": "`ModelParallel`, 1 x 8 devices",
+}
+# Below this they count as equal: float32 sums in another order.
+TOLERANCE = 1e-4
+
+
+def start(backend: str, *arguments: str, devices: str = "8") -> subprocess.Popen:
+    """Starts what the tests run, too, in a process of its own."""
+    environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "DEVICES": devices}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.training.many_devices", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def result_of(process: subprocess.Popen) -> dict:
+    """What it printed."""
+    output, errors = process.communicate()
+    if process.returncode:
+        raise SystemExit(errors[-3000:])
+    return json.loads(output.split("RESULT ")[-1])
+
+
+def of_two(backend: str, *arguments: str) -> dict:
+    """What the first of two processes found that train together."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    task, *models = arguments
+    processes = [start(backend, task, port, i, *models, devices="1") for i in ("0", "1")]
+    return [result_of(process) for process in processes][0]
+
+
+def row(backend: str, name: str, found: dict, expected: dict) -> str:
+    """A row of the table: the largest difference between losses of the same step."""
+    cells = []
+    for model in MODELS:
+        if model not in found:
+            cells.append("")
+            continue
+        pairs = zip(found[model]["loss"], expected[model]["loss"], strict=True)
+        largest = max(abs(one - other) for one, other in pairs)
+        if not largest <= TOLERANCE:
+            raise SystemExit(f"{backend}, {name}, {model}: the losses differ by {largest:.1e}.")
+        cells.append(f"{largest:.1e}")
+    return f"| {backend} | {name} | {' | '.join(cells)} |"
+
+
+def table() -> tuple[str, str]:
+    """All rows, and the losses at the beginning and the end."""
+    rows = ["| Keras on | devices | " + " | ".join(MODELS) + " |", "|---" * 5 + "|"]
+    jax = result_of(start("jax", "losses", "one", *ON_JAX))
+    rows += [row("JAX", name, jax[case], jax["one"]) for case, name in ON_JAX.items()]
+    rows.append(row("JAX", "2 processes", of_two("jax", "process", *MODELS), jax["one"]))
+    tensorflow = result_of(start("tensorflow", "losses", "one", "mirrored"))
+    name = "`MirroredStrategy`, 2 devices"
+    rows.append(row("TensorFlow", name, tensorflow["mirrored"], tensorflow["one"]))
+    torch = result_of(start("torch", "losses", "one:gpt"))
+    name = "2 processes, a loop of one's own"
+    rows.append(row("torch", name, of_two("torch", "torch_process"), torch["one"]))
+    curves = [jax["one"][model]["loss"] for model in ("gpt", "translator")]
+    falls = [f"from {curve[0]:.2f} to {curve[-1]:.2f}" for curve in curves]
+    return "\n".join(rows), (
+        f"{len(curves[0])} steps each, over which the loss falls {falls[0]} (gpt) and {falls[1]} "
+        "(translator)."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", help="Markdown page with the table")
+    arguments = parser.parse_args()
+    rows, steps = table()
+    body = f"""```bash
+python benchmarks/devices.py --write docs/many-devices.md
+```
+
+{rows}
+
+{steps} {machine()}
+"""
+    print(body)
+    if arguments.write:
+        write_between(arguments.write, "devices", body)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,326 @@
+"""A training step: ours against KerasHub's layers, plain PyTorch, and bare matrix products.
+
+    python benchmarks/training_step.py --write docs/benchmarks.md
+
+A translator of 4 + 4 layers, width 256, 4 heads, feed-forward 1,024, two vocabularies of 8,000 and
+an output matrix of its own, dropout 0.1, on batches of 64 sentences of 32 tokens without padding:
+cross-entropy, Adam, one `model.fit` of each Keras system with the compile settings that Keras
+chooses by itself. Each system runs in a process of its own, alone on the machine; a step is the
+median over the epochs after the first, which compiles.
+
+"Bare products" are the matrix products of such a step, forward and backward, and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+
+import numpy as np
+from page import machine, shown_options, write_section
+from processes import print_result, result_of
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+VOCABULARY_SIZE = 8000
+SIZE = {"num_layers": 4, "num_heads": 4, "hidden_dim": 256, "intermediate_dim": 1024}
+BATCH, LENGTH, DROPOUT = 64, 32, 0.1
+STEPS, EPOCHS = 6, 4
+NAMES = {
+    "ours": "keras_transformer",
+    "keras_hub": "KerasHub's layers",
+    "torch": "torch.nn.Transformer",
+    "products": "bare products",
+}
+TITLE = "A training step"
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backends", nargs="+", default=list(BACKENDS), help="those to run")
+    parser.add_argument("--rounds", type=int, default=1, help="how often all take their turn")
+    parser.add_argument("--title", default=TITLE, help="of the section")
+    parser.add_argument("--write", help="Markdown page to write the section to")
+    parser.add_argument("--measure", help="run one system, print JSON")
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print_result(measure(arguments.measure))
+        return
+    runs = [(s, b) for b in arguments.backends for s in ("products", "ours", "keras_hub")]
+    if "torch" in arguments.backends:
+        runs.append(("torch", "torch"))
+    results: dict = {run: [] for run in runs}
+    for _ in range(arguments.rounds):
+        for system, backend in runs:
+            result = result_of(__file__, "--measure", system, KERAS_BACKEND=backend)
+            print(f"{NAMES[system]} on {backend}: {result}", flush=True)
+            results[system, backend].append(result)
+    body = section(results, arguments)
+    print(body)
+    if arguments.write:
+        write_section(arguments.write, arguments.title, body)
+
+
+def section(results: dict, arguments: argparse.Namespace) -> str:
+    """The table, with the ratios of the same round."""
+
+    def ratio(run, other):
+        if run == other or other not in results:
+            return ""
+        pairs = zip(results[run], results[other], strict=True)
+        return f"{statistics.median(a['step'] / b['step'] for a, b in pairs):.2f}"
+
+    def median(run, key):
+        return statistics.median(result[key] for result in results[run])
+
+    products = [run for run in results if run[0] == "products"]
+    fastest = min(products, key=lambda run: median(run, "step"))
+    rows = []
+    for run in results:
+        cells = [
+            f"{NAMES[run[0]]}, {run[1]}",
+            f"{median(run, 'step'):,.0f}"
+            if median(run, "step") > 20
+            else f"{median(run, 'step'):.2f}",
+            ratio(run, ("keras_hub", run[1])),
+            ratio(run, ("torch", "torch")),
+            ratio(run, ("products", run[1])),
+            ratio(run, fastest),
+            f"{median(run, 'first'):.1f}",
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    options = shown_options(arguments, backends=list(BACKENDS), rounds=1, title=TITLE)
+    columns = (
+        "system",
+        "ms a step",
+        "/ KerasHub's",
+        "/ torch.nn.Transformer",
+        "/ its bare products",
+        f"/ bare products, {fastest[1]}",
+        "first step, s",
+    )
+    head = "| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|\n"
+    return f"""```bash
+python benchmarks/training_step.py{options} --write docs/benchmarks.md
+```
+
+{SIZE["num_layers"]} + {SIZE["num_layers"]} layers, width {SIZE["hidden_dim"]}, {BATCH} sentences of
+{LENGTH} tokens, {VOCABULARY_SIZE:,} words, untied, dropout {DROPOUT}, Adam, float32. Ratios are of
+times, below 1 is faster; each is the median over rounds in which all systems take their turn.
+
+{head}{chr(10).join(rows)}
+
+{machine()}
+"""
+
+
+def measure(system: str) -> dict:
+    """Seconds of the first step, and milliseconds of the later ones."""
+    epoch = {
+        "ours": lambda: keras_epoch(our_model()),
+        "keras_hub": lambda: keras_epoch(keras_hub_model()),
+        "torch": torch_epoch,
+        "products": products_epoch,
+    }[system]()
+    started = time.perf_counter()
+    epoch(1)
+    first = time.perf_counter() - started
+    times = []
+    for _ in range(EPOCHS):
+        started = time.perf_counter()
+        epoch(STEPS)
+        times.append(1000 * (time.perf_counter() - started) / STEPS)
+    return {"first": first, "step": statistics.median(times)}
+
+
+def data(steps: int) -> tuple[dict, np.ndarray]:
+    """Random ids without padding."""
+    shape = (steps * BATCH, LENGTH)
+    source, target, labels = (
+        np.random.default_rng(seed).integers(1, VOCABULARY_SIZE, shape).astype("int32")
+        for seed in range(3)
+    )
+    return {"source_ids": source, "target_ids": target}, labels
+
+
+def keras_epoch(model):
+    """`fit` over so many batches."""
+    import keras
+
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-4), loss)
+
+    def epoch(steps):
+        inputs, labels = data(steps)
+        model.fit(inputs, labels, batch_size=BATCH, epochs=1, verbose=0, shuffle=False)
+
+    return epoch
+
+
+def our_model():
+    """Ours, pre-LN."""
+    import keras_transformer as kt
+
+    return kt.models.transformer(
+        VOCABULARY_SIZE,
+        VOCABULARY_SIZE,
+        **SIZE,
+        dropout=DROPOUT,
+        attention_dropout=DROPOUT,
+        share_embeddings=False,
+        normalize_first=True,
+    )
+
+
+def keras_hub_model():
+    """KerasHub's layers, put together as its tutorial on translation does."""
+    import keras
+    import keras_hub
+
+    def embed(ids):
+        return keras_hub.layers.TokenAndPositionEmbedding(
+            VOCABULARY_SIZE, LENGTH, SIZE["hidden_dim"]
+        )(ids)
+
+    options = {
+        "num_heads": SIZE["num_heads"],
+        "intermediate_dim": SIZE["intermediate_dim"],
+        "dropout": DROPOUT,
+        "normalize_first": True,
+    }
+    source = keras.Input((None,), dtype="int32", name="source_ids")
+    target = keras.Input((None,), dtype="int32", name="target_ids")
+    encoded = embed(source)
+    for _ in range(SIZE["num_layers"]):
+        encoded = keras_hub.layers.TransformerEncoder(**options)(encoded)
+    decoded = embed(target)
+    for _ in range(SIZE["num_layers"]):
+        decoded = keras_hub.layers.TransformerDecoder(**options)(decoded, encoded)
+    logits = keras.layers.Dense(VOCABULARY_SIZE)(keras.layers.Dropout(DROPOUT)(decoded))
+    return keras.Model({"source_ids": source, "target_ids": target}, logits)
+
+
+def torch_epoch():
+    """Plain `torch.nn.Transformer` in a plain loop."""
+    import torch
+    from torch import nn
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    width = SIZE["hidden_dim"]
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.source = nn.Embedding(VOCABULARY_SIZE, width)
+            self.target = nn.Embedding(VOCABULARY_SIZE, width)
+            self.positions = nn.Parameter(torch.zeros(LENGTH, width))
+            layers = (SIZE["num_layers"],) * 2
+            self.transformer = nn.Transformer(
+                width,
+                SIZE["num_heads"],
+                *layers,
+                SIZE["intermediate_dim"],
+                DROPOUT,
+                batch_first=True,
+                norm_first=True,
+            )
+            self.logits = nn.Linear(width, VOCABULARY_SIZE)
+
+        def forward(self, source, target):
+            causal = nn.Transformer.generate_square_subsequent_mask(LENGTH, device=source.device)
+            hidden = self.transformer(
+                self.source(source) + self.positions,
+                self.target(target) + self.positions,
+                tgt_mask=causal,
+                tgt_is_causal=True,
+            )
+            return self.logits(hidden)
+
+    model = Model().to(device).train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+    loss_function = nn.CrossEntropyLoss()
+
+    def epoch(steps):
+        inputs, labels = data(steps)
+        arrays = (inputs["source_ids"], inputs["target_ids"], labels)
+        source, target, labels = (torch.from_numpy(x).long().to(device) for x in arrays)
+        for start in range(0, steps * BATCH, BATCH):
+            rows = slice(start, start + BATCH)
+            logits = model(source[rows], target[rows])
+            loss = loss_function(logits.flatten(0, 1), labels[rows].flatten())
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        loss.item()
+
+    return epoch
+
+
+def products_epoch():
+    """Every product of a linear layer, and both products of its gradient; attention's too."""
+    from keras import ops
+
+    width, inner, heads = SIZE["hidden_dim"], SIZE["intermediate_dim"], SIZE["num_heads"]
+    rows = BATCH * LENGTH
+    # 4 of the encoder's attention, 8 of the decoder's two, each with a feed-forward network.
+    shapes = ([(width, width)] * 12 + [(width, inner), (inner, width)] * 2) * SIZE["num_layers"]
+    shapes.append((width, VOCABULARY_SIZE))
+    generator = np.random.default_rng(0)
+
+    def array(*shape):
+        return ops.convert_to_tensor(generator.normal(0, 0.05, shape).astype("float32"))
+
+    # Arrays of their own for each product: a compiler computes equal ones once.
+    layers = [(array(rows, i), array(i, o), array(rows, o)) for i, o in shapes]
+    split, square = (BATCH, heads, LENGTH, width // heads), (BATCH, heads, LENGTH, LENGTH)
+    attentions = [
+        (array(*split), array(*split), array(*square))
+        for _ in range(3 * 3 * SIZE["num_layers"])  # forward, and twice as much backward
+    ]
+
+    def multiply(layers, attentions):
+        products = []
+        for inputs, kernel, outputs in layers:
+            products += [
+                ops.matmul(inputs, kernel),
+                ops.matmul(outputs, ops.transpose(kernel)),
+                ops.matmul(ops.transpose(inputs), outputs),
+            ]
+        for query, key, scores in attentions:
+            products += [
+                ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))),
+                ops.matmul(scores, query),
+            ]
+        return products
+
+    run = _compiled(multiply)
+
+    def epoch(steps):
+        for _ in range(steps):
+            products = run(layers, attentions)
+        ops.convert_to_numpy(products[-1])
+
+    return epoch
+
+
+def _compiled(function):
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=False, autograph=False)
+    import torch
+
+    return torch.no_grad()(function)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Trains small models on several devices; run alone, since a process chooses its devices once.
+
+    KERAS_BACKEND=jax python -m tests.training.many_devices losses one data_parallel 2x4
+
+prints, as JSON after the word RESULT, for each case the loss of each step of each model. What is
+compared is one model from one seed over the same batches: only the devices differ.
+"""
+
+import functools
+import json
+import os
+import sys
+
+import numpy as np
+
+from tests.jax_settings import JAX_SETTINGS
+
+V, D, BATCH, LENGTH, STEPS = 32, 16, 8, 7, 50
+SIZES = {"num_layers": 1, "num_heads": 8, "hidden_dim": D, "intermediate_dim": 24, "dropout": 0.0}
+MODELS = ("gpt", "gpt in chunks", "translator")
+
+
+def set_up():
+    """Says which devices there are, before anything else is imported: parts of the processor."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if os.environ["KERAS_BACKEND"] == "jax":
+        count = os.environ.get("DEVICES", "8")
+        flags = f"--xla_force_host_platform_device_count={count} {JAX_SETTINGS['XLA_FLAGS']}"
+        os.environ.update({**JAX_SETTINGS, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"})
+    if os.environ["KERAS_BACKEND"] == "tensorflow":
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        two = [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
+        tf.config.set_logical_device_configuration(cpu, two)
+
+
+def batch(name, part=slice(None)):
+    """The first rows are full of words, the last ones of padding: devices get unequal shares."""
+    ids = np.random.default_rng(5).integers(1, V, (BATCH, LENGTH + 1)).astype("int32")
+    source = ids[:, ::-1][:, :5]
+    lengths = np.linspace(LENGTH + 1, 2, BATCH).astype(int)
+    ids = np.where(np.arange(LENGTH + 1) < lengths[:, None], ids, 0)[part]
+    inputs = {"token_ids": ids[:, :-1]}
+    if name.startswith("translator"):
+        inputs = {"source_ids": source[part], "target_ids": ids[:, :-1]}
+    return inputs, ids[:, 1:]
+
+
+def make(name):
+    """A compiled model from one seed."""
+    import keras
+
+    import keras_transformer as kt
+
+    keras.utils.set_random_seed(7)
+    if name.startswith("gpt"):
+        model = kt.models.gpt(V, max_length=16, **SIZES)
+    else:
+        model = kt.models.transformer(V, **SIZES)
+    trained = kt.training.ChunkedLossModel(model, chunk_size=9) if "chunks" in name else model
+    recipe = kt.training.transformer_recipe(D, learning_rate=0.003)
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    trained.compile(**recipe, jit_compile=False if on_tensorflow else "auto")
+    return trained
+
+
+def train(name, part=slice(None)):
+    """The loss and the metrics of each step."""
+    import keras
+
+    model = make(name)
+    inputs, labels = batch(name, part)
+    options = {"batch_size": len(labels), "shuffle": False, "verbose": 0}
+    if keras.backend.backend() == "jax":  # which keeps the metrics to itself until an epoch ends
+        history = model.fit(inputs, labels, epochs=STEPS, **options).history
+        return model, {key: [float(value) for value in values] for key, values in history.items()}
+    # An epoch of replicas takes TensorFlow long to begin: here is one, with metrics of each step,
+    # over all replicas; what `logs` says of them is their mean.
+    steps = []
+    each_step = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda step, logs: model.reset_metrics(),
+        on_train_batch_end=lambda step, logs: steps.append(model.get_metrics_result()),
+    )
+    inputs, labels = keras.tree.map_structure(lambda x: np.tile(x, (STEPS, 1)), (inputs, labels))
+    model.fit(inputs, labels, callbacks=[each_step], **options)
+    return model, {key: [float(step[key]) for step in steps] for key in steps[0]}
+
+
+def results(case, names=MODELS, part=slice(None)):
+    """What training under a case gives for each model."""
+    found = {}
+    for name in names:
+        with scope(case):
+            model, found[name] = train(name, part)
+            found[name]["shards"] = shards(model)
+    return found
+
+
+def scope(case):
+    """Where a case puts the model: "one", "data_parallel", "mirrored", or a mesh such as "2x4"."""
+    import contextlib
+
+    import keras
+
+    import keras_transformer as kt
+
+    if case == "one":
+        return contextlib.nullcontext()
+    if case == "mirrored":
+        return mirrored_strategy().scope()
+    if case == "data_parallel":
+        return keras.distribution.DataParallel(auto_shard_dataset=False).scope()
+    layouts = kt.training.layout_map(mesh(case))
+    return keras.distribution.ModelParallel(layout_map=layouts).scope()
+
+
+def mesh(case):
+    import keras
+
+    shape = tuple(int(size) for size in case.split("x"))
+    return keras.distribution.DeviceMesh(shape, ("batch", "model"))
+
+
+@functools.cache
+def mirrored_strategy():
+    """The one of the process: a second one would count its collective operations anew."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def shards(model):
+    """How JAX holds each weight: its shape and that of the part that one device has, by path."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return {}
+    return {
+        weight.path: (list(weight.shape), list(weight.value.sharding.shard_shape(weight.shape)))
+        for weight in model.weights
+    }
+
+
+# === Tasks ===
+
+
+def losses(*cases):
+    """The curves of all cases; of a case with a model after a colon, those of this model alone."""
+    found = {}
+    for case in cases:
+        case, _, name = case.partition(":")
+        default = ("gpt", "translator") if case == "one" else MODELS
+        found.setdefault(case, {}).update(results(case, (name,) if name else default))
+    # On one device, chunks give what whole logits give.
+    found["one"]["gpt in chunks"] = found["one"]["gpt"]
+    return found
+
+
+def other_sizes():
+    """The shards of models with a vocabulary that does not divide, and of meshes of size 1."""
+    import keras_transformer as kt
+
+    models = {
+        "tied": lambda: kt.models.transformer(V + 1, output_bias=True, **SIZES),
+        "untied": lambda: kt.models.transformer(V, V + 1, share_embeddings=False, **SIZES),
+        "recurrent": lambda: kt.models.transformer(V, decoder_recurrence="ssru", **SIZES),
+        "bert": lambda: kt.models.bert(V, max_length=16, **SIZES),
+        "vit": lambda: kt.models.vit(8, 4, num_classes=5, **SIZES),
+    }
+    found = {}
+    for name, function in models.items():
+        for case in ("2x4", "8x1") if name == "tied" else ("2x4",):
+            with scope(case):
+                model = function()
+                found[f"{name} {case}"] = shards(model)
+        if name == "tied":
+            kt.training.layout_map(mesh("2x4"), model)  # fits, the vocabulary apart
+    return found
+
+
+def process(port, index, *models):
+    """Curves of data-parallel training in one of two processes, each fed its half of the batch."""
+    import keras
+
+    keras.distribution.initialize(f"localhost:{port}", num_processes=2, process_id=int(index))
+    return results("data_parallel", models, half(index))
+
+
+def half(index):
+    rows = BATCH // 2
+    return slice(rows * int(index), rows * (int(index) + 1))
+
+
+def torch_process(port, index, name="gpt"):
+    """The same with torch's own tools: each process has a sum, and all divide by the same count."""
+    import torch
+    import torch.distributed as dist
+
+    import keras_transformer as kt
+
+    torch.set_num_threads(1)
+    address = f"tcp://localhost:{port}"
+    dist.init_process_group("gloo", init_method=address, rank=int(index), world_size=2)
+    model = make(name)
+    loss_of = kt.training.MaskedCrossentropy(label_smoothing=0.1, reduction="sum")
+    inputs, labels = batch(name, half(index))
+    curve = []
+    for _ in range(STEPS):
+        count = torch.tensor(float((labels != 0).sum()))
+        dist.all_reduce(count)
+        model.zero_grad()
+        loss = loss_of(labels, model(inputs, training=True)) / count
+        loss.backward()
+        gradients = [weight.value.grad for weight in model.trainable_weights]
+        for tensor in [total := loss.detach().clone(), *gradients]:
+            dist.all_reduce(tensor)
+        with torch.no_grad():
+            model.optimizer.apply(gradients, model.trainable_weights)
+        curve.append(float(total))
+    return {name: {"loss": curve}}
+
+
+def main():
+    set_up()
+    _, task, *arguments = sys.argv
+    print("RESULT " + json.dumps(globals()[task](*arguments)))
+
+
+if __name__ == "__main__":
+    main()

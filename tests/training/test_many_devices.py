@@ -1,0 +1,205 @@
+"""Training on many devices gives the curves of one: layouts, data and model parallelism.
+
+What needs several devices runs in processes of their own (`many_devices.py`), each on the backend
+that it is about.
+"""
+
+import functools
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_transformer as kt
+from tests.harness import REPOSITORY
+from tests.training.many_devices import SIZES, STEPS
+
+TOLERANCE = 1e-4
+# `benchmarks/devices.py` runs all models everywhere; here each path is taken once.
+ON_JAX = ("one", "data_parallel:gpt", "data_parallel:translator", "2x4", "1x8:translator")
+ON_TENSORFLOW = ("one:gpt", "mirrored:gpt", "mirrored:gpt in chunks")
+
+
+def start(backend, *arguments, **environment):
+    """Starts a task in a process of its own."""
+    environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.training.many_devices", *arguments],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def result_of(process):
+    """What a task printed."""
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-3000:]
+    return json.loads(output.split("RESULT ")[-1])
+
+
+@functools.cache
+def one_process(backend, *arguments):
+    pytest.importorskip(backend)
+    return result_of(start(backend, *arguments))
+
+
+def two_processes(backend, task, *models):
+    """What each of two processes found that train together."""
+    pytest.importorskip(backend)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    return [
+        result_of(p) for p in [start(backend, task, port, i, *models, DEVICES="1") for i in "01"]
+    ]
+
+
+def on_jax():
+    return one_process("jax", "losses", *ON_JAX)
+
+
+def assert_same_curve(found, expected):
+    for key in set(found) - {"shards"}:
+        assert len(found[key]) == STEPS
+        # A perplexity is an exponential, far larger than a loss.
+        relative = TOLERANCE if key == "perplexity" else 0.0
+        np.testing.assert_allclose(found[key], expected[key], atol=TOLERANCE, rtol=relative)
+    assert found["loss"][-1] < 0.6 * found["loss"][0]  # it has learnt, and not stood still
+
+
+# === Several devices of one process ===
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["data_parallel", "2x4", "1x8"])
+def test_jax_trains_on_eight_devices_as_on_one(case):
+    found = on_jax()
+    for model, curves in found[case].items():
+        assert_same_curve(curves, found["one"][model])
+
+
+@pytest.mark.slow
+def test_tensorflow_trains_on_two_replicas_as_on_one():
+    found = one_process("tensorflow", "losses", *ON_TENSORFLOW)
+    for model, curves in found["mirrored"].items():
+        assert_same_curve(curves, found["one"][model])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case, parts", [("2x4", 4), ("1x8", 8), ("data_parallel", 1)])
+def test_weights_are_split_over_the_model_axis(case, parts):
+    for found in on_jax()[case].values():
+        for path, (shape, shard) in found["shards"].items():
+            assert np.prod(shape) == np.prod(shard) * (parts if is_split(path) else 1), path
+
+
+def is_split(path):
+    """Of the models here, written down by hand, apart from the patterns of the library."""
+    layer, weight = path.split("/")[-2:]
+    columns = layer in ("query", "key", "value", "intermediate")
+    return columns or (layer, weight) == ("output", "kernel") or layer == "token_embedding"
+
+
+@pytest.mark.slow
+def test_what_does_not_divide_is_whole():
+    found = one_process("jax", "other_sizes")
+    assert not [path for path, (shape, shard) in found["tied 8x1"].items() if shape != shard]
+    shards = {name: {p: (a, b) for p, (a, b) in found[name].items()} for name in found}
+    assert shards["tied 2x4"]["token_embedding/embeddings"] == ([33, 16], [33, 16])
+    assert shards["tied 2x4"]["token_embedding/bias"] == ([33], [33])
+    assert shards["untied 2x4"]["source_embedding/embeddings"] == ([32, 16], [8, 16])
+    assert shards["untied 2x4"]["target_embedding/embeddings"] == ([33, 16], [33, 16])
+    assert shards["untied 2x4"]["logits/kernel"] == ([16, 33], [16, 33])
+    assert shards["recurrent 2x4"]["decoder/block_0/ssru/forget/kernel"] == ([16, 16], [16, 4])
+    for model in ("tied", "untied", "recurrent", "bert", "vit"):
+        path = "encoder/block_0/feed_forward/output/kernel"
+        assert shards[f"{model} 2x4"][path] == ([24, 16], [6, 16])
+    assert shards["bert 2x4"]["segment_embedding/embeddings"] == ([2, 16], [2, 16])
+    assert shards["vit 2x4"]["classifier/kernel"] == ([16, 5], [16, 5])
+
+
+# === Several processes ===
+
+
+@pytest.mark.slow
+def test_two_jax_processes_train_as_one():
+    models = ("gpt in chunks", "translator")
+    for found in two_processes("jax", "process", *models):
+        for model in models:
+            assert_same_curve(found[model], on_jax()["one"][model])
+
+
+@pytest.mark.slow
+def test_two_torch_processes_train_as_one():
+    expected = one_process("torch", "losses", "one:gpt")["one"]
+    for found in two_processes("torch", "torch_process"):
+        assert_same_curve(found["gpt"], expected["gpt"])
+
+
+# === The map ===
+
+
+def mesh(shape=(2, 4), names=("batch", "model")):
+    devices = [f"cpu:{index}" for index in range(int(np.prod(shape)))]
+    return keras.distribution.DeviceMesh(shape, names, devices)
+
+
+def small_gpt(**sizes):
+    return kt.models.gpt(33, max_length=16, **{**SIZES, **sizes})
+
+
+def test_layouts_are_found_by_paths():
+    layouts = kt.training.layout_map(mesh(names=("data", "tensor")), axis="tensor")
+    assert isinstance(layouts, keras.distribution.LayoutMap)
+    block = "decoder/block_11/"
+    expected = {
+        "token_embedding/embeddings": ("tensor",),
+        "token_embedding_3/bias": ("tensor",),
+        "logits/kernel": (None, "tensor"),
+        block + "self_attention/attention/query/kernel": (None, "tensor"),
+        block + "self_attention/attention/value/bias": ("tensor",),
+        block + "cross_attention/output/kernel": ("tensor", None),
+        block + "feed_forward/intermediate/kernel": (None, "tensor"),
+        block + "feed_forward/output/kernel": ("tensor", None),
+        "multi_head_attention_1/output/kernel": ("tensor", None),
+        block + "self_attention/attention/query/lora_kernel_b": (None, "tensor"),
+        block + "feed_forward/output/lora_kernel_a": ("tensor", None),
+    }
+    for path, axes in expected.items():
+        assert layouts[path].axes == axes, path
+    for path in (
+        block + "feed_forward/output/bias",
+        block + "feed_forward_norm/gamma",
+        block + "self_attention/attention/query/lora_kernel_a",
+        "decoder/positional_encoding/embeddings",
+        "segment_embedding/embeddings",
+        "head/kernel",
+        # Keras asks for the layouts of outputs under such names.
+        block + "feed_forward/output",
+        "token_embedding/output",
+    ):
+        assert layouts[path] is None, path
+
+
+def test_a_mesh_must_have_the_axis():
+    with pytest.raises(ValueError, match=r"`mesh` must have the axis 'model'.*\('batch',\)"):
+        kt.training.layout_map(mesh((8,), ("batch",)))
+    with pytest.raises(ValueError, match="`mesh` must be a keras.distribution.DeviceMesh.*8"):
+        kt.training.layout_map(8)
+
+
+def test_a_model_must_fit_the_mesh():
+    kt.training.layout_map(mesh(), small_gpt())  # whatever its vocabulary
+    with pytest.raises(ValueError, match=r"`num_heads` must be a multiple.*num_heads=2.*model=4"):
+        kt.training.layout_map(mesh(), small_gpt(num_heads=2))
+    with pytest.raises(ValueError, match=r"`mesh` must divide.*model=4.*intermediate/kernel.*26\)"):
+        kt.training.layout_map(mesh(), small_gpt(intermediate_dim=26))
