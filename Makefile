@@ -67,6 +67,7 @@ bench: $(VENV)/all.stamp
 	$(RUN) benchmarks/attention.py --write docs/benchmarks.md
 	$(RUN) benchmarks/chunked_loss.py --write docs/benchmarks.md
 	$(RUN) benchmarks/translation.py --write docs/benchmarks.md
+	$(RUN) benchmarks/rematerialization.py --write docs/benchmarks.md
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version if sys.version_info < (3, 11) else 0)'

@@ -22,6 +22,13 @@ def check_rate(**arguments: float) -> None:
             raise ValueError(f"`{name}` must be in the range [0, 1). Received: {name}={value!r}.")
 
 
+def check_flag(**arguments: bool) -> None:
+    """Raises a ValueError that names the first argument which is neither True nor False."""
+    for name, value in arguments.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}.")
+
+
 def check_hidden(name: str, tensor: Any) -> None:
     """Raises a ValueError unless a tensor is (batch, length, hidden)."""
     if len(tensor.shape) != 3:

@@ -15,8 +15,8 @@ from keras_transformer.layers.checks import check_positive, check_rows
 from keras_transformer.layers.distribution import whole_if_uneven
 from keras_transformer.layers.serialization import clone_initializer, constructor_config
 from keras_transformer.ops.few_rows import FEW_ROWS, multiply_few_rows
+from keras_transformer.ops.lookup import take_rows
 from keras_transformer.ops.masks import padding_mask
-from keras_transformer.ops.replicas import with_dense_gradient
 
 Tensor = Any
 
@@ -112,8 +112,7 @@ class TokenEmbedding(keras.layers.Layer):
                 f"Received: dtype={backend.standardize_dtype(inputs.dtype)}."
             )
         check_rows("inputs", inputs, self.vocabulary_size)
-        matrix = with_dense_gradient(self.embeddings)
-        embedded = ops.take(matrix, ops.cast(inputs, "int32"), axis=0)
+        embedded = take_rows(self.embeddings, ops.cast(inputs, "int32"))
         embedded = ops.cast(embedded, self.compute_dtype)
         return embedded * math.sqrt(self.hidden_dim) if self.scale else embedded
 

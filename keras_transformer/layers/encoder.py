@@ -9,9 +9,10 @@ from typing import Any
 
 import keras
 
-from keras_transformer.layers.checks import check_hidden, check_positive, check_rate
+from keras_transformer.layers.checks import check_flag, check_hidden, check_positive, check_rate
 from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.outputs import make_output
+from keras_transformer.layers.rematerialization import call_block
 from keras_transformer.layers.serialization import (
     constructor_config,
     get_activation,
@@ -48,6 +49,9 @@ class TransformerEncoder(keras.layers.Layer):
         positional_encoding: a layer that adds positions to the input, such as
             `PositionalEncoding()` or `LearnedPositionalEmbedding(512)`.
         input_dropout: rate on the input, after the positions.
+        rematerialize: in training, keep of each block its input alone, and compute the block once
+            more in the backward pass: less memory for a third more time. The numbers are the same.
+            No part of it: calls that ask for attention weights.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -79,11 +83,13 @@ class TransformerEncoder(keras.layers.Layer):
         bias_initializer: Any = "zeros",
         positional_encoding: Any = None,
         input_dropout: float = 0.0,
+        rematerialize: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_positive(num_layers=num_layers)
         check_rate(input_dropout=input_dropout)
+        check_flag(rematerialize=rematerialize)
         self.num_layers = num_layers
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
@@ -100,6 +106,7 @@ class TransformerEncoder(keras.layers.Layer):
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.positional_encoding = get_layer(positional_encoding)
         self.input_dropout = input_dropout
+        self.rematerialize = rematerialize
         self.supports_masking = True
         self.blocks = [
             make_block(self, TransformerEncoderBlock, index) for index in range(num_layers)
@@ -152,10 +159,13 @@ class TransformerEncoder(keras.layers.Layer):
         if self.positional_encoding is not None:
             x = self.positional_encoding(x, positions)
         x = self.input_dropout_layer(x, training=training)
+        again = self.rematerialize and training and not return_attention_scores
         scores = []
         for block in self.blocks:
-            x = block(
+            x = call_block(
+                block,
                 x,
+                rematerialize=again,
                 padding_mask=padding_mask,
                 attention_mask=attention_mask,
                 positions=positions,

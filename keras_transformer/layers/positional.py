@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_transformer.layers.checks import check_positive, check_rows, known_length
 from keras_transformer.layers.serialization import clone_initializer, constructor_config
-from keras_transformer.ops.replicas import with_dense_gradient
+from keras_transformer.ops.lookup import take_rows
 
 Tensor = Any
 
@@ -170,7 +170,7 @@ class LearnedPositionalEmbedding(keras.layers.Layer):
             positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
         else:
             check_rows("positions", positions, self.max_length)
-        return inputs + ops.take(with_dense_gradient(self.embeddings), positions, axis=0)
+        return inputs + take_rows(self.embeddings, positions)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **constructor_config(self)}

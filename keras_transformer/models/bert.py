@@ -31,6 +31,7 @@ def bert(
     attention_dropout: float | None = None,
     initializer_stddev: float = 0.02,
     padding_id: int | None = 0,
+    rematerialize: bool = False,
     name: str = "bert",
     dtype: Any = None,
 ) -> keras.Model:
@@ -60,6 +61,8 @@ def bert(
         attention_dropout: rate on the attention weights; None for `dropout`.
         initializer_stddev: standard deviation of all kernels and embeddings at the start.
         padding_id: the id of padding, which is masked; None if all ids are real tokens.
+        rematerialize: compute each block once more in the backward pass instead of keeping its
+            activations: less memory, more time.
         name: name of the model.
         dtype: dtype policy of its layers, by default Keras's global policy.
 
@@ -107,8 +110,14 @@ def bert(
         dtype=dtype,
         name="token_embedding",
     )
-    segment_embedding = keras.layers.Embedding(
-        num_segments, hidden_dim, initializer(), dtype=dtype, name="segment_embedding"
+    segment_embedding = TokenEmbedding(
+        num_segments,
+        hidden_dim,
+        scale=False,
+        padding_id=None,
+        embeddings_initializer=initializer(),
+        dtype=dtype,
+        name="segment_embedding",
     )
     positional_encoding = LearnedPositionalEmbedding(
         max_length, initializer(), dtype=dtype, name="positional_encoding"
@@ -123,6 +132,7 @@ def bert(
         attention_dropout=dropout if attention_dropout is None else attention_dropout,
         kernel_initializer=initializer(),
         input_dropout=dropout,
+        rematerialize=rematerialize,
         dtype=dtype,
         name="encoder",
     )

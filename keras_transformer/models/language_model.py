@@ -29,6 +29,7 @@ def gpt(
     embedding_dropout: float | None = None,
     initializer_stddev: float = 0.02,
     padding_id: int | None = 0,
+    rematerialize: bool = False,
     name: str = "gpt",
     dtype: Any = None,
 ) -> keras.Model:
@@ -56,6 +57,8 @@ def gpt(
         embedding_dropout: rate on embeddings plus positions; None for `dropout`.
         initializer_stddev: standard deviation of all kernels and embeddings at the start.
         padding_id: the id of padding, which is masked; None if all ids are real tokens.
+        rematerialize: compute each block once more in the backward pass instead of keeping its
+            activations: less memory, more time.
         name: name of the model.
         dtype: dtype policy of its layers, by default Keras's global policy.
 
@@ -108,6 +111,7 @@ def gpt(
             max_length, initializer(), dtype=dtype, name="positional_encoding"
         ),
         input_dropout=dropout if embedding_dropout is None else embedding_dropout,
+        rematerialize=rematerialize,
         dtype=dtype,
         name="decoder",
     )

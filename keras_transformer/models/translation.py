@@ -38,6 +38,7 @@ def transformer(
     padding_id: int | None = 0,
     start_is_padding: bool = False,
     decoder_recurrence: str | None = None,
+    rematerialize: bool = False,
     name: str = "transformer",
     dtype: Any = None,
 ) -> keras.Model:
@@ -74,6 +75,8 @@ def transformer(
         start_is_padding: targets start with the padding id, as Marian's do: there it is a token.
         decoder_recurrence: "ssru" for recurrent units in place of the decoder's self-attentions;
             a step of decoding then costs the same at every length.
+        rematerialize: compute each block once more in the backward pass instead of keeping its
+            activations: less memory, more time.
         name: name of the model.
         dtype: dtype policy of its layers, by default Keras's global policy.
 
@@ -113,6 +116,7 @@ def transformer(
         "num_key_value_heads": num_key_value_heads,
         "use_attention_bias": use_attention_bias,
         "input_dropout": dropout,
+        "rematerialize": rematerialize,
         "dtype": dtype,
     }
     # === Layers ===

@@ -31,6 +31,7 @@ def vit(
     attention_dropout: float = 0.0,
     use_attention_bias: bool = True,
     initializer_stddev: float = 0.02,
+    rematerialize: bool = False,
     name: str = "vit",
     dtype: Any = None,
 ) -> keras.Model:
@@ -58,6 +59,8 @@ def vit(
         attention_dropout: rate on the attention weights.
         use_attention_bias: whether the attention projections have biases.
         initializer_stddev: standard deviation of all kernels and embeddings at the start.
+        rematerialize: compute each block once more in the backward pass instead of keeping its
+            activations: less memory, more time.
         name: name of the model.
         dtype: dtype policy of its layers, by default Keras's global policy.
 
@@ -126,6 +129,7 @@ def vit(
         kernel_initializer=initializer(),
         positional_encoding=positional_encoding,
         input_dropout=dropout,
+        rematerialize=rematerialize,
         dtype=dtype,
         name="encoder",
     )

@@ -33,27 +33,3 @@ def sum_over_replicas(value: Any) -> Any:
 
     value = ops.stop_gradient(value)
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
-
-
-def with_dense_gradient(matrix: Any) -> Any:
-    """Returns a matrix to look rows up in, whose gradient is one tensor on each replica.
-
-    TensorFlow would list the rows that were looked up. Keras joins the lists of all replicas after
-    each has added up its own, so that an optimizer such as Adam meets a row once a replica and
-    squares the parts of its gradient, not their sum.
-
-    Args:
-        matrix: a variable or a tensor.
-
-    Returns:
-        A tensor; the matrix itself where there is one replica.
-    """
-    if num_replicas() == 1:
-        return matrix
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def identity(tensor):
-        return tf.identity(tensor), tf.convert_to_tensor
-
-    return identity(ops.convert_to_tensor(matrix))

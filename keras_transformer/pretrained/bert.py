@@ -93,7 +93,7 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
         "max_position_embeddings": learned_length(
             model.get_layer("positional_encoding"), "positional_encoding"
         ),
-        "type_vocab_size": model.get_layer("segment_embedding").input_dim,
+        "type_vocab_size": model.get_layer("segment_embedding").vocabulary_size,
         "hidden_act": activation_name(encoder),
         "hidden_dropout_prob": encoder.dropout,
         "attention_probs_dropout_prob": encoder.attention_dropout,

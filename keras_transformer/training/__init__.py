@@ -1,5 +1,6 @@
 """Training: losses, metrics, schedules, optimizers, callbacks and the papers' recipes."""
 
+from keras_transformer.training.accumulation import AccumulationSchedule
 from keras_transformer.training.callbacks import CheckpointAveraging
 from keras_transformer.training.checkpoints import average_checkpoints
 from keras_transformer.training.chunked_loss import ChunkedLossModel
@@ -25,6 +26,7 @@ from keras_transformer.training.schedules import (
 )
 
 __all__ = [
+    "AccumulationSchedule",
     "CheckpointAveraging",
     "ChunkedLossModel",
     "DecoupledAdamW",

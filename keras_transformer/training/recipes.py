@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_transformer.training.accumulation import accumulation_arguments
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
 from keras_transformer.training.optimizers import DecoupledAdamW
@@ -22,6 +23,8 @@ def transformer_recipe(
     scale: float = 1.0,
     smoothing_spread: str = "all_classes",
     padding_id: int | None = 0,
+    gradient_accumulation_steps: int | None = None,
+    clip_norm: float | None = None,
 ) -> dict[str, Any]:
     """Returns optimizer, loss and metrics of the original Transformer.
 
@@ -40,6 +43,10 @@ def transformer_recipe(
         scale: factor on the schedule.
         smoothing_spread: ``"all_classes"`` or ``"wrong_classes"``.
         padding_id: the label that counts for nothing; None if every label counts.
+        gradient_accumulation_steps: batches whose gradients are averaged to one update; None or 1
+            for an update after each batch. The schedule counts updates.
+        clip_norm: largest norm of all gradients together, those of an update where batches are
+            accumulated; None for no clipping, as in the paper.
 
     Returns:
         A dict with exactly the keys ``optimizer``, ``loss`` and ``metrics``, all new objects.
@@ -57,7 +64,12 @@ def transformer_recipe(
     """
     if learning_rate is None:
         learning_rate = NoamSchedule(hidden_dim, warmup_steps=warmup_steps, scale=scale)
-    optimizer = keras.optimizers.Adam(learning_rate, beta_1=0.9, beta_2=0.98, epsilon=1e-9)
+    optimizer = keras.optimizers.Adam(
+        beta_1=0.9,
+        beta_2=0.98,
+        epsilon=1e-9,
+        **accumulation_arguments(learning_rate, gradient_accumulation_steps, clip_norm),
+    )
     loss = MaskedCrossentropy(
         label_smoothing=label_smoothing, smoothing_spread=smoothing_spread, padding_id=padding_id
     )
@@ -71,6 +83,8 @@ def gpt1_pretraining_recipe(
     peak_learning_rate: float = 2.5e-4,
     weight_decay: float = 0.01,
     padding_id: int | None = 0,
+    gradient_accumulation_steps: int | None = None,
+    clip_norm: float | None = None,
 ) -> dict[str, Any]:
     """Returns optimizer, loss and metrics of GPT-1's pre-training.
 
@@ -88,6 +102,10 @@ def gpt1_pretraining_recipe(
         weight_decay: decay a step, multiplied by the learning rate.
         padding_id: the label that counts for nothing; None if every label counts, as in streams of
             packed text whose vocabulary has a word with id 0.
+        gradient_accumulation_steps: batches whose gradients are averaged to one update; None or 1
+            for an update after each batch. All numbers of steps here count updates.
+        clip_norm: largest norm of all gradients together, those of an update where batches are
+            accumulated; None for no clipping: the paper speaks of none.
 
     Returns:
         A dict with exactly the keys ``optimizer``, ``loss`` and ``metrics``, all new objects.
@@ -106,7 +124,11 @@ def gpt1_pretraining_recipe(
     """
     schedule = WarmupCosineSchedule(peak_learning_rate, warmup_steps, total_steps)
     optimizer = DecoupledAdamW(
-        schedule, weight_decay=weight_decay, beta_1=0.9, beta_2=0.999, epsilon=1e-8
+        weight_decay=weight_decay,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        **accumulation_arguments(schedule, gradient_accumulation_steps, clip_norm),
     )
     loss = MaskedCrossentropy(padding_id=padding_id)
     metrics = [MaskedAccuracy(padding_id=padding_id), Perplexity(padding_id=padding_id)]
@@ -118,7 +140,8 @@ def gpt1_finetuning_recipe(
     warmup_fraction: float = 0.002,
     peak_learning_rate: float = 6.25e-5,
     weight_decay: float = 0.01,
-    clip_norm: float = 1.0,
+    clip_norm: float | None = 1.0,
+    gradient_accumulation_steps: int | None = None,
 ) -> dict[str, Any]:
     """Returns optimizer, loss and metrics of GPT-1's fine-tuning.
 
@@ -137,7 +160,11 @@ def gpt1_finetuning_recipe(
         warmup_fraction: share of the updates until the peak, in [0, 1).
         peak_learning_rate: the highest learning rate.
         weight_decay: decay a step, multiplied by the learning rate.
-        clip_norm: largest norm of all gradients together.
+        clip_norm: largest norm of all gradients together, those of an update where batches are
+            accumulated; None for no clipping.
+        gradient_accumulation_steps: batches whose gradients are averaged to one update; None or 1
+            for an update after each batch. ``total_steps`` counts updates, so that it is
+            ``3 * len(batches) // gradient_accumulation_steps``.
 
     Returns:
         A dict with exactly the keys ``optimizer``, ``loss`` and ``metrics``, all new objects.
@@ -158,17 +185,14 @@ def gpt1_finetuning_recipe(
         raise ValueError(
             f"`warmup_fraction` must be in [0, 1). Received: warmup_fraction={warmup_fraction}"
         )
-    if clip_norm <= 0:
-        raise ValueError(f"`clip_norm` must be > 0. Received: clip_norm={clip_norm}")
     warmup_steps = round(warmup_fraction * total_steps)
     schedule = WarmupLinearSchedule(peak_learning_rate, warmup_steps, total_steps)
     optimizer = DecoupledAdamW(
-        schedule,
         weight_decay=weight_decay,
         beta_1=0.9,
         beta_2=0.999,
         epsilon=1e-8,
-        global_clipnorm=clip_norm,
+        **accumulation_arguments(schedule, gradient_accumulation_steps, clip_norm),
     )
     # Taking the logarithm of probabilities: that is what these models give.
     loss = keras.losses.SparseCategoricalCrossentropy()

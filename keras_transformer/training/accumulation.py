@@ -1,0 +1,108 @@
+"""Gradient accumulation: the schedule that counts updates where Keras counts batches."""
+
+import numbers
+from typing import Any
+
+import keras
+
+
+def check_accumulation(gradient_accumulation_steps: int | None) -> None:
+    """Raises unless the number is None or an integer from 1 on."""
+    steps = gradient_accumulation_steps
+    if steps is None:
+        return
+    if not isinstance(steps, numbers.Integral) or isinstance(steps, bool) or steps < 1:
+        raise ValueError(
+            "`gradient_accumulation_steps` must be None or an integer >= 1. "
+            f"Received: gradient_accumulation_steps={steps!r}"
+        )
+
+
+def accumulation_arguments(
+    learning_rate: Any, gradient_accumulation_steps: int | None, clip_norm: float | None
+) -> dict[str, Any]:
+    """Returns what an optimizer is to be made with, so that its schedule counts updates.
+
+    Args:
+        learning_rate: a float or a schedule over updates.
+        gradient_accumulation_steps: batches to an update; None or 1 for one.
+        clip_norm: largest norm of all gradients together; None for no clipping.
+
+    Returns:
+        The optimizer's arguments ``learning_rate``, ``gradient_accumulation_steps`` and
+        ``global_clipnorm``.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+    check_accumulation(gradient_accumulation_steps)
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"`clip_norm` must be > 0. Received: clip_norm={clip_norm}")
+    steps = gradient_accumulation_steps or 1
+    if steps > 1 and isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        learning_rate = AccumulationSchedule(learning_rate, steps)
+    return {
+        "learning_rate": learning_rate,
+        # Keras knows 1 by the name of None.
+        "gradient_accumulation_steps": steps if steps > 1 else None,
+        "global_clipnorm": clip_norm,
+    }
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class AccumulationSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Another schedule, over the updates of an optimizer that accumulates gradients.
+
+    ``learning_rate = schedule(batch // gradient_accumulation_steps)``
+
+    Keras calls the schedule of an optimizer with the number of batches, although with
+    ``gradient_accumulation_steps=k`` an update is made only after each ``k`` of them: warm-up and
+    decay would be over ``k`` times too early. The recipes wrap their schedules themselves; this is
+    for optimizers of your own.
+
+    Args:
+        schedule: a learning-rate schedule over updates.
+        gradient_accumulation_steps: batches to an update, as the optimizer has it.
+
+    Raises:
+        ValueError: if ``schedule`` is no schedule, or the number no integer from 1 on.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> warmup = kt.training.InverseSquareRootSchedule(0.5, warmup_steps=100)
+        >>> schedule = kt.training.AccumulationSchedule(warmup, gradient_accumulation_steps=4)
+        >>> float(schedule(396)), float(schedule(399))  # the batches of update 100
+        (0.5, 0.5)
+        >>> optimizer = keras.optimizers.SGD(schedule, gradient_accumulation_steps=4)
+
+    Reference:
+        Ott et al. 2018, "Scaling Neural Machine Translation", section 3.2 (one update from several
+        batches).
+    """
+
+    def __init__(self, schedule: Any, gradient_accumulation_steps: int) -> None:
+        super().__init__()
+        if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+            raise ValueError(
+                f"`schedule` must be a LearningRateSchedule. Received: schedule={schedule!r}"
+            )
+        check_accumulation(gradient_accumulation_steps)
+        self.schedule = schedule
+        self.gradient_accumulation_steps = gradient_accumulation_steps or 1
+
+    def __call__(self, step: Any) -> Any:
+        """Returns the learning rate, a float32 scalar, after ``step`` batches."""
+        return self.schedule(step // self.gradient_accumulation_steps)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {
+            "schedule": keras.saving.serialize_keras_object(self.schedule),
+            "gradient_accumulation_steps": self.gradient_accumulation_steps,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "AccumulationSchedule":
+        """Restores it with the schedule inside."""
+        schedule = keras.saving.deserialize_keras_object(config["schedule"])
+        return cls(**{**config, "schedule": schedule})
