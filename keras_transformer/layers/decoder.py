@@ -58,7 +58,7 @@ class TransformerDecoder(keras.layers.Layer):
         start_is_padding: the first position is a real token although the implicit mask hides it:
             Marian starts each target with the padding id.
         rematerialize: in training, keep of each block its input alone, and compute the block once
-            more in the backward pass: less memory for one more forward pass. The numbers are the same.
+            more in the backward pass: less memory, one more forward pass. The numbers are the same.
             No part of it: calls that ask for attention weights or pass a cache.
 
     Example:

@@ -50,7 +50,7 @@ class TransformerEncoder(keras.layers.Layer):
             `PositionalEncoding()` or `LearnedPositionalEmbedding(512)`.
         input_dropout: rate on the input, after the positions.
         rematerialize: in training, keep of each block its input alone, and compute the block once
-            more in the backward pass: less memory for one more forward pass. The numbers are the same.
+            more in the backward pass: less memory, one more forward pass. The numbers are the same.
             No part of it: calls that ask for attention weights.
 
     Example:
