@@ -73,7 +73,8 @@ def differentiate(
         outputs, residuals = forward(differentiable, constants)
         return outputs, lambda *upstream: backward(residuals, upstream)
 
-    return in_tensorflow(*differentiable)
+    # Tensors: what a variable's gradient is, TensorFlow would ask for apart.
+    return in_tensorflow(*(tf.convert_to_tensor(tensor) for tensor in differentiable))
 
 
 def _differentiate_in_torch(forward, backward, differentiable, constants):
