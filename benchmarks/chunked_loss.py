@@ -157,7 +157,7 @@ python benchmarks/chunked_loss.py{options} --write docs/benchmarks.md
 ```
 
 {arguments.positions:,} positions of width {HIDDEN}, {VOCABULARY_SIZE:,} words, label smoothing
-{SMOOTHING}, float32; loss and gradients, chunks of 512 positions. MB are what the process held at
+{SMOOTHING}, float32; loss and gradients, chunks of 256 positions. MB are what the process held at
 most beyond what it held before; seconds are medians of {REPEATS}. The last columns are differences
 of the loss, and of about 1,000 entries of each gradient relative to its largest.
 

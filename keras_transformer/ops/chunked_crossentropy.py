@@ -52,7 +52,7 @@ def chunked_crossentropy(
     metric_weights: Tensor | None = None,
     label_weight: float = 1.0,
     mean_weight: float = 0.0,
-    chunk_size: int = 512,
+    chunk_size: int = 256,
     transposed: bool = False,
     training: bool = True,
     matrix_trainable: bool = True,
@@ -155,14 +155,11 @@ def _forward(setting, differentiable, constants):
     chunks = _in_chunks(hidden, length, setting.chunk)
     kernel = ops.cast(matrix, hidden.dtype)
     bias = [ops.cast(tensor, "float32") for tensor in bias]
-    # One product for the logits, and one with the kernel turned round for their gradient.
-    kernel, back = (
-        (kernel, ops.transpose(kernel)) if setting.transposed else (ops.transpose(kernel), kernel)
-    )
 
     def body(index, log_sum, metric_sum, correct, *gradients):
         rows, row_weights = chunks[index], weights[index]
-        logits = ops.cast(ops.matmul(rows, kernel), "float32")  # (C, V)
+        logits = _multiply(rows, kernel, turned=not setting.transposed)
+        logits = ops.cast(logits, "float32")  # (C, V)
         logits = logits + bias[0] if bias else logits
         if setting.count_correct:
             correct = correct + _correct(labels[index], logits, metric_weights[index])
@@ -175,7 +172,8 @@ def _forward(setting, differentiable, constants):
             column = row_weights[:, None]
             softmax, by_row = ops.cast(softmax, rows.dtype), ops.cast(column, rows.dtype)
             hidden_gradient, *others = gradients
-            change = ops.cast(ops.matmul(softmax, back), "float32") * column
+            change = _multiply(softmax, kernel, turned=setting.transposed)
+            change = ops.cast(change, "float32") * column
             gradients = [ops.slice_update(hidden_gradient, (index, 0, 0), change[None])]
             if others:
                 pair = (rows * by_row, softmax) if setting.transposed else (softmax, rows * by_row)
@@ -201,6 +199,15 @@ def _log_sum_exp(logits, softmax):
         return ops.logsumexp(logits, axis=-1)
     # The largest logit has the largest share, which is one over the sum less that logit.
     return ops.max(logits, axis=-1) - ops.log(ops.max(softmax, axis=-1))
+
+
+def _multiply(rows, matrix, turned):
+    """Multiplies with a matrix, or with its transpose, of which TensorFlow would make a copy."""
+    if turned and backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.matmul(rows, matrix, transpose_b=True)
+    return ops.matmul(rows, ops.transpose(matrix) if turned else matrix)
 
 
 def _add_product(total, first, second):

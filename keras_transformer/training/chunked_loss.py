@@ -76,7 +76,7 @@ class ChunkedLossModel(keras.Model):
         keeps the logits in a GPU's registers; here they are chunks of ordinary products.
     """
 
-    def __init__(self, model: keras.Model, chunk_size: int = 512, **kwargs: Any):
+    def __init__(self, model: keras.Model, chunk_size: int = 256, **kwargs: Any):
         check_positive(chunk_size=chunk_size)
         super().__init__(**kwargs)
         self.model = model
