@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import time
 
 import numpy as np
-from memory import growth, start_counting
+from memory import run_and_measure
 from page import machine, write_section
 from processes import print_result, result_of
 
@@ -76,17 +74,8 @@ def measure(implementation: str, kind: str, length: int) -> dict:
     small = compiled(implementation, kind, 64)
     small()  # what the backend sets up once
     run = compiled(implementation, kind, length)
-    before = start_counting()
-    result = run()
-    peak = growth(before)
+    result, peak, seconds = run_and_measure(run, REPEATS)
     points = [np.asarray(tensor).ravel()[:: length // 8].tolist() for tensor in result]
-    del result
-    times = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    seconds = statistics.median(times)
     return {"peak": peak, "seconds": seconds, "points": points}
 
 

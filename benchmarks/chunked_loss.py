@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import time
 
 import numpy as np
-from memory import growth, start_counting
+from memory import run_and_measure
 from page import machine, shown_options, write_section
 from processes import print_result, result_of
 
@@ -102,21 +100,12 @@ def measure(implementation: str, positions: int) -> dict:
     small = compiled(implementation, 8)
     small()  # what the backend sets up once
     run = compiled(implementation, positions)
-    before = start_counting()
-    result = run()
-    peak = growth(before)
+    result, peak, seconds = run_and_measure(run, REPEATS)
     # Gradients are compared relative to their largest entry.
     points = [np.asarray(tensor).ravel() for tensor in result]
     points = [(x[:: max(1, len(x) // 1000)] / np.abs(x).max()).tolist() for x in points]
-    value = float(np.asarray(result[0]))
-    del result
-    times = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    seconds = statistics.median(times)
-    return {"peak": peak, "seconds": seconds, "points": points, "loss": value}
+    loss = float(np.asarray(result[0]))
+    return {"peak": peak, "seconds": seconds, "points": points, "loss": loss}
 
 
 def row(backend: str, whole: dict, chunks: dict) -> str:
@@ -150,6 +139,8 @@ def main() -> None:
         ]
         rows.append(row(backend, *results))
         print(f"  {rows[-1]}", flush=True)
+    from keras_transformer.ops.chunked_crossentropy import CHUNK
+
     table = "\n".join(rows)
     options = shown_options(arguments, positions=POSITIONS)
     body = f"""```bash
@@ -157,9 +148,9 @@ python benchmarks/chunked_loss.py{options} --write docs/benchmarks.md
 ```
 
 {arguments.positions:,} positions of width {HIDDEN}, {VOCABULARY_SIZE:,} words, label smoothing
-{SMOOTHING}, float32; loss and gradients, chunks of 256 positions. MB are what the process held at
-most beyond what it held before; seconds are medians of {REPEATS}. The last columns are differences
-of the loss, and of about 1,000 entries of each gradient relative to its largest.
+{SMOOTHING}, float32; loss and gradients, chunks of {CHUNK} positions. MB are what the process held
+at most beyond what it held before; seconds are medians of {REPEATS}. The last columns are
+differences of the loss, and of about 1,000 entries of each gradient relative to its largest.
 
 | backend | whole, MB | chunks, MB | memory | whole, s | chunks, s | time | loss | gradients |
 |---|---|---|---|---|---|---|---|---|

@@ -58,8 +58,8 @@ def agreement(results, key, other) -> str:
     return f"{same:.1%}"
 
 
-def compiled(function):
-    """Compiles a function of one tensor as the backend at hand does."""
+def compiled(function, xla=True):
+    """Compiles a function as the backend at hand does; TensorFlow with XLA or without."""
     import keras
 
     backend = keras.backend.backend()
@@ -70,7 +70,7 @@ def compiled(function):
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=True, autograph=False)
+        return tf.function(function, jit_compile=xla, autograph=False)
     import torch
 
     return torch.no_grad()(function)

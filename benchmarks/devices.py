@@ -8,17 +8,16 @@ The devices are parts of one processor, and the models are small: this is about 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
 from page import machine, write_between
 
-ROOT = Path(__file__).parent.parent
-MODELS = ("gpt", "gpt in chunks", "translator")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+# What the tests run, too.
+from tests.training.many_devices import MODELS, result_of, start, start_two  # noqa: E402
+
 # What a row of the table is called, by the case.
 ON_JAX = {
     "data_parallel": "`DataParallel`, 8 devices",
@@ -30,35 +29,9 @@ ON_JAX = {
 TOLERANCE = 1e-4
 
 
-def start(backend: str, *arguments: str, devices: str = "8") -> subprocess.Popen:
-    """Starts what the tests run, too, in a process of its own."""
-    environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "DEVICES": devices}
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.training.many_devices", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def result_of(process: subprocess.Popen) -> dict:
-    """What it printed."""
-    output, errors = process.communicate()
-    if process.returncode:
-        raise SystemExit(errors[-3000:])
-    return json.loads(output.split("RESULT ")[-1])
-
-
 def of_two(backend: str, *arguments: str) -> dict:
     """What the first of two processes found that train together."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    task, *models = arguments
-    processes = [start(backend, task, port, i, *models, devices="1") for i in ("0", "1")]
-    return [result_of(process) for process in processes][0]
+    return [result_of(process) for process in start_two(backend, *arguments)][0]
 
 
 def row(backend: str, name: str, found: dict, expected: dict) -> str:

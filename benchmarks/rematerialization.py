@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import time
 
-from memory import growth, start_counting
+from memory import run_and_measure
 from page import machine, write_section
 from processes import print_result, result_of
 
@@ -48,16 +46,8 @@ def measure(rematerialize: bool, layers: int, length: int) -> dict:
     model, inputs, labels = make_model(rematerialize, layers, length)
     # Adam's averages, and what the backend sets up once.
     model.train_on_batch(inputs[:, :16], labels[:, :16])
-    # The first long step alone: later ones find memory that the process has kept for them.
-    before = start_counting()
-    loss = model.train_on_batch(inputs, labels)[0]
-    peak = growth(before)
-    times = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        loss = model.train_on_batch(inputs, labels)[0]
-        times.append(time.perf_counter() - started)
-    return {"peak": peak, "seconds": statistics.median(times), "loss": float(loss)}
+    loss, peak, seconds = run_and_measure(lambda: model.train_on_batch(inputs, labels)[0], REPEATS)
+    return {"peak": peak, "seconds": seconds, "loss": float(loss)}
 
 
 def row(backend: str, plain: dict, again: dict) -> str:

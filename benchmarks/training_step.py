@@ -19,6 +19,7 @@ import statistics
 import time
 
 import numpy as np
+from decoding_common import compiled
 from page import machine, shown_options, write_section
 from processes import print_result, result_of
 
@@ -80,11 +81,10 @@ def section(results: dict, arguments: argparse.Namespace) -> str:
     fastest = min(products, key=lambda run: median(run, "step"))
     rows = []
     for run in results:
+        step = median(run, "step")
         cells = [
             f"{NAMES[run[0]]}, {run[1]}",
-            f"{median(run, 'step'):,.0f}"
-            if median(run, "step") > 20
-            else f"{median(run, 'step'):.2f}",
+            f"{step:,.0f}" if step > 20 else f"{step:.2f}",
             ratio(run, ("keras_hub", run[1])),
             ratio(run, ("torch", "torch")),
             ratio(run, ("products", run[1])),
@@ -296,7 +296,7 @@ def products_epoch():
             ]
         return products
 
-    run = _compiled(multiply)
+    run = compiled(multiply, xla=False)
 
     def epoch(steps):
         for _ in range(steps):
@@ -304,22 +304,6 @@ def products_epoch():
         ops.convert_to_numpy(products[-1])
 
     return epoch
-
-
-def _compiled(function):
-    import keras
-
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.jit(function)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function, jit_compile=False, autograph=False)
-    import torch
-
-    return torch.no_grad()(function)
 
 
 if __name__ == "__main__":

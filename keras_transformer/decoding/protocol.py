@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.models.parts import find_parts
+
 Tensor = Any
 
 
@@ -46,21 +48,17 @@ class DecodingModel:
     """
 
     def __init__(self, model: keras.Model):
-        names = {layer.name for layer in model.layers}
-        if "decoder" not in names or not names & {"target_embedding", "token_embedding"}:
+        layers = {layer.name: layer for layer in model.layers}
+        parts = find_parts(layers)
+        if parts.decoder is None or parts.target_embedding is None:
             raise ValueError(
                 "`model` must have a layer named `decoder`, and one named `token_embedding` or "
-                f"`target_embedding`. Received: layers {sorted(names)}."
+                f"`target_embedding`. Received: layers {sorted(layers)}."
             )
-
-        def find(*candidates):
-            return next((model.get_layer(name) for name in candidates if name in names), None)
-
-        self.encoder = find("encoder")
-        self.decoder = find("decoder")
-        self.source_embedding = find("source_embedding", "token_embedding")
-        self.target_embedding = find("target_embedding", "token_embedding")
-        self.projection = find("logits")
+        self.encoder, self.decoder = parts.encoder, parts.decoder
+        self.source_embedding = parts.source_embedding
+        self.target_embedding = parts.target_embedding
+        self.projection = parts.projection
 
     @property
     def is_translator(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,17 +27,13 @@ def repeat_blocks(first: int, end: Any, body: Callable, state: tuple) -> tuple:
         for index in range(first, int(end)):
             state = body(index, *state)
         return tuple(state)
+    loop = ops.while_loop
     if backend.backend() == "tensorflow":
         import tensorflow as tf
 
         # Left to itself, TensorFlow begins up to 10 blocks at once, and holds them all.
-        return tf.while_loop(
-            lambda index, *state: index < end,
-            lambda index, *state: (index + 1, *body(index, *state)),
-            (tf.constant(first), *state),
-            parallel_iterations=1,
-        )[1:]
-    return ops.while_loop(
+        loop = functools.partial(tf.while_loop, parallel_iterations=1)
+    return loop(
         lambda index, *state: index < end,
         lambda index, *state: (index + 1, *body(index, *state)),
         (ops.convert_to_tensor(first, dtype="int32"), *state),

@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 from keras import backend, ops
 
 from keras_transformer.ops.blocks import differentiate, repeat_blocks
-from keras_transformer.ops.likelihood import label_logits
+from keras_transformer.ops.likelihood import right_predictions
 
 Tensor = Any
+
+CHUNK = 256
 
 
 class ChunkedSums(NamedTuple):
@@ -52,7 +54,7 @@ def chunked_crossentropy(
     metric_weights: Tensor | None = None,
     label_weight: float = 1.0,
     mean_weight: float = 0.0,
-    chunk_size: int = 256,
+    chunk_size: int = CHUNK,
     transposed: bool = False,
     training: bool = True,
     matrix_trainable: bool = True,
@@ -162,7 +164,8 @@ def _forward(setting, differentiable, constants):
         logits = ops.cast(logits, "float32")  # (C, V)
         logits = logits + bias[0] if bias else logits
         if setting.count_correct:
-            correct = correct + _correct(labels[index], logits, metric_weights[index])
+            right = right_predictions(labels[index], logits)
+            correct = correct + ops.sum(ops.where(right, metric_weights[index], 0.0))
         softmax = ops.softmax(logits) if gradients else None
         logarithms = _log_sum_exp(logits, softmax)
         log_sum = log_sum + _weighted_sum(logarithms, row_weights)
@@ -215,13 +218,6 @@ def _add_product(total, first, second):
     if backend.backend() == "torch" and first.dtype == total.dtype:
         return total.addmm_(first.t(), second)  # neither a second total nor a pass over it
     return total + ops.cast(ops.matmul(ops.transpose(first), second), "float32")
-
-
-def _correct(labels, logits, weights):
-    """The summed weight of positions whose label's logit no other one reaches."""
-    reached = logits >= label_logits(labels, logits)[:, None]
-    only_one = ops.equal(ops.sum(ops.cast(reached, "float32"), axis=-1), 1.0)
-    return ops.sum(ops.where(only_one, weights, 0.0))
 
 
 def _backward(dtypes, gradients, upstream):

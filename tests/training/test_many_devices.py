@@ -5,62 +5,31 @@ that it is about.
 """
 
 import functools
-import json
-import os
-import socket
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 
 import keras_transformer as kt
-from tests.harness import REPOSITORY
-from tests.training.many_devices import SIZES, STEPS
+from tests.training.many_devices import SIZES, STEPS, result_of, start, start_two
 
 TOLERANCE = 1e-4
+TIMEOUT = 300  # seconds
 # `benchmarks/devices.py` runs all models everywhere; here each path is taken once.
 ON_JAX = ("one", "data_parallel:gpt", "data_parallel:translator", "2x4", "1x8:translator")
 ON_TENSORFLOW = ("one:gpt", "mirrored:gpt", "mirrored:gpt in chunks")
 
 
-def start(backend, *arguments, **environment):
-    """Starts a task in a process of its own."""
-    environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.training.many_devices", *arguments],
-        cwd=REPOSITORY,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def result_of(process):
-    """What a task printed."""
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors[-3000:]
-    return json.loads(output.split("RESULT ")[-1])
-
-
 @functools.cache
 def one_process(backend, *arguments):
     pytest.importorskip(backend)
-    return result_of(start(backend, *arguments))
+    return result_of(start(backend, *arguments), TIMEOUT)
 
 
 def two_processes(backend, task, *models):
     """What each of two processes found that train together."""
     pytest.importorskip(backend)
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    return [
-        result_of(p) for p in [start(backend, task, port, i, *models, DEVICES="1") for i in "01"]
-    ]
+    return [result_of(p, TIMEOUT) for p in start_two(backend, task, *models)]
 
 
 def on_jax():
