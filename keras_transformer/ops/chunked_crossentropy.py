@@ -1,22 +1,22 @@
 """Cross-entropy over a large vocabulary, without the logits of all positions at once.
 
-``loss_n = log sum_v exp(l_nv) - a l_n(label) - b mean_v l_nv``, with logits ``l = h W^T + c``. The
-label's logit and the mean one need no (N, V): they are products with one row of the matrix and with
-the mean of its rows. Only the logarithm goes over all logits, a chunk of positions at a time. Its
-gradient, the softmax, is multiplied with the matrix and the hidden states while a chunk is there,
-so that nothing is computed twice.
+``loss_n = log sum_v exp(l_nv) - a l_n(label) - b mean_v l_nv``, with logits ``l = h W^T + c``, goes
+over a chunk of positions at a time. The gradient by the logits, ``softmax(l_n) - a onehot(label) -
+b / V``, is multiplied with the matrix and the hidden states while the chunk is there, so that
+nothing is computed twice and the gradient of the matrix is there but once.
 
 Shape letters: N positions, C positions of a chunk, D hidden, V vocabulary.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 from keras import backend, ops
 
 from keras_transformer.ops.blocks import differentiate, repeat_blocks
-from keras_transformer.ops.likelihood import right_predictions
+from keras_transformer.ops.likelihood import label_logits, right_predictions, subtract_at_labels
 
 Tensor = Any
 
@@ -43,6 +43,8 @@ class _Setting(NamedTuple):
     transposed: bool
     training: bool
     count_correct: bool
+    label_weight: float
+    mean_weight: float
 
 
 def chunked_crossentropy(
@@ -89,10 +91,9 @@ def chunked_crossentropy(
         projection = tuple(ops.stop_gradient(tensor) for tensor in projection)
     matrix, bias = (*projection, None)[:2]
     metric_weights = weights if metric_weights is None else metric_weights
-    label_logit, mean_logit = _label_and_mean(
-        hidden, matrix, bias, labels, bool(mean_weight), transposed
+    setting = _Setting(
+        chunk_size, transposed, training, count_correct, float(label_weight), float(mean_weight)
     )
-    setting = _Setting(chunk_size, transposed, training, count_correct)
     in_chunks = tuple(
         _in_chunks(tensor, length, chunk_size) for tensor in (labels, weights, metric_weights)
     )
@@ -100,39 +101,16 @@ def chunked_crossentropy(
     constants = (*in_chunks, () if matrix_trainable else projection)
     if training:
         dtypes = [tensor.dtype for tensor in differentiable]
-        log_sum, *for_metrics = differentiate(
+        loss, *for_metrics = differentiate(
             lambda *tensors: _forward(setting, *tensors),
             lambda gradients, upstream: _backward(dtypes, gradients, upstream[0]),
             differentiable,
             constants,
         )
     else:
-        (log_sum, *for_metrics), _ = _forward(setting, differentiable, constants)
-    subtracted = label_weight * label_logit + mean_weight * mean_logit
-    loss = log_sum - _weighted_sum(subtracted, weights)
-    likelihood = for_metrics[0] - _weighted_sum(label_logit, metric_weights)
-    correct = ops.stop_gradient(for_metrics[1]) if count_correct else None
-    return ChunkedSums(loss, ops.stop_gradient(likelihood), correct)
-
-
-def _label_and_mean(hidden, matrix, bias, labels, with_mean, transposed):
-    """The logits of the labels, and the mean ones if wanted, else 0; float32 (N,)."""
-    axis = 1 if transposed else 0  # of the vocabulary
-    labels = ops.cast(labels, "int32")
-    known = ops.clip(labels, 0, matrix.shape[axis] - 1)
-    rows = ops.take(matrix, known, axis=axis)
-    rows = ops.cast(ops.transpose(rows) if transposed else rows, hidden.dtype)  # (N, D)
-    label_logit = ops.sum(ops.cast(hidden * rows, "float32"), axis=-1)
-    mean_logit = ops.zeros_like(label_logit)
-    if with_mean:
-        mean_row = ops.mean(ops.cast(matrix, "float32"), axis=axis)
-        mean_logit = ops.matmul(ops.cast(hidden, "float32"), mean_row[:, None])[:, 0]
-    if bias is not None:
-        label_logit = label_logit + ops.cast(ops.take(bias, known), "float32")
-        if with_mean:
-            mean_logit = mean_logit + ops.mean(ops.cast(bias, "float32"))
-    # As everywhere here, a label that is not in the vocabulary gives NaN.
-    return ops.where(ops.equal(known, labels), label_logit, float("nan")), mean_logit
+        (loss, *for_metrics), _ = _forward(setting, differentiable, constants)
+    likelihood, correct = (ops.stop_gradient(total) for total in for_metrics)
+    return ChunkedSums(loss, likelihood, correct if count_correct else None)
 
 
 def _weighted_sum(values, weights):
@@ -149,7 +127,7 @@ def _in_chunks(tensor, length, chunk):
 
 
 def _forward(setting, differentiable, constants):
-    """Sums of the logarithms, the same for metrics, of what is right; gradients of the first."""
+    """Sums of losses, of negative log-likelihoods, of what is right; gradients of the first."""
     hidden, *trained = differentiable
     labels, weights, metric_weights, frozen = constants
     matrix, *bias = trained or frozen
@@ -158,43 +136,68 @@ def _forward(setting, differentiable, constants):
     kernel = ops.cast(matrix, hidden.dtype)
     bias = [ops.cast(tensor, "float32") for tensor in bias]
 
-    def body(index, log_sum, metric_sum, correct, *gradients):
-        rows, row_weights = chunks[index], weights[index]
-        logits = _multiply(rows, kernel, turned=not setting.transposed)
+    def body(index, loss, likelihood, correct, gradients):
+        rows, row_labels, row_weights = chunks[index], labels[index], weights[index]
+        logits = _multiply(rows, kernel, turn_second=not setting.transposed)
         logits = ops.cast(logits, "float32")  # (C, V)
         logits = logits + bias[0] if bias else logits
         if setting.count_correct:
-            right = right_predictions(labels[index], logits)
+            right = right_predictions(row_labels, logits)
             correct = correct + ops.sum(ops.where(right, metric_weights[index], 0.0))
-        softmax = ops.softmax(logits) if gradients else None
-        logarithms = _log_sum_exp(logits, softmax)
-        log_sum = log_sum + _weighted_sum(logarithms, row_weights)
-        metric_sum = metric_sum + _weighted_sum(logarithms, metric_weights[index])
+        slopes = ops.softmax(logits) if gradients else None
+        logarithms = _log_sum_exp(logits, slopes)
+        of_labels = label_logits(row_labels, logits)
+        likelihood = likelihood + _weighted_sum(logarithms - of_labels, metric_weights[index])
+        losses = logarithms - setting.label_weight * of_labels
+        if setting.mean_weight:
+            losses = losses - setting.mean_weight * ops.mean(logits, axis=-1)
+        loss = loss + _weighted_sum(losses, row_weights)
         if gradients:
             # Weights go to the rows (C, D) on either side, not to (C, V).
             column = row_weights[:, None]
-            softmax, by_row = ops.cast(softmax, rows.dtype), ops.cast(column, rows.dtype)
+            if setting.mean_weight:
+                slopes = slopes - setting.mean_weight / logits.shape[-1]
+            slopes = subtract_at_labels(slopes, row_labels, setting.label_weight)
+            slopes, by_row = ops.cast(slopes, rows.dtype), ops.cast(column, rows.dtype)
             hidden_gradient, *others = gradients
-            change = _multiply(softmax, kernel, turned=setting.transposed)
+            change = _multiply(slopes, kernel, turn_second=setting.transposed)
             change = ops.cast(change, "float32") * column
             gradients = [ops.slice_update(hidden_gradient, (index, 0, 0), change[None])]
             if others:
-                pair = (rows * by_row, softmax) if setting.transposed else (softmax, rows * by_row)
-                gradients.append(_add_product(others[0], *pair))
+                gradients.append(
+                    _add_products(others[0], slopes, rows * by_row, setting.transposed)
+                )
             if others[1:]:
-                change = ops.matmul(ops.transpose(by_row), softmax)[0]
+                change = _multiply(by_row, slopes, turn_first=True)[0]
                 gradients.append(others[1] + ops.cast(change, "float32"))
-        return (log_sum, metric_sum, correct, *gradients)
+        return loss, likelihood, correct, tuple(gradients)
 
-    state = (ops.zeros(()), ops.zeros(()), ops.zeros(()))
+    zeros = []
     if setting.training:
-        state += tuple(ops.zeros_like(tensor, dtype="float32") for tensor in (chunks, *trained))
-    result = repeat_blocks(0, ops.shape(chunks)[0], body, state)
-    sums, gradients = tuple(result[:3]), list(result[3:])
+        zeros = [ops.zeros_like(tensor, dtype="float32") for tensor in (chunks, *trained)]
+        if trained:
+            zeros[1] = _zero_pieces(matrix, setting.transposed)
+    state = (ops.zeros(()), ops.zeros(()), ops.zeros(()), tuple(zeros))
+    *sums, gradients = repeat_blocks(0, ops.shape(chunks)[0], body, state)
+    gradients = list(gradients)
     if gradients:
         flat = ops.reshape(gradients[0], (-1, hidden.shape[-1]))
         gradients[0] = flat[:length]
-    return sums, gradients
+    if trained and gradients:
+        gradients[1] = ops.concatenate(gradients[1], axis=1 if setting.transposed else 0)
+    return tuple(sums), gradients
+
+
+def _zero_pieces(matrix, transposed):
+    """Zeros for the gradient of the matrix, cut along the vocabulary.
+
+    TensorFlow adds a product to a total in a third place: of a piece, that is less than of all.
+    """
+    count = 4 if backend.backend() == "tensorflow" else 1
+    words, width = matrix.shape[:: -1 if transposed else 1]
+    sizes = [(index + 1) * words // count - index * words // count for index in range(count)]
+    shapes = [(width, size) if transposed else (size, width) for size in sizes]
+    return tuple(ops.zeros(shape, dtype="float32") for shape in shapes)
 
 
 def _log_sum_exp(logits, softmax):
@@ -204,20 +207,31 @@ def _log_sum_exp(logits, softmax):
     return ops.max(logits, axis=-1) - ops.log(ops.max(softmax, axis=-1))
 
 
-def _multiply(rows, matrix, turned):
-    """Multiplies with a matrix, or with its transpose, of which TensorFlow would make a copy."""
-    if turned and backend.backend() == "tensorflow":
+def _multiply(first, second, turn_first=False, turn_second=False):
+    """Multiplies matrices, or their transposes, of which TensorFlow would make copies."""
+    if backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.matmul(rows, matrix, transpose_b=True)
-    return ops.matmul(rows, ops.transpose(matrix) if turned else matrix)
+        return tf.matmul(first, second, transpose_a=turn_first, transpose_b=turn_second)
+    first = ops.transpose(first) if turn_first else first
+    return ops.matmul(first, ops.transpose(second) if turn_second else second)
 
 
-def _add_product(total, first, second):
-    """Adds the product of a transpose (C, A)^T and (C, B) to a float32 total (A, B)."""
-    if backend.backend() == "torch" and first.dtype == total.dtype:
-        return total.addmm_(first.t(), second)  # neither a second total nor a pass over it
-    return total + ops.cast(ops.matmul(ops.transpose(first), second), "float32")
+def _add_products(totals, slopes, rows, transposed):
+    """Adds slopes (C, V)^T times rows (C, D), or its transpose, to float32 pieces of a total."""
+    axis = 1 if transposed else 0
+    ends = list(itertools.accumulate(total.shape[axis] for total in totals))
+    sums = []
+    for total, end in zip(totals, ends, strict=True):
+        piece = slopes[:, end - total.shape[axis] : end] if totals[1:] else slopes
+        first, second = (rows, piece) if transposed else (piece, rows)
+        if backend.backend() == "torch" and first.dtype == total.dtype:
+            # Neither a second total nor a pass over it.
+            sums.append(total.addmm_(first.t(), second))
+        else:
+            product = _multiply(first, second, turn_first=True)
+            sums.append(total + ops.cast(product, "float32"))
+    return tuple(sums)
 
 
 def _backward(dtypes, gradients, upstream):

@@ -36,6 +36,31 @@ def label_logits(labels: Any, logits: Any) -> Any:
     return ops.where(ops.equal(known, labels), picked, float("nan"))
 
 
+def subtract_at_labels(slopes: Any, labels: Any, amount: Any) -> Any:
+    """Subtracts from each position's entry of its label, and leaves the others.
+
+    Args:
+        slopes: (N, V) floats, a gradient by logits.
+        labels: (N,) integer ids in [0, V).
+        amount: a number, or (N,).
+
+    Returns:
+        (N, V) tensor.
+    """
+    labels = ops.clip(ops.cast(labels, "int32"), 0, slopes.shape[-1] - 1)
+    amount = ops.broadcast_to(ops.cast(amount, slopes.dtype), ops.shape(labels))
+    if keras.backend.backend() == "jax":
+        # A comparison that XLA fuses with whatever made the slopes.
+        at_label = ops.arange(slopes.shape[-1], dtype="int32") == labels[:, None]
+        return ops.where(at_label, slopes - amount[:, None], slopes)
+    places = ops.arange(ops.shape(labels)[0], dtype="int32"), labels
+    if keras.backend.backend() == "torch":
+        return slopes.index_put(places, -amount, accumulate=True)
+    import tensorflow as tf
+
+    return tf.tensor_scatter_nd_sub(slopes, ops.stack(places, axis=-1), amount)
+
+
 def right_predictions(labels: Any, logits: Any) -> Any:
     """Says where the label's logit is larger than every other one; a tie is wrong.
 

@@ -13,6 +13,7 @@ from keras_transformer.ops.likelihood import (
     label_logits,
     log_likelihood_terms,
     real_tokens,
+    subtract_at_labels,
     token_weights,
 )
 from keras_transformer.ops.replicas import sum_over_replicas
@@ -28,8 +29,6 @@ def _tensorflow_losses(labels: Any, logits: Any, label_weight: float, mean_weigh
     Left to itself it walks over (N, V) some ten times more, and adds the gradient of the label's
     logit to zeros of that size. JAX, and TensorFlow under XLA, fuse those walks away.
     """
-    import tensorflow as tf
-
     vocabulary_size = logits.shape[-1]
 
     @ops.custom_gradient
@@ -46,10 +45,7 @@ def _tensorflow_losses(labels: Any, logits: Any, label_weight: float, mean_weigh
             slopes = exponentials * (upstream / sums)[:, None]
             if mean_weight > 0.0:
                 slopes = slopes - (upstream * (mean_weight / vocabulary_size))[:, None]
-            columns = ops.clip(ops.cast(labels, "int64"), 0, vocabulary_size - 1)
-            rows = ops.arange(ops.shape(columns)[0], dtype="int64")
-            places = ops.stack([rows, columns], axis=-1)
-            return tf.tensor_scatter_nd_sub(slopes, places, upstream * label_weight)
+            return subtract_at_labels(slopes, labels, upstream * label_weight)
 
         return value, gradient
 
