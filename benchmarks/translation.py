@@ -1,11 +1,13 @@
-"""Ours against plain PyTorch: the same data, batches, recipe and minutes.
+"""Ours against plain PyTorch and KerasHub's layers: the same data, recipe, size and test.
 
-    python benchmarks/translation.py --minutes 10 --write docs/benchmarks.md
+    python benchmarks/translation.py --minutes 5 --write docs/benchmarks.md
 
 Each system runs in a process of its own, alone on the machine: ours on TensorFlow (or the backend
-of `--backend`), then `torch.nn.Transformer` of the same size, pre-LN, with the same tokeniser, the
-same batches, label smoothing and averaging of the last checkpoints. The clock drives the learning
-rate of both, after a warm-up in steps: down to 0 just as the minutes end, whatever the pace.
+of `--backend`); `torch.nn.Transformer` of the same size, pre-LN, with the same tokeniser, the same
+batches and minutes; KerasHub's encoder and decoder layers on TensorFlow, each sentence padded to 40
+tokens in batches of 64, as KerasHub's tutorial on translation does, and with 2.5 times the minutes.
+Label smoothing and the averaging of the last checkpoints are the same. The clock drives the
+learning rate of all, after a warm-up in steps: down to 0 just as the minutes end.
 """
 
 from __future__ import annotations
@@ -30,6 +32,10 @@ WARMUP_STEPS = 400
 LABEL_SMOOTHING = 0.1
 NUM_CHECKPOINTS = 5
 CHECKPOINT_STEPS = 40
+FIXED_LENGTH, FIXED_BATCH = 40, 64  # of KerasHub's tutorial
+MORE_MINUTES = 2.5
+SYSTEMS = ("ours", "torch", "keras_hub")
+TITLE = "Translation: ours, PyTorch and KerasHub, minutes and BLEU"
 
 
 def main() -> None:
@@ -39,25 +45,28 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dropout", type=float, default=0.05)
     parser.add_argument("--write", help="Markdown file to write the table to")
-    parser.add_argument("--system", choices=("ours", "torch"), help="run one, print JSON")
+    parser.add_argument("--system", choices=SYSTEMS, help="run one, print JSON")
     arguments = parser.parse_args()
     if arguments.system:
-        os.environ["KERAS_BACKEND"] = arguments.backend if arguments.system == "ours" else "torch"
-        run = run_ours if arguments.system == "ours" else run_torch
-        print("RESULT " + json.dumps(run(arguments)))
+        backends = {"ours": arguments.backend, "torch": "torch", "keras_hub": "tensorflow"}
+        os.environ["KERAS_BACKEND"] = backends[arguments.system]
+        run = {"ours": run_ours, "torch": run_torch, "keras_hub": run_keras_hub}
+        print("RESULT " + json.dumps(run[arguments.system](arguments)))
         return
-    results = [run_in_process(system, arguments) for system in ("ours", "torch")]
+    results = [run_in_process(system, arguments) for system in SYSTEMS]
     body = make_section(results, arguments)
     print(body)
     if arguments.write:
-        write_section(arguments.write, "Translation: ours against PyTorch, the same minutes", body)
+        write_section(arguments.write, TITLE, body)
 
 
 def run_in_process(system: str, arguments: argparse.Namespace) -> dict:
     """Runs one system alone, its progress going to the terminal, and returns its figures."""
     command = [sys.executable, __file__, "--system", system]
-    for name in ("minutes", "backend", "seed", "dropout"):
-        command += [f"--{name}", str(getattr(arguments, name))]
+    options = {name: getattr(arguments, name) for name in ("backend", "seed", "dropout")}
+    options["minutes"] = arguments.minutes * (MORE_MINUTES if system == "keras_hub" else 1)
+    for name, value in options.items():
+        command += [f"--{name}", str(value)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     result = None
     for line in process.stdout:
@@ -71,7 +80,7 @@ def run_in_process(system: str, arguments: argparse.Namespace) -> dict:
 
 
 def load(arguments: argparse.Namespace):
-    """The data that both systems share: tokeniser, batches for training and validation, test."""
+    """The data: tokeniser, training pairs, batches for training and validation, test."""
     import keras
 
     import keras_transformer as kt
@@ -90,7 +99,7 @@ def load(arguments: argparse.Namespace):
 
     training = batches(train, seed=arguments.seed)
     references = kt.datasets.tatoeba.references(test)
-    return tokenizer, training, batches(validation, shuffle=False), references
+    return tokenizer, train, training, batches(validation, shuffle=False), references
 
 
 def endless(batches):
@@ -110,27 +119,69 @@ def bleu(translations, references) -> float:
 
 
 def run_ours(arguments: argparse.Namespace) -> dict:
-    """Trains ours with `model.fit`, and translates with `kt.Translator`."""
+    """Trains ours on batches of as many tokens, and translates with `kt.Translator`."""
     import keras
 
     import keras_transformer as kt
 
-    tokenizer, batches, validation, (sources, references) = load(arguments)
-
+    tokenizer, _, batches, validation, (sources, references) = load(arguments)
     model = kt.models.transformer(
         VOCABULARY_SIZE, **SIZE, dropout=arguments.dropout, normalize_first=True
     )
+    without_xla = False if keras.backend.backend() == "tensorflow" else "auto"
+    result = fit(model, batches, batches.num_target_tokens, arguments, without_xla)
+    translations = kt.Translator(model, tokenizer).translate(sources)
+    return {
+        "name": f"keras_transformer, {arguments.backend}",
+        **result,
+        "perplexity": evaluate(model, validation),
+        "bleu": bleu(translations, references),
+    }
+
+
+def run_keras_hub(arguments: argparse.Namespace) -> dict:
+    """Trains KerasHub's layers on sentences of one length, with Keras's own compile settings."""
+    import numpy as np
+
+    import keras_transformer as kt
+
+    tokenizer, train, _, validation, (sources, references) = load(arguments)
+
+    def fixed(texts, **options):
+        rows = kt.data.encode(tokenizer, texts, **options)
+        array = np.zeros((len(rows), FIXED_LENGTH), "int32")
+        for row, ids in zip(array, rows, strict=True):
+            row[: len(ids)] = ids[:FIXED_LENGTH]
+        return array
+
+    source, targets = fixed(train.source, end=True), fixed(train.target, end=True)
+    inputs = np.pad(targets, ((0, 0), (1, 0)), constant_values=kt.data.START_ID)[:, :-1]
+    inputs[inputs == kt.data.END_ID] = kt.data.PADDING_ID
+    model = keras_hub_model(arguments.dropout)
+    data = {"source_ids": source, "target_ids": inputs}
+    result = fit(model, data, int((targets != 0).sum()), arguments, "auto", targets)
+    translations = keras_hub_translate(model, tokenizer, fixed(sources, end=True))
+    return {
+        "name": "KerasHub's layers, tensorflow",
+        **result,
+        "perplexity": evaluate(model, validation),
+        "bleu": bleu(translations, references),
+    }
+
+
+def fit(model, data, num_target_tokens, arguments, jit_compile, labels=None) -> dict:
+    """Trains for the minutes given; returns what the table shows of it."""
+    import keras_transformer as kt
+
     recipe = kt.training.transformer_recipe(
         SIZE["hidden_dim"], label_smoothing=LABEL_SMOOTHING, learning_rate=PEAK_LEARNING_RATE
     )
-    model.compile(
-        optimizer=recipe["optimizer"],
-        loss=recipe["loss"],
-        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
-    )
+    model.compile(recipe["optimizer"], recipe["loss"], jit_compile=jit_compile)
     started = time.perf_counter()
     model.fit(
-        batches,
+        data,
+        labels,
+        batch_size=None if labels is None else FIXED_BATCH,
         epochs=1000,
         verbose=2,
         callbacks=[
@@ -140,26 +191,82 @@ def run_ours(arguments: argparse.Namespace) -> dict:
     )
     seconds = time.perf_counter() - started
     steps = int(model.optimizer.iterations)
-    model.compile(loss=recipe["loss"], weighted_metrics=[], metrics=[kt.training.Perplexity()])
-    scores = {
-        "perplexity": model.evaluate(validation, verbose=0, return_dict=True)["perplexity"],
-        "bleu": bleu(kt.Translator(model, tokenizer).translate(sources), references),
-    }
-    name = f"keras_transformer, {arguments.backend}"
-    return figures(name, model.count_params(), steps, batches, seconds, scores)
+    steps_of_epoch = len(data) if labels is None else -(-len(labels) // FIXED_BATCH)
+    tokens = num_target_tokens * steps / steps_of_epoch
+    return figures(model.count_params(), steps, tokens, seconds)
 
 
-def figures(name, parameters, steps, batches, seconds, scores) -> dict:
-    """What the table shows of one run."""
-    tokens = batches.num_target_tokens * steps / len(batches)
+def evaluate(model, validation) -> float:
+    """Perplexity a token."""
+    import keras_transformer as kt
+
+    model.compile(
+        loss=kt.training.MaskedCrossentropy(),
+        weighted_metrics=[],
+        metrics=[kt.training.Perplexity()],
+        jit_compile=False,
+    )
+    return model.evaluate(validation, verbose=0, return_dict=True)["perplexity"]
+
+
+def figures(parameters, steps, tokens, seconds) -> dict:
+    """What the table shows of a training."""
     return {
-        "name": name,
         "parameters": parameters,
         "steps": steps,
         "minutes": seconds / 60,
         "tokens_per_second": tokens / seconds,
-        **scores,
     }
+
+
+def keras_hub_model(dropout: float):
+    """KerasHub's layers, pre-LN, with one embedding for both languages and the logits."""
+    import keras
+    import keras_hub
+
+    embedding = keras_hub.layers.TokenAndPositionEmbedding(
+        VOCABULARY_SIZE, FIXED_LENGTH, SIZE["hidden_dim"], mask_zero=True
+    )
+    options = {
+        "num_heads": SIZE["num_heads"],
+        "intermediate_dim": SIZE["intermediate_dim"],
+        "dropout": dropout,
+        "normalize_first": True,
+    }
+    inputs = {
+        name: keras.Input((None,), dtype="int32", name=name)
+        for name in ("source_ids", "target_ids")
+    }
+    encoded = embedding(inputs["source_ids"])
+    for _ in range(SIZE["num_layers"]):
+        encoded = keras_hub.layers.TransformerEncoder(**options)(encoded)
+    encoded = keras.layers.LayerNormalization()(encoded)
+    decoded = embedding(inputs["target_ids"])
+    for _ in range(SIZE["num_layers"]):
+        decoded = keras_hub.layers.TransformerDecoder(**options)(decoded, encoded)
+    decoded = keras.layers.LayerNormalization()(decoded)
+    return keras.Model(inputs, embedding.token_embedding(decoded, reverse=True))
+
+
+def keras_hub_translate(model, tokenizer, source, batch_size: int = 250) -> list[str]:
+    """Greedy decoding, whole prefix each step: it is not part of the measured minutes."""
+    import numpy as np
+
+    import keras_transformer as kt
+
+    texts = []
+    for start in range(0, len(source), batch_size):
+        rows = source[start : start + batch_size]
+        target = np.full((len(rows), 1), kt.data.START_ID, "int32")
+        done = np.zeros(len(rows), bool)
+        while target.shape[1] < FIXED_LENGTH and not done.all():
+            logits = np.array(model({"source_ids": rows, "target_ids": target})[:, -1])
+            logits[:, [kt.data.PADDING_ID, kt.data.UNKNOWN_ID, kt.data.START_ID]] = -np.inf
+            token = np.where(done, kt.data.END_ID, logits.argmax(-1))
+            target = np.concatenate([target, token[:, None].astype("int32")], axis=1)
+            done |= token == kt.data.END_ID
+        texts += kt.data.decode(tokenizer, target[:, 1:])
+    return texts
 
 
 def run_torch(arguments: argparse.Namespace) -> dict:
@@ -168,7 +275,7 @@ def run_torch(arguments: argparse.Namespace) -> dict:
 
     import keras_transformer as kt
 
-    tokenizer, batches, validation, (sources, references) = load(arguments)
+    tokenizer, _, batches, validation, (sources, references) = load(arguments)
     torch.manual_seed(arguments.seed)
     model = torch_model(arguments.dropout)
     step, checkpoints, steps = torch_step(model), [], 0
@@ -187,12 +294,14 @@ def run_torch(arguments: argparse.Namespace) -> dict:
     if checkpoints:
         mean = {k: sum(c[k] for c in checkpoints) / len(checkpoints) for k in checkpoints[0]}
         model.load_state_dict(mean)
-    scores = {
+    parameters = sum(p.numel() for p in model.parameters())
+    tokens = batches.num_target_tokens * steps / len(batches)
+    return {
+        "name": "torch.nn.Transformer",
+        **figures(parameters, steps, tokens, seconds),
         "perplexity": torch_perplexity(model, validation),
         "bleu": bleu(torch_translate(model, tokenizer, sources), references),
     }
-    parameters = sum(p.numel() for p in model.parameters())
-    return figures("torch.nn.Transformer", parameters, steps, batches, seconds, scores)
 
 
 def torch_model(dropout: float):
@@ -355,15 +464,17 @@ def make_section(results: list[dict], arguments: argparse.Namespace) -> str:
 python benchmarks/translation.py --minutes {arguments.minutes:g} --write docs/benchmarks.md
 ```
 
-English to French on Tatoeba: the same {VOCABULARY_SIZE:,} sub-words, batches of
-{TOKENS_PER_BATCH:,} tokens, size ({SIZE["num_layers"]} + {SIZE["num_layers"]} layers, width
-{SIZE["hidden_dim"]}, pre-LN), dropout {arguments.dropout:g}, label smoothing {LABEL_SMOOTHING},
-Adam with a learning rate that rises for {WARMUP_STEPS} steps and falls linearly from
+English to French on Tatoeba: the same {VOCABULARY_SIZE:,} sub-words, size
+({SIZE["num_layers"]} + {SIZE["num_layers"]} layers, width {SIZE["hidden_dim"]}, pre-LN),
+dropout {arguments.dropout:g}, label smoothing {LABEL_SMOOTHING}, Adam with a learning rate that
+rises for {WARMUP_STEPS} steps and falls linearly from
 {PEAK_LEARNING_RATE} at the first second to 0 at the last, average of the last {NUM_CHECKPOINTS}
 checkpoints. Perplexity a sub-word on the validation sentences; BLEU from greedy decoding of the
 same 2,000 held-out English sentences (sacreBLEU, all their references). Each system runs alone in a
-process of its own; the minutes are those of training, compilation included.
-`torch.nn.Transformer` also drops attention weights and activations at the same rate.
+process of its own; the minutes are those of training, compilation included. Ours and PyTorch have
+the same batches of {TOKENS_PER_BATCH:,} tokens; KerasHub's layers have {FIXED_BATCH} sentences,
+each padded to {FIXED_LENGTH} tokens, and {MORE_MINUTES} times the minutes. `torch.nn.Transformer`
+also drops attention weights and activations at the same rate.
 
 | system | parameters | minutes | steps | target tokens a second | perplexity | BLEU |
 |---|---|---|---|---|---|---|

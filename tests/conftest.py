@@ -1,5 +1,6 @@
 """What all tests share: the default backend, quiet logs, one random seed a test."""
 
+import gc
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -26,6 +27,9 @@ def pytest_configure(config):
     # XLA compiles each of thousands of small programs for seconds: on TensorFlow only
     # decoding/test_jit_compile.py goes through it, and on JAX everything does.
     kt.decoding.set_jit_compile(False)
+    # What the imports made stays: no collection of garbage has to walk through it again.
+    gc.collect()
+    gc.freeze()
     for warning in THIRD_PARTY_WARNINGS:
         config.addinivalue_line("filterwarnings", warning)
 
@@ -37,3 +41,19 @@ def same_start():
     keras.utils.set_random_seed(1013)
     yield
     keras.config.set_dtype_policy(policy)
+    forget_written_gradients()
+
+
+def forget_written_gradients():
+    """Lets go of the graphs of a finished test.
+
+    TensorFlow registers the gradient of each `tf.custom_gradient` in a graph for good, and Keras
+    writes one into every training step: after some hundred models, gigabytes.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    from tensorflow.python.framework import ops
+
+    registered = ops.gradient_registry._registry
+    for name in [name for name in registered if name.startswith("CustomGradient-")]:
+        del registered[name]

@@ -70,7 +70,7 @@ def test_enough_beams_find_what_brute_force_finds(tiny_model, penalty, normaliza
 
 
 class Plain:
-    """The same search in plain Python: one source, no cache, one hypothesis after the other."""
+    """The same search in plain Python: one source, no cache, each hypothesis by itself."""
 
     def __init__(self, case, source, prompt, **options):
         self.case, self.source, self.prompt = case, source, prompt
@@ -85,14 +85,17 @@ class Plain:
         self.early = options.get("early_stopping", False) or self.beams == 1
         self.count = options.get("num_return", 1)
 
-    def log_probs(self, ids):
+    def logits(self, alive):
+        """Those of the last token of each hypothesis, of which all have the same length."""
+        rows = [[*self.prompt, *ids] for _, ids in alive]
+        width = 40 if self.case.is_translator else 37
+        padded = np.zeros((len(rows), width), "int32")
+        padded[:, : len(rows[0])] = rows
+        sources = [self.source] * len(rows) if self.case.is_translator else None
+        return to_numpy(self.case(padded, sources))[:, len(rows[0]) - 1]
+
+    def log_probs(self, ids, logits):
         row = [*self.prompt, *ids]
-        padded = np.zeros((1, 40), "int32")
-        padded[0, : len(row)] = row
-        if not self.case.is_translator:
-            padded = padded[:, :37]
-        logits = to_numpy(self.case(padded, [self.source] if self.case.is_translator else None))
-        logits = logits[0, len(row) - 1]
         if self.candidates is not None:
             outside = np.setdiff1d(np.arange(len(logits)), self.candidates)
             logits[outside] = -np.inf
@@ -110,8 +113,8 @@ class Plain:
         alive, finished = [(0.0, [])], []
         for length in range(1, self.limit + 1):
             options = []
-            for score, ids in alive:
-                for token, log_prob in enumerate(self.log_probs(ids)):
+            for (score, ids), logits in zip(alive, self.logits(alive), strict=True):
+                for token, log_prob in enumerate(self.log_probs(ids, logits)):
                     if np.isfinite(log_prob):
                         options.append((score + log_prob, [*ids, token]))
             options = sorted(options, key=lambda option: -option[0])[: 2 * self.beams]

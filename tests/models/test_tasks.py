@@ -36,7 +36,7 @@ def number_words(generator, count):
     return sources, [[FIRST + int(digit) for digit in str(n)] for n in numbers]
 
 
-def sequences(generator, count, longest=7):
+def sequences(generator, count, longest=5):
     rows = {
         tuple(generator.integers(FIRST, FIRST + 10, size=generator.integers(2, longest + 1)))
         for _ in range(2 * count)
@@ -61,7 +61,7 @@ def test_the_words_of_numbers():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "count", "epochs"),
-    [(reverse_task, 4000, 12), (number_words, 6000, 9)],
+    [(reverse_task, 3000, 9), (number_words, 6000, 6)],
 )
 def test_task_is_learnt(task, count, epochs):
     held_out = 300

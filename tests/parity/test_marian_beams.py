@@ -1,5 +1,7 @@
 """Beam search against Hugging Face's, on random tiny Marian models."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -37,12 +39,16 @@ def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoint")
     model = loaded(reference, folder)
 
+    @functools.cache
+    def weights(seed):
+        return loaded(reference, folder).get_weights()
+
     def reload(seed):
         randomize_marian(reference, seed)
         bias = torch.randn(1, V, generator=torch.Generator().manual_seed(seed))
         reference.final_logits_bias.copy_(0.3 * bias)
         reference.final_logits_bias[0, EOS] += 2.0  # the end comes soon in some, late in others
-        model.set_weights(loaded(reference, folder).get_weights())
+        model.set_weights(weights(seed))
         return reference, model
 
     return reload
