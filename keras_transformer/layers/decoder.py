@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_transformer.layers.checks import check_flag, check_hidden, check_positive, check_rate
 from keras_transformer.layers.decoder_block import DecoderBlock
+from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.rematerialization import call_block
 from keras_transformer.layers.serialization import (
@@ -128,7 +129,7 @@ class TransformerDecoder(keras.layers.Layer):
         self.rematerialize = rematerialize
         self.supports_masking = True
         self.blocks = [make_block(self, DecoderBlock, index) for index in range(num_layers)]
-        self.input_dropout_layer = keras.layers.Dropout(
+        self.input_dropout_layer = Dropout(
             input_dropout, dtype=self.dtype_policy, name="input_dropout"
         )
         self.final_norm = None

@@ -11,6 +11,7 @@ import keras
 
 from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.checks import check_hidden, check_rate
+from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.feed_forward import FeedForward
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.recurrent import SSRU
@@ -160,7 +161,7 @@ class DecoderBlock(keras.layers.Layer):
             **common,
         )
         self.feed_forward_norm = self._norm("feed_forward_norm")
-        self.residual_dropout = keras.layers.Dropout(
+        self.residual_dropout = Dropout(
             self.dropout, dtype=self.dtype_policy, name="residual_dropout"
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_transformer.layers.checks import check_flag, check_hidden, check_positive, check_rate
+from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.outputs import make_output
 from keras_transformer.layers.rematerialization import call_block
@@ -111,7 +112,7 @@ class TransformerEncoder(keras.layers.Layer):
         self.blocks = [
             make_block(self, TransformerEncoderBlock, index) for index in range(num_layers)
         ]
-        self.input_dropout_layer = keras.layers.Dropout(
+        self.input_dropout_layer = Dropout(
             input_dropout, dtype=self.dtype_policy, name="input_dropout"
         )
         self.final_norm = None

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_transformer.layers.checks import check_hidden, check_rate
+from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.feed_forward import FeedForward
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
@@ -119,7 +120,7 @@ class TransformerEncoderBlock(keras.layers.Layer):
         )
         self.self_attention_norm = self._norm("self_attention_norm")
         self.feed_forward_norm = self._norm("feed_forward_norm")
-        self.residual_dropout = keras.layers.Dropout(
+        self.residual_dropout = Dropout(
             self.dropout, dtype=self.dtype_policy, name="residual_dropout"
         )
 

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_transformer.layers.checks import check_positive, check_rate
+from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.serialization import (
     clone_initializer,
     constructor_config,
@@ -61,9 +62,7 @@ class FeedForward(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer or "glorot_uniform")
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.supports_masking = True
-        self.dropout_layer = keras.layers.Dropout(
-            dropout, dtype=self.dtype_policy, name="activation_dropout"
-        )
+        self.dropout_layer = Dropout(dropout, dtype=self.dtype_policy, name="activation_dropout")
 
     def build(self, input_shape: tuple) -> None:
         hidden_dim = input_shape[-1]

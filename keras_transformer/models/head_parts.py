@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_transformer.layers.checks import check_rate
+from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.task import (
     LanguageModelLoss,
     MergeRows,
@@ -54,7 +55,7 @@ def make_head(
         dtype=dtype,
         name="head",
     )
-    return keras.layers.Dropout(dropout, dtype=dtype, name="head_dropout"), dense
+    return Dropout(dropout, dtype=dtype, name="head_dropout"), dense
 
 
 def read_rows(

@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from keras_transformer.ops.blockwise import blockwise_attention
+from keras_transformer.ops.dropout import dropout as drop
 from keras_transformer.ops.masks import causal_mask
 
 Tensor = Any
@@ -107,7 +108,7 @@ def dot_product_attention(
     if not heads_first:
         key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (key, value))
     weights = _attention_weights(query, key, mask, bias, causal, scale)
-    dropped = keras.random.dropout(weights, dropout, seed=seed) if dropout > 0.0 else weights
+    dropped = drop(weights, dropout, seed) if dropout > 0.0 else weights
     output = _zero_masked_queries(_weighted_sum(dropped, value), mask)
     if not return_attention_scores:
         return output

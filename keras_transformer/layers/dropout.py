@@ -1,0 +1,30 @@
+"""Dropout as a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_transformer.ops.dropout import dropout
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class Dropout(keras.layers.Dropout):
+    """Keras's dropout, with masks that cost less on torch (`keras_transformer.ops.dropout`)."""
+
+    def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:
+        """Drops entries in training.
+
+        Args:
+            inputs: float tensor of any shape.
+            training: whether to drop.
+
+        Returns:
+            A tensor of that shape.
+        """
+        if not training or self.rate == 0.0 or self.rate == 1.0 or self.noise_shape is not None:
+            return super().call(inputs, training=training)
+        return dropout(inputs, self.rate, self.seed_generator)

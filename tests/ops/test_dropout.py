@@ -1,0 +1,64 @@
+"""Dropout with cheap random numbers is dropout."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_transformer.layers.dropout import Dropout
+from keras_transformer.ops.dropout import dropout
+from tests.harness import gradient, normal, to_numpy
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("shape", [(401, 499), (7, 3, 9973)])
+def test_as_many_are_dropped_and_the_others_scaled(rate, shape):
+    output = to_numpy(dropout(ops.full(shape, 3.0), rate))
+    assert output.shape == shape
+    kept = output != 0.0
+    # Five standard deviations of a mean of so many.
+    assert abs(kept.mean() - (1 - rate)) < 5 * np.sqrt(rate * (1 - rate) / output.size)
+    np.testing.assert_allclose(output[kept], 3.0 / (1 - rate), rtol=1e-4)
+    # Neighbours are dropped independently, also those whose bits are drawn together.
+    flat = kept.ravel() - kept.mean()
+    for distance in (1, 2, 3, 4, shape[-1]):
+        correlation = (flat[distance:] * flat[:-distance]).mean() / flat.var()
+        assert abs(correlation) < 5 / np.sqrt(output.size)
+
+
+def test_the_gradient_is_dropped_alike():
+    x = normal(50, 40)
+    weights = normal(50, 40, seed=1)
+
+    def value(tensor):
+        keras.utils.set_random_seed(4)
+        return ops.multiply(dropout(tensor, 0.3), weights)
+
+    keras.utils.set_random_seed(4)
+    factors = to_numpy(dropout(ops.ones((50, 40)), 0.3))
+    np.testing.assert_allclose(gradient(value, x), factors * weights, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_dtypes_and_rates_next_to_nothing(dtype):
+    x = ops.ones((3, 5), dtype=dtype)
+    assert keras.backend.standardize_dtype(dropout(x, 0.2).dtype) == dtype
+    np.testing.assert_array_equal(to_numpy(dropout(x, 1e-9)).astype("float32"), 1.0)
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_layer(seed):
+    layer = Dropout(0.4, seed=seed)
+    x = np.ones((20, 30), "float32")
+    np.testing.assert_array_equal(to_numpy(layer(x)), x)
+    keras.utils.set_random_seed(6)
+    first, second = (to_numpy(layer(x, training=True)) for _ in range(2))
+    assert (first != second).any()
+    assert 0.2 < (first == 0.0).mean() < 0.6
+    assert Dropout.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("arguments", [{"rate": 0.5, "noise_shape": (4, 1)}, {"rate": 1.0}])
+def test_what_keras_does_besides(arguments):
+    output = to_numpy(Dropout(**arguments)(np.ones((4, 6), "float32"), training=True))
+    assert (output == output[:, :1]).all()
