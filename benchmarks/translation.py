@@ -35,7 +35,7 @@ CHECKPOINT_STEPS = 40
 FIXED_LENGTH, FIXED_BATCH = 40, 64  # of KerasHub's tutorial
 MORE_MINUTES = 2.5
 SYSTEMS = ("ours", "torch", "keras_hub")
-TITLE = "Translation: ours, PyTorch and KerasHub, minutes and BLEU"
+TITLE = "Translation: minutes and BLEU"
 
 
 def main() -> None:
