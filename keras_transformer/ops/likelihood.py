@@ -37,7 +37,7 @@ def label_logits(labels: Any, logits: Any) -> Any:
 
 
 def subtract_at_labels(slopes: Any, labels: Any, amount: Any) -> Any:
-    """Subtracts from each position's entry of its label, and leaves the others.
+    """Subtracts from each position's entry of its label; on torch, in the tensor itself.
 
     Args:
         slopes: (N, V) floats, a gradient by logits.
@@ -55,7 +55,7 @@ def subtract_at_labels(slopes: Any, labels: Any, amount: Any) -> Any:
         return ops.where(at_label, slopes - amount[:, None], slopes)
     places = ops.arange(ops.shape(labels)[0], dtype="int32"), labels
     if keras.backend.backend() == "torch":
-        return slopes.index_put(places, -amount, accumulate=True)
+        return slopes.index_put_(places, -amount, accumulate=True)
     import tensorflow as tf
 
     return tf.tensor_scatter_nd_sub(slopes, ops.stack(places, axis=-1), amount)
