@@ -118,6 +118,54 @@ def bleu(translations, references) -> float:
     return sacrebleu.corpus_bleu(translations, streams).score
 
 
+def padded(rows, length: int):
+    """Rows of ids as int32 (number of rows, length), cut or filled up with padding."""
+    import numpy as np
+
+    array = np.zeros((len(rows), length), "int32")
+    for row, ids in zip(array, rows, strict=True):
+        row[: len(ids)] = ids[:length]
+    return array
+
+
+def translate_greedily(tokenizer, sources, begin, limit=None, batch_size: int = 64) -> list[str]:
+    """Greedy decoding, whole prefix each step: it is not part of the measured minutes.
+
+    Args:
+        tokenizer: what made the ids.
+        sources: sentences.
+        begin: takes ids (B, S), returns a function from what was generated (B, T) to the logits of
+            what comes next (B, V), an array that may be written to.
+        limit: most new tokens; None for 50 more than the source has.
+        batch_size: B.
+    """
+    import numpy as np
+
+    import keras_transformer as kt
+
+    rows = kt.data.encode(tokenizer, sources, end=True)
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))  # short ones end early
+    never = [kt.data.PADDING_ID, kt.data.UNKNOWN_ID, kt.data.START_ID]
+    texts = [""] * len(rows)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        longest = len(rows[chosen[-1]])
+        next_logits = begin(padded([rows[index] for index in chosen], longest))
+        target = np.full((len(chosen), 1), kt.data.START_ID, "int32")
+        done = np.zeros(len(chosen), bool)
+        for _ in range(longest + 50 if limit is None else limit):
+            logits = next_logits(target)
+            logits[:, never] = -np.inf
+            token = np.where(done, kt.data.END_ID, logits.argmax(-1)).astype("int32")
+            target = np.concatenate([target, token[:, None]], axis=1)
+            done |= token == kt.data.END_ID
+            if done.all():
+                break
+        for index, text in zip(chosen, kt.data.decode(tokenizer, target[:, 1:]), strict=True):
+            texts[index] = text
+    return texts
+
+
 def run_ours(arguments: argparse.Namespace) -> dict:
     """Trains ours on batches of as many tokens, and translates with `kt.Translator`."""
     import keras
@@ -147,20 +195,21 @@ def run_keras_hub(arguments: argparse.Namespace) -> dict:
 
     tokenizer, train, _, validation, (sources, references) = load(arguments)
 
-    def fixed(texts, **options):
-        rows = kt.data.encode(tokenizer, texts, **options)
-        array = np.zeros((len(rows), FIXED_LENGTH), "int32")
-        for row, ids in zip(array, rows, strict=True):
-            row[: len(ids)] = ids[:FIXED_LENGTH]
-        return array
-
-    source, targets = fixed(train.source, end=True), fixed(train.target, end=True)
+    source, targets = (
+        padded(kt.data.encode(tokenizer, texts, end=True), FIXED_LENGTH)
+        for texts in (train.source, train.target)
+    )
     inputs = np.pad(targets, ((0, 0), (1, 0)), constant_values=kt.data.START_ID)[:, :-1]
     inputs[inputs == kt.data.END_ID] = kt.data.PADDING_ID
     model = keras_hub_model(arguments.dropout)
     data = {"source_ids": source, "target_ids": inputs}
     result = fit(model, data, int((targets != 0).sum()), arguments, "auto", targets)
-    translations = keras_hub_translate(model, tokenizer, fixed(sources, end=True))
+
+    def begin(source):
+        source = source[:, :FIXED_LENGTH]
+        return lambda target: np.array(model({"source_ids": source, "target_ids": target})[:, -1])
+
+    translations = translate_greedily(tokenizer, sources, begin, FIXED_LENGTH - 1)
     return {
         "name": "KerasHub's layers, tensorflow",
         **result,
@@ -249,29 +298,6 @@ def keras_hub_model(dropout: float):
     return keras.Model(inputs, embedding.token_embedding(decoded, reverse=True))
 
 
-def keras_hub_translate(model, tokenizer, source, batch_size: int = 250) -> list[str]:
-    """Greedy decoding, whole prefix each step: it is not part of the measured minutes."""
-    import numpy as np
-
-    import keras_transformer as kt
-
-    texts = np.empty(len(source), dtype=object)
-    order = np.argsort((source != kt.data.PADDING_ID).sum(axis=-1))  # short ones end early
-    for start in range(0, len(source), batch_size):
-        chosen = order[start : start + batch_size]
-        target = np.full((len(chosen), 1), kt.data.START_ID, "int32")
-        done = np.zeros(len(chosen), bool)
-        while target.shape[1] < FIXED_LENGTH and not done.all():
-            logits = model({"source_ids": source[chosen], "target_ids": target})
-            logits = np.array(logits[:, -1])
-            logits[:, [kt.data.PADDING_ID, kt.data.UNKNOWN_ID, kt.data.START_ID]] = -np.inf
-            token = np.where(done, kt.data.END_ID, logits.argmax(-1))
-            target = np.concatenate([target, token[:, None].astype("int32")], axis=1)
-            done |= token == kt.data.END_ID
-        texts[chosen] = kt.data.decode(tokenizer, target[:, 1:])
-    return texts.tolist()
-
-
 def run_torch(arguments: argparse.Namespace) -> dict:
     """Trains plain `torch.nn.Transformer` with a plain loop."""
     import torch
@@ -303,7 +329,7 @@ def run_torch(arguments: argparse.Namespace) -> dict:
         "name": "torch.nn.Transformer",
         **figures(parameters, steps, tokens, seconds),
         "perplexity": torch_perplexity(model, validation),
-        "bleu": bleu(torch_translate(model, tokenizer, sources), references),
+        "bleu": bleu(translate_greedily(tokenizer, sources, torch_begin(model)), references),
     }
 
 
@@ -422,38 +448,23 @@ def torch_step(model):
     return step
 
 
-def torch_translate(model, tokenizer, sources, batch_size: int = 64) -> list[str]:
-    """Greedy decoding, whole prefix each step: it is not part of the measured minutes."""
+def torch_begin(model):
+    """What `translate_greedily` asks for of PyTorch's model: the source is encoded once."""
     import torch
 
-    import keras_transformer as kt
-
-    encoded_sources = kt.data.encode(tokenizer, sources, end=True)
-    order = sorted(range(len(sources)), key=lambda index: len(encoded_sources[index]))
-    results = [""] * len(sources)
-    model.eval()
-    with torch.no_grad():
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            longest = max(len(encoded_sources[index]) for index in chosen)
-            source = torch.zeros(len(chosen), longest, dtype=torch.long)
-            for row, index in enumerate(chosen):
-                source[row, : len(encoded_sources[index])] = torch.tensor(encoded_sources[index])
+    def begin(source):
+        source = torch.from_numpy(source).long()
+        with torch.no_grad():
             encoded = model.encode(source)
-            target = torch.full((len(chosen), 1), kt.data.START_ID)
-            done = torch.zeros(len(chosen), dtype=torch.bool)
-            for _ in range(longest + 50):
-                logits = model.decode(target, encoded, source)[:, -1]
-                logits[:, [0, 1, 2]] = -torch.inf
-                token = torch.where(done, kt.data.END_ID, logits.argmax(-1))
-                target = torch.cat([target, token[:, None]], 1)
-                done |= token == kt.data.END_ID
-                if done.all():
-                    break
-            texts = kt.data.decode(tokenizer, target[:, 1:].numpy())
-            for index, text in zip(chosen, texts, strict=True):
-                results[index] = text
-    return results
+
+        def next_logits(target):
+            with torch.no_grad():
+                return model.decode(torch.from_numpy(target).long(), encoded, source)[:, -1].numpy()
+
+        return next_logits
+
+    model.eval()
+    return begin
 
 
 def make_section(results: list[dict], arguments: argparse.Namespace) -> str:
