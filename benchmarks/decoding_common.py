@@ -7,6 +7,7 @@ import tempfile
 import time
 
 import numpy as np
+from compiling import compiled
 
 VOCABULARY_SIZE = 32_000
 SIZE = {"num_layers": 6, "hidden_dim": 512, "intermediate_dim": 2048}
@@ -56,24 +57,6 @@ def agreement(results, key, other) -> str:
         return ""
     same = np.mean(np.array(results[key]["tokens"]) == np.array(results[other]["tokens"]))
     return f"{same:.1%}"
-
-
-def compiled(function, xla=True):
-    """Compiles a function as the backend at hand does; TensorFlow with XLA or without."""
-    import keras
-
-    backend = keras.backend.backend()
-    if backend == "jax":
-        import jax
-
-        return jax.jit(function)
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function, jit_compile=xla, autograph=False)
-    import torch
-
-    return torch.no_grad()(function)
 
 
 def time_products(num_rows, num_square) -> tuple[float, float]:

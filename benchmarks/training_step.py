@@ -20,7 +20,7 @@ import statistics
 import time
 
 import numpy as np
-from decoding_common import compiled
+from compiling import compiled
 from page import machine, shown_options, write_section
 from processes import print_result, result_of
 
