@@ -67,6 +67,7 @@ bench: $(VENV)/all.stamp
 	$(RUN) benchmarks/attention.py --write docs/benchmarks.md
 	$(RUN) benchmarks/chunked_loss.py --write docs/benchmarks.md
 	$(RUN) benchmarks/translation.py --write docs/benchmarks.md
+	$(RUN) benchmarks/language_model.py --write docs/benchmarks.md
 	$(RUN) benchmarks/rematerialization.py --write docs/benchmarks.md
 
 $(VENV)/bin/python:

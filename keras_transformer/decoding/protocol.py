@@ -20,8 +20,9 @@ class DecodingModel:
 
     A model that can be decoded is a functional `keras.Model` whose parts are found by name:
 
-    * `decoder`, a layer with `initial_cache(batch_size, length, encoded)` and a `call` that takes
-      embeddings, `positions`, `cache` and `cache_index` and returns `output` and the new `cache`;
+    * `decoder`, a layer with `initial_cache(batch_size, length, encoded, encoded_padding_mask)` and
+      a `call` that takes embeddings, `positions`, `cache` and `cache_index` and returns `output`
+      and the new `cache`;
     * `target_embedding` or `token_embedding`, which turns ids into vectors and, where there is no
       layer called `logits`, hidden states into logits with `reverse=True`;
     * for translation an `encoder`, and `source_embedding` where the source has one of its own.
@@ -73,12 +74,12 @@ class DecodingModel:
     @property
     def max_length(self) -> int | None:
         """The longest target that the positions allow, None if there is no limit."""
-        return getattr(self.decoder.positional_encoding, "max_length", None)
+        return _max_length(self.decoder)
 
     @property
     def source_max_length(self) -> int | None:
         """The longest source that the positions allow, None if there is no limit."""
-        return getattr(self.encoder.positional_encoding, "max_length", None)
+        return _max_length(self.encoder)
 
     @property
     def vocabulary_size(self) -> int:
@@ -129,3 +130,9 @@ class DecodingModel:
         if bias is None:
             return logits
         return logits + ops.cast(ops.take(bias, candidate_ids), logits.dtype)
+
+
+def _max_length(stack):
+    """What its positions allow; stacks without any, recurrent ones, have no limit."""
+    positions = getattr(stack, "positional_encoding", None)
+    return getattr(positions, "max_length", None)

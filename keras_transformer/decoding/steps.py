@@ -70,7 +70,7 @@ def prefill(
     """
     batch, width = ops.shape(prompt_ids)[:2]
     encoded = None if source_ids is None else parts.encode(source_ids, source_mask)
-    cache = parts.decoder.initial_cache(batch, width, encoded)
+    cache = parts.decoder.initial_cache(batch, width, encoded, source_mask)
     lengths = ops.sum(ops.cast(prompt_mask, "int32"), axis=1)  # (B,)
     context = Context(
         prompt_mask, lengths, () if source_mask is None else source_mask, cache.cross_attention

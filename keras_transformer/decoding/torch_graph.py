@@ -86,6 +86,8 @@ def _fuse_bias(graph, node, aten):
     whole, added = node.meta.get("val"), getattr(bias, "meta", {}).get("val")
     if added is None or added.dtype != whole.dtype or product.meta["val"].shape != whole.shape:
         return
+    if added.ndim != 1:  # another product, as in a recurrent cell
+        return
     with graph.inserting_before(node):
         fused = graph.call_function(aten.addmm.default, (bias, *product.args))
     fused.meta = node.meta

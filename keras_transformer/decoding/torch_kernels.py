@@ -94,6 +94,7 @@ def use_transposed_kernels(module: Any, kernels: TransposedKernels) -> None:
         with module.graph.inserting_before(node):
             transposed = module.graph.get_attr(names[id(weight)])
             product = module.graph.call_function(multiply_in_torch, (rows, transposed, bias))
+        product.meta = node.meta
         node.replace_all_uses_with(product)
         module.graph.erase_node(node)
 

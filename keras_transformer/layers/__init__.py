@@ -2,31 +2,42 @@
 
 from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.class_token import ClassToken
+from keras_transformer.layers.convolutional import ConvolutionalEncoder
 from keras_transformer.layers.decoder import TransformerDecoder
 from keras_transformer.layers.decoder_block import DecoderBlock
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.encoder import TransformerEncoder
 from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.feed_forward import FeedForward
+from keras_transformer.layers.pooling import SequencePooling
 from keras_transformer.layers.positional import (
     LearnedPositionalEmbedding,
     PositionalEncoding,
     RotaryEmbedding,
 )
 from keras_transformer.layers.recurrent import SSRU
+from keras_transformer.layers.recurrent_attention import BahdanauAttention, LuongAttention
+from keras_transformer.layers.recurrent_decoder import RecurrentDecoder
+from keras_transformer.layers.recurrent_encoder import RecurrentEncoder
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
 from keras_transformer.layers.serialization import gelu_approximate
 
 __all__ = [
     "SSRU",
+    "BahdanauAttention",
     "ClassToken",
+    "ConvolutionalEncoder",
     "DecoderBlock",
     "FeedForward",
     "LearnedPositionalEmbedding",
+    "LuongAttention",
     "MultiHeadAttention",
     "MultiHeadSelfAttention",
     "PositionalEncoding",
+    "RecurrentDecoder",
+    "RecurrentEncoder",
     "RotaryEmbedding",
+    "SequencePooling",
     "TokenEmbedding",
     "TransformerDecoder",
     "TransformerEncoder",

@@ -152,7 +152,11 @@ class TransformerDecoder(keras.layers.Layer):
         return self.recurrence is None
 
     def initial_cache(
-        self, batch_size: int, length: int, encoded: Tensor | None = None
+        self,
+        batch_size: int,
+        length: int,
+        encoded: Tensor | None = None,
+        encoded_padding_mask: Tensor | None = None,
     ) -> DecoderCache:
         """Makes the cache that a first cached call starts from.
 
@@ -160,6 +164,8 @@ class TransformerDecoder(keras.layers.Layer):
             batch_size: B.
             length: L, the number of slots.
             encoded: (B, S, D'), the encoded source; its keys and values are computed here, once.
+            encoded_padding_mask: boolean (B, S), True where a source token is real. Not needed
+                here, where keys are made and not looked at; recurrent decoders need it.
 
         Returns:
             A `DecoderCache`.

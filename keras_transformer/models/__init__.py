@@ -5,6 +5,8 @@ from keras_transformer.models.heads import classifier, entailment, multiple_choi
 from keras_transformer.models.language_model import gpt, gpt1
 from keras_transformer.models.new_tokens import with_new_tokens
 from keras_transformer.models.packed import packed
+from keras_transformer.models.recurrent import recurrent_seq2seq
+from keras_transformer.models.sequence_classifier import sequence_classifier
 from keras_transformer.models.translation import transformer, transformer_base, transformer_big
 from keras_transformer.models.vision import vit
 
@@ -16,6 +18,8 @@ __all__ = [
     "gpt1",
     "multiple_choice",
     "packed",
+    "recurrent_seq2seq",
+    "sequence_classifier",
     "similarity",
     "transformer",
     "transformer_base",

@@ -8,10 +8,9 @@ import keras
 
 from keras_transformer.layers.checks import check_positive
 from keras_transformer.layers.decoder import TransformerDecoder
-from keras_transformer.layers.distribution import whole_if_uneven
-from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.encoder import TransformerEncoder
 from keras_transformer.layers.positional import PositionalEncoding
+from keras_transformer.models.encoder_decoder import join, make_embeddings
 
 
 def transformer(
@@ -120,17 +119,9 @@ def transformer(
         "dtype": dtype,
     }
     # === Layers ===
-    target_size = target_vocabulary_size or vocabulary_size
-    tied_bias = output_bias and share_embeddings
-    if share_embeddings and target_vocabulary_size is None:
-        source_embedding = target_embedding = TokenEmbedding(
-            vocabulary_size, output_bias=tied_bias, name="token_embedding", **embedding
-        )
-    else:
-        source_embedding = TokenEmbedding(vocabulary_size, name="source_embedding", **embedding)
-        target_embedding = TokenEmbedding(
-            target_size, output_bias=tied_bias, name="target_embedding", **embedding
-        )
+    embeddings = make_embeddings(
+        vocabulary_size, target_vocabulary_size, share_embeddings, output_bias, **embedding
+    )
     encoder = TransformerEncoder(
         num_layers,
         positional_encoding=PositionalEncoding(position_layout, dtype=dtype),
@@ -145,19 +136,7 @@ def transformer(
         name="decoder",
         **blocks,
     )
-    # === Functional model ===
-    source_ids = keras.Input(shape=(None,), dtype="int32", name="source_ids")
-    target_ids = keras.Input(shape=(None,), dtype="int32", name="target_ids")
-    encoded = encoder(source_embedding(source_ids))
-    decoded = decoder(target_embedding(target_ids), encoded)
-    if share_embeddings:
-        logits = target_embedding(decoded, reverse=True)
-    else:
-        dense = keras.layers.Dense(target_size, use_bias=output_bias, dtype=dtype, name="logits")
-        with whole_if_uneven("logits/kernel", (hidden_dim, target_size)):
-            logits = dense(decoded)
-    inputs = {"source_ids": source_ids, "target_ids": target_ids}
-    return keras.Model(inputs, logits, name=name)
+    return join(embeddings, encoder, decoder, share_embeddings, output_bias, name, dtype)
 
 
 def transformer_base(vocabulary_size: int, **arguments: Any) -> keras.Model:

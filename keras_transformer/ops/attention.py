@@ -212,6 +212,21 @@ def _attention_weights(query, key, mask, bias, causal, scale):
         scores = scores + ops.cast(bias, "float32")
     if causal:
         mask = causal_mask(*ops.shape(scores)[2:])
+    return softmax_over_keys(scores, mask)
+
+
+def softmax_over_keys(scores: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Makes weights of scores, in float32.
+
+    Args:
+        scores: (..., S).
+        mask: boolean, broadcastable to the scores, True = may attend. Where it forbids every key
+            the weights are equal ones, and whatever they weigh has to be zeroed.
+
+    Returns:
+        (..., S).
+    """
+    scores = ops.cast(scores, "float32")
     if mask is not None:
         scores = ops.where(mask, scores, _lowest("float32"))
     if scores.shape[-1] == 1:

@@ -87,6 +87,8 @@ def chunked_crossentropy(
         chunk_size = max(1, min(chunk_size, length))
     hidden, matrix = ops.convert_to_tensor(hidden), ops.convert_to_tensor(matrix)
     projection = (matrix,) if bias is None else (matrix, ops.convert_to_tensor(bias))
+    if backend.backend() == "torch":  # whose tensors know it themselves
+        matrix_trainable = matrix_trainable and any(one.requires_grad for one in projection)
     if not matrix_trainable:
         projection = tuple(ops.stop_gradient(tensor) for tensor in projection)
     matrix, bias = (*projection, None)[:2]

@@ -27,7 +27,7 @@ class Case(NamedTuple):
 
 
 SMALL = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 11}
-TRANSLATORS = {
+TRANSFORMERS = {
     "transformer": {},
     "transformer_pre_norm_two_vocabularies": {
         "normalize_first": True,
@@ -47,6 +47,23 @@ TRANSLATORS = {
     },
     "ssru": {"decoder_recurrence": "ssru", "position_layout": "tensor2tensor"},
 }
+RECURRENT = {
+    "recurrent_fixed_context": {"cell": "simple", "attention": None, "bidirectional": False},
+    "recurrent_luong_two_vocabularies": {
+        "cell": "lstm",
+        "attention": "luong",
+        "num_layers": 2,
+        "target_vocabulary_size": V,
+        "output_bias": True,
+    },
+    "recurrent_bahdanau_untied": {
+        "cell": "gru",
+        "attention": "bahdanau",
+        "num_layers": 2,
+        "share_embeddings": False,
+    },
+}
+TRANSLATORS = {**TRANSFORMERS, **RECURRENT}
 LANGUAGE_MODELS = {
     "gpt": {},
     "gpt_pre_norm_grouped": {"normalize_first": True, "num_key_value_heads": 1},
@@ -58,7 +75,11 @@ def make_case(name, **more):
     """Builds one of the models above."""
     if name in TRANSLATORS:
         size = SOURCE_V if "target_vocabulary_size" in TRANSLATORS[name] else V
-        model = kt.models.transformer(size, **{**SMALL, **TRANSLATORS[name], **more})
+        if name in RECURRENT:
+            arguments = {"hidden_dim": SMALL["hidden_dim"], **RECURRENT[name], **more}
+            model = kt.models.recurrent_seq2seq(size, **arguments)
+        else:
+            model = kt.models.transformer(size, **{**SMALL, **TRANSFORMERS[name], **more})
     else:
         model = kt.models.gpt(V, max_length=37, **{**SMALL, **LANGUAGE_MODELS[name], **more})
     return Case(randomize(model, stddev=0.4), name in TRANSLATORS)

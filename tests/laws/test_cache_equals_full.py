@@ -33,10 +33,11 @@ def test_cached_logits_are_those_of_the_full_pass(name, spare_slots):
     source = token_ids(B, S, vocabulary_size=V, seed=1)
     source[1, 5:] = 0
     expected = to_numpy(case(target, source))
-    common, encoded = {}, None
+    common, encoded = {}, ()
     if case.is_translator:
-        common["encoded_padding_mask"] = ops.convert_to_tensor(source != 0)
-        encoded = parts.encode(source, common["encoded_padding_mask"])
+        real = ops.convert_to_tensor(source != 0)
+        common["encoded_padding_mask"] = real
+        encoded = parts.encode(source, real), real
     for pieces in SPLITS:
         slots = T + spare_slots
 
@@ -50,7 +51,7 @@ def test_cached_logits_are_those_of_the_full_pass(name, spare_slots):
                 **common,
             )
 
-        cache = parts.decoder.initial_cache(B, slots, encoded)
+        cache = parts.decoder.initial_cache(B, slots, *encoded)
         hidden = run_in_pieces(decode, cache, pieces)
         assert_close(parts.logits(ops.convert_to_tensor(hidden)), expected, 1e-5)
 

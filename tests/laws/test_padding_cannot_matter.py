@@ -55,7 +55,7 @@ def test_padding_of_the_source_is_hidden_from_the_decoder(name):
     case = get_case(name)
     parts = kt.decoding.DecodingModel(case.model)
     target = parts.target_embedding(token_ids(2, T, vocabulary_size=V))
-    encoded = normal(2, S, 8)
+    encoded = normal(2, S, parts.encoder.output.shape[-1])
     mask = np.array([[True] * 4 + [False] * 3, [False, True, True, True, True, True, False]])
     before = to_numpy(parts.decoder(target, encoded, encoded_padding_mask=mask))
     encoded[~mask] = 50.0

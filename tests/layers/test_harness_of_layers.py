@@ -77,6 +77,61 @@ CASES = {
         2 * (D * D + D) + 2 * (D * 3 + 3),
     ),
     "ssru": (kt.layers.SSRU, {"bias_initializer": "ones"}, X, X, 3, 2 * D * D + D),
+    "luong_attention": (
+        kt.layers.LuongAttention,
+        {"score": "general"},
+        pair(11),
+        (B, T, 11),
+        1,
+        11 * D,
+    ),
+    "luong_attention_dot": (kt.layers.LuongAttention, {"score": "dot"}, pair(), X, 0, 0),
+    "bahdanau_attention": (
+        kt.layers.BahdanauAttention,
+        {"units": 17},
+        pair(11),
+        (B, T, 11),
+        4,
+        D * 17 + 11 * 17 + 17 + 17,
+    ),
+    "recurrent_encoder": (
+        kt.layers.RecurrentEncoder,
+        {"hidden_dim": 11, "cell": "gru", "num_layers": 2, "bidirectional": True, "dropout": 0.1},
+        X,
+        (B, T, 22),
+        12,
+        2 * 3 * (D * 11 + 11 * 11 + 2 * 11) + 2 * 3 * (22 * 11 + 11 * 11 + 2 * 11),
+    ),
+    "recurrent_decoder": (
+        kt.layers.RecurrentDecoder,
+        {"hidden_dim": 11, "cell": "lstm", "attention": "luong", "dropout": 0.1},
+        decoder_inputs(13),
+        (B, T, 11),
+        3 + 4 + 1 + 2,
+        4 * (D * 11 + 11 * 11 + 11) + 2 * (13 * 11 + 11) + 13 * 11 + 24 * 11 + 11,
+    ),
+    "recurrent_decoder_bahdanau": (
+        kt.layers.RecurrentDecoder,
+        {"hidden_dim": 11, "cell": "simple", "attention": "bahdanau", "num_layers": 2}
+        | {"bidirectional": True},
+        decoder_inputs(14),
+        (B, T, 11),
+        6 + 4 + 4 + 2,
+        (26 * 11 + 11 * 11 + 11)
+        + (11 * 11 + 11 * 11 + 11)
+        + 2 * (14 * 11 + 11)
+        + (11 * 11 + 14 * 11 + 2 * 11)
+        + (25 * 11 + 11),
+    ),
+    "convolutional_encoder": (
+        kt.layers.ConvolutionalEncoder,
+        {"num_layers": 2, "kernel_size": 5, "dropout": 0.1, "activation": "tanh"},
+        X,
+        X,
+        4,
+        2 * (5 * D * D + D),
+    ),
+    "sequence_pooling": (kt.layers.SequencePooling, {"pooling": "max"}, X, (B, D), 0, 0),
     "feed_forward": (
         kt.layers.FeedForward,
         {"intermediate_dim": 17, "activation": "gelu_approximate", "dropout": 0.1},
@@ -243,7 +298,7 @@ CASES["rotary"] = (
     0,
 )
 # Tracing a stack for a training step takes TensorFlow more than two seconds.
-STACKS = {"encoder", "decoder", "decoder_block"}
+STACKS = {"encoder", "decoder", "decoder_block", "recurrent_encoder", "recurrent_decoder_bahdanau"}
 
 
 @pytest.mark.parametrize(

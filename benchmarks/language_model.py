@@ -1,0 +1,264 @@
+"""A small language model of characters: ours against a plain PyTorch GPT in nanoGPT's CPU setting.
+
+    python benchmarks/language_model.py --write docs/benchmarks.md
+
+4 layers, 4 heads, width 128, windows of 64 characters, 12 of them a batch, 2,000 steps, no dropout,
+pre-LN, one matrix for embedding and logits: AdamW with the same rates for all. The characters are
+those of WikiText-2, the windows are the same for all systems, drawn anew for each seed; the loss is
+that of the whole validation text. Each run has a process of its own, alone on the machine; its
+seconds are those of training, compilation included, validation not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import statistics
+import time
+
+import numpy as np
+from page import machine, shown_options, write_section
+from processes import print_result, result_of
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+SIZE = {"num_layers": 4, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 512}
+CONTEXT, BATCH, STEPS = 64, 12, 2000
+WARMUP, PEAK, LEAST = 100, 1e-3, 1e-4
+BETAS, WEIGHT_DECAY, CLIP_NORM = (0.9, 0.99), 0.1, 1.0
+VALIDATION_BATCH = 256
+BACKENDS = ("tensorflow", "jax", "torch")
+NAMES = {"ours": "keras_transformer", "torch": "plain PyTorch"}
+TITLE = "A language model in nanoGPT's setting"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backends", nargs="+", default=list(BACKENDS), help="ours on these")
+    parser.add_argument("--seeds", type=int, default=3, help="how many runs of each")
+    parser.add_argument("--title", default=TITLE, help="of the section")
+    parser.add_argument("--write", help="Markdown page to write the section to")
+    parser.add_argument("--measure", help="run one system with one seed, print JSON")
+    arguments = parser.parse_args()
+    if arguments.measure:
+        system, seed = arguments.measure.split(",")
+        print_result(measure(system, int(seed)))
+        return
+    runs = [("torch", "torch"), *(("ours", backend) for backend in arguments.backends)]
+    results: dict = {run: [] for run in runs}
+    for seed in range(arguments.seeds):
+        for system, backend in runs:
+            result = result_of(__file__, "--measure", f"{system},{seed}", KERAS_BACKEND=backend)
+            print(f"{NAMES[system]} on {backend}, seed {seed}: {result}", flush=True)
+            results[system, backend].append(result)
+    body = section(results, arguments)
+    print(body)
+    if arguments.write:
+        write_section(arguments.write, arguments.title, body)
+
+
+def section(results: dict, arguments: argparse.Namespace) -> str:
+    """The table: means over the seeds, and the ratio of times seed by seed."""
+    rows = []
+    plain = results["torch", "torch"]
+    for (system, backend), found in results.items():
+        losses = [result["loss"] for result in found]
+        pairs = zip(found, plain, strict=True)
+        cells = [
+            f"{NAMES[system]}, {backend}",
+            f"{found[0]['parameters']:,}",
+            f"{statistics.mean(losses):.4f}",
+            f"{statistics.stdev(losses) if losses[1:] else 0.0:.4f}",
+            f"{statistics.mean(result['seconds'] for result in found):.1f}",
+            f"{statistics.median(a['seconds'] / b['seconds'] for a, b in pairs):.2f}",
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    columns = (
+        "system",
+        "parameters",
+        "validation loss",
+        "spread over seeds",
+        "seconds of training",
+        "/ plain PyTorch's",
+    )
+    head = "| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|\n"
+    options = shown_options(arguments, backends=list(BACKENDS), seeds=3, title=TITLE)
+    return f"""```bash
+python benchmarks/language_model.py{options} --write docs/benchmarks.md
+```
+
+Characters of WikiText-2, {SIZE["num_layers"]} layers, {SIZE["num_heads"]} heads, width
+{SIZE["hidden_dim"]}, windows of {CONTEXT} characters, {BATCH} a batch, {STEPS:,} steps without
+dropout: AdamW, {WARMUP} steps up to {PEAK:g}, a cosine down to {LEAST:g}, weight decay
+{WEIGHT_DECAY}, gradients clipped to {CLIP_NORM:g}, for both the same windows in the same order. The
+loss, in nats a character, is that of the whole validation text: its mean and standard deviation
+over {arguments.seeds} seeds. Ours has biases, the plain GPT none; on TensorFlow it runs without
+XLA, as in the examples on a CPU. The ratio of times is the median over the seeds, below 1 is
+faster.
+
+{head}{chr(10).join(rows)}
+
+{machine()}
+"""
+
+
+def measure(system: str, seed: int) -> dict:
+    """Trains one system; its validation loss and its seconds."""
+    vocabulary_size, train, validation = texts()
+    starts = np.random.default_rng(seed).integers(0, len(train) - CONTEXT, STEPS * BATCH)
+    windows = train[starts[:, None] + np.arange(CONTEXT + 1)]
+    held_out = validation[: len(validation) // CONTEXT * CONTEXT + 1]
+    inputs = held_out[:-1].reshape(-1, CONTEXT)
+    labels = held_out[1:].reshape(-1, CONTEXT)
+    run = {"ours": train_ours, "torch": train_torch}[system]
+    parameters, seconds, loss = run(vocabulary_size, seed, windows, inputs, labels)
+    return {"parameters": parameters, "seconds": seconds, "loss": loss}
+
+
+def texts() -> tuple[int, np.ndarray, np.ndarray]:
+    """Both texts as ids of characters, 0 being padding; what the first lacks is left out."""
+    import keras_transformer as kt
+
+    train, validation, _ = kt.datasets.wikitext2.load_data()
+    train, validation = ("\n".join(text.lines) for text in (train, validation))
+    numbers = {character: index for index, character in enumerate(sorted(set(train)), start=1)}
+
+    def encode(text):
+        return np.array([numbers[each] for each in text if each in numbers], "int32")
+
+    return len(numbers) + 1, encode(train), encode(validation)
+
+
+def train_ours(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, float, float]:
+    """Plain `compile` and `fit`."""
+    import keras
+
+    import keras_transformer as kt
+
+    keras.utils.set_random_seed(seed)
+    model = kt.models.gpt(
+        vocabulary_size, **SIZE, max_length=CONTEXT, dropout=0.0, normalize_first=True
+    )
+    optimizer = kt.training.DecoupledAdamW(
+        kt.training.WarmupCosineSchedule(PEAK, WARMUP, STEPS, LEAST),
+        weight_decay=WEIGHT_DECAY,
+        beta_1=BETAS[0],
+        beta_2=BETAS[1],
+        epsilon=1e-8,
+        global_clipnorm=CLIP_NORM,
+    )
+    jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
+    model.compile(optimizer, kt.training.MaskedCrossentropy(), jit_compile=jit_compile)
+    started = time.perf_counter()
+    model.fit(windows[:, :-1], windows[:, 1:], batch_size=BATCH, shuffle=False, verbose=0)
+    seconds = time.perf_counter() - started
+    loss = model.evaluate(inputs, labels, batch_size=VALIDATION_BATCH, verbose=0)
+    return model.count_params(), seconds, float(loss)
+
+
+def train_torch(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, float, float]:
+    """A plain GPT in a plain loop."""
+    import torch
+    from torch.nn import functional
+
+    torch.manual_seed(seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = plain_gpt(vocabulary_size).to(device)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": WEIGHT_DECAY},
+            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        ],
+        PEAK,
+        BETAS,
+        fused=True,
+    )
+
+    def loss_of(rows, next_ids, reduction="mean"):
+        return functional.cross_entropy(
+            model(rows.to(device)).flatten(0, 1), next_ids.to(device).flatten(), reduction=reduction
+        )
+
+    started = time.perf_counter()
+    batches = torch.from_numpy(windows).long().split(BATCH)
+    for step, batch in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step)
+        loss = loss_of(batch[:, :-1], batch[:, 1:])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
+        optimizer.step()
+    loss.item()
+    seconds = time.perf_counter() - started
+    with torch.no_grad():
+        pairs = (torch.from_numpy(ids).long().split(VALIDATION_BATCH) for ids in (inputs, labels))
+        total = sum(loss_of(*pair, "sum").item() for pair in zip(*pairs, strict=True))
+    return sum(p.numel() for p in parameters), seconds, total / labels.size
+
+
+def learning_rate(step: int) -> float:
+    """The rate that `kt.training.WarmupCosineSchedule` gives."""
+    update = step + 1
+    if update < WARMUP:
+        return PEAK * update / WARMUP
+    progress = (update - WARMUP) / (STEPS - WARMUP)
+    return LEAST + (PEAK - LEAST) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def plain_gpt(vocabulary_size):
+    """GPT-2's shape without biases, as plain modules."""
+    from torch import nn
+    from torch.nn import functional
+
+    width, heads, inner = SIZE["hidden_dim"], SIZE["num_heads"], SIZE["intermediate_dim"]
+
+    def linear(inputs, outputs, stddev=0.02):
+        layer = nn.Linear(inputs, outputs, bias=False)
+        nn.init.normal_(layer.weight, std=stddev)
+        return layer
+
+    # The outputs of the branches are smaller, as GPT-2 starts them.
+    narrow = 0.02 / math.sqrt(2 * SIZE["num_layers"])
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention_norm = nn.LayerNorm(width, bias=False)
+            self.query_key_value = linear(width, 3 * width)
+            self.attention_output = linear(width, width, narrow)
+            self.feed_forward_norm = nn.LayerNorm(width, bias=False)
+            self.feed_forward = nn.Sequential(
+                linear(width, inner), nn.GELU(), linear(inner, width, narrow)
+            )
+
+        def forward(self, x):
+            rows, length, _ = x.shape
+            split = (rows, length, 3, heads, width // heads)
+            parts = self.query_key_value(self.attention_norm(x)).view(split)
+            query, key, value = parts.permute(2, 0, 3, 1, 4)
+            mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+            x = x + self.attention_output(mixed.transpose(1, 2).reshape(x.shape))
+            return x + self.feed_forward(self.feed_forward_norm(x))
+
+    class GPT(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens = nn.Embedding(vocabulary_size, width)
+            self.positions = nn.Embedding(CONTEXT, width)
+            for table in (self.tokens, self.positions):
+                nn.init.normal_(table.weight, std=0.02)
+            self.blocks = nn.Sequential(*(Block() for _ in range(SIZE["num_layers"])))
+            self.norm = nn.LayerNorm(width, bias=False)
+
+        def forward(self, ids):
+            x = self.tokens(ids) + self.positions.weight[: ids.shape[1]]
+            return functional.linear(self.norm(self.blocks(x)), self.tokens.weight)
+
+    return GPT()
+
+
+if __name__ == "__main__":
+    main()

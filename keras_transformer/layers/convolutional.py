@@ -1,0 +1,125 @@
+"""Convolutions over a sequence.
+
+Shape letters: B batch, T length, D hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_transformer.layers.checks import check_hidden, check_positive, check_rate
+from keras_transformer.layers.dropout import Dropout
+from keras_transformer.layers.serialization import constructor_config, get_activation
+from keras_transformer.ops.masks import check_mask, first_mask
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class ConvolutionalEncoder(keras.layers.Layer):
+    r"""A stack of convolutions: $x = x + \text{Dropout}(f(\text{conv}(x)))$.
+
+    Each layer sees `kernel_size` neighbours, so that after `num_layers` of them a position knows of
+    `receptive_field` positions and of nothing beyond. Padding is zero in front of each layer, as
+    what stands outside of a sequence is.
+
+    Args:
+        num_layers: number of convolutions.
+        kernel_size: how many positions each sees, its own in the middle; odd.
+        dropout: rate on the output of each convolution, before it is added.
+        activation: f.
+
+    Raises:
+        ValueError: an argument that is out of its range, an even `kernel_size`.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> encoder = kt.layers.ConvolutionalEncoder(num_layers=3, kernel_size=5)
+        >>> tuple(encoder(keras.ops.ones((2, 7, 8))).shape), encoder.receptive_field
+        ((2, 7, 8), 13)
+
+    Reference:
+        Kim 2014, "Convolutional Neural Networks for Sentence Classification"; Gehring et al. 2017,
+        "Convolutional Sequence to Sequence Learning", section 3.2.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        kernel_size: int = 3,
+        dropout: float = 0.0,
+        activation: Any = "relu",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        check_positive(num_layers=num_layers, kernel_size=kernel_size)
+        check_rate(dropout=dropout)
+        if kernel_size % 2 == 0:
+            raise ValueError(f"`kernel_size` must be odd. Received: kernel_size={kernel_size}.")
+        self.num_layers = num_layers
+        self.kernel_size = kernel_size
+        self.dropout = dropout
+        self.activation = get_activation(activation)
+        self.supports_masking = True
+        self.dropout_layer = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+
+    @property
+    def receptive_field(self) -> int:
+        """How many positions, its own among them, one position of the output depends on."""
+        return 1 + self.num_layers * (self.kernel_size - 1)
+
+    def build(self, inputs_shape: tuple) -> None:
+        self.convolutions = [
+            keras.layers.Conv1D(
+                inputs_shape[-1],
+                self.kernel_size,
+                padding="same",
+                data_format="channels_last",
+                activation=self.activation,
+                dtype=self.dtype_policy,
+                name=f"convolution_{index}",
+            )
+            for index in range(self.num_layers)
+        ]
+        for convolution in self.convolutions:
+            convolution.build((None, None, inputs_shape[-1]))
+
+    def call(
+        self,
+        inputs: Tensor,
+        padding_mask: Tensor | None = None,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+        inputs_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Runs the stack.
+
+        Args:
+            inputs: (B, T, D).
+            padding_mask: boolean (B, T), True where a token is real.
+            training: whether dropout is active.
+            mask: the implicit Keras mask of `inputs`; Keras passes it.
+            inputs_mask: as `mask`.
+
+        Returns:
+            (B, T, D), zeros where there is padding.
+        """
+        check_hidden("inputs", inputs)
+        real = first_mask(padding_mask, mask, inputs_mask)
+        if real is not None:
+            check_mask("padding_mask", real, ranks=(2,))
+        x = _zero_padding(inputs, real)
+        for convolution in self.convolutions:
+            y = self.dropout_layer(convolution(x), training=training)
+            x = _zero_padding(x + y, real)
+        return x
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}
+
+
+def _zero_padding(x, real):
+    return x if real is None else ops.where(real[:, :, None], x, ops.zeros((), dtype=x.dtype))

@@ -1,0 +1,120 @@
+"""One vector for a sequence.
+
+Shape letters: B batch, T length, D hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_transformer.layers.checks import check_hidden
+from keras_transformer.layers.serialization import constructor_config
+from keras_transformer.ops.masks import check_mask, first_mask
+
+Tensor = Any
+
+POOLINGS = ("mean", "max", "first", "last", "ends")
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class SequencePooling(keras.layers.Layer):
+    """Makes one vector of the real positions of a sequence: (B, T, D) to (B, D).
+
+    Args:
+        pooling: of the real positions "mean" or "max" of each feature, what stands at the "first"
+            or the "last" of them, or "ends": the first half of the features from the last position
+            and the second half from the first, which is where a network that reads in both
+            directions has read all.
+
+    Raises:
+        ValueError: an unknown pooling.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> pooling = kt.layers.SequencePooling("last")
+        >>> x = keras.ops.reshape(keras.ops.arange(3.0), (1, 3, 1))
+        >>> mask = keras.ops.convert_to_tensor([[True, True, False]])
+        >>> float(pooling(x, padding_mask=mask)[0, 0])
+        1.0
+
+    Reference:
+        "max": Kim 2014, "Convolutional Neural Networks for Sentence Classification", section 2;
+        "ends": Schuster and Paliwal 1997, "Bidirectional Recurrent Neural Networks".
+    """
+
+    def __init__(self, pooling: str = "mean", **kwargs: Any):
+        super().__init__(**kwargs)
+        if pooling not in POOLINGS:
+            raise ValueError(f"`pooling` must be one of {POOLINGS}. Received: pooling={pooling!r}.")
+        self.pooling = pooling
+        self.supports_masking = True
+
+    def call(
+        self,
+        inputs: Tensor,
+        padding_mask: Tensor | None = None,
+        mask: Tensor | None = None,
+        inputs_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Pools.
+
+        Args:
+            inputs: (B, T, D).
+            padding_mask: boolean (B, T), True where a token is real.
+            mask: the implicit Keras mask of `inputs`; Keras passes it.
+            inputs_mask: as `mask`.
+
+        Returns:
+            (B, D); zeros for a row without a real position.
+        """
+        check_hidden("inputs", inputs)
+        real = first_mask(padding_mask, mask, inputs_mask)
+        if real is None:
+            return self._of_all(inputs)
+        check_mask("padding_mask", real, ranks=(2,))
+        zero = ops.zeros((), dtype=inputs.dtype)
+        column = real[:, :, None]
+        if self.pooling == "mean":
+            # Whatever stands in the padding must not reach the sum.
+            total = ops.sum(ops.cast(ops.where(column, inputs, zero), "float32"), axis=1)
+            count = ops.sum(ops.cast(column, "float32"), axis=1)
+            return ops.cast(total / ops.maximum(count, 1.0), inputs.dtype)
+        if self.pooling == "max":
+            lowest = ops.cast(-6e4, inputs.dtype)  # finite in every dtype
+            pooled = ops.max(ops.where(column, inputs, lowest), axis=1)
+            return ops.where(ops.any(real, axis=1)[:, None], pooled, zero)
+        return self._of_one(inputs, real)
+
+    def _of_all(self, inputs):
+        if self.pooling == "mean":
+            return ops.mean(inputs, axis=1)
+        if self.pooling == "max":
+            return ops.max(inputs, axis=1)
+        if self.pooling == "ends":
+            half = inputs.shape[-1] // 2
+            return ops.concatenate([inputs[:, -1, :half], inputs[:, 0, half:]], axis=-1)
+        return inputs[:, 0 if self.pooling == "first" else -1]
+
+    def _of_one(self, inputs, real):
+        """What stands at the first or last real position; zeros where there is none."""
+        # The first real position is the one that has one real position up to itself, itself.
+        count = ops.cumsum(ops.cast(real, "int32"), axis=1)
+        is_first = ops.logical_and(real, ops.equal(count, 1))
+        is_last = ops.logical_and(real, ops.equal(count, count[:, -1:]))
+        chosen = (is_first if self.pooling == "first" else is_last)[:, :, None]
+        if self.pooling == "ends":
+            is_forward = ops.arange(inputs.shape[-1]) < inputs.shape[-1] // 2
+            chosen = ops.where(is_forward, chosen, is_first[:, :, None])
+        return ops.sum(ops.where(chosen, inputs, ops.zeros((), dtype=inputs.dtype)), axis=1)
+
+    def compute_output_spec(self, inputs: Any, *_: Any, **__: Any) -> Any:
+        return keras.KerasTensor((inputs.shape[0], inputs.shape[2]), inputs.dtype)
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> None:
+        return None
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}

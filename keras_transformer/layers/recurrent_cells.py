@@ -1,0 +1,48 @@
+"""Which of Keras's recurrent layers and cells a name stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+_LAYERS = {"simple": keras.layers.SimpleRNN, "lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+CELLS = tuple(_LAYERS)
+
+
+def check_cell(cell: str) -> None:
+    """Raises a ValueError unless there is a cell of that name."""
+    if cell not in CELLS:
+        raise ValueError(f"`cell` must be one of {CELLS}. Received: cell={cell!r}.")
+
+
+def recurrent_layer(cell: str, units: int, **arguments: Any) -> keras.layers.Layer:
+    """Makes a recurrent layer that returns the outputs of all positions.
+
+    Args:
+        cell: "simple", "lstm" or "gru".
+        units: width of its state.
+        **arguments: any other argument of the Keras layer, such as `return_state`.
+
+    Returns:
+        A `keras.layers.SimpleRNN`, `LSTM` or `GRU`.
+    """
+    check_cell(cell)
+    return _LAYERS[cell](
+        units, return_sequences=True, recurrent_initializer=Orthogonal(), **arguments
+    )
+
+
+def num_states(cell: str) -> int:
+    """How many tensors a cell carries from step to step; the first one is its output."""
+    return 2 if cell == "lstm" else 1
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class Orthogonal(keras.initializers.Orthogonal):
+    """Keras's own, in half precision too: no backend decomposes such a matrix."""
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        """Makes an orthogonal matrix in float32, and rounds it."""
+        return ops.cast(super().__call__(shape, "float32"), dtype or keras.config.floatx())

@@ -1,0 +1,85 @@
+"""What all models for translation share: the embeddings of both sides, and how the parts join."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_transformer.layers.distribution import whole_if_uneven
+from keras_transformer.layers.embedding import TokenEmbedding
+
+
+def make_embeddings(
+    vocabulary_size: int,
+    target_vocabulary_size: int | None,
+    share_embeddings: bool,
+    output_bias: bool,
+    **arguments: Any,
+) -> tuple[TokenEmbedding, TokenEmbedding]:
+    """Makes the embeddings of source and target: one layer where they share all they can.
+
+    Args:
+        vocabulary_size: size of the vocabulary; of the source's where there are two.
+        target_vocabulary_size: size of the target's own vocabulary; None if both share one.
+        share_embeddings: whether the target's matrix makes the logits too, and is the source's
+            where the vocabulary is shared.
+        output_bias: whether logits have a bias.
+        **arguments: any other argument of `TokenEmbedding`.
+
+    Returns:
+        `token_embedding` twice, or `source_embedding` and `target_embedding`.
+    """
+    tied_bias = output_bias and share_embeddings
+    if share_embeddings and target_vocabulary_size is None:
+        shared = TokenEmbedding(
+            vocabulary_size, output_bias=tied_bias, name="token_embedding", **arguments
+        )
+        return shared, shared
+    return (
+        TokenEmbedding(vocabulary_size, name="source_embedding", **arguments),
+        TokenEmbedding(
+            target_vocabulary_size or vocabulary_size,
+            output_bias=tied_bias,
+            name="target_embedding",
+            **arguments,
+        ),
+    )
+
+
+def join(
+    embeddings: tuple[TokenEmbedding, TokenEmbedding],
+    encoder: keras.layers.Layer,
+    decoder: keras.layers.Layer,
+    share_embeddings: bool,
+    output_bias: bool,
+    name: str,
+    dtype: Any,
+) -> keras.Model:
+    """Joins the parts to a model from `source_ids` and `target_ids` to logits.
+
+    Args:
+        embeddings: those of source and target.
+        encoder: turns embedded sources (B, S, D) into what the decoder attends to.
+        decoder: turns embedded targets (B, T, D) and the encoded source into (B, T, D).
+        share_embeddings: whether the target's embedding makes the logits; else a layer `logits`.
+        output_bias: whether that layer has a bias.
+        name: name of the model.
+        dtype: dtype policy of the layer `logits`.
+
+    Returns:
+        A functional model.
+    """
+    source_embedding, target_embedding = embeddings
+    source_ids = keras.Input(shape=(None,), dtype="int32", name="source_ids")
+    target_ids = keras.Input(shape=(None,), dtype="int32", name="target_ids")
+    encoded = encoder(source_embedding(source_ids))
+    decoded = decoder(target_embedding(target_ids), encoded)
+    if share_embeddings:
+        logits = target_embedding(decoded, reverse=True)
+    else:
+        size = target_embedding.vocabulary_size
+        dense = keras.layers.Dense(size, use_bias=output_bias, dtype=dtype, name="logits")
+        with whole_if_uneven("logits/kernel", (decoded.shape[-1], size)):
+            logits = dense(decoded)
+    return keras.Model({"source_ids": source_ids, "target_ids": target_ids}, logits, name=name)

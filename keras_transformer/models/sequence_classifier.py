@@ -1,0 +1,119 @@
+"""Classifiers of sequences, one for each way to read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_transformer.layers.checks import check_positive, check_rate
+from keras_transformer.layers.convolutional import ConvolutionalEncoder
+from keras_transformer.layers.dropout import Dropout
+from keras_transformer.layers.embedding import TokenEmbedding
+from keras_transformer.layers.encoder import TransformerEncoder
+from keras_transformer.layers.pooling import SequencePooling
+from keras_transformer.layers.positional import PositionalEncoding
+from keras_transformer.layers.recurrent_encoder import RecurrentEncoder
+
+# How each kind makes one vector of a sequence, unless it is told otherwise.
+_POOLINGS = {
+    "cnn": "max",
+    "rnn": "last",
+    "lstm": "last",
+    "gru": "last",
+    "bi_lstm": "ends",
+    "transformer": "mean",
+}
+_CELLS = {"rnn": "simple", "lstm": "lstm", "gru": "gru", "bi_lstm": "lstm"}
+KINDS = tuple(_POOLINGS)
+
+
+def sequence_classifier(
+    vocabulary_size: int,
+    num_classes: int,
+    kind: str = "transformer",
+    hidden_dim: int = 128,
+    num_layers: int | None = None,
+    dropout: float = 0.1,
+    *,
+    pooling: str | None = None,
+    kernel_size: int = 3,
+    num_heads: int = 4,
+    intermediate_dim: int | None = None,
+    padding_id: int | None = 0,
+    name: str = "sequence_classifier",
+    dtype: Any = None,
+) -> keras.Model:
+    """Builds a classifier of sequences: convolutions, a recurrent network or a Transformer.
+
+    The input `token_ids` (B, T) is embedded by `token_embedding`, read by `encoder`, pooled to one
+    vector, and a dense layer makes probabilities of it.
+
+    Args:
+        vocabulary_size: size of the vocabulary.
+        num_classes: C.
+        kind: "cnn", "rnn" (Elman's), "lstm", "gru", "bi_lstm" or "transformer" (pre-LN).
+        hidden_dim: D, the width; of a recurrent network the units of each direction.
+        num_layers: layers upon each other; by default 1 of a recurrent network, else 2.
+        dropout: rate within the encoder and in front of the dense layer.
+        pooling: how the positions become one vector, see `SequencePooling`; by default the largest
+            value of a CNN's features, a Transformer's mean, the last state of a recurrent network.
+        kernel_size: of a CNN, how many positions a convolution sees.
+        num_heads: of a Transformer.
+        intermediate_dim: of a Transformer, by default 4 D.
+        padding_id: the id of padding; None if there is none.
+        name: name of the model.
+        dtype: dtype policy of its layers, by default Keras's global policy.
+
+    Returns:
+        A `keras.Model`: `token_ids` (B, T) to float32 probabilities (B, C).
+
+    Raises:
+        ValueError: an unknown kind or pooling, or an argument that is out of its range.
+
+    Example:
+        >>> import numpy as np, keras_transformer as kt
+        >>> model = kt.models.sequence_classifier(100, num_classes=3, kind="gru", hidden_dim=16)
+        >>> model({"token_ids": np.array([[5, 6, 7, 0]])}).shape
+        (1, 3)
+
+    Reference:
+        Kim 2014, "Convolutional Neural Networks for Sentence Classification"; Hochreiter and
+        Schmidhuber 1997, "Long Short-Term Memory"; Vaswani et al. 2017, "Attention Is All You
+        Need".
+    """
+    if kind not in KINDS:
+        raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}.")
+    check_positive(hidden_dim=hidden_dim, num_classes=num_classes)
+    check_rate(dropout=dropout)
+    embedding = TokenEmbedding(
+        vocabulary_size, hidden_dim, padding_id=padding_id, dtype=dtype, name="token_embedding"
+    )
+    common = {"dropout": dropout, "dtype": dtype, "name": "encoder"}
+    if kind == "cnn":
+        encoder: Any = ConvolutionalEncoder(num_layers or 2, kernel_size, **common)
+    elif kind == "transformer":
+        encoder = TransformerEncoder(
+            num_layers or 2,
+            num_heads,
+            intermediate_dim or 4 * hidden_dim,
+            normalize_first=True,
+            positional_encoding=PositionalEncoding(dtype=dtype),
+            input_dropout=dropout,
+            **common,
+        )
+    else:
+        both = kind == "bi_lstm"
+        encoder = RecurrentEncoder(
+            hidden_dim, _CELLS[kind], num_layers or 1, bidirectional=both, **common
+        )
+    pool = SequencePooling(
+        _POOLINGS[kind] if pooling is None else pooling, dtype=dtype, name="pooling"
+    )
+    token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+    pooled = pool(encoder(embedding(token_ids)))
+    pooled = Dropout(dropout, dtype=dtype, name="head_dropout")(pooled)
+    logits = keras.layers.Dense(num_classes, dtype=dtype, name="head")(pooled)
+    # In float32 whatever the policy: the loss takes the logarithm of these.
+    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
+    return keras.Model({"token_ids": token_ids}, probabilities, name=name)
