@@ -13,7 +13,7 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class Dropout(keras.layers.Dropout):
-    """Keras's dropout, with masks that cost less on torch (`keras_transformer.ops.dropout`)."""
+    """Keras's dropout, with masks that cost less (`keras_transformer.ops.dropout`)."""
 
     def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:
         """Drops entries in training.

@@ -10,10 +10,15 @@ from keras_transformer.ops.dropout import dropout
 from tests.harness import gradient, normal, to_numpy
 
 
+def generator():
+    """What layers draw from; torch has a generator of its own, without a seed of the user's."""
+    return keras.random.SeedGenerator()
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("shape", [(401, 499), (7, 3, 9973)])
 def test_as_many_are_dropped_and_the_others_scaled(rate, shape):
-    output = to_numpy(dropout(ops.full(shape, 3.0), rate))
+    output = to_numpy(dropout(ops.full(shape, 3.0), rate, generator()))
     assert output.shape == shape
     kept = output != 0.0
     # Five standard deviations of a mean of so many.
@@ -32,18 +37,18 @@ def test_the_gradient_is_dropped_alike():
 
     def value(tensor):
         keras.utils.set_random_seed(4)
-        return ops.multiply(dropout(tensor, 0.3), weights)
+        return ops.multiply(dropout(tensor, 0.3, generator()), weights)
 
     keras.utils.set_random_seed(4)
-    factors = to_numpy(dropout(ops.ones((50, 40)), 0.3))
+    factors = to_numpy(dropout(ops.ones((50, 40)), 0.3, generator()))
     np.testing.assert_allclose(gradient(value, x), factors * weights, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_dtypes_and_rates_next_to_nothing(dtype):
     x = ops.ones((3, 5), dtype=dtype)
-    assert keras.backend.standardize_dtype(dropout(x, 0.2).dtype) == dtype
-    np.testing.assert_array_equal(to_numpy(dropout(x, 1e-9)).astype("float32"), 1.0)
+    assert keras.backend.standardize_dtype(dropout(x, 0.2, generator()).dtype) == dtype
+    np.testing.assert_array_equal(to_numpy(dropout(x, 1e-9, generator())).astype("float32"), 1.0)
 
 
 @pytest.mark.parametrize("seed", [None, 3])
