@@ -1,6 +1,6 @@
 """Ours against plain PyTorch and KerasHub's layers: the same data, recipe, size and test.
 
-    python benchmarks/translation.py --minutes 5 --write docs/benchmarks.md
+    python benchmarks/translation.py --write docs/benchmarks.md
 
 Each system runs in a process of its own, alone on the machine: ours on TensorFlow (or the backend
 of `--backend`); `torch.nn.Transformer` of the same size, pre-LN, with the same tokeniser, the same
@@ -40,7 +40,7 @@ TITLE = "Translation: minutes and BLEU"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0, help="training time of each system")
+    parser.add_argument("--minutes", type=float, default=3.0, help="training time of each system")
     parser.add_argument("--backend", default="tensorflow", help="backend that ours runs on")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dropout", type=float, default=0.05)
