@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # mkdocs-material's notice about a coming major version is no warning of ours.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo gpt translate test lint types unit backends without-tensorflow docs bench bench-decoding clean
+.PHONY: demo gpt translate test lint types unit backends without-tensorflow docs bench bench-decoding experiments clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -70,6 +70,13 @@ bench: $(VENV)/all.stamp
 	$(RUN) benchmarks/language_model.py --write docs/benchmarks.md
 	$(RUN) benchmarks/rematerialization.py --write docs/benchmarks.md
 	$(RUN) benchmarks/translation.py --write docs/benchmarks.md
+
+## Every table and figure of docs/from-recurrence-to-attention.md (three quarters of an hour).
+PAGE := docs/from-recurrence-to-attention.md
+experiments: $(VENV)/all.stamp
+	$(RUN) examples/long_range.py --output runs/long-range
+	$(RUN) benchmarks/page.py $(PAGE) "long range" runs/long-range "python examples/long_range.py"
+	$(RUN) benchmarks/recurrence.py --write $(PAGE)
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version if sys.version_info < (3, 11) else 0)'

@@ -84,3 +84,22 @@ def gpu() -> str:
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     names = subprocess.run(command, capture_output=True, text=True).stdout.split("\n")
     return f"{names[0]}, " if names[0] else ""
+
+
+def main() -> None:
+    """Puts what an example has written to a folder into a page: its tables and its charts."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("page", type=Path, help="the Markdown page")
+    parser.add_argument("name", help="what the lines `<!-- name -->` of the page say")
+    parser.add_argument("folder", type=Path, help="with tables.md, and charts as PNG")
+    parser.add_argument("command", help="what made them, for the page to show")
+    arguments = parser.parse_args()
+    body = (arguments.folder / "tables.md").read_text(encoding="utf-8").strip()
+    body = f"```bash\n{arguments.command}\n```\n\n{body}\n\n{machine()}"
+    write_between(arguments.page, arguments.name, body)
+    for chart in arguments.folder.glob("*.png"):
+        shutil.copy(chart, arguments.page.parent / "images" / chart.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -218,12 +218,17 @@ def run_keras_hub(arguments: argparse.Namespace) -> dict:
     }
 
 
-def fit(model, data, num_target_tokens, arguments, jit_compile, labels=None) -> dict:
+def fit(
+    model, data, num_target_tokens, arguments, jit_compile, labels=None, clip_norm=None
+) -> dict:
     """Trains for the minutes given; returns what the table shows of it."""
     import keras_transformer as kt
 
     recipe = kt.training.transformer_recipe(
-        SIZE["hidden_dim"], label_smoothing=LABEL_SMOOTHING, learning_rate=PEAK_LEARNING_RATE
+        SIZE["hidden_dim"],
+        label_smoothing=LABEL_SMOOTHING,
+        learning_rate=PEAK_LEARNING_RATE,
+        clip_norm=clip_norm,
     )
     model.compile(recipe["optimizer"], recipe["loss"], jit_compile=jit_compile)
     started = time.perf_counter()

@@ -18,9 +18,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import keras
-from keras import backend, ops
+from keras import ops
 
 from keras_transformer.ops.blocks import differentiate, repeat_blocks
+from keras_transformer.ops.dropout import kept_entries
 from keras_transformer.ops.masks import causal_mask
 
 Tensor = Any
@@ -261,16 +262,7 @@ def _add_bias(setting, total, by_scores, index):
 
 def _kept(setting, seed, index, shape):
     """What a weight is multiplied with: 0 where it is dropped. The same in both passes."""
-    if backend.backend() == "jax":
-        import jax
-
-        key = jax.random.wrap_key_data(seed, impl="threefry2x32")
-        uniform = jax.random.uniform(jax.random.fold_in(key, index), shape)
-    else:
-        import tensorflow as tf
-
-        # Seeds are ints there. A block has a seed of its own.
-        seed = tf.bitcast(seed, tf.int32) + tf.stack([tf.constant(0), index])
-        uniform = tf.random.stateless_uniform(shape, seed)
-    rate = setting.dropout
-    return ops.where(uniform >= rate, 1.0 / (1.0 - rate), 0.0)
+    # A seed of its own for each block, other than those of the calls that follow.
+    block_seed = seed[0] + ops.cast(index, "uint32") * ops.cast(0x9E3779B1, "uint32")
+    kept = kept_entries(ops.stack([block_seed, seed[1]]), shape, setting.dropout)
+    return ops.where(kept, 1.0 / (1.0 - setting.dropout), 0.0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
-from keras import backend
+import numpy as np
+from keras import backend, ops
 
 Tensor = Any
 
@@ -13,23 +15,66 @@ Tensor = Any
 def dropout(inputs: Tensor, rate: float, seed: Any = None) -> Tensor:
     """Zeroes each entry with a probability, and scales the others so that the mean stays.
 
-    As `keras.random.dropout`, but a mask takes 16 random bits an entry on TensorFlow, and on torch
-    on a CPU: random numbers are what dropout costs, up to 8 % of a training step with Keras's.
+    As `keras.random.dropout`, whose random numbers are up to 8 % of a training step on a CPU. Here
+    they are a hash of the entry's place on TensorFlow and JAX (`kept_entries`), which XLA makes on
+    the way, and 16 bits of torch's own an entry on torch on a CPU.
 
     Args:
         inputs: float tensor of any shape.
-        rate: the probability, from 0 to below 1; in steps of 1 / 65,536 where the bits are 16.
+        rate: the probability, from 0 to below 1; on torch in steps of 1 / 65,536.
         seed: an int or `keras.random.SeedGenerator`; None for the global one.
 
     Returns:
         A tensor as `inputs`.
     """
-    kept = min(max(round((1.0 - rate) * 65536), 1), 65536)  # of 65,536 numbers
-    if backend.backend() == "torch" and inputs.device.type == "cpu" and not _is_seeded(seed):
-        return _drop_in_torch(inputs, kept)
-    if backend.backend() == "tensorflow" and isinstance(seed, keras.random.SeedGenerator):
-        return _drop_in_tensorflow(inputs, kept, seed)
-    return keras.random.dropout(inputs, rate, seed=seed)
+    on_torch = backend.backend() == "torch"
+    if on_torch and inputs.device.type == "cpu" and not _is_seeded(seed):
+        return _with_16_bits(inputs, rate)
+    if on_torch or not isinstance(seed, keras.random.SeedGenerator):
+        return keras.random.dropout(inputs, rate, seed=seed)
+    inputs = ops.convert_to_tensor(inputs)
+    kept = kept_entries(seed.next(), ops.shape(inputs), rate)
+    scaled = inputs * ops.cast(1.0 / (1.0 - rate), inputs.dtype)
+    return ops.where(kept, scaled, ops.zeros((), dtype=inputs.dtype))
+
+
+def kept_entries(state: Tensor, shape: tuple, rate: float) -> Tensor:
+    """Decides for each entry whether dropout keeps it.
+
+    The place of an entry is hashed twice, with two keys that are made of the state: other states
+    give other decisions, and none of them has to wait for another.
+
+    Args:
+        state: unsigned integers (2,), of a `keras.random.SeedGenerator`.
+        shape: of the entries, fewer than 2**31 of them.
+        rate: the probability to be dropped, in [0, 1).
+
+    Returns:
+        Boolean, of the shape.
+
+    Reference:
+        Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3", for numbers from
+        counters; Wellons 2018, "Prospecting for Hash Functions", for the hash ("lowbias32").
+    """
+    state = ops.cast(state, "uint32")
+    first = _hash(ops.add(state[0], _hash(state[1])))
+    second = _hash(ops.add(first, _hash(ops.add(first, state[1]))))
+    places = ops.cast(ops.arange(math.prod(shape), dtype="int32"), "uint32")
+    places = ops.reshape(places, shape)
+    numbers = _hash(ops.add(_hash(ops.bitwise_xor(places, first)), second))
+    return ops.less_equal(numbers, _unsigned(min(round((1.0 - rate) * 2**32), 2**32) - 1))
+
+
+def _hash(x):
+    x = ops.bitwise_xor(x, ops.right_shift(x, _unsigned(16)))
+    x = ops.multiply(x, _unsigned(0x7FEB352D))
+    x = ops.bitwise_xor(x, ops.right_shift(x, _unsigned(15)))
+    x = ops.multiply(x, _unsigned(0x846CA68B))
+    return ops.bitwise_xor(x, ops.right_shift(x, _unsigned(16)))
+
+
+def _unsigned(number):
+    return ops.convert_to_tensor(np.uint32(number))
 
 
 def _is_seeded(seed):
@@ -39,9 +84,10 @@ def _is_seeded(seed):
     return seed is not None
 
 
-def _drop_in_torch(inputs, kept):
+def _with_16_bits(inputs, rate):
     import torch
 
+    kept = min(max(round((1.0 - rate) * 65536), 1), 65536)  # of 65,536 numbers
     if kept == 65536:
         return inputs
     # Four numbers are drawn at once, from -32,768 to 32,767.
@@ -49,21 +95,3 @@ def _drop_in_torch(inputs, kept):
     numbers = draws.random_(-(2**63), None).view(torch.int16)[: inputs.numel()]
     dropped = numbers.view(inputs.shape) >= kept - 32768
     return (inputs * (65536 / kept)).masked_fill_(dropped, 0.0)
-
-
-def _drop_in_tensorflow(inputs, kept, seed):
-    import tensorflow as tf
-
-    inputs, state = tf.convert_to_tensor(inputs), tf.cast(seed.next(), "int32")
-    if kept == 65536:
-        return inputs
-    size = tf.size(inputs)
-    # Two numbers are drawn at once, from 0 to 65,535.
-    draws = tf.random.stateless_uniform(
-        ((size + 1) // 2,), state, minval=None, maxval=None, dtype="uint32"
-    )
-    numbers = tf.reshape(tf.bitcast(draws, "uint16"), (-1,))[:size]
-    is_kept = tf.reshape(tf.cast(numbers, "int32") < kept, tf.shape(inputs))
-    output = tf.where(is_kept, inputs * tf.cast(65536 / kept, inputs.dtype), 0)
-    output.set_shape(inputs.shape)
-    return output

@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 
 from keras_transformer.layers.dropout import Dropout
-from keras_transformer.ops.dropout import dropout
-from tests.harness import gradient, normal, to_numpy
+from keras_transformer.ops.dropout import dropout, kept_entries
+from tests.harness import BACKEND, gradient, normal, to_numpy
 
 
 def generator():
@@ -29,6 +29,43 @@ def test_as_many_are_dropped_and_the_others_scaled(rate, shape):
     for distance in (1, 2, 3, 4, shape[-1]):
         correlation = (flat[distance:] * flat[:-distance]).mean() / flat.var()
         assert abs(correlation) < 5 / np.sqrt(output.size)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="torch draws from a generator of its own")
+def test_masks_of_calls_and_seeds_are_independent():
+    """Also of one place in them, and of calls that follow each other: 64 masks of 10,000."""
+    shape, rate = (100, 100), 0.3
+    layers = [keras.random.SeedGenerator(seed) for seed in (0, 1, 2, 2**31 - 1)]
+    masks = np.stack(
+        [
+            to_numpy(kept_entries(layer.next(), shape, rate)).ravel()
+            for layer in layers
+            for _ in range(16)
+        ]
+    )
+    deviations = masks - (1 - rate)
+    variance = rate * (1 - rate)
+    correlations = deviations @ deviations.T / (masks.shape[1] * variance)
+    others = correlations[~np.eye(64, dtype=bool)]
+    assert np.abs(others).max() < 5.5 / 100  # of 2,016 pairs, in standard deviations of 1 / 100
+    assert 0.9 < others.std() * 100 < 1.1
+    # How often each place is kept: as a binomial distribution of 64 tries says.
+    counts = masks.sum(axis=0)
+    assert abs(counts.var() / (64 * variance) - 1) < 5 * np.sqrt(2 / masks.shape[1])
+    again = kept_entries(keras.random.SeedGenerator(1).next(), shape, rate)
+    np.testing.assert_array_equal(to_numpy(again).ravel(), masks[16])
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the others have one way to run")
+def test_xla_drops_alike():
+    import tensorflow as tf
+
+    state = np.array([5, 7], "uint32")
+
+    def kept(state):
+        return kept_entries(state, (50, 30), 0.4)
+
+    np.testing.assert_array_equal(tf.function(kept, jit_compile=True)(state), kept(state))
 
 
 def test_the_gradient_is_dropped_alike():

@@ -1,0 +1,166 @@
+"""From recurrence to attention: one corpus, equal minutes, BLEU by the length of the sentence.
+
+    python benchmarks/recurrence.py --write docs/from-recurrence-to-attention.md
+
+Recurrent encoder-decoders with one fixed context vector, with Luong's and with Bahdanau's
+attention, and the Transformer, all of them this library's, learn English to French on Tatoeba: the
+same sub-words, batches, loss and minutes, each in a process of its own, alone on the machine. BLEU
+from beam search with 4 beams over held-out sentences, all of them and by their number of words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from page import machine, write_between
+from processes import print_result, result_of
+from translation import (
+    SIZE,
+    VOCABULARY_SIZE,
+    bleu,
+    evaluate,
+    fit,
+    load,
+)
+
+WIDTH = SIZE["hidden_dim"]
+SYSTEMS = {
+    "RNN": {"cell": "simple", "bidirectional": False, "attention": None},
+    "LSTM": {"cell": "lstm", "bidirectional": False, "attention": None},
+    "GRU": {"cell": "gru", "bidirectional": False, "attention": None},
+    "bidirectional GRU": {"cell": "gru", "bidirectional": True, "attention": None},
+    "bidirectional GRU + Luong": {"cell": "gru", "bidirectional": True, "attention": "luong"},
+    "bidirectional GRU + Bahdanau": {"cell": "gru", "bidirectional": True, "attention": "bahdanau"},
+    "Transformer": None,
+}
+# Words of the English sentence, from and to.
+LENGTHS = ((1, 5), (6, 10), (11, 15), (16, 1000))
+CHART = Path(__file__).resolve().parent.parent / "docs" / "images" / "recurrence.png"
+NAME = "translation"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=3.0, help="training time of each system")
+    parser.add_argument("--backend", default="jax", help="of all systems")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--dropout", type=float, default=0.05)
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), help="those to run")
+    parser.add_argument("--sentences", type=int, default=2000, help="to translate for each")
+    parser.add_argument("--write", help="Markdown page to write the table to")
+    parser.add_argument("--system", help="run one, print JSON")
+    arguments = parser.parse_args()
+    if arguments.system:
+        print_result(measure(arguments.system, arguments))
+        return
+    results = {}
+    for system in arguments.systems:
+        options = ("minutes", "seed", "dropout", "sentences")
+        given = [str(part) for name in options for part in (f"--{name}", getattr(arguments, name))]
+        command = ("--system", system, *given)
+        results[system] = result_of(__file__, *command, KERAS_BACKEND=arguments.backend)
+        print(f"{system}: {results[system]}", flush=True)
+    body = section(results, arguments)
+    print(body)
+    if arguments.write:
+        draw(results)
+        write_between(arguments.write, NAME, body)
+
+
+def measure(system: str, arguments: argparse.Namespace) -> dict:
+    """Trains one system, and translates with it."""
+    import keras
+
+    import keras_transformer as kt
+
+    tokenizer, _, batches, validation, (sources, references) = load(arguments)
+    if SYSTEMS[system] is None:
+        model = kt.models.transformer(
+            VOCABULARY_SIZE, **SIZE, dropout=arguments.dropout, normalize_first=True
+        )
+    else:
+        model = kt.models.recurrent_seq2seq(
+            VOCABULARY_SIZE, hidden_dim=WIDTH, dropout=arguments.dropout, **SYSTEMS[system]
+        )
+    jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
+    result = fit(model, batches, batches.num_target_tokens, arguments, jit_compile, clip_norm=1.0)
+    sources, references = sources[: arguments.sentences], references[: arguments.sentences]
+    translations = kt.Translator(model, tokenizer).translate(sources, num_beams=4)
+    by_length = {}
+    for first, last in LENGTHS:
+        chosen = [index for index, text in enumerate(sources) if first <= len(text.split()) <= last]
+        score = bleu(*([texts[index] for index in chosen] for texts in (translations, references)))
+        by_length[words(first, last)] = {"bleu": score, "sentences": len(chosen)}
+    return {
+        **result,
+        "perplexity": evaluate(model, validation),
+        "bleu": bleu(translations, references),
+        "by_length": by_length,
+    }
+
+
+def words(first: int, last: int) -> str:
+    """A range of lengths, as the table names it."""
+    return f"{first}-{last}" if last < 1000 else f"{first}+"
+
+
+def section(results: dict, arguments: argparse.Namespace) -> str:
+    """The table."""
+    some = next(iter(results.values()))
+    lengths = [f"{name} ({part['sentences']})" for name, part in some["by_length"].items()]
+    columns = ["system", "parameters", "steps", "perplexity", "BLEU", *lengths]
+    rows = []
+    for system, result in results.items():
+        cells = [
+            system,
+            f"{result['parameters']:,}",
+            f"{result['steps']:,}",
+            f"{result['perplexity']:.2f}",
+            f"{result['bleu']:.1f}",
+            *(f"{part['bleu']:.1f}" for part in result["by_length"].values()),
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    head = "| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|\n"
+    chosen = "" if arguments.minutes == 3.0 else f" --minutes {arguments.minutes:g}"
+    return f"""```bash
+python benchmarks/recurrence.py{chosen} --write docs/from-recurrence-to-attention.md
+```
+
+{arguments.minutes:g} minutes of training each, on {arguments.backend}: {VOCABULARY_SIZE:,}
+sub-words, width {WIDTH}; one recurrent layer on each side, in each direction, and {SIZE["num_layers"]} +
+{SIZE["num_layers"]} blocks of the Transformer. One seed. BLEU by the number of words of the English
+sentence, in brackets how many sentences.
+
+{head}{chr(10).join(rows)}
+
+![BLEU by the length of the sentence](images/{CHART.name})
+
+{machine()}
+"""
+
+
+def draw(results: dict) -> None:
+    """BLEU against the number of words."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for system, result in results.items():
+        parts = result["by_length"]
+        style = "--" if (SYSTEMS[system] or {"attention": ""})["attention"] is None else "-"
+        scores = [part["bleu"] for part in parts.values()]
+        axes.plot(list(parts), scores, style, marker="o", label=system)
+    axes.set(xlabel="words of the source", ylabel="BLEU", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    CHART.parent.mkdir(exist_ok=True)
+    figure.savefig(CHART, dpi=130)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    main()

@@ -1,0 +1,299 @@
+# %% [markdown]
+# # How far back can it look?
+#
+# The lectures say: a convolution sees no further than its layers reach, a recurrent network
+# forgets, self-attention knows no distance. Here each of them is asked for one token, 1 to 200
+# positions back, with as many weights and as many sentences to learn from as the others.
+#
+#     python examples/long_range.py --output runs/long-range
+#
+# Then the shape of it that language has: which noun does "it" mean, and これ or そこ? At last, what
+# a sequence costs by its length. Tables are printed, charts are written to the output's folder;
+# `--smoke` runs every line on a sliver.
+
+# %%
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "jax")  # which runs through time fastest on a CPU
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import matplotlib
+import numpy as np
+
+import keras_transformer as kt
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+# %%
+parser = argparse.ArgumentParser(description="How far back sequence models can look.")
+parser.add_argument("--output", type=Path, default=Path("runs/long-range"), help="for the charts")
+parser.add_argument("--seeds", type=int, default=3, help="how often each model learns")
+parser.add_argument("--steps", type=int, default=500, help="batches that each learns from")
+parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
+arguments = parser.parse_args()
+if arguments.smoke:
+    arguments.seeds, arguments.steps = 1, 4
+
+BATCH = 32
+WEIGHTS = 60_000  # of each model, embeddings included
+DISTANCES = (1, 5, 10, 15, 20, 30, 50, 100, 200)
+TESTED = 20 if arguments.smoke else 200  # sentences for each distance
+KINDS = {
+    "cnn": "CNN",
+    "rnn": "RNN",
+    "lstm": "LSTM",
+    "gru": "GRU",
+    "transformer": "Transformer",
+}
+arguments.output.mkdir(parents=True, exist_ok=True)
+started = time.time()
+
+# %% [markdown]
+# ## The models
+#
+# All read a sentence, and answer from what they have at its last position. The CNN has four layers
+# of width 9: its last position sees itself and 16 positions back, and no training could change it.
+
+# %%
+CNN = {"num_layers": 4, "kernel_size": 9}
+
+
+def make_model(kind, vocabulary_size, num_classes, hidden_dim):
+    return kt.models.sequence_classifier(
+        vocabulary_size,
+        num_classes,
+        kind,
+        hidden_dim,
+        dropout=0.0,
+        pooling="last",
+        **(CNN if kind == "cnn" else {}),
+    )
+
+
+def fitting_width(kind, vocabulary_size, num_classes):
+    """The largest width, in steps of 4, with no more weights than all may have."""
+    fitting = 4
+    for width in range(8, 260, 4):
+        if make_model(kind, vocabulary_size, num_classes, width).count_params() > WEIGHTS:
+            return fitting
+        fitting = width
+    return fitting
+
+
+def learn(kind, vocabulary_size, num_classes, ids, labels, seed):
+    """Trains a model with one recipe for all; returns it and its seconds."""
+    keras.utils.set_random_seed(seed)
+    width = fitting_width(kind, vocabulary_size, num_classes)
+    model = make_model(kind, vocabulary_size, num_classes, width)
+    steps = len(ids) // BATCH
+    rate = kt.training.WarmupLinearSchedule(2e-3, min(50, steps // 2), steps + 1)
+    model.compile(
+        keras.optimizers.Adam(rate, global_clipnorm=1.0), "sparse_categorical_crossentropy"
+    )
+    begun = time.time()
+    model.fit({"token_ids": ids}, labels, batch_size=BATCH, verbose=0)
+    return model, time.time() - begun
+
+
+def accuracy(model, ids, labels):
+    found = model.predict({"token_ids": ids}, batch_size=100, verbose=0).argmax(axis=-1)
+    return float(np.mean(found == labels))
+
+
+# %% [markdown]
+# ## One token, a distance back
+#
+# Random words, among them one of eight that count, and a question mark at the end. The models learn
+# from sentences in which that word stands 1 to 200 positions before the question mark, any distance
+# as often as any other.
+
+# %%
+NUM_KEYS, NUM_WORDS = 8, 20
+QUESTION = NUM_KEYS + NUM_WORDS + 1
+VOCABULARY_SIZE = QUESTION + 1
+LENGTH = max(DISTANCES) + 8
+
+
+def sentences_with_a_key(distances, generator):
+    shape = (len(distances), LENGTH)
+    ids = generator.integers(NUM_KEYS + 1, QUESTION, shape).astype("int32")
+    keys = generator.integers(0, NUM_KEYS, len(distances))
+    ids[:, -1] = QUESTION
+    ids[np.arange(len(ids)), LENGTH - 1 - distances] = 1 + keys
+    return ids, keys
+
+
+def one_token(kind, seed):
+    """Accuracy at each distance."""
+    generator = np.random.default_rng(seed)
+    distances = generator.integers(1, max(DISTANCES) + 1, BATCH * arguments.steps)
+    data = sentences_with_a_key(distances, generator)
+    model, seconds = learn(kind, VOCABULARY_SIZE, NUM_KEYS, *data, seed)
+    scores = [
+        accuracy(model, *sentences_with_a_key(np.full(TESTED, distance), generator))
+        for distance in DISTANCES
+    ]
+    print(f"  {KINDS[kind]}, seed {seed}: {seconds:.0f} s", flush=True)
+    return scores
+
+
+print("One token, a distance back")
+found = {
+    kind: np.array([one_token(kind, seed) for seed in range(arguments.seeds)]) for kind in KINDS
+}
+
+
+# %%
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def path_length(kind, distance):
+    """Through how many layers or steps a word passes to be known at the end."""
+    return {"cnn": -(-distance // (CNN["kernel_size"] // 2)), "transformer": 1}.get(kind, distance)
+
+
+reach = (CNN["kernel_size"] // 2) * CNN["num_layers"]
+rows = []
+for kind, name in KINDS.items():
+    width = fitting_width(kind, VOCABULARY_SIZE, NUM_KEYS)
+    weights = make_model(kind, VOCABULARY_SIZE, NUM_KEYS, width).count_params()
+    sees = f"{reach} back" if kind == "cnn" else "all"
+    scores = [f"{100 * score:.0f}" for score in found[kind].mean(axis=0)]
+    rows.append([name, f"{weights:,}", sees, f"{path_length(kind, 100)}", *scores])
+head = ["model", "weights", "sees", "path of 100 words", *(f"{d} back" for d in DISTANCES)]
+tables = [f"Accuracy in percent, mean of {arguments.seeds} seeds; by chance {100 / NUM_KEYS:.0f}."]
+tables.append(table(head, rows))
+
+figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+for kind, name in KINDS.items():
+    mean, spread = found[kind].mean(axis=0), found[kind].std(axis=0)
+    (line,) = axes.plot(DISTANCES, mean, marker="o", label=name)
+    axes.fill_between(DISTANCES, mean - spread, mean + spread, color=line.get_color(), alpha=0.15)
+axes.axvline(reach, color="gray", linestyle=":", label="as far as the CNN sees")
+axes.axhline(1 / NUM_KEYS, color="gray", linewidth=0.5)
+axes.set(xscale="log", xlabel="positions back", ylabel="accuracy", ylim=(0, 1.05))
+axes.set_xticks(DISTANCES, [str(distance) for distance in DISTANCES])
+axes.legend(fontsize=8)
+figure.savefig(arguments.output / "long-range.png", dpi=130)
+
+# %% [markdown]
+# ## Which noun is meant
+#
+# "The animal didn't cross the street because it was too tired": it is the animal, and the street if
+# it was too wide. 清水寺は京都の有名な寺です。私はこれが大好きです。 これ is the temple, and
+# そこ the city. The more is said in between, the further back the noun. The answer is one of all
+# nouns, of which each sentence has two.
+
+# %%
+ENGLISH = {
+    "first": "animal dog cat horse child teacher driver girl".split(),
+    "second": "street river bridge field road square garden lake".split(),
+    "ends": {0: "tired hungry scared sleepy".split(), 1: "wide long cold dangerous".split()},
+    "between": "as everyone said yesterday in the old town where people often meet".split(),
+}
+JAPANESE = {
+    "first": "清水寺 金閣寺 大阪城 姫路城 東大寺 浅草寺 松本城 法隆寺".split(),
+    "second": "京都 奈良 大阪 東京 長野 姫路 鎌倉 名古屋".split(),
+    "ends": {0: ["これ が 大好き です", "これ を 写真 に 撮り ます"]}
+    | {1: ["そこ へ 行き たい です", "そこ に 住ん で い ます"]},
+    "between": "昨日 友達 と 長い 時間 電車 で 話し ながら 古い 町 を 歩き まし た".split(),
+}
+
+
+def coreference(language, padding, generator):
+    """A sentence with so many words between nouns and pronoun, and which noun it is."""
+    nouns = ENGLISH if language == "English" else JAPANESE
+    places = generator.integers(0, len(nouns["first"]), 2)
+    first, second = nouns["first"][places[0]], nouns["second"][places[1]]
+    meant = int(generator.integers(0, 2))
+    end = str(generator.choice(nouns["ends"][meant]))
+    between = " ".join(generator.choice(nouns["between"], padding))
+    if language == "English":
+        text = f"the {first} didn't cross the {second} because {between} it was too {end}"
+    else:
+        text = f"{first} は {second} の 有名 な 所 です 。 {between} 私 は {end}"
+    return text.split(), int(places[meant]) + meant * len(nouns["first"])
+
+
+def encode(rows, numbers):
+    """Ids from 1 on, padded on the right."""
+    ids = np.zeros((len(rows), max(map(len, rows))), "int32")
+    for row, words in zip(ids, rows, strict=True):
+        row[: len(words)] = [numbers.setdefault(word, len(numbers) + 1) for word in words]
+    return ids
+
+
+BETWEEN = (0, 10, 20, 40, 80)
+
+
+def which_noun(kind, language, seed):
+    """Accuracy for each number of words in between."""
+    generator = np.random.default_rng(seed)
+    counts = generator.integers(0, max(BETWEEN) + 1, BATCH * arguments.steps)
+    pairs = [coreference(language, count, generator) for count in counts]
+    tests = [[coreference(language, count, generator) for _ in range(TESTED)] for count in BETWEEN]
+    numbers: dict = {}
+    everything = [encode([words for words, _ in each], numbers) for each in (pairs, *tests)]
+    labels = [np.array([label for _, label in each]) for each in (pairs, *tests)]
+    model, _ = learn(kind, len(numbers) + 1, 16, everything[0], labels[0], seed)
+    return [accuracy(model, *each) for each in zip(everything[1:], labels[1:], strict=True)]
+
+
+for language in ("English", "Japanese"):
+    rows = []
+    for kind, name in KINDS.items():
+        scores = [which_noun(kind, language, seed) for seed in range(arguments.seeds)]
+        rows.append([name, *(f"{100 * score:.0f}" for score in np.mean(scores, axis=0))])
+    tables.append(
+        f"Which noun is meant, {language}: accuracy in percent, mean of {arguments.seeds} seeds."
+    )
+    tables.append(table(["model", *(f"{count} words between" for count in BETWEEN)], rows))
+
+# %% [markdown]
+# ## What it costs
+#
+# A training step of each model, one sentence of so many words. Attention compares every word with
+# every other: its cost grows with the square of the length, once that outweighs the rest. Recurrent
+# steps have to wait for each other.
+
+# %%
+LENGTHS = (64, 128) if arguments.smoke else (64, 256, 1024, 4096)
+costs: dict = {}
+for kind in KINDS:
+    model = make_model(kind, VOCABULARY_SIZE, NUM_KEYS, fitting_width(kind, VOCABULARY_SIZE, 8))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    for length in LENGTHS:
+        ids, labels = np.ones((1, length), "int32"), np.zeros(1, "int32")
+        times = []
+        for _ in range(4):  # the first of them compiles
+            begun = time.perf_counter()
+            model.train_on_batch({"token_ids": ids}, labels)
+            times.append(time.perf_counter() - begun)
+        costs[kind, length] = 1000 * min(times[1:])
+rows = [
+    [name, *(f"{costs[kind, length]:.1f}" for length in LENGTHS)] for kind, name in KINDS.items()
+]
+tables.append("Milliseconds of a training step with one sentence.")
+tables.append(table(["model", *(f"{length:,} words" for length in LENGTHS)], rows))
+
+figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+for kind, name in KINDS.items():
+    axes.plot(LENGTHS, [costs[kind, length] for length in LENGTHS], marker="o", label=name)
+axes.set(xscale="log", yscale="log", xlabel="words", ylabel="ms of a training step")
+axes.set_xticks(LENGTHS, [str(length) for length in LENGTHS])
+axes.grid(alpha=0.3)
+axes.legend(fontsize=8)
+figure.savefig(arguments.output / "cost.png", dpi=130)
+
+text = "\n\n".join(tables)
+print(f"\n{text}\n\nin {time.time() - started:.0f} seconds")
+(arguments.output / "tables.md").write_text(text + "\n", encoding="utf-8")
