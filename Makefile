@@ -76,6 +76,8 @@ PAGE := docs/from-recurrence-to-attention.md
 experiments: $(VENV)/all.stamp
 	$(RUN) examples/long_range.py --output runs/long-range
 	$(RUN) benchmarks/page.py $(PAGE) "long range" runs/long-range "python examples/long_range.py"
+	$(RUN) examples/train_vit.py --output runs/vit
+	$(RUN) benchmarks/page.py $(PAGE) digits runs/vit "python examples/train_vit.py"
 	$(RUN) benchmarks/recurrence.py --write $(PAGE)
 
 $(VENV)/bin/python:

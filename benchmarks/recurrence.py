@@ -129,9 +129,9 @@ python benchmarks/recurrence.py{chosen} --write docs/from-recurrence-to-attentio
 ```
 
 {arguments.minutes:g} minutes of training each, on {arguments.backend}: {VOCABULARY_SIZE:,}
-sub-words, width {WIDTH}; one recurrent layer on each side, in each direction, and {SIZE["num_layers"]} +
-{SIZE["num_layers"]} blocks of the Transformer. One seed. BLEU by the number of words of the English
-sentence, in brackets how many sentences.
+sub-words, width {WIDTH}; one recurrent layer on each side, in each direction, and
+{SIZE["num_layers"]} + {SIZE["num_layers"]} blocks of the Transformer. One seed. BLEU by the number
+of words of the English sentence, in brackets how many sentences.
 
 {head}{chr(10).join(rows)}
 

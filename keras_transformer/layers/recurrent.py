@@ -13,7 +13,7 @@ from keras import ops
 from keras_transformer.layers.checks import check_hidden, known_length
 from keras_transformer.layers.outputs import make_output
 from keras_transformer.layers.serialization import clone_initializer, constructor_config
-from keras_transformer.ops.masks import check_mask, target_mask
+from keras_transformer.ops.masks import new_tokens_mask
 
 Tensor = Any
 
@@ -113,13 +113,8 @@ class SSRU(keras.layers.Layer):
             (B, T, D), or a dict of `output` and `cache`, the new state, where one was given.
         """
         check_hidden("inputs", inputs)
-        real = target_mask(padding_mask, cache, mask, inputs_mask)
-        if real is not None:
-            check_mask("padding_mask", real, ranks=(2,))
-            if cache is not None:
-                positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
-                start = 0 if cache_index is None else cache_index
-                real = ops.take(real, positions + start, axis=1)
+        length = ops.shape(inputs)[1]
+        real = new_tokens_mask(padding_mask, cache, cache_index, length, mask, inputs_mask)
         kept, added = self._project(inputs, real)
         if cache is not None and known_length(inputs) == 1:
             state = kept[:, 0] * cache + added[:, 0]

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.layers.attentive_cell import AttentiveCell, advance
 from keras_transformer.layers.checks import (
     check_flag,
     check_hidden,
@@ -25,7 +26,7 @@ from keras_transformer.layers.recurrent_attention import ATTENTIONS
 from keras_transformer.layers.recurrent_cells import check_cell, num_states, recurrent_layer
 from keras_transformer.layers.serialization import constructor_config
 from keras_transformer.ops.cache import DecoderCache
-from keras_transformer.ops.masks import check_mask, first_mask, target_mask
+from keras_transformer.ops.masks import first_mask, new_tokens_mask
 
 Tensor = Any
 
@@ -206,11 +207,12 @@ class RecurrentDecoder(keras.layers.Layer):
                 "`return_attention_scores` needs a decoder with attention. "
                 "Received: attention=None."
             )
-        real = self._real(inputs, padding_mask, cache, cache_index, mask, inputs_mask)
+        length = ops.shape(inputs)[1]
+        real = new_tokens_mask(padding_mask, cache, cache_index, length, mask, inputs_mask)
         source_real = first_mask(encoded_padding_mask, encoded_mask)
         given = cache
         if given is None:
-            given = self.initial_cache(*ops.shape(inputs)[:2], encoded, source_real)
+            given = self.initial_cache(ops.shape(inputs)[0], length, encoded, source_real)
         source = {
             "cache": given.cross_attention[0] if given.cross_attention else None,
             "padding_mask": source_real,
@@ -221,7 +223,7 @@ class RecurrentDecoder(keras.layers.Layer):
             x = self.dropout_layer(x, training=training)
             run: Any = recurrence
             if index == 0 and self.attention == "bahdanau":
-                run = _AttentiveCell(recurrence.cell, self.attention_layer, source)
+                run = AttentiveCell(recurrence.cell, self.attention_layer, source)
             x, states = self._run(run, x, given.self_attention[index], real)
             if run is not recurrence:
                 x, context = run.split(x)
@@ -237,25 +239,14 @@ class RecurrentDecoder(keras.layers.Layer):
             extras["cache"] = DecoderCache(tuple(new_states), cache.cross_attention)
         return make_output(self.dropout_layer(x, training=training), extras)
 
-    def _real(self, inputs, padding_mask, cache, cache_index, *implicit):
-        """Which of the inputs are real tokens, (R, T)."""
-        real = target_mask(padding_mask, cache, *implicit)
-        if real is None:
-            return None
-        check_mask("padding_mask", real, ranks=(2,))
-        if cache is None:
-            return real
-        positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
-        return ops.take(real, positions + (0 if cache_index is None else cache_index), axis=1)
-
     def _run(self, recurrence, x, states, real):
         """One step without a loop where there is one, else Keras's loop."""
-        is_attentive = isinstance(recurrence, _AttentiveCell)
+        is_attentive = isinstance(recurrence, AttentiveCell)
         if known_length(x) == 1:
             cell = recurrence if is_attentive else recurrence.cell
             output, new = cell(x[:, 0], list(states))
             if real is not None:
-                new = _advance(real, new, states)
+                new = advance(real, new, states)
             return output[:, None], tuple(new)
         if is_attentive:
             if real is not None:
@@ -298,51 +289,3 @@ class RecurrentDecoder(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **constructor_config(self)}
-
-
-def _advance(real, new, old):
-    """New states (R, H) where a token is real (R, 1), else the old ones."""
-    return [ops.where(real, a, b) for a, b in zip(new, old, strict=True)]
-
-
-class _AttentiveCell:
-    """A cell whose input is joined by what attention finds for its last state.
-
-    It is made for one call, of a cell, an attention and a source, and has no weights of its own.
-    Its output is (R, H + E), or (R, H + E + S) with the attention weights. Where `is_masked`, a
-    last column of its input says which tokens are real.
-    """
-
-    def __init__(self, cell, attention, source):
-        self.cell, self.attention, self.source = cell, attention, source
-        self.state_size, self.compute_dtype = cell.state_size, cell.compute_dtype
-        width = source["cache"].value.shape[-1]
-        self.output_size = cell.units + width
-        self.sizes = (cell.units, width)
-        self.is_masked = False
-
-    def __call__(self, inputs, states, **keywords):
-        return self.call(inputs, states, **keywords)
-
-    def call(self, inputs, states, training=None):
-        real = None
-        if self.is_masked:
-            inputs, real = inputs[:, :-1], inputs[:, -1:] > 0.5
-        extras: dict[str, Any] = {}
-        found = self.attention(states[0][:, None], **self.source)
-        context = take_output(found, extras)[:, 0]
-        output, new = self.cell(ops.concatenate([inputs, context], axis=-1), states)
-        states = new if real is None else _advance(real, new, states)
-        outputs = [output, context]
-        if extras:
-            outputs.append(ops.cast(extras["attention_scores"][:, 0, 0], output.dtype))
-        return ops.concatenate(outputs, axis=-1), states
-
-    def split(self, outputs):
-        """The outputs (R, T, H), and the context (R, T, E), with its weights where asked for."""
-        units, width = self.sizes
-        context = outputs[:, :, units : units + width]
-        if self.source["return_attention_scores"]:
-            scores = outputs[:, None, :, units + width :]
-            context = make_output(context, {"attention_scores": scores})
-        return outputs[:, :, :units], context

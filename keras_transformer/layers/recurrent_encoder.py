@@ -77,7 +77,7 @@ class RecurrentEncoder(keras.layers.Layer):
         common = {"dtype": self.dtype_policy}
         if not self.bidirectional:
             return recurrent_layer(self.cell, self.hidden_dim, name=f"layer_{index}", **common)
-        layer = recurrent_layer(self.cell, self.hidden_dim, **common)
+        layer = recurrent_layer(self.cell, self.hidden_dim, name=self.cell, **common)
         return keras.layers.Bidirectional(layer, name=f"layer_{index}", **common)
 
     @property

@@ -156,3 +156,35 @@ def target_mask(padding_mask: Tensor | None, cache: Any, *implicit: Tensor | Non
     only an explicit `padding_mask` over the slots counts then.
     """
     return first_mask(padding_mask, *(implicit if cache is None else ()))
+
+
+def new_tokens_mask(
+    padding_mask: Tensor | None,
+    cache: Any,
+    cache_index: Tensor | int | None,
+    length: Any,
+    *implicit: Tensor | None,
+) -> Tensor | None:
+    """Says which of the tokens that a recurrent layer reads now are real.
+
+    Args:
+        padding_mask: boolean (B, T); with a cache (B, L), over all positions.
+        cache: what the layer continues, or None.
+        cache_index: the position of the first new token, with a cache; None for 0.
+        length: T, the number of new tokens.
+        *implicit: the implicit Keras masks of the new tokens, which count without a cache.
+
+    Returns:
+        Boolean (B, T), or None where nothing is known to be padding.
+
+    Raises:
+        ValueError: a mask is not boolean, or has another rank.
+    """
+    real = target_mask(padding_mask, cache, *implicit)
+    if real is None:
+        return None
+    check_mask("padding_mask", real, ranks=(2,))
+    if cache is None:
+        return real
+    positions = ops.arange(length, dtype="int32") + (0 if cache_index is None else cache_index)
+    return ops.take(real, positions, axis=1)

@@ -1,6 +1,6 @@
 """The examples run from their first line to their last, on a sliver of the data.
 
-Those that fine-tune run on torch, which has nothing to trace or compile: half the time here.
+Those with many models run on torch, which has nothing to trace or compile: half the time here.
 """
 
 import os
@@ -21,7 +21,8 @@ def pretrained(tmp_path_factory):
 
 
 def run(name, *arguments):
-    backend = "torch" if name.startswith("finetune") else os.environ["KERAS_BACKEND"]
+    many = name.startswith(("finetune", "long"))
+    backend = "torch" if many else os.environ["KERAS_BACKEND"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend}
     command = [sys.executable, str(ROOT / "examples" / name), "--smoke", *map(str, arguments)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
@@ -55,8 +56,10 @@ def test_example_runs(name, arguments, lines, pretrained):
         ("finetune_translator.py", "3 unseen pairs, exactly right: 0 before"),
         ("sentence_similarity.py", "22,565,376 weights"),
         ("train_translator.py", "BLEU"),
+        ("train_vit.py", "Accuracy: mean"),
+        ("long_range.py", "Milliseconds of a training step"),
     ],
 )
 def test_examples_on_their_own(name, line, tmp_path):
-    more = ("--output", tmp_path / "out") if name.startswith(("finetune", "train")) else ()
+    more = ("--output", tmp_path / "out") if name.startswith(("finetune", "train", "long")) else ()
     assert line in run(name, *more)

@@ -284,6 +284,8 @@ def test_models_of_ones_own(tmp_path):
     refuse(more, tmp_path / "more", r"must have the layers of openai-gpt.*many: \['Activation'\]")
     dense = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     refuse(dense, tmp_path / "more", "`model` must be one of kt.models.bert, gpt, transformer or")
+    recurrent = kt.models.recurrent_seq2seq(13, hidden_dim=8)
+    refuse(recurrent, tmp_path / "more", "`model` must be one of kt.models.bert, gpt, transformer")
 
 
 def test_a_folder_that_holds_something(tmp_path):

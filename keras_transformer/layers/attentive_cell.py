@@ -1,0 +1,70 @@
+"""A step of a recurrence that looks at a source first, as Bahdanau's decoder does.
+
+Shape letters: R rows, T length, S source length, D width of the input, H units, E width of the
+encoded source.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from keras_transformer.layers.outputs import make_output, take_output
+
+Tensor = Any
+
+
+def advance(real: Tensor, new: Any, old: Any) -> list:
+    """Takes new states (R, H) where a token is real (R, 1), else the old ones."""
+    return [ops.where(real, a, b) for a, b in zip(new, old, strict=True)]
+
+
+class AttentiveCell:
+    """A cell whose input is joined by what attention finds for its last state.
+
+    It is made for one call, of a cell, an attention and a source, and has no weights of its own.
+    Its output is (R, H + E), or (R, H + E + S) with the attention weights. Where `is_masked`, a
+    last column of its input says which tokens are real.
+
+    Args:
+        cell: a Keras cell.
+        attention: one of `ATTENTIONS`, built.
+        source: arguments of its call: the cache, the mask, whether to return the weights.
+    """
+
+    def __init__(self, cell: Any, attention: Any, source: dict[str, Any]):
+        self.cell, self.attention, self.source = cell, attention, source
+        self.state_size, self.compute_dtype = cell.state_size, cell.compute_dtype
+        width = source["cache"].value.shape[-1]
+        self.output_size = cell.units + width
+        self.sizes = (cell.units, width)
+        self.is_masked = False
+
+    def __call__(self, inputs: Tensor, states: Any, **keywords: Any) -> tuple:
+        """As `call`."""
+        return self.call(inputs, states, **keywords)
+
+    def call(self, inputs: Tensor, states: Any, training: bool | None = None) -> tuple:
+        """Makes one step, from inputs (R, D) and the cell's states."""
+        real = None
+        if self.is_masked:
+            inputs, real = inputs[:, :-1], inputs[:, -1:] > 0.5
+        extras: dict[str, Any] = {}
+        found = self.attention(states[0][:, None], **self.source)
+        context = take_output(found, extras)[:, 0]
+        output, new = self.cell(ops.concatenate([inputs, context], axis=-1), states)
+        states = new if real is None else advance(real, new, states)
+        outputs = [output, context]
+        if extras:
+            outputs.append(ops.cast(extras["attention_scores"][:, 0, 0], output.dtype))
+        return ops.concatenate(outputs, axis=-1), states
+
+    def split(self, outputs: Tensor) -> tuple[Tensor, Any]:
+        """Splits into outputs (R, T, H) and context (R, T, E), with its weights where asked for."""
+        units, width = self.sizes
+        context = outputs[:, :, units : units + width]
+        if self.source["return_attention_scores"]:
+            scores = outputs[:, None, :, units + width :]
+            context = make_output(context, {"attention_scores": scores})
+        return outputs[:, :, :units], context
