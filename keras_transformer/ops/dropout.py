@@ -41,8 +41,8 @@ def dropout(inputs: Tensor, rate: float, seed: Any = None) -> Tensor:
 def kept_entries(state: Tensor, shape: tuple, rate: float) -> Tensor:
     """Decides for each entry whether dropout keeps it.
 
-    The place of an entry is hashed twice, with two keys that are made of the state: other states
-    give other decisions, and none of them has to wait for another.
+    The place of an entry is hashed, between two keys that are made of the state: other states give
+    other decisions, and none of them has to wait for another.
 
     Args:
         state: unsigned integers (2,), of a `keras.random.SeedGenerator`.
@@ -61,7 +61,7 @@ def kept_entries(state: Tensor, shape: tuple, rate: float) -> Tensor:
     second = _hash(ops.add(first, _hash(ops.add(first, state[1]))))
     places = ops.cast(ops.arange(math.prod(shape), dtype="int32"), "uint32")
     places = ops.reshape(places, shape)
-    numbers = _hash(ops.add(_hash(ops.bitwise_xor(places, first)), second))
+    numbers = ops.add(_hash(ops.bitwise_xor(places, first)), second)
     return ops.less_equal(numbers, _unsigned(min(round((1.0 - rate) * 2**32), 2**32) - 1))
 
 
