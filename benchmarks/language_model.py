@@ -93,9 +93,8 @@ Characters of WikiText-2, {SIZE["num_layers"]} layers, {SIZE["num_heads"]} heads
 dropout: AdamW, {WARMUP} steps up to {PEAK:g}, a cosine down to {LEAST:g}, weight decay
 {WEIGHT_DECAY}, gradients clipped to {CLIP_NORM:g}, for both the same windows in the same order. The
 loss, in nats a character, is that of the whole validation text: its mean and standard deviation
-over {arguments.seeds} seeds. Ours has biases, the plain GPT none; on TensorFlow it runs without
-XLA, as in the examples on a CPU. The ratio of times is the median over the seeds, below 1 is
-faster.
+over {arguments.seeds} seeds. Ours has biases, the plain GPT none. The ratio of times is the
+median over the seeds, below 1 is faster.
 
 {head}{chr(10).join(rows)}
 
@@ -148,8 +147,7 @@ def train_ours(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, flo
         epsilon=1e-8,
         global_clipnorm=CLIP_NORM,
     )
-    jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
-    model.compile(optimizer, kt.training.MaskedCrossentropy(), jit_compile=jit_compile)
+    model.compile(optimizer, kt.training.MaskedCrossentropy())
     started = time.perf_counter()
     model.fit(windows[:, :-1], windows[:, 1:], batch_size=BATCH, shuffle=False, verbose=0)
     seconds = time.perf_counter() - started
