@@ -24,3 +24,13 @@ def result_of(script: str, *arguments: str, **environment: str) -> dict:
         if line.startswith(_MARK):
             return json.loads(line.removeprefix(_MARK))
     raise SystemExit(f"It failed with status {process.returncode}:\n{process.stderr[-3000:]}")
+
+
+def use_all_cores() -> None:
+    """Gives TensorFlow twice as many threads as there are cores, for the processes to come.
+
+    With as many as cores, its default, both threads of a machine with two cores come to sit on one
+    of them for whole epochs, while the thread that hands them their work has the other: a step
+    takes half as long again. It helps every system on TensorFlow alike.
+    """
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(2 * (os.cpu_count() or 1)))

@@ -175,6 +175,7 @@ for kind, name in KINDS.items():
 head = ["model", "weights", "sees", "path of 100 words", *(f"{d} back" for d in DISTANCES)]
 tables = [f"Accuracy in percent, mean of {arguments.seeds} seeds; by chance {100 / NUM_KEYS:.0f}."]
 tables.append(table(head, rows))
+tables.append("![Accuracy against the distance](images/long-range.png)")
 
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for kind, name in KINDS.items():
@@ -287,6 +288,7 @@ rows = [
 ]
 tables.append("Milliseconds of a training step with one sentence.")
 tables.append(table(["model", *(f"{length:,} words" for length in LENGTHS)], rows))
+tables.append("![Cost of a training step against the length](images/cost.png)")
 
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for kind, name in KINDS.items():

@@ -141,5 +141,6 @@ text = (
     f"{model.count_params():,} weights, {arguments.epochs} epochs. Accuracy: mean "
     f"{np.mean(scores):.2%} of {len(scores)} seeds, from {min(scores):.2%} to {max(scores):.2%}."
 )
-(arguments.output / "tables.md").write_text(text + "\n", encoding="utf-8")
+chart = "![Digits, and where the ViT looks](images/digits.png)"
+(arguments.output / "tables.md").write_text(f"{text}\n\n{chart}\n", encoding="utf-8")
 print(f"{text}\nin {time.time() - started:.0f} seconds; the model is in {arguments.output}")
