@@ -16,7 +16,7 @@ from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.serialization import constructor_config
 from keras_transformer.ops.attention import dot_product_attention, softmax_over_keys
 from keras_transformer.ops.cache import KVCache, as_cache
-from keras_transformer.ops.masks import combine_masks, first_mask
+from keras_transformer.ops.masks import check_mask, combine_masks, first_mask
 
 Tensor = Any
 
@@ -102,7 +102,8 @@ class LuongAttention(keras.layers.Layer):
         grouped = _group(query, cache, self.query_dim)  # (B, R / B * T, D)
         result = dot_product_attention(
             grouped[:, :, None],
-            *cache,
+            cache.key,
+            cache.value,
             mask=combine_masks(first_mask(padding_mask, key_value_mask)),
             scale=1.0,
             implementation="dense",
@@ -196,7 +197,8 @@ class BahdanauAttention(keras.layers.Layer):
         if mask is None:
             weights = softmax_over_keys(scores)
         else:
-            real = combine_masks(mask)[:, 0]  # (B, 1, S)
+            check_mask("padding_mask", mask, ranks=(2,))
+            real = mask[:, None]  # (B, 1, S)
             weights = ops.where(real, softmax_over_keys(scores, real), 0.0)
         context = ops.matmul(ops.cast(weights, cache.value.dtype), cache.value[:, 0])
         scores = weights[:, None] if return_attention_scores else None
