@@ -15,9 +15,13 @@ from keras_transformer.layers.outputs import make_output, take_output
 Tensor = Any
 
 
-def advance(real: Tensor, new: Any, old: Any) -> list:
-    """Takes new states (R, H) where a token is real (R, 1), else the old ones."""
-    return [ops.where(real, a, b) for a, b in zip(new, old, strict=True)]
+def advance(real: Tensor, output: Tensor, new: Any, old: Any) -> tuple[Tensor, list]:
+    """Takes a step where a token is real (R, 1); elsewhere output and states stay as they were.
+
+    The first state of each of Keras's cells is its last output.
+    """
+    states = [ops.where(real, one, other) for one, other in zip(new, old, strict=True)]
+    return ops.where(real, output, old[0]), states
 
 
 class AttentiveCell:
@@ -54,11 +58,12 @@ class AttentiveCell:
         found = self.attention(states[0][:, None], **self.source)
         context = take_output(found, extras)[:, 0]
         output, new = self.cell(ops.concatenate([inputs, context], axis=-1), states)
-        states = new if real is None else advance(real, new, states)
+        if real is not None:
+            output, new = advance(real, output, new, states)
         outputs = [output, context]
         if extras:
             outputs.append(ops.cast(extras["attention_scores"][:, 0, 0], output.dtype))
-        return ops.concatenate(outputs, axis=-1), states
+        return ops.concatenate(outputs, axis=-1), new
 
     def split(self, outputs: Tensor) -> tuple[Tensor, Any]:
         """Splits into outputs (R, T, H) and context (R, T, E), with its weights where asked for."""

@@ -242,17 +242,17 @@ class RecurrentDecoder(keras.layers.Layer):
     def _run(self, recurrence, x, states, real):
         """One step without a loop where there is one, else Keras's loop."""
         is_attentive = isinstance(recurrence, AttentiveCell)
+        if is_attentive and real is not None:
+            # Keras's loop takes a mask only for outputs that are as wide as the states.
+            x = ops.concatenate([x, ops.cast(real[:, :, None], x.dtype)], axis=-1)
+            recurrence.is_masked, real = True, None
         if known_length(x) == 1:
             cell = recurrence if is_attentive else recurrence.cell
             output, new = cell(x[:, 0], list(states))
             if real is not None:
-                new = advance(real, new, states)
+                output, new = advance(real, output, new, states)
             return output[:, None], tuple(new)
         if is_attentive:
-            if real is not None:
-                # Keras's loop takes a mask only for outputs that are as wide as the states.
-                x = ops.concatenate([x, ops.cast(real[:, :, None], x.dtype)], axis=-1)
-                recurrence.is_masked, real = True, None
             recurrence = keras.layers.RNN(
                 recurrence,
                 return_sequences=True,
