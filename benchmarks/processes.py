@@ -29,8 +29,8 @@ def result_of(script: str, *arguments: str, **environment: str) -> dict:
 def use_all_cores() -> None:
     """Gives TensorFlow twice as many threads as there are cores, for the processes to come.
 
-    With as many as cores, its default, both threads of a machine with two cores come to sit on one
-    of them for whole epochs, while the thread that hands them their work has the other: a step
-    takes half as long again. It helps every system on TensorFlow alike.
+    With as many as cores, its default, both threads of a machine with two cores may come to sit on
+    one of them while the thread that hands them their work has the other. Steps of small models
+    are faster so, those of larger ones are not: `training_step.py` does without.
     """
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(2 * (os.cpu_count() or 1)))

@@ -22,7 +22,7 @@ import time
 import numpy as np
 from compiling import compiled
 from page import machine, shown_options, write_section
-from processes import print_result, result_of, use_all_cores
+from processes import print_result, result_of
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -51,7 +51,6 @@ def main() -> None:
     if arguments.measure:
         print_result(measure(arguments.measure))
         return
-    use_all_cores()
     runs = [(s, b) for b in arguments.backends for s in ("products", "ours", "keras_hub")]
     if "torch" in arguments.backends:
         runs.append(("torch", "torch"))
@@ -121,7 +120,7 @@ python benchmarks/training_step.py{options} --write docs/benchmarks.md
 `kt.training.MaskedCrossentropy`, Keras's own for KerasHub's layers, PyTorch's for PyTorch. Ratios
 are of times, below 1 is faster; each is the median over rounds in which all systems take their
 turn. A step is that of the fastest of {EPOCHS} epochs: a median epoch may have had less than all of
-the machine. TensorFlow has two threads for each core.
+the machine.
 
 {head}{chr(10).join(rows)}
 
