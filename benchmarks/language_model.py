@@ -141,7 +141,7 @@ def train_ours(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, flo
         vocabulary_size, **SIZE, max_length=CONTEXT, dropout=0.0, normalize_first=True
     )
     optimizer = kt.training.DecoupledAdamW(
-        kt.training.WarmupCosineSchedule(PEAK, WARMUP, STEPS, LEAST),
+        learning_rate(),
         weight_decay=WEIGHT_DECAY,
         beta_1=BETAS[0],
         beta_2=BETAS[1],
@@ -180,11 +180,13 @@ def train_torch(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, fl
             model(rows.to(device)).flatten(0, 1), next_ids.to(device).flatten(), reduction=reduction
         )
 
+    schedule = learning_rate()
+    rates = [float(schedule(step)) for step in range(STEPS)]
     started = time.perf_counter()
     batches = torch.from_numpy(windows).long().split(BATCH)
     for step, batch in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step)
+            group["lr"] = rates[step]
         loss = loss_of(batch[:, :-1], batch[:, 1:])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -198,13 +200,11 @@ def train_torch(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, fl
     return sum(p.numel() for p in parameters), seconds, total / labels.size
 
 
-def learning_rate(step: int) -> float:
-    """The rate that `kt.training.WarmupCosineSchedule` gives."""
-    update = step + 1
-    if update < WARMUP:
-        return PEAK * update / WARMUP
-    progress = (update - WARMUP) / (STEPS - WARMUP)
-    return LEAST + (PEAK - LEAST) * (1 + math.cos(math.pi * progress)) / 2
+def learning_rate():
+    """The schedule of both."""
+    import keras_transformer as kt
+
+    return kt.training.WarmupCosineSchedule(PEAK, WARMUP, STEPS, LEAST)
 
 
 def plain_gpt(vocabulary_size):

@@ -230,10 +230,8 @@ def coreference(language, padding, generator):
 
 def encode(rows, numbers):
     """Ids from 1 on, padded on the right."""
-    ids = np.zeros((len(rows), max(map(len, rows))), "int32")
-    for row, words in zip(ids, rows, strict=True):
-        row[: len(words)] = [numbers.setdefault(word, len(numbers) + 1) for word in words]
-    return ids
+    ids = [[numbers.setdefault(word, len(numbers) + 1) for word in words] for words in rows]
+    return keras.utils.pad_sequences(ids, padding="post")
 
 
 BETWEEN = (0, 5) if arguments.smoke else (0, 10, 20, 40, 80)

@@ -13,7 +13,7 @@ from keras import ops
 from keras_transformer.layers.checks import check_hidden, check_positive, check_rate
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.serialization import constructor_config, get_activation
-from keras_transformer.ops.masks import check_mask, first_mask
+from keras_transformer.ops.masks import real_tokens
 
 Tensor = Any
 
@@ -108,9 +108,7 @@ class ConvolutionalEncoder(keras.layers.Layer):
             (B, T, D), zeros where there is padding.
         """
         check_hidden("inputs", inputs)
-        real = first_mask(padding_mask, mask, inputs_mask)
-        if real is not None:
-            check_mask("padding_mask", real, ranks=(2,))
+        real = real_tokens(padding_mask, mask, inputs_mask)
         x = _zero_padding(inputs, real)
         for convolution in self.convolutions:
             y = self.dropout_layer(convolution(x), training=training)

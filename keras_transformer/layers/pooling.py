@@ -12,7 +12,7 @@ from keras import ops
 
 from keras_transformer.layers.checks import check_hidden
 from keras_transformer.layers.serialization import constructor_config
-from keras_transformer.ops.masks import check_mask, first_mask
+from keras_transformer.ops.masks import real_tokens
 
 Tensor = Any
 
@@ -71,10 +71,9 @@ class SequencePooling(keras.layers.Layer):
             (B, D); zeros for a row without a real position.
         """
         check_hidden("inputs", inputs)
-        real = first_mask(padding_mask, mask, inputs_mask)
+        real = real_tokens(padding_mask, mask, inputs_mask)
         if real is None:
             return self._of_all(inputs)
-        check_mask("padding_mask", real, ranks=(2,))
         zero = ops.zeros((), dtype=inputs.dtype)
         column = real[:, :, None]
         if self.pooling == "mean":

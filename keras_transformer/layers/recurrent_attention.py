@@ -16,7 +16,7 @@ from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.serialization import constructor_config
 from keras_transformer.ops.attention import dot_product_attention, softmax_over_keys
 from keras_transformer.ops.cache import KVCache, as_cache
-from keras_transformer.ops.masks import check_mask, combine_masks, first_mask
+from keras_transformer.ops.masks import combine_masks, first_mask, real_tokens
 
 Tensor = Any
 
@@ -193,11 +193,10 @@ class BahdanauAttention(keras.layers.Layer):
         queries = self.query_dense(_group(query, cache, self.query_dim))  # (B, R / B * T, A)
         hidden = ops.tanh(queries[:, :, None] + cache.key)  # (B, R / B * T, S, A)
         scores = ops.squeeze(self.score_dense(hidden), axis=-1)
-        mask = first_mask(padding_mask, key_value_mask)
+        mask = real_tokens(padding_mask, key_value_mask)
         if mask is None:
             weights = softmax_over_keys(scores)
         else:
-            check_mask("padding_mask", mask, ranks=(2,))
             real = mask[:, None]  # (B, 1, S)
             weights = ops.where(real, softmax_over_keys(scores, real), 0.0)
         context = ops.matmul(ops.cast(weights, cache.value.dtype), cache.value[:, 0])

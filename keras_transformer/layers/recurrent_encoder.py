@@ -14,7 +14,7 @@ from keras_transformer.layers.checks import check_flag, check_hidden, check_posi
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.recurrent_cells import check_cell, recurrent_layer
 from keras_transformer.layers.serialization import constructor_config
-from keras_transformer.ops.masks import check_mask, first_mask
+from keras_transformer.ops.masks import real_tokens
 
 Tensor = Any
 
@@ -112,9 +112,7 @@ class RecurrentEncoder(keras.layers.Layer):
             (B, S, E).
         """
         check_hidden("inputs", inputs)
-        real = first_mask(padding_mask, mask, inputs_mask)
-        if real is not None:
-            check_mask("padding_mask", real, ranks=(2,))
+        real = real_tokens(padding_mask, mask, inputs_mask)
         x = inputs
         for layer in self.recurrences:
             x = layer(self.dropout_layer(x, training=training), mask=real)

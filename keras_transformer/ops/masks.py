@@ -158,6 +158,18 @@ def target_mask(padding_mask: Tensor | None, cache: Any, *implicit: Tensor | Non
     return first_mask(padding_mask, *(implicit if cache is None else ()))
 
 
+def real_tokens(*masks: Tensor | None) -> Tensor | None:
+    """Returns the first padding mask (B, T) that is there, checked.
+
+    Raises:
+        ValueError: it is not boolean, or has another rank.
+    """
+    mask = first_mask(*masks)
+    if mask is not None:
+        check_mask("padding_mask", mask, ranks=(2,))
+    return mask
+
+
 def new_tokens_mask(
     padding_mask: Tensor | None,
     cache: Any,
@@ -180,11 +192,8 @@ def new_tokens_mask(
     Raises:
         ValueError: a mask is not boolean, or has another rank.
     """
-    real = target_mask(padding_mask, cache, *implicit)
-    if real is None:
-        return None
-    check_mask("padding_mask", real, ranks=(2,))
-    if cache is None:
+    real = real_tokens(target_mask(padding_mask, cache, *implicit))
+    if real is None or cache is None:
         return real
     positions = ops.arange(length, dtype="int32") + (0 if cache_index is None else cache_index)
     return ops.take(real, positions, axis=1)

@@ -7,6 +7,7 @@ import torch
 from keras import ops
 
 import keras_transformer as kt
+from keras_transformer.layers.recurrent_attention import ATTENTIONS
 from keras_transformer.layers.recurrent_cells import CELLS
 from tests.harness import BACKEND, normal, randomize, to_numpy
 
@@ -146,9 +147,7 @@ def test_decoder_equals_torch_and_the_equations(cell, attention):
 @pytest.mark.parametrize("attention", ["luong", "bahdanau"])
 def test_hypotheses_share_a_source(attention):
     """Rows of one source stand beside each other, as in beam search, and nothing is repeated."""
-    layer = {"luong": kt.layers.LuongAttention, "bahdanau": kt.layers.BahdanauAttention}[
-        attention
-    ]()
+    layer = ATTENTIONS[attention]()
     query, source = normal(2 * B, T, D), normal(B, S, E, seed=1)
     layer.build(query.shape, source.shape)
     randomize(layer)
@@ -162,9 +161,7 @@ def test_hypotheses_share_a_source(attention):
 
 @pytest.mark.parametrize("attention", ["luong", "bahdanau"])
 def test_a_source_that_is_all_padding_gives_zeros(attention):
-    layer = {"luong": kt.layers.LuongAttention, "bahdanau": kt.layers.BahdanauAttention}[
-        attention
-    ]()
+    layer = ATTENTIONS[attention]()
     real = np.array([[False] * S, [True] * S])
     result = layer(normal(2, T, D), normal(2, S, E), real, return_attention_scores=True)
     assert not to_numpy(result["output"])[0].any() and to_numpy(result["output"])[1].any()
