@@ -118,6 +118,11 @@ class SpecialTokenizer:
         return {**ids.named, "vocabulary_size": self._vocabulary_size}
 
 
+# Before what word-by-word tokenizers leave a space that English has not.
+SPACED_MARKS = ".?!,"
+SPACED_ENDINGS = ("n't", "'m", "'s", "'ve", "'re")
+
+
 def clean_spaces(text: str) -> str:
     """Takes out the spaces that word-by-word tokenizers leave around punctuation.
 
@@ -127,9 +132,9 @@ def clean_spaces(text: str) -> str:
     Returns:
         The text as English is written, by the rules that Hugging Face's tokenizers have for it.
     """
-    for mark in ".?!,":
+    for mark in SPACED_MARKS:
         text = text.replace(f" {mark}", mark)
     text = text.replace(" ' ", "'")
-    for ending in ("n't", "'m", "'s", "'ve", "'re"):
+    for ending in SPACED_ENDINGS:
         text = text.replace(f" {ending}", ending)
     return text

@@ -5,7 +5,6 @@ Shape letters: B batch, T target length, S source length, K hypotheses of each s
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import Any
 
@@ -23,7 +22,7 @@ from keras_transformer.decoding.beams import (
 from keras_transformer.decoding.prompts import check_count
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.pipelines.defaults import usual_bans
-from keras_transformer.pretrained.tokenizer_files import sentencepiece_of
+from keras_transformer.pipelines.graph_tokenizers import check_graph_tokenizer, make_graph_tokenizer
 from keras_transformer.pretrained.whole_folder import write_new_folder
 
 
@@ -51,7 +50,7 @@ def export_translator(
 
     Raises:
         ValueError: Keras does not run on TensorFlow, the folder holds something, a tokeniser is not
-            one of SentencePiece with its own ids, or a number is out of range.
+            one of SentencePiece with its own ids or Marian's, or a number is out of range.
 
     Example:
         ```python
@@ -70,7 +69,7 @@ def export_translator(
     check_count("num_beams", num_beams, 1)
     check_count("max_new_tokens", 1 if max_new_tokens is None else max_new_tokens, 1)
     for tokenizer in (translator.source_tokenizer, translator.target_tokenizer):
-        sentencepiece_of(tokenizer)
+        check_graph_tokenizer(tokenizer)
     import_text_package("tensorflow_text")
     import tensorflow as tf
 
@@ -112,8 +111,8 @@ def _make_module(translator, num_beams, defaults):
     module = tf.Module(name="translator")
     # What is not an attribute would not be saved.
     module.weights = [variable.value for variable in model.variables]
-    module.source = _graph_tokenizer(translator.source_tokenizer)
-    module.target = _graph_tokenizer(translator.target_tokenizer)
+    module.source = make_graph_tokenizer(translator.source_tokenizer)
+    module.target = make_graph_tokenizer(translator.target_tokenizer)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="texts")])
     def translate(texts):
@@ -135,16 +134,6 @@ def _make_module(translator, num_beams, defaults):
 
     module.translate = translate
     return module
-
-
-def _graph_tokenizer(tokenizer):
-    tensorflow_text = import_text_package("tensorflow_text")
-    import tensorflow as tf
-
-    # TensorFlow keeps the model under the name of its node, and what else in the process has this
-    # name is taken for the same model.
-    name = f"sentencepiece_{hashlib.sha256(tokenizer.proto).hexdigest()[:32]}"
-    return tensorflow_text.SentencepieceTokenizer(tokenizer.proto, out_type=tf.int32, name=name)
 
 
 def _search(model, settings, start_id, source_ids, source_mask, limit):

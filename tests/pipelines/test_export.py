@@ -8,6 +8,7 @@ import pytest
 
 import keras_transformer as kt
 from tests.harness import BACKEND, normal, randomize, run_python, to_numpy, token_ids
+from tests.pipelines.test_graph_tokenizers import marian
 from tests.pretrained.tokenizers import trained
 
 V = 53
@@ -104,9 +105,8 @@ def test_onnx_of_torch_for_one_shape(tmp_path):
 # === Strings in, strings out ===
 
 
-def a_translator(two=False, **more):
-    source = trained()
-    target = trained(110, "bpe") if two else None
+def a_translator(two=False, tokenizers=None, **more):
+    source, target = tokenizers or (trained(), trained(110, "bpe") if two else None)
     model = kt.models.transformer(120, 110 if two else None, **SIZE, **more)
     return kt.Translator(randomize(model, seed=3), source, target)
 
@@ -125,9 +125,12 @@ print("result", json.dumps([[t.decode() for t in x.numpy()] for x in (many, one)
 
 @pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="a SavedModel is TensorFlow's")
-def test_a_translator_of_strings_in_a_fresh_process(tmp_path):
+@pytest.mark.parametrize("kind", ["sentencepiece", "marian"])
+def test_a_translator_of_strings_in_a_fresh_process(kind, tmp_path):
     """With two tokenisers, of which neither is taken for the other."""
-    translator = a_translator(two=True, normalize_first=True)
+    tokenizers = (marian(), marian(target=True)) if kind == "marian" else None
+    more = {"start_is_padding": True, "padding_id": 119} if kind == "marian" else {}
+    translator = a_translator(two=True, tokenizers=tokenizers, normalize_first=True, **more)
     options = {"num_beams": 4, "length_penalty": 1.0, "max_new_tokens": 9}
     translator.export(tmp_path / "new", **options)
     printed = run_python(OPEN.format(folder=str(tmp_path / "new"), texts=TEXTS))
