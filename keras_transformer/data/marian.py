@@ -95,10 +95,14 @@ class MarianTokenizer(SpecialTokenizer):
         self._special = re.compile("|".join(map(re.escape, whole)) or r"(?!)")
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
+        return self.cut(texts)
+
+    def cut(self, texts: list[str], **options: Any) -> list[list[int]]:
+        """Turns N strings into N lists of ids; `options` as those of SentencePiece's `encode`."""
         parts = [self._parts(text) for text in texts]
         # One call for all: SentencePiece spreads a batch over the cores.
         cut = [text for row in parts for _, text in row]
-        pieces = iter(self._model.encode(cut, out_type=str))
+        pieces = iter(self._model.encode(cut, out_type=str, **options))
         unknown, get = self._unknown, self._vocabulary.get
         return [
             [get(token, unknown) for whole, _ in row for token in (*whole, *next(pieces))]

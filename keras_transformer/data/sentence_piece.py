@@ -90,7 +90,11 @@ class SentencePieceTokenizer(SpecialTokenizer):
         self._model = model
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        return self._model.encode(texts, out_type=int)
+        return self.cut(texts)
+
+    def cut(self, texts: list[str], **options: Any) -> list[list[int]]:
+        """Turns N strings into N lists of ids; `options` as those of SentencePiece's `encode`."""
+        return self._model.encode(texts, out_type=int, **options)
 
     def detokenize(self, rows: Iterable[Sequence[int]]) -> list[str]:
         """Turns N rows of ids into N strings; start, end and padding have no text.

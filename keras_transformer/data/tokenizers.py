@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from keras_transformer.data.base import Tokenizer
 from keras_transformer.data.packages import import_text_package
 from keras_transformer.data.rows import integer_rows
+from keras_transformer.data.sampling import sample_rows
 from keras_transformer.data.special_ids import END_ID, PADDING_ID, START_ID, UNKNOWN_ID, special_ids
 from keras_transformer.data.texts import check_texts
 
@@ -174,8 +175,15 @@ def encode(
     max_length: int | None = None,
     start_id: int | str = "auto",
     end_id: int | str = "auto",
+    sampling: float | None = None,
+    seed: int = 0,
 ) -> list[list[int]]:
     """Turns strings into lists of token ids.
+
+    With `sampling` each text is cut into sub-words at random: a model that reads the same sentence
+    in other pieces in every epoch learns what is in the pieces (sub-word regularisation). The text
+    of the ids stays the same. Train on several samples, and encode what is to be translated or
+    measured without.
 
     Args:
         tokenizer: A tokenizer of `kt.data`, or one of keras-hub without `sequence_length`.
@@ -185,14 +193,18 @@ def encode(
         max_length: Longest row in tokens, start and end included; longer rows are cut.
         start_id: Id of the start of a sentence; "auto" for the tokenizer's.
         end_id: Id of the end of a sentence; "auto" for the tokenizer's.
+        sampling: None for the best cut. Of a unigram model, the exponent on the probability of a
+            cut: 0.1 is very random, 1 follows the model. Of a byte-pair model, the share of the
+            merges that are left out.
+        seed: Of the sampling, a non-negative integer.
 
     Returns:
         N lists of Python integers.
 
     Raises:
         ValueError: If `texts` is one string or holds anything but strings, if `max_length` leaves
-            no room for a token, if the tokenizer pads by itself, or if it has no id that is asked
-            for.
+            no room for a token, if the tokenizer pads by itself, if it has no id that is asked
+            for, or if `sampling` is not in (0, 1] or the tokenizer not one of SentencePiece.
 
     Example:
         >>> import keras_transformer as kt
@@ -200,6 +212,9 @@ def encode(
         >>> (row,) = kt.data.encode(tokenizer, ["a cat"], start=True, end=True)
         >>> row[0], row[-1]
         (2, 3)
+
+    Reference:
+        Kudo 2018, "Subword Regularization"; of merges: Provilkov et al. 2020, "BPE-Dropout".
     """
     texts = check_texts(texts)
     if max_length is not None and max_length <= start + end:
@@ -216,8 +231,11 @@ def encode(
         )
     before = [_id_to_add(tokenizer, "start_id", start_id)] if start else []
     after = [_id_to_add(tokenizer, "end_id", end_id)] if end else []
-    # One call for all texts: SentencePiece spreads a batch over the cores.
-    rows = tokenizer(texts) if texts else []
+    if sampling is not None:
+        rows = sample_rows(tokenizer, texts, sampling, seed)
+    else:
+        # One call for all texts: SentencePiece spreads a batch over the cores.
+        rows = tokenizer(texts) if texts else []
     if hasattr(rows, "to_list"):
         rows = rows.to_list()
     kept = None if max_length is None else max_length - len(before) - len(after)

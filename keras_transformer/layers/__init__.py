@@ -19,6 +19,11 @@ from keras_transformer.layers.recurrent import SSRU
 from keras_transformer.layers.recurrent_attention import BahdanauAttention, LuongAttention
 from keras_transformer.layers.recurrent_decoder import RecurrentDecoder
 from keras_transformer.layers.recurrent_encoder import RecurrentEncoder
+from keras_transformer.layers.relative_positions import (
+    LinearPositionBias,
+    RelativePositionBias,
+    RelativePositionKeys,
+)
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
 from keras_transformer.layers.serialization import gelu_approximate
 
@@ -30,12 +35,15 @@ __all__ = [
     "DecoderBlock",
     "FeedForward",
     "LearnedPositionalEmbedding",
+    "LinearPositionBias",
     "LuongAttention",
     "MultiHeadAttention",
     "MultiHeadSelfAttention",
     "PositionalEncoding",
     "RecurrentDecoder",
     "RecurrentEncoder",
+    "RelativePositionBias",
+    "RelativePositionKeys",
     "RotaryEmbedding",
     "SequencePooling",
     "TokenEmbedding",

@@ -201,6 +201,8 @@ class MultiHeadAttention(keras.layers.Layer):
         causal: bool = False,
         training: bool | None = None,
         heads_first: bool = False,
+        bias: Tensor | None = None,
+        window: int | None = None,
     ) -> Any:
         """Attends with projected heads and joins them.
 
@@ -213,6 +215,8 @@ class MultiHeadAttention(keras.layers.Layer):
             causal: query `i` sees keys `0 .. i`.
             training: whether dropout is active.
             heads_first: `key` and `value` are (B, K, S, H), as a cache holds them.
+            bias: float, broadcastable to (B, N, T, S), added to the scaled scores.
+            window: query `i` sees keys less than so many places from it; None for all.
 
         Returns:
             As `call`.
@@ -222,7 +226,9 @@ class MultiHeadAttention(keras.layers.Layer):
             key,
             value,
             mask=mask,
+            bias=bias,
             causal=causal,
+            window=window,
             dropout=self.dropout if training else 0.0,
             seed=self.seed_generator,
             return_attention_scores=return_attention_scores,

@@ -29,6 +29,26 @@ def check_flag(**arguments: bool) -> None:
             raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}.")
 
 
+def check_window(window: Any) -> None:
+    """Raises a ValueError unless a window is None or a positive integer."""
+    if window is not None:
+        check_positive(window=window)
+
+
+def window_of_layer(window: Any, index: int) -> int | None:
+    """The window of one layer of a stack, where the windows of a sequence take turns."""
+    return window[index % len(window)] if isinstance(window, (tuple, list)) else window
+
+
+def check_windows(window: Any) -> None:
+    """Raises a ValueError unless it is a window, or a sequence of them."""
+    windows = window if isinstance(window, (tuple, list)) else [window]
+    if not windows:
+        raise ValueError(f"`window` must not be an empty sequence. Received: window={window!r}.")
+    for one in windows:
+        check_window(one)
+
+
 def check_hidden(name: str, tensor: Any) -> None:
     """Raises a ValueError unless a tensor is (batch, length, hidden)."""
     if len(tensor.shape) != 3:

@@ -10,14 +10,20 @@ from typing import Any
 import keras
 
 from keras_transformer.layers.attention import MultiHeadAttention
+from keras_transformer.layers.block_parts import (
+    common_arguments,
+    head_arguments,
+    make_feed_forward,
+    make_norm,
+    make_self_attention,
+)
 from keras_transformer.layers.checks import check_hidden, check_rate
 from keras_transformer.layers.dropout import Dropout
-from keras_transformer.layers.feed_forward import FeedForward
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.recurrent import SSRU
-from keras_transformer.layers.self_attention import MultiHeadSelfAttention
+from keras_transformer.layers.relative_positions import get_relative_positions
 from keras_transformer.layers.serialization import constructor_config, get_activation
-from keras_transformer.ops.cache import KVCache, init_cache
+from keras_transformer.ops.cache import KVCache, PositionedKVCache
 from keras_transformer.ops.masks import first_mask, target_mask
 
 Tensor = Any
@@ -49,10 +55,14 @@ class DecoderBlock(keras.layers.Layer):
         bias_initializer: initializer of all biases.
         recurrence: "ssru" for the recurrent unit `SSRU` in place of the self-attention, as in
             Marian's fast students; None for self-attention.
+        relative_positions: "shaw", "t5" or "alibi", see `MultiHeadSelfAttention`.
+        window: how far the self-attention sees, see `MultiHeadSelfAttention`.
+        gated: a gated feed-forward network, see `FeedForward`.
 
     Raises:
         ValueError: `encoded` is missing with `cross_attention`, or given without; `recurrence`
-            with rotary positions, without `causal`, or with an attention mask.
+            with rotary or relative positions or a window, without `causal`, or with an attention
+            mask.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -83,6 +93,9 @@ class DecoderBlock(keras.layers.Layer):
         kernel_initializer: Any = None,
         bias_initializer: Any = "zeros",
         recurrence: str | None = None,
+        relative_positions: Any = None,
+        window: int | None = None,
+        gated: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -107,6 +120,9 @@ class DecoderBlock(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.recurrence = recurrence
+        self.relative_positions = get_relative_positions(relative_positions)
+        self.window = window
+        self.gated = gated
         self.supports_masking = True
         self._check_recurrence()
         self._make_sublayers()
@@ -116,58 +132,33 @@ class DecoderBlock(keras.layers.Layer):
             raise ValueError(
                 f'`recurrence` must be None or "ssru". Received: recurrence={self.recurrence!r}.'
             )
-        if self.recurrence is not None and (self.rotary or not self.causal):
+        own = (self.rotary, self.relative_positions, self.window, self.causal)
+        if self.recurrence is not None and own != (False, None, None, True):
             raise ValueError(
-                "`recurrence` has its own order of time: it needs `rotary=False` and "
-                f"`causal=True`. Received: rotary={self.rotary}, causal={self.causal}."
+                "`recurrence` has its own order of time: it needs `rotary=False`, "
+                "`relative_positions=None`, `window=None` and `causal=True`. Received: "
+                f"rotary={self.rotary}, relative_positions={self.relative_positions!r}, "
+                f"window={self.window}, causal={self.causal}."
             )
 
     def _make_sublayers(self):
-        common = {
-            "kernel_initializer": self.kernel_initializer,
-            "bias_initializer": self.bias_initializer,
-            "dtype": self.dtype_policy,
-        }
-        heads = {
-            "num_key_value_heads": self.num_key_value_heads,
-            "dropout": self.attention_dropout,
-            "use_bias": self.use_attention_bias,
-        }
         self.self_attention = self.ssru = None
         if self.recurrence is None:
-            self.self_attention = MultiHeadSelfAttention(
-                self.num_heads,
-                causal=self.causal,
-                rotary=self.rotary,
-                name="self_attention",
-                **heads,
-                **common,
-            )
+            self.self_attention = make_self_attention(self, self.causal)
         else:
-            self.ssru = SSRU(name="ssru", **common)
+            self.ssru = SSRU(name="ssru", **common_arguments(self))
         # Of whichever of the two there is.
-        self.self_attention_norm = self._norm(f"{self.recurrence or 'self_attention'}_norm")
+        self.self_attention_norm = make_norm(self, f"{self.recurrence or 'self_attention'}_norm")
         self.source_attention = self.source_attention_norm = None
         if self.cross_attention:
             self.source_attention = MultiHeadAttention(
-                self.num_heads, name="cross_attention", **heads, **common
+                name="cross_attention", **head_arguments(self)
             )
-            self.source_attention_norm = self._norm("cross_attention_norm")
-        self.feed_forward = FeedForward(
-            self.intermediate_dim,
-            self.activation,
-            self.activation_dropout,
-            name="feed_forward",
-            **common,
-        )
-        self.feed_forward_norm = self._norm("feed_forward_norm")
+            self.source_attention_norm = make_norm(self, "cross_attention_norm")
+        self.feed_forward = make_feed_forward(self)
+        self.feed_forward_norm = make_norm(self, "feed_forward_norm")
         self.residual_dropout = Dropout(
             self.dropout, dtype=self.dtype_policy, name="residual_dropout"
-        )
-
-    def _norm(self, name):
-        return keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
         )
 
     def build(self, inputs_shape: tuple, encoded_shape: tuple | None = None) -> None:
@@ -187,14 +178,10 @@ class DecoderBlock(keras.layers.Layer):
             length: L, the number of slots.
 
         Returns:
-            A `KVCache` (B, K, L, H) of zeros, or the state (B, D) of the recurrent unit.
+            Zeros (B, K, L, H), with positions where distances count, or the state (B, D) of the
+            recurrent unit.
         """
-        if self.ssru is not None:
-            return self.ssru.initial_cache(batch_size, length)
-        heads = self.self_attention.attention
-        return init_cache(
-            batch_size, length, heads.num_kv_heads, heads.head_size, self.compute_dtype
-        )
+        return (self.self_attention or self.ssru).initial_cache(batch_size, length)
 
     def call(
         self,
@@ -204,7 +191,7 @@ class DecoderBlock(keras.layers.Layer):
         encoded_padding_mask: Tensor | None = None,
         attention_mask: Tensor | None = None,
         positions: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: KVCache | PositionedKVCache | None = None,
         cross_cache: KVCache | None = None,
         cache_index: Tensor | int | None = None,
         return_attention_scores: bool = False,
@@ -222,7 +209,7 @@ class DecoderBlock(keras.layers.Layer):
             encoded_padding_mask: boolean (B, S), True where a source token is real.
             attention_mask: boolean (T, T), (B, T, T) or (B, N, T, T), True = may attend, beside
                 the causal mask.
-            positions: int (T,) or (B, T) for rotary positions.
+            positions: int (T,) or (B, T), where each token stands.
             cache: as `initial_cache` makes it: the self-attention's keys and values, each
                 (B, K, L, H), or the recurrent unit's state.
             cross_cache: the keys and values of `encoded`, in its place.

@@ -5,14 +5,23 @@ Shape letters: B batch, T length, N heads, D hidden.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from keras_transformer.layers.checks import check_flag, check_hidden, check_positive, check_rate
+from keras_transformer.layers.block_parts import make_norm
+from keras_transformer.layers.checks import (
+    check_flag,
+    check_hidden,
+    check_positive,
+    check_rate,
+    check_windows,
+)
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.outputs import make_output
+from keras_transformer.layers.relative_positions import get_relative_positions
 from keras_transformer.layers.rematerialization import call_block
 from keras_transformer.layers.serialization import (
     constructor_config,
@@ -53,6 +62,10 @@ class TransformerEncoder(keras.layers.Layer):
         rematerialize: in training, keep of each block its input alone, and compute the block once
             more in the backward pass: less memory, one more forward pass. The numbers are the same.
             No part of it: calls that ask for attention weights.
+        relative_positions: "shaw", "t5" or "alibi", see `MultiHeadSelfAttention`.
+        window: how far the self-attentions see, see `MultiHeadSelfAttention`; of a sequence the
+            blocks take turns: `(None, 128)` is GPT-3's alternation of dense and banded attention.
+        gated: gated feed-forward networks, see `FeedForward`.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -85,12 +98,16 @@ class TransformerEncoder(keras.layers.Layer):
         positional_encoding: Any = None,
         input_dropout: float = 0.0,
         rematerialize: bool = False,
+        relative_positions: Any = None,
+        window: int | Sequence[int | None] | None = None,
+        gated: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_positive(num_layers=num_layers)
         check_rate(input_dropout=input_dropout)
         check_flag(rematerialize=rematerialize)
+        check_windows(window)
         self.num_layers = num_layers
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
@@ -108,6 +125,9 @@ class TransformerEncoder(keras.layers.Layer):
         self.positional_encoding = get_layer(positional_encoding)
         self.input_dropout = input_dropout
         self.rematerialize = rematerialize
+        self.relative_positions = get_relative_positions(relative_positions)
+        self.window = window
+        self.gated = gated
         self.supports_masking = True
         self.blocks = [
             make_block(self, TransformerEncoderBlock, index) for index in range(num_layers)
@@ -115,11 +135,7 @@ class TransformerEncoder(keras.layers.Layer):
         self.input_dropout_layer = Dropout(
             input_dropout, dtype=self.dtype_policy, name="input_dropout"
         )
-        self.final_norm = None
-        if normalize_first:
-            self.final_norm = keras.layers.LayerNormalization(
-                epsilon=layer_norm_epsilon, dtype=self.dtype_policy, name="final_norm"
-            )
+        self.final_norm = make_norm(self, "final_norm") if normalize_first else None
 
     def build(self, inputs_shape: tuple) -> None:
         for sublayer in (self.positional_encoding, *self.blocks, self.final_norm):

@@ -9,15 +9,12 @@ from typing import Any
 
 import keras
 
+from keras_transformer.layers.block_parts import make_feed_forward, make_norm, make_self_attention
 from keras_transformer.layers.checks import check_hidden, check_rate
 from keras_transformer.layers.dropout import Dropout
-from keras_transformer.layers.feed_forward import FeedForward
 from keras_transformer.layers.outputs import make_output, take_output
-from keras_transformer.layers.self_attention import MultiHeadSelfAttention
-from keras_transformer.layers.serialization import (
-    constructor_config,
-    get_activation,
-)
+from keras_transformer.layers.relative_positions import get_relative_positions
+from keras_transformer.layers.serialization import constructor_config, get_activation
 from keras_transformer.ops.masks import first_mask
 
 Tensor = Any
@@ -45,6 +42,9 @@ class TransformerEncoderBlock(keras.layers.Layer):
         kernel_initializer: initializer of all kernels; by default Glorot's uniform one, in the
             attention as `MultiHeadAttention` says.
         bias_initializer: initializer of all biases.
+        relative_positions: "shaw", "t5" or "alibi", see `MultiHeadSelfAttention`.
+        window: how far the self-attention sees, see `MultiHeadSelfAttention`.
+        gated: a gated feed-forward network, see `FeedForward`.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -72,6 +72,9 @@ class TransformerEncoderBlock(keras.layers.Layer):
         rotary: bool = False,
         kernel_initializer: Any = None,
         bias_initializer: Any = "zeros",
+        relative_positions: Any = None,
+        window: int | None = None,
+        gated: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -93,40 +96,19 @@ class TransformerEncoderBlock(keras.layers.Layer):
         self.rotary = rotary
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.relative_positions = get_relative_positions(relative_positions)
+        self.window = window
+        self.gated = gated
         self.supports_masking = True
         self._make_sublayers()
 
     def _make_sublayers(self):
-        initializers = {
-            "kernel_initializer": self.kernel_initializer,
-            "bias_initializer": self.bias_initializer,
-            "dtype": self.dtype_policy,
-        }
-        self.self_attention = MultiHeadSelfAttention(
-            self.num_heads,
-            num_key_value_heads=self.num_key_value_heads,
-            dropout=self.attention_dropout,
-            use_bias=self.use_attention_bias,
-            rotary=self.rotary,
-            name="self_attention",
-            **initializers,
-        )
-        self.feed_forward = FeedForward(
-            self.intermediate_dim,
-            self.activation,
-            self.activation_dropout,
-            name="feed_forward",
-            **initializers,
-        )
-        self.self_attention_norm = self._norm("self_attention_norm")
-        self.feed_forward_norm = self._norm("feed_forward_norm")
+        self.self_attention = make_self_attention(self, causal=False)
+        self.feed_forward = make_feed_forward(self)
+        self.self_attention_norm = make_norm(self, "self_attention_norm")
+        self.feed_forward_norm = make_norm(self, "feed_forward_norm")
         self.residual_dropout = Dropout(
             self.dropout, dtype=self.dtype_policy, name="residual_dropout"
-        )
-
-    def _norm(self, name):
-        return keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
         )
 
     def build(self, inputs_shape: tuple) -> None:
@@ -155,7 +137,7 @@ class TransformerEncoderBlock(keras.layers.Layer):
             inputs: (B, T, D).
             padding_mask: boolean (B, T), True where a token is real.
             attention_mask: boolean (T, T), (B, T, T) or (B, N, T, T), True = may attend.
-            positions: int (T,) or (B, T) for rotary positions; by default 0 .. T - 1.
+            positions: int (T,) or (B, T), where each token stands; by default 0 .. T - 1.
             return_attention_scores: also return the attention weights.
             training: whether dropout is active.
             mask: the implicit Keras mask of `inputs`; Keras passes it.

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_positive, check_rate
+from keras_transformer.layers.checks import check_flag, check_positive, check_rate
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.serialization import (
     clone_initializer,
@@ -25,6 +25,10 @@ Tensor = Any
 class FeedForward(keras.layers.Layer):
     r"""Two dense layers at each position: $\text{activation}(x W_1 + b_1) W_2 + b_2$.
 
+    Gated, three: $(\text{activation}(x W_1 + b_1) \odot (x V + c)) W_2 + b_2$, "SwiGLU" with the
+    activation "silu", "GEGLU" with "gelu". With two thirds of the intermediate width it has as many
+    weights as the plain one.
+
     Args:
         intermediate_dim: width between the two layers.
         activation: a Keras activation, or "gelu_approximate" (the tanh form, GPT-1 and GPT-2).
@@ -32,6 +36,7 @@ class FeedForward(keras.layers.Layer):
         use_bias: whether the dense layers have biases.
         kernel_initializer: initializer of the kernels; None for Glorot's uniform one.
         bias_initializer: initializer of the biases.
+        gated: whether the activation's output is multiplied with another dense layer's.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -39,7 +44,8 @@ class FeedForward(keras.layers.Layer):
         (2, 5, 8)
 
     Reference:
-        Vaswani et al. 2017, "Attention Is All You Need", section 3.3, equation 2.
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.3, equation 2; gated: Shazeer
+        2020, "GLU Variants Improve Transformer", section 2, equations 5 and 6.
     """
 
     def __init__(
@@ -50,17 +56,20 @@ class FeedForward(keras.layers.Layer):
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        gated: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_positive(intermediate_dim=intermediate_dim)
         check_rate(dropout=dropout)
+        check_flag(gated=gated)
         self.intermediate_dim = intermediate_dim
         self.activation = get_activation(activation)
         self.dropout = dropout
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer or "glorot_uniform")
         self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.gated = gated
         self.supports_masking = True
         self.dropout_layer = Dropout(dropout, dtype=self.dtype_policy, name="activation_dropout")
 
@@ -68,6 +77,9 @@ class FeedForward(keras.layers.Layer):
         hidden_dim = input_shape[-1]
         self.intermediate_dense = self._dense(self.intermediate_dim, "intermediate")
         self.intermediate_dense.build((None, hidden_dim))
+        if self.gated:
+            self.linear_dense = self._dense(self.intermediate_dim, "linear")
+            self.linear_dense.build((None, hidden_dim))
         self.output_dense = self._dense(hidden_dim, "output")
         self.output_dense.build((None, self.intermediate_dim))
 
@@ -93,8 +105,10 @@ class FeedForward(keras.layers.Layer):
         """
         # Flat (B * T, D): products with two contracted axes make the gradient slow.
         x = ops.reshape(inputs, (-1, inputs.shape[-1]))
-        x = self.activation(self.intermediate_dense(x))
-        x = self.output_dense(self.dropout_layer(x, training=training))
+        hidden = self.activation(self.intermediate_dense(x))
+        if self.gated:
+            hidden = hidden * self.linear_dense(x)
+        x = self.output_dense(self.dropout_layer(hidden, training=training))
         return ops.reshape(x, ops.shape(inputs))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:

@@ -12,11 +12,16 @@ import keras
 from keras import ops
 
 from keras_transformer.layers.attention import MultiHeadAttention
+from keras_transformer.layers.checks import check_window
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.positional import RotaryEmbedding
+from keras_transformer.layers.relative_positions import (
+    get_relative_positions,
+    make_relative_positions,
+)
 from keras_transformer.layers.serialization import constructor_config
-from keras_transformer.ops.cache import KVCache, update_cache
-from keras_transformer.ops.masks import causal_mask, combine_masks, target_mask
+from keras_transformer.ops.cache import KVCache, PositionedKVCache, init_cache, update_cache
+from keras_transformer.ops.masks import causal_mask, combine_masks, target_mask, window_mask
 
 Tensor = Any
 
@@ -37,9 +42,16 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         rotary: rotate queries and keys by their positions (`RotaryEmbedding`).
         kernel_initializer: initializer of the projections; the default is `MultiHeadAttention`'s.
         bias_initializer: initializer of the biases.
+        relative_positions: what is added to the scores for the distance of two tokens: "shaw" for
+            `RelativePositionKeys`, "t5" for `RelativePositionBias`, "alibi" for
+            `LinearPositionBias`, or a layer of one of these classes, of which each attention makes
+            one of its own; None for nothing.
+        window: a token sees only those less than so many positions away: local (banded) attention,
+            whose time and memory grow with T alone from 2,048 on (not on torch). None for all.
 
     Raises:
-        ValueError: heads that do not divide the width, or masks of the wrong rank or dtype.
+        ValueError: heads that do not divide the width, masks of the wrong rank or dtype, unknown
+            relative positions, or a window below 1.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -48,7 +60,9 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         (2, 3, 8)
 
     Reference:
-        Vaswani et al. 2017, "Attention Is All You Need", section 3.2.3.
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.2.3; windows: Child et al. 2019,
+        "Generating Long Sequences with Sparse Transformers", and Parmar et al. 2018, "Image
+        Transformer", section 3.3.
     """
 
     def __init__(
@@ -62,9 +76,12 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         rotary: bool = False,
         kernel_initializer: Any = None,
         bias_initializer: Any = "zeros",
+        relative_positions: Any = None,
+        window: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        check_window(window)
         self.num_heads = num_heads
         self.head_dim = head_dim
         self.num_key_value_heads = num_key_value_heads
@@ -74,6 +91,8 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         self.rotary = rotary
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.relative_positions = get_relative_positions(relative_positions)
+        self.window = window
         self.supports_masking = True
         self.attention = MultiHeadAttention(
             num_heads,
@@ -89,11 +108,35 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         self.rotary_embedding = (
             RotaryEmbedding(dtype=self.dtype_policy, name="rotary") if rotary else None
         )
+        self.position_bias = make_relative_positions(
+            self.relative_positions, causal, self.dtype_policy
+        )
 
     def build(self, inputs_shape: tuple) -> None:
         self.attention.build(inputs_shape)
         if self.rotary_embedding is not None:
             self.rotary_embedding.build((None, None, self.num_heads, self.attention.head_size))
+        if self.position_bias is not None:
+            self.position_bias.build((None, None, self.num_heads, self.attention.head_size))
+
+    def initial_cache(self, batch_size: int, length: int) -> KVCache | PositionedKVCache:
+        """Makes what a first cached call starts from.
+
+        Args:
+            batch_size: B.
+            length: S, the number of slots.
+
+        Returns:
+            Zeros (B, K, S, H), with positions where distances count.
+        """
+        return init_cache(
+            batch_size,
+            length,
+            self.attention.num_kv_heads,
+            self.attention.head_size,
+            self.compute_dtype,
+            positioned=self.position_bias is not None or self.window is not None,
+        )
 
     def call(
         self,
@@ -101,7 +144,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         padding_mask: Tensor | None = None,
         attention_mask: Tensor | None = None,
         positions: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: KVCache | PositionedKVCache | None = None,
         cache_index: Tensor | int | None = None,
         return_attention_scores: bool = False,
         training: bool | None = None,
@@ -115,9 +158,9 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             padding_mask: boolean (B, T), True where a token is real; with a cache (B, S), for all
                 of its slots.
             attention_mask: boolean (T, S), (B, T, S) or (B, N, T, S), True = may attend.
-            positions: int (T,) or (B, T), where each token stands, for rotary positions; by default
-                `cache_index` and on.
-            cache: keys and values, each (B, K, S, H), with room from slot `cache_index` on.
+            positions: int (T,) or (B, T), where each token stands, for rotary and relative
+                positions and windows; by default `cache_index` and on.
+            cache: as `initial_cache` makes it, with room from slot `cache_index` on.
             cache_index: first slot that `inputs` fills; by default 0.
             return_attention_scores: also return the attention weights.
             training: whether dropout is active.
@@ -135,33 +178,54 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         if self.rotary:
             query, key = self._rotate(query, key, positions, cache_index)
         if cache is None:
-            combined = combine_masks(padding_mask, attention_mask)
+            # Without positions a window is one of places, of which whole blocks can be skipped.
+            window = self.window if positions is None else None
             return self.attention.attend(
                 query,
                 key,
                 value,
-                combined,
+                combine_masks(padding_mask, attention_mask, window=self._near(positions)),
                 return_attention_scores,
                 causal=self.causal,
                 training=training,
+                bias=self._bias(query, positions),
+                window=window,
             )
-        cache = update_cache(cache, key, value, cache_index)
-        # Slots after the last one written are empty: the mask hides them even without `causal`.
         length, slots = ops.shape(inputs)[1], ops.shape(cache.key)[2]
+        if positions is None:
+            positions = ops.arange(length, dtype="int32") + cache_index
+        cache = update_cache(cache, key, value, cache_index, positions)
+        # Slots after the last one written are empty: the mask hides them even without `causal`.
         offset = cache_index if self.causal else cache_index + length - 1
         written = causal_mask(length if self.causal else 1, slots, offset)
-        combined = combine_masks(padding_mask, attention_mask, written)
+        key_positions = _positions_of(cache)
         result = self.attention.attend(
             query,
-            *cache,
-            combined,
+            cache.key,
+            cache.value,
+            combine_masks(
+                padding_mask, attention_mask, written, self._near(positions, key_positions)
+            ),
             return_attention_scores,
             training=training,
             heads_first=True,
+            bias=self._bias(query, positions, key_positions),
         )
         extras = {"cache": cache}
         output = take_output(result, extras)
         return make_output(output, extras)
+
+    def _bias(self, query, positions, key_positions=None):
+        if self.position_bias is None:
+            return None
+        return self.position_bias(query, positions, key_positions)
+
+    def _near(self, positions, key_positions=None):
+        """The mask of a window of positions, None where there is none."""
+        if self.window is None or positions is None:
+            return None
+        key_positions = positions if key_positions is None else key_positions
+        return window_mask(positions, key_positions, self.window)
 
     def _rotate(self, query, key, positions, cache_index):
         if positions is None:
@@ -170,3 +234,10 @@ class MultiHeadSelfAttention(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **constructor_config(self)}
+
+
+def _positions_of(cache):
+    """(B, S), or None where a cache does not know them."""
+    if isinstance(cache, KVCache):
+        return None
+    return cache.positions[:, 0, :, 0]

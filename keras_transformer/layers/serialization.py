@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.layers.checks import window_of_layer
+
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 def gelu_approximate(x: Any) -> Any:
@@ -61,6 +63,7 @@ def argument_names(layer_class: type) -> list[str]:
 def make_block(stack: keras.layers.Layer, block_class: type, index: int) -> Any:
     """Makes one block of a stack from the stack's attributes of the block's argument names."""
     arguments = {name: getattr(stack, name) for name in argument_names(block_class)}
+    arguments["window"] = window_of_layer(stack.window, index)
     return block_class(**arguments, dtype=stack.dtype_policy, name=f"block_{index}")
 
 

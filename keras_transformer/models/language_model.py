@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -18,7 +19,7 @@ def gpt(
     num_heads: int = 12,
     hidden_dim: int = 768,
     intermediate_dim: int = 3072,
-    max_length: int = 512,
+    max_length: int | None = 512,
     dropout: float = 0.1,
     *,
     activation: Any = "gelu_approximate",
@@ -29,6 +30,10 @@ def gpt(
     embedding_dropout: float | None = None,
     initializer_stddev: float = 0.02,
     padding_id: int | None = 0,
+    rotary: bool = False,
+    relative_positions: Any = None,
+    window: int | Sequence[int | None] | None = None,
+    gated: bool = False,
     rematerialize: bool = False,
     name: str = "gpt",
     dtype: Any = None,
@@ -46,7 +51,8 @@ def gpt(
         num_heads: attention heads.
         hidden_dim: D, the width of the model.
         intermediate_dim: width of the feed-forward networks.
-        max_length: number of learned positions, the longest sequence.
+        max_length: number of learned positions, the longest sequence; None for none, where rotary
+            or relative ones take their place: then there is no longest sequence.
         dropout: rate on each sub-layer's output, and on attention weights and embeddings unless
             these have rates of their own.
         activation: of the feed-forward networks.
@@ -57,6 +63,11 @@ def gpt(
         embedding_dropout: rate on embeddings plus positions; None for `dropout`.
         initializer_stddev: standard deviation of all kernels and embeddings at the start.
         padding_id: the id of padding, which is masked; None if all ids are real tokens.
+        rotary: rotary positions in the self-attentions.
+        relative_positions: "shaw", "t5" or "alibi", see `MultiHeadSelfAttention`.
+        window: how far the self-attentions see; of a sequence the blocks take turns: `(None, 128)`
+            is GPT-3's alternation of dense and banded attention.
+        gated: gated feed-forward networks, see `FeedForward`.
         rematerialize: compute each block once more in the backward pass instead of keeping its
             activations: less memory, more time.
         name: name of the model.
@@ -78,7 +89,8 @@ def gpt(
 
     Reference:
         Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
-        section 4.1.
+        section 4.1; windows: Brown et al. 2020, "Language Models are Few-Shot Learners", section
+        2.1.
     """
     check_positive(vocabulary_size=vocabulary_size, num_layers=num_layers, hidden_dim=hidden_dim)
 
@@ -95,6 +107,11 @@ def gpt(
         dtype=dtype,
         name="token_embedding",
     )
+    positions = None
+    if max_length is not None:
+        positions = LearnedPositionalEmbedding(
+            max_length, initializer(), dtype=dtype, name="positional_encoding"
+        )
     decoder = TransformerDecoder(
         num_layers,
         num_heads,
@@ -107,9 +124,11 @@ def gpt(
         attention_dropout=dropout if attention_dropout is None else attention_dropout,
         num_key_value_heads=num_key_value_heads,
         kernel_initializer=initializer(),
-        positional_encoding=LearnedPositionalEmbedding(
-            max_length, initializer(), dtype=dtype, name="positional_encoding"
-        ),
+        positional_encoding=positions,
+        rotary=rotary,
+        relative_positions=relative_positions,
+        window=window,
+        gated=gated,
         input_dropout=dropout if embedding_dropout is None else embedding_dropout,
         rematerialize=rematerialize,
         dtype=dtype,

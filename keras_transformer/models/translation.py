@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -31,12 +32,16 @@ def transformer(
     activation_dropout: float = 0.0,
     num_key_value_heads: int | None = None,
     use_attention_bias: bool = True,
-    position_layout: str = "interleaved",
+    position_layout: str | None = "interleaved",
     scale_embeddings: bool = True,
     output_bias: bool = False,
     padding_id: int | None = 0,
     start_is_padding: bool = False,
     decoder_recurrence: str | None = None,
+    rotary: bool = False,
+    relative_positions: Any = None,
+    window: int | Sequence[int | None] | None = None,
+    gated: bool = False,
     rematerialize: bool = False,
     name: str = "transformer",
     dtype: Any = None,
@@ -67,13 +72,18 @@ def transformer(
         activation_dropout: rate inside the feed-forward networks.
         num_key_value_heads: fewer key/value heads than query heads.
         use_attention_bias: whether the attention projections have biases.
-        position_layout: layout of `PositionalEncoding`.
+        position_layout: layout of `PositionalEncoding`; None for no positions in front of the
+            stacks, where rotary or relative ones take their place.
         scale_embeddings: multiply the embeddings by sqrt(D).
         output_bias: add a learned bias to the logits.
         padding_id: the id of padding, masked in source and target; None if there is none.
         start_is_padding: targets start with the padding id, as Marian's do: there it is a token.
         decoder_recurrence: "ssru" for recurrent units in place of the decoder's self-attentions;
             a step of decoding then costs the same at every length.
+        rotary: rotary positions in the self-attentions.
+        relative_positions: "shaw", "t5" or "alibi", see `MultiHeadSelfAttention`.
+        window: how far the self-attentions see, see `TransformerEncoder`.
+        gated: gated feed-forward networks, see `FeedForward`.
         rematerialize: compute each block once more in the backward pass instead of keeping its
             activations: less memory, more time.
         name: name of the model.
@@ -114,6 +124,10 @@ def transformer(
         "activation_dropout": activation_dropout,
         "num_key_value_heads": num_key_value_heads,
         "use_attention_bias": use_attention_bias,
+        "rotary": rotary,
+        "relative_positions": relative_positions,
+        "window": window,
+        "gated": gated,
         "input_dropout": dropout,
         "rematerialize": rematerialize,
         "dtype": dtype,
@@ -122,15 +136,19 @@ def transformer(
     embeddings = make_embeddings(
         vocabulary_size, target_vocabulary_size, share_embeddings, output_bias, **embedding
     )
+
+    def positions():
+        return PositionalEncoding(position_layout, dtype=dtype) if position_layout else None
+
     encoder = TransformerEncoder(
         num_layers,
-        positional_encoding=PositionalEncoding(position_layout, dtype=dtype),
+        positional_encoding=positions(),
         name="encoder",
         **blocks,
     )
     decoder = TransformerDecoder(
         num_decoder_layers or num_layers,
-        positional_encoding=PositionalEncoding(position_layout, dtype=dtype),
+        positional_encoding=positions(),
         recurrence=decoder_recurrence,
         start_is_padding=start_is_padding,
         name="decoder",

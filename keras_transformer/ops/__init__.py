@@ -4,16 +4,24 @@ from keras_transformer.ops.attention import dot_product_attention
 from keras_transformer.ops.cache import (
     DecoderCache,
     KVCache,
+    PositionedKVCache,
     as_cache,
     init_cache,
     reorder_cache,
     update_cache,
 )
-from keras_transformer.ops.masks import causal_mask, combine_masks, packing_mask, padding_mask
+from keras_transformer.ops.masks import (
+    causal_mask,
+    combine_masks,
+    packing_mask,
+    padding_mask,
+    window_mask,
+)
 
 __all__ = [
     "DecoderCache",
     "KVCache",
+    "PositionedKVCache",
     "as_cache",
     "causal_mask",
     "combine_masks",
@@ -23,4 +31,5 @@ __all__ = [
     "padding_mask",
     "reorder_cache",
     "update_cache",
+    "window_mask",
 ]

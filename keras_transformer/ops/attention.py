@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_transformer.ops.blockwise import blockwise_attention
 from keras_transformer.ops.dropout import dropout as drop
-from keras_transformer.ops.masks import causal_mask
+from keras_transformer.ops.masks import causal_mask, window_mask
 
 Tensor = Any
 
@@ -32,6 +32,7 @@ def dot_product_attention(
     dropout: float = 0.0,
     implementation: str = "auto",
     *,
+    window: int | None = None,
     scale: float | None = None,
     seed: Any = None,
     return_attention_scores: bool = False,
@@ -56,6 +57,8 @@ def dot_product_attention(
             all scores at once, at any length (torch: its kernel); "auto" is blockwise for long
             sequences on TensorFlow and JAX, else fused where there is a kernel and neither dropout
             nor scores are asked for.
+        window: query `i` sees keys `i - window + 1 .. i + window - 1`, with `causal` none after
+            `i`; None for all. Blocks skip the keys that none of their queries sees.
         scale: s, by default 1 / sqrt(H).
         seed: an int or `keras.random.SeedGenerator` for the dropout.
         return_attention_scores: also return the weights, after the softmax and before dropout.
@@ -65,8 +68,9 @@ def dot_product_attention(
         (B, T, N, H), or `{"output": ..., "attention_scores": (B, N, T, S)}`.
 
     Raises:
-        ValueError: the ranks or head counts do not fit, or "fused" or "blockwise" is asked for
-            together with what it cannot give: scores, or dropout from a kernel.
+        ValueError: the ranks or head counts do not fit, a window is below 1, or "fused" or
+            "blockwise" is asked for together with what it cannot give: scores, or dropout from a
+            kernel.
 
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.2.1, equation 1; grouped heads:
@@ -80,7 +84,7 @@ def dot_product_attention(
         >>> kt.ops.dot_product_attention(query, key, value).shape
         (2, 5, 4, 8)
     """
-    _check_arguments(query, key, value, implementation, heads_first)
+    _check_arguments(query, key, value, implementation, heads_first, window)
     needs_weights = return_attention_scores or dropout > 0.0
     in_blocks = _is_blockwise(query, key, implementation, return_attention_scores, heads_first)
     _check_kernel(implementation, in_blocks, return_attention_scores, dropout)
@@ -94,12 +98,12 @@ def dot_product_attention(
         if not heads_first:
             key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (key, value))
         output = blockwise_attention(
-            query, key, value, mask, bias, causal, dropout, seed=seed, scale=scale
+            query, key, value, mask, bias, causal, dropout, seed=seed, scale=scale, window=window
         )
         return ops.transpose(output, (0, 2, 1, 3))
-    if causal and mask is not None:
-        # One mask: what both forbid together may leave a query without any key.
-        mask = ops.logical_and(mask, _square_causal_mask(query, key, heads_first))
+    if window is not None or (causal and mask is not None):
+        # One mask: what all forbid together may leave a query without any key.
+        mask = _join_masks(query, key, mask, causal, window, heads_first)
         causal = False
     use_kernel = _has_kernel(query) and implementation != "dense" and not heads_first
     if use_kernel and not needs_weights:
@@ -117,7 +121,9 @@ def dot_product_attention(
     return {"output": output, "attention_scores": weights}
 
 
-def _check_arguments(query, key, value, implementation, heads_first):
+def _check_arguments(query, key, value, implementation, heads_first, window):
+    if window is not None and (not isinstance(window, int) or window < 1):
+        raise ValueError(f"`window` must be None or at least 1. Received: window={window!r}.")
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(
             f"`implementation` must be one of {IMPLEMENTATIONS}. Received: {implementation!r}."
@@ -258,6 +264,20 @@ def _zero_masked_queries(output, mask):
 def _square_causal_mask(query, key, heads_first=False):
     length = ops.shape(key)[2 if heads_first else 1]
     return causal_mask(ops.shape(query)[1], length)[None, None]  # (1, 1, T, S)
+
+
+def _join_masks(query, key, mask, causal, window, heads_first):
+    masks = [] if mask is None else [mask]
+    if causal:
+        masks.append(_square_causal_mask(query, key, heads_first))
+    if window is not None:
+        lengths = ops.shape(query)[1], ops.shape(key)[2 if heads_first else 1]
+        positions = (ops.arange(length, dtype="int32") for length in lengths)
+        masks.append(window_mask(*positions, window)[None, None])
+    joined = masks[0]
+    for more in masks[1:]:
+        joined = ops.logical_and(joined, more)
+    return joined
 
 
 def _lowest(dtype):

@@ -20,23 +20,26 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_transformer.ops.blocks import differentiate, repeat_blocks
+from keras_transformer.ops.blocks import differentiate
 from keras_transformer.ops.dropout import kept_entries
-from keras_transformer.ops.masks import causal_mask
+from keras_transformer.ops.seen_keys import (
+    Places,
+    add_to_keys,
+    for_each_block,
+    masks_of_place,
+    take_keys,
+)
 
 Tensor = Any
 
 BLOCK = 256
-# A causal pass is cut into so many parts, each of which sees the keys up to its last query alone.
-_CAUSAL_PARTS = 4
 _HIDDEN = -1e30
 
 
 class _Setting(NamedTuple):
-    causal: bool
     dropout: float
     scale: float
-    block: int
+    places: Places
 
 
 def blockwise_attention(
@@ -50,6 +53,7 @@ def blockwise_attention(
     seed: Any = None,
     scale: float = 1.0,
     block: int = BLOCK,
+    window: int | None = None,
 ) -> Tensor:
     """Computes attention in blocks of queries, on TensorFlow and JAX.
 
@@ -64,6 +68,8 @@ def blockwise_attention(
         seed: an int or `keras.random.SeedGenerator` for the dropout.
         scale: of the scores.
         block: R, the queries that are computed at once.
+        window: query `i` sees keys less than so many places from it; None for all. A block takes
+            no more keys than its queries see, so that time grows with T alone.
 
     Returns:
         (B, K * G, T, H); zeros where a query may attend to nothing.
@@ -72,7 +78,7 @@ def blockwise_attention(
     groups = query.shape[1] // key.shape[1]
     if isinstance(length, int):
         block = min(block, length)
-    setting = _Setting(causal, dropout, scale, block)
+    setting = _Setting(dropout, scale, Places(block, causal, window))
     rows = -(-length // block) * block
     query = ops.reshape(query, (batch, key.shape[1], groups, length, size))
     query = _pad_rows(query, rows - length)
@@ -113,37 +119,14 @@ def _seed_tensor(seed):
     return ops.convert_to_tensor([seed & 0xFFFFFFFF, 0], dtype="uint32")
 
 
-def _parts(setting, rows, keys):
-    """Runs of blocks `(first, end)` and how many keys they see."""
-    num_blocks = rows // setting.block
-    if not (setting.causal and isinstance(rows, int) and isinstance(keys, int)):
-        return [(0, num_blocks, keys)]
-    per_part = -(-num_blocks // _CAUSAL_PARTS)
-    starts = range(0, num_blocks, per_part)
-    ends = [min(start + per_part, num_blocks) for start in starts]
-    return [
-        (start, end, min(end * setting.block, keys))
-        for start, end in zip(starts, ends, strict=True)
-    ]
-
-
-def _for_each_block(setting, rows, keys, body, state):
-    """Calls `state = body(index, num_keys, state)` for all blocks."""
-    for first, end, num_keys in _parts(setting, rows, keys):
-        state = repeat_blocks(
-            first, end, lambda index, *state, num_keys=num_keys: body(index, num_keys, state), state
-        )
-    return state
-
-
 def _forward(setting, differentiable, constants):
     query, key, value, *bias = differentiable
     mask, seed = constants
     rows, keys = ops.shape(query)[3], ops.shape(key)[2]
 
-    def body(index, num_keys, state):
+    def body(index, seen, state):
         output, normalizer = state
-        scores, allowed = _scores(setting, index, num_keys, query, key, mask, bias)
+        scores, allowed = _scores(setting, index, seen, query, key, mask, bias)
         highest = ops.max(scores, axis=-1, keepdims=True)
         weights = _hide(ops.exp(scores - highest), allowed)
         total = ops.maximum(ops.sum(weights, axis=-1, keepdims=True), 1e-30)
@@ -151,8 +134,8 @@ def _forward(setting, differentiable, constants):
         if seed is not None:
             weights = weights * _kept(setting, seed, index, ops.shape(weights))
         weights = ops.cast(weights, value.dtype)
-        block = _einsum("bkgrs,bksh->bkgrh", weights, value[:, :, :num_keys])
-        start = (0, 0, 0, index * setting.block, 0)
+        block = _einsum("bkgrs,bksh->bkgrh", weights, take_keys(value, seen))
+        start = (0, 0, 0, index * setting.places.block, 0)
         output = ops.slice_update(output, start, ops.cast(block, output.dtype))
         return output, ops.slice_update(normalizer, start, highest + ops.log(total))
 
@@ -161,7 +144,7 @@ def _forward(setting, differentiable, constants):
         ops.zeros((*shape, value.shape[-1]), dtype=value.dtype),
         ops.zeros((*shape, 1), dtype="float32"),
     )
-    output, normalizer = _for_each_block(setting, rows, keys, body, state)
+    output, normalizer = for_each_block(setting.places, rows, keys, body, state)
     return (output,), (differentiable, constants, output, normalizer)
 
 
@@ -172,26 +155,26 @@ def _backward(setting, residuals, upstream):
     product = ops.cast(gradient, "float32") * ops.cast(output, "float32")
     products = ops.sum(product, axis=-1, keepdims=True)
 
-    def body(index, num_keys, state):
+    def body(index, seen, state):
         query_gradient, key_gradient, value_gradient, *bias_gradient = state
-        scores, allowed = _scores(setting, index, num_keys, query, key, mask, bias)
+        scores, allowed = _scores(setting, index, seen, query, key, mask, bias)
         weights = _hide(ops.exp(scores - _rows(setting, normalizer, index)), allowed)
         block = _rows(setting, gradient, index)  # (B, K, G, R, H)
-        by_weights = _einsum("bkgrh,bksh->bkgrs", block, value[:, :, :num_keys])
+        by_weights = _einsum("bkgrh,bksh->bkgrs", block, take_keys(value, seen))
         dropped = weights
         if seed is not None:
             kept = _kept(setting, seed, index, ops.shape(weights))
             dropped, by_weights = weights * kept, by_weights * kept
         change = _einsum("bkgrs,bkgrh->bksh", ops.cast(dropped, block.dtype), block)
-        value_gradient = _add_first(value_gradient, change, num_keys)
+        value_gradient = add_to_keys(value_gradient, change, seen)
         by_scores = weights * (by_weights - _rows(setting, products, index))
         if bias:
-            bias_gradient = [_add_bias(setting, bias_gradient[0], by_scores, index)]
+            bias_gradient = [_add_bias(setting, bias_gradient[0], by_scores, index, seen)]
         by_scores = ops.cast(by_scores, query.dtype)
         change = _einsum("bkgrs,bkgrh->bksh", by_scores, _scaled_rows(setting, query, index))
-        key_gradient = _add_first(key_gradient, change, num_keys)
-        block = _einsum("bkgrs,bksh->bkgrh", by_scores, key[:, :, :num_keys]) * setting.scale
-        start = (0, 0, 0, index * setting.block, 0)
+        key_gradient = add_to_keys(key_gradient, change, seen)
+        block = _einsum("bkgrs,bksh->bkgrh", by_scores, take_keys(key, seen)) * setting.scale
+        start = (0, 0, 0, index * setting.places.block, 0)
         query_gradient = ops.slice_update(query_gradient, start, ops.cast(block, query.dtype))
         return (query_gradient, key_gradient, value_gradient, *bias_gradient)
 
@@ -199,20 +182,19 @@ def _backward(setting, residuals, upstream):
         ops.zeros_like(query),
         *(ops.zeros_like(x, dtype="float32") for x in (key, value, *bias)),
     )
-    gradients = _for_each_block(setting, rows, keys, body, state)
+    gradients = for_each_block(setting.places, rows, keys, body, state)
     return tuple(ops.cast(one, of.dtype) for one, of in zip(gradients, residuals[0], strict=True))
 
 
-def _scores(setting, index, num_keys, query, key, mask, bias):
+def _scores(setting, index, seen, query, key, mask, bias):
     """The scaled scores of a block, float32 (B, K, G, R, S), and what it may see (None: all)."""
     rows = _scaled_rows(setting, query, index)
-    scores = _einsum("bkgrh,bksh->bkgrs", rows, key[:, :, :num_keys])
+    scores = _einsum("bkgrh,bksh->bkgrs", rows, take_keys(key, seen))
     if bias:
-        scores = scores + ops.cast(_block_of(setting, bias[0], index, num_keys), "float32")
-    allowed = None if mask is None else _block_of(setting, mask, index, num_keys)
-    if setting.causal:
-        past = causal_mask(setting.block, num_keys, offset=index * setting.block)
-        allowed = past if allowed is None else ops.logical_and(allowed, past)
+        scores = scores + ops.cast(_block_of(setting, bias[0], index, seen), "float32")
+    allowed = None if mask is None else _block_of(setting, mask, index, seen)
+    for more in masks_of_place(setting.places, index, seen):
+        allowed = more if allowed is None else ops.logical_and(allowed, more)
     if allowed is not None:
         scores = ops.where(allowed, scores, _HIDDEN)
     return scores, allowed
@@ -230,8 +212,8 @@ def _einsum(equation, first, second):
 def _rows(setting, tensor, index):
     """The queries of a block, out of axis 3."""
     shape = list(ops.shape(tensor))
-    shape[3] = setting.block
-    return ops.slice(tensor, (0, 0, 0, index * setting.block, 0), shape)
+    shape[3] = setting.places.block
+    return ops.slice(tensor, (0, 0, 0, index * setting.places.block, 0), shape)
 
 
 def _scaled_rows(setting, query, index):
@@ -239,25 +221,21 @@ def _scaled_rows(setting, query, index):
     return _rows(setting, query, index) * setting.scale
 
 
-def _block_of(setting, tensor, index, num_keys):
+def _block_of(setting, tensor, index, seen):
     """A block of a mask or bias, whose axes may have one entry for all."""
     if tensor.shape[3] != 1:
         tensor = _rows(setting, tensor, index)
-    return tensor if tensor.shape[4] == 1 else tensor[..., :num_keys]
+    return tensor if tensor.shape[4] == 1 else take_keys(tensor, seen, axis=4)
 
 
-def _add_first(total, change, num_keys):
-    """Adds to the first keys of a gradient (B, K, S, H)."""
-    return ops.slice_update(total, (0, 0, 0, 0), total[:, :, :num_keys] + change)
-
-
-def _add_bias(setting, total, by_scores, index):
+def _add_bias(setting, total, by_scores, index, seen):
     """Adds to the gradient of a bias, summed over what it holds once."""
     axes = [axis for axis in range(5) if total.shape[axis] == 1]
     change = ops.sum(by_scores, axis=axes, keepdims=True) if axes else by_scores
-    row = 0 if total.shape[3] == 1 else index * setting.block
-    old = ops.slice(total, (0, 0, 0, row, 0), ops.shape(change))
-    return ops.slice_update(total, (0, 0, 0, row, 0), old + change)
+    row = 0 if total.shape[3] == 1 else index * setting.places.block
+    start = (0, 0, 0, row, 0 if total.shape[4] == 1 else seen.start)
+    old = ops.slice(total, start, ops.shape(change))
+    return ops.slice_update(total, start, old + change)
 
 
 def _kept(setting, seed, index, shape):

@@ -31,6 +31,28 @@ class KVCache(NamedTuple):
     value: Tensor
 
 
+class PositionedKVCache(NamedTuple):
+    """Keys and values, and where they stand, for attention that looks at distances.
+
+    Slots are not positions: prompts of several lengths are padded in front of the tokens that
+    follow them, and the hypotheses of a beam search stand beside each other.
+
+    Attributes:
+        key: (B, K, S, H).
+        value: (B, K, S, H).
+        positions: int (B, 1, S, 1): of the rank of the others, so that it grows with them.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.ops.init_cache(2, 16, num_heads=4, head_dim=8, positioned=True).positions.shape
+        (2, 1, 16, 1)
+    """
+
+    key: Tensor
+    value: Tensor
+    positions: Tensor
+
+
 class DecoderCache(NamedTuple):
     """What a decoder stack remembers.
 
@@ -56,8 +78,13 @@ class DecoderCache(NamedTuple):
 
 
 def init_cache(
-    batch_size: int, length: int, num_heads: int, head_dim: int, dtype: str = "float32"
-) -> KVCache:
+    batch_size: int,
+    length: int,
+    num_heads: int,
+    head_dim: int,
+    dtype: str = "float32",
+    positioned: bool = False,
+) -> KVCache | PositionedKVCache:
     """Makes an empty cache.
 
     Args:
@@ -66,9 +93,10 @@ def init_cache(
         num_heads: K, the number of key/value heads.
         head_dim: H.
         dtype: the compute dtype of the layer.
+        positioned: whether it also holds where the keys stand.
 
     Returns:
-        A `KVCache` of zeros, each (B, K, S, H).
+        A `KVCache` of zeros, each (B, K, S, H), or a `PositionedKVCache`.
 
     Example:
         >>> import keras_transformer as kt
@@ -77,10 +105,19 @@ def init_cache(
     """
     shape = (batch_size, num_heads, length, head_dim)
     # Two tensors: in-place backends would write the keys over the values of a shared one.
-    return KVCache(ops.zeros(shape, dtype=dtype), ops.zeros(shape, dtype=dtype))
+    cache = KVCache(ops.zeros(shape, dtype=dtype), ops.zeros(shape, dtype=dtype))
+    if not positioned:
+        return cache
+    return PositionedKVCache(*cache, ops.zeros((batch_size, 1, length, 1), dtype="int32"))
 
 
-def update_cache(cache: KVCache, key: Tensor, value: Tensor, index: int | Tensor) -> KVCache:
+def update_cache(
+    cache: KVCache | PositionedKVCache,
+    key: Tensor,
+    value: Tensor,
+    index: int | Tensor,
+    positions: Tensor | None = None,
+) -> KVCache | PositionedKVCache:
     """Writes new keys and values from slot `index` on.
 
     Args:
@@ -88,9 +125,10 @@ def update_cache(cache: KVCache, key: Tensor, value: Tensor, index: int | Tensor
         key: (B, T, K, H).
         value: (B, T, K, H).
         index: first slot to write, an int or a scalar integer tensor; `index + T <= S`.
+        positions: int (T,) or (B, T), where the new keys stand, for a `PositionedKVCache`.
 
     Returns:
-        A new `KVCache`.
+        A new cache of the same class.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -101,7 +139,17 @@ def update_cache(cache: KVCache, key: Tensor, value: Tensor, index: int | Tensor
         [0, 1, 1, 0]
     """
     key, value = _heads_first(key), _heads_first(value)
-    return KVCache(_write(cache.key, key, index), _write(cache.value, value, index))
+    slots = KVCache(_write(cache.key, key, index), _write(cache.value, value, index))
+    if isinstance(cache, KVCache):
+        return slots
+    positions = ops.zeros_like(key[:, :1, :, :1], dtype="int32") + _of_keys(positions)
+    return PositionedKVCache(*slots, _write(cache.positions, positions, index))
+
+
+def _of_keys(positions):
+    """(T,) or (B, T) as (1 or B, 1, T, 1)."""
+    positions = ops.cast(positions, "int32")
+    return ops.reshape(positions, (-1, 1, ops.shape(positions)[-1], 1))
 
 
 def _heads_first(x):

@@ -11,6 +11,8 @@ from typing import Any
 
 from keras import backend, ops
 
+from keras_transformer.ops.relative import distances
+
 Tensor = Any
 
 
@@ -60,6 +62,30 @@ def causal_mask(query_length: int, key_length: int, offset: int | Tensor = 0) ->
     return ops.less_equal(keys, queries)
 
 
+def window_mask(query_positions: Tensor, key_positions: Tensor, window: int) -> Tensor:
+    """Lets each query see what stands less than `window` positions from it, on both sides.
+
+    Args:
+        query_positions: int (T,) or (B, T).
+        key_positions: int (S,) or (B, S).
+        window: 1 for the query's own position alone.
+
+    Returns:
+        A boolean tensor (T, S) or (B, T, S).
+
+    Reference:
+        Child et al. 2019, "Generating Long Sequences with Sparse Transformers"; Beltagy et al.
+        2020, "Longformer", section 3.1.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> mask = kt.ops.window_mask(keras.ops.arange(4), keras.ops.arange(4), window=2)
+        >>> [bool(seen) for seen in mask[0]]
+        [True, True, False, False]
+    """
+    return ops.less(ops.abs(distances(query_positions, key_positions)), window)
+
+
 def packing_mask(segment_ids: Tensor) -> Tensor:
     """Separates the sequences that are packed into one row.
 
@@ -84,6 +110,7 @@ def combine_masks(
     padding_mask: Tensor | None = None,
     attention_mask: Tensor | None = None,
     causal: Tensor | None = None,
+    window: Tensor | None = None,
 ) -> Tensor | None:
     """Joins what may be attended to into one mask; an absent mask forbids nothing.
 
@@ -91,6 +118,7 @@ def combine_masks(
         padding_mask: boolean (B, S), True where a key is real.
         attention_mask: boolean (T, S), (B, T, S) or (B, N, T, S), True where a query may attend.
         causal: boolean (T, S), as `causal_mask` makes it.
+        window: boolean (T, S) or (B, T, S), as `window_mask` makes it.
 
     Returns:
         A boolean tensor that broadcasts to (B, N, T, S), or None if there is no mask at all.
@@ -114,6 +142,8 @@ def combine_masks(
         masks.append(attention_mask[leading] if leading else attention_mask)
     if causal is not None:
         masks.append(causal[None, None])
+    if window is not None:
+        masks.append(window[None, None] if len(window.shape) == 2 else window[:, None])
     if not masks:
         return None
     combined = masks[0]

@@ -45,6 +45,16 @@ TRANSFORMERS = {
         "num_decoder_layers": 1,
         "position_layout": "concatenated",
     },
+    "transformer_relative_keys_gated": {
+        "relative_positions": "shaw",
+        "position_layout": None,
+        "gated": True,
+    },
+    "transformer_relative_bias_in_a_window": {
+        "relative_positions": "t5",
+        "window": 3,
+        "normalize_first": True,
+    },
     "ssru": {"decoder_recurrence": "ssru", "position_layout": "tensor2tensor"},
 }
 RECURRENT = {
@@ -67,6 +77,12 @@ TRANSLATORS = {**TRANSFORMERS, **RECURRENT}
 LANGUAGE_MODELS = {
     "gpt": {},
     "gpt_pre_norm_grouped": {"normalize_first": True, "num_key_value_heads": 1},
+    "gpt_linear_bias_banded": {
+        "relative_positions": "alibi",
+        "max_length": None,
+        "num_key_value_heads": 1,
+        "window": (None, 3),
+    },
 }
 NAMES = (*TRANSLATORS, *LANGUAGE_MODELS)
 
@@ -81,7 +97,8 @@ def make_case(name, **more):
         else:
             model = kt.models.transformer(size, **{**SMALL, **TRANSFORMERS[name], **more})
     else:
-        model = kt.models.gpt(V, max_length=37, **{**SMALL, **LANGUAGE_MODELS[name], **more})
+        arguments = {"max_length": 37, **SMALL, **LANGUAGE_MODELS[name], **more}
+        model = kt.models.gpt(V, **arguments)
     return Case(randomize(model, stddev=0.4), name in TRANSLATORS)
 
 

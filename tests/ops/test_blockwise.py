@@ -19,10 +19,10 @@ def tensors(heads=N, key_heads=K, queries=T, keys=S):
     return [normal(*shape, seed=seed) for seed, shape in enumerate(shapes)]
 
 
-def dense(query, key, value, mask=None, bias=None, causal=False):
+def dense(query, key, value, mask=None, bias=None, causal=False, window=None):
     query, key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))
     output = dot_product_attention(
-        query, key, value, mask, bias, causal, scale=SCALE, implementation="dense"
+        query, key, value, mask, bias, causal, implementation="dense", window=window, scale=SCALE
     )
     return ops.transpose(output, (0, 2, 1, 3))
 
@@ -86,6 +86,33 @@ def test_causal_parts_of_other_lengths(causal, queries):
     np.testing.assert_allclose(
         to_numpy(output), to_numpy(dense(query, key, value, causal=causal)), atol=2e-6
     )
+
+
+@pytest.mark.parametrize("window", [1, 3, 5, 12, 99])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("with_more", [False, True])
+def test_windows(window, causal, with_more):
+    """Of 17 queries and keys in blocks of 4, most blocks skip keys on both sides."""
+    length = 17
+    arrays = tensors(queries=length, keys=length)
+    mask = random_mask(B, N, length, length) if with_more else None
+    arrays += [normal(1, N, length, length, seed=5)] if with_more else []
+
+    def at_once(query, key, value, bias=None):
+        return dense(query, key, value, mask, bias, causal, window)
+
+    def in_blocks(query, key, value, bias=None):
+        return blockwise_attention(
+            query, key, value, mask, bias, causal, scale=SCALE, block=4, window=window
+        )
+
+    converted = [ops.convert_to_tensor(array) for array in arrays]
+    np.testing.assert_allclose(
+        to_numpy(in_blocks(*converted)), to_numpy(at_once(*converted)), atol=2e-6
+    )
+    pairs = zip(gradients_of(in_blocks, arrays), gradients_of(at_once, arrays), strict=True)
+    for ours, expected in pairs:
+        np.testing.assert_allclose(ours, expected, atol=2e-5)
 
 
 def test_dropout_drops_and_scales_and_both_passes_drop_the_same():

@@ -101,6 +101,25 @@ def test_other_lengths_and_scale(implementation, lengths, causal):
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("window", [1, 2, 4])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_windows(implementation, window, causal, with_mask):
+    tensors = arguments()
+    mask = random_mask(B, N, T, S) if with_mask else np.ones((1, 1, T, S), bool)
+    near = np.abs(np.arange(T)[:, None] - np.arange(S)) < window
+    expected, _ = reference(**tensors, mask=mask & near, causal=causal)
+    output = attend(
+        tensors,
+        mask=mask if with_mask else None,
+        causal=causal,
+        window=window,
+        implementation=implementation,
+    )
+    np.testing.assert_allclose(to_numpy(output), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("num_key_value_heads", [1, 2, N])
 @pytest.mark.parametrize("queries", [1, T, 19])
 @pytest.mark.parametrize("causal", [False, True])

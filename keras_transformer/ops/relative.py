@@ -1,0 +1,61 @@
+"""From what belongs to a distance to what belongs to a query and a key.
+
+Shape letters: T query length, S key length.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+Tensor = Any
+
+
+def distances(query_positions: Tensor, key_positions: Tensor) -> Tensor:
+    """Counts from each query how far ahead each key stands; negative is behind.
+
+    Args:
+        query_positions: int (T,) or (B, T).
+        key_positions: int (S,) or (B, S).
+
+    Returns:
+        int (T, S) or (B, T, S).
+    """
+    return ops.expand_dims(key_positions, -2) - ops.expand_dims(query_positions, -1)
+
+
+def all_distances(query_length: Any, key_length: Any) -> Tensor:
+    """The distances that queries and keys `0, 1, ...` can have, and one more to fill up.
+
+    Args:
+        query_length: T.
+        key_length: S.
+
+    Returns:
+        int (T + S,), `-(T - 1) .. S`.
+    """
+    return ops.arange(query_length + key_length, dtype="int32") - (query_length - 1)
+
+
+def shift_rows(by_distance: Tensor, key_length: Any) -> Tensor:
+    """Turns values by distance into values by key: row `i` moves `i` places to the left.
+
+    No gather, whose gradient adds up one entry after another: read in rows that are one entry
+    shorter, the same numbers stand where they belong.
+
+    Args:
+        by_distance: (..., T, T + S), for each query by `all_distances`.
+        key_length: S.
+
+    Returns:
+        (..., T, S).
+
+    Reference:
+        Huang et al. 2018, "Music Transformer", section 3.4.1, where the trick is from.
+    """
+    *leading, length, width = ops.shape(by_distance)
+    flat = ops.reshape(by_distance, (*leading, length * width))
+    # Entry `i * width + j - i + T - 1`, for query `i` and key `j`, is `i * (width - 1) + j` here.
+    flat = flat[..., length - 1 : length - 1 + length * (width - 1)]
+    return ops.reshape(flat, (*leading, length, width - 1))[..., :key_length]

@@ -1,0 +1,106 @@
+"""Which keys a block of queries sees, so that it computes no scores for the others.
+
+Shape letters: B batch, S key length, K key/value heads, H head size, R queries of a block.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from keras_transformer.ops.blocks import repeat_blocks
+from keras_transformer.ops.masks import causal_mask, window_mask
+
+Tensor = Any
+
+# A causal pass is cut into so many parts, each of which sees the keys up to its last query alone.
+_CAUSAL_PARTS = 4
+
+
+class Places(NamedTuple):
+    """What places alone say of who sees whom.
+
+    Attributes:
+        block: R.
+        causal: query `i` sees keys up to `i`.
+        window: query `i` sees keys less than so many places from it; None for all.
+    """
+
+    block: int
+    causal: bool
+    window: int | None
+
+
+class SeenKeys(NamedTuple):
+    """The keys that a block computes scores for: `count` of them, from `start` on."""
+
+    start: Tensor | int
+    count: Tensor | int
+
+
+def for_each_block(places: Places, rows: Any, keys: Any, body: Callable, state: tuple) -> tuple:
+    """Calls `state = body(index, seen, state)` for all blocks of queries.
+
+    Args:
+        places: who sees whom.
+        rows: number of queries, a multiple of the block.
+        keys: S.
+        body: takes the number of the block, its `SeenKeys` and the state; returns a new state.
+        state: a tuple of tensors.
+
+    Returns:
+        The last state.
+    """
+
+    def call(index, *state, count):
+        start = 0
+        if places.window is not None and isinstance(count, int):
+            first = index * places.block - (places.window - 1)
+            start = ops.clip(first, 0, keys - count)
+        return body(index, SeenKeys(start, count), state)
+
+    for first, end, count in _parts(places, rows, keys):
+        state = repeat_blocks(first, end, functools.partial(call, count=count), state)
+    return state
+
+
+def _parts(places, rows, keys):
+    """Runs of blocks `(first, end)`, and how many keys each of their blocks sees."""
+    num_blocks = rows // places.block
+    is_known = isinstance(rows, int) and isinstance(keys, int)
+    if places.window is not None and is_known:
+        around = (places.window - 1) * (1 if places.causal else 2)
+        return [(0, num_blocks, min(keys, places.block + around))]
+    if not (places.causal and is_known):
+        return [(0, num_blocks, keys)]
+    per_part = -(-num_blocks // _CAUSAL_PARTS)
+    starts = range(0, num_blocks, per_part)
+    ends = [min(start + per_part, num_blocks) for start in starts]
+    return [
+        (start, end, min(end * places.block, keys)) for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def masks_of_place(places: Places, index: Tensor, seen: SeenKeys) -> Iterator[Tensor]:
+    """Yields what a block may see because of where it stands, boolean (R, S)."""
+    offset = index * places.block - seen.start
+    if places.causal:
+        yield causal_mask(places.block, seen.count, offset=offset)
+    if places.window is not None:
+        queries = ops.arange(places.block, dtype="int32") + offset
+        yield window_mask(queries, ops.arange(seen.count, dtype="int32"), places.window)
+
+
+def take_keys(tensor: Tensor, seen: SeenKeys, axis: int = 2) -> Tensor:
+    """Takes the keys that are seen, out of axis 2 of keys and values (B, K, S, H)."""
+    shape, start = list(ops.shape(tensor)), [0] * len(tensor.shape)
+    shape[axis], start[axis] = seen.count, seen.start
+    return ops.slice(tensor, start, shape)
+
+
+def add_to_keys(total: Tensor, change: Tensor, seen: SeenKeys) -> Tensor:
+    """Adds to the gradient (B, K, S, H) of the keys that were seen."""
+    return ops.slice_update(total, (0, 0, seen.start, 0), take_keys(total, seen) + change)
