@@ -12,6 +12,7 @@ from keras_transformer.training.lora_files import load_lora, save_lora
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
 from keras_transformer.training.optimizers import DecoupledAdamW
+from keras_transformer.training.penalties import add_l2
 from keras_transformer.training.recipes import (
     gpt1_finetuning_recipe,
     gpt1_pretraining_recipe,
@@ -41,6 +42,7 @@ __all__ = [
     "TimeBudget",
     "WarmupCosineSchedule",
     "WarmupLinearSchedule",
+    "add_l2",
     "average_checkpoints",
     "enable_lora",
     "freeze",

@@ -168,6 +168,10 @@ OPTIONS = {
         *((name, options) for name in ("transformer", "gpt") for options in OPTIONS),
         ("transformer_untied_grouped", "three"),
         ("transformer_untied_grouped", "shortlist_bigrams"),
+        # Their hypotheses share a cache whose slots are no positions.
+        ("transformer_relative_bias_in_a_window", "three"),
+        ("transformer_relative_keys_gated", "early"),
+        ("gpt_linear_bias_banded", "three"),
     ],
 )
 def test_a_plain_search_finds_the_same(name, options):

@@ -1,0 +1,59 @@
+"""Penalties on the weights of a model that is already built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import keras
+
+from keras_transformer.training.parts import needs_compiling
+
+
+def add_l2(
+    model: keras.Model,
+    rate: float = 1e-4,
+    exclude: Iterable[str] = ("bias", "gamma", "beta", "scale"),
+) -> list[str]:
+    r"""Adds the sum of the squared weights to the loss: $\text{loss} + \lambda \sum_w w^2$.
+
+    It sets Keras's own `regularizer` of each weight, as the argument `kernel_regularizer` of a
+    layer does, and no file holds it: call it again on a model that was loaded. Compile the model
+    after it. Adam divides this penalty's gradient by the size of all gradients; what shrinks the
+    weights evenly there is the decay of `DecoupledAdamW`.
+
+    Args:
+        model: a built model.
+        rate: lambda; 0 takes the penalty off again.
+        exclude: names of the weights without penalty; a weight's own name must match in full.
+
+    Returns:
+        The paths of the weights that the penalty is on.
+
+    Raises:
+        ValueError: `rate` is negative, `exclude` is a string, or the model has no weights.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> lm = kt.models.gpt(
+        ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
+        >>> len(kt.training.add_l2(lm, 1e-4))
+        8
+
+    Reference:
+        Krogh and Hertz 1991, "A Simple Weight Decay Can Improve Generalization".
+    """
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate < 0:
+        raise ValueError(f"`rate` must be a number >= 0. Received: rate={rate!r}")
+    if isinstance(exclude, str):
+        raise ValueError(f"`exclude` must be a collection of names. Received: exclude={exclude!r}")
+    excluded = set(exclude)
+    if not model.trainable_weights:
+        raise ValueError(
+            f"`model` must be built and have weights that train. Received: the model {model.name!r}"
+            " without any."
+        )
+    chosen = [weight for weight in model.trainable_weights if weight.name not in excluded]
+    for weight in chosen:
+        weight.regularizer = keras.regularizers.L2(rate) if rate else None
+    needs_compiling(model)
+    return [weight.path for weight in chosen]
