@@ -5,6 +5,7 @@ from keras_transformer.data.batching import TranslationBatches
 from keras_transformer.data.blocks import LanguageModelBatches
 from keras_transformer.data.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.marian import MarianTokenizer
+from keras_transformer.data.masking import MaskedLanguageModelBatches, word_starts
 from keras_transformer.data.packing import PackedBatches
 from keras_transformer.data.sentence_piece import SentencePieceTokenizer
 from keras_transformer.data.special_ids import (
@@ -29,6 +30,7 @@ __all__ = [
     "HuggingFaceTokenizer",
     "LanguageModelBatches",
     "MarianTokenizer",
+    "MaskedLanguageModelBatches",
     "PackedBatches",
     "SentencePieceTokenizer",
     "SlidingWindows",
@@ -46,4 +48,5 @@ __all__ = [
     "special_ids",
     "text_rows",
     "train_tokenizer",
+    "word_starts",
 ]

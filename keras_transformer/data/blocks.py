@@ -78,18 +78,7 @@ class LanguageModelBatches(EpochBatches):
 
     def _plan(self, generator: np.random.Generator | None) -> list[list[np.ndarray]]:
         """Returns the (start, length) of the blocks of each batch, (number of blocks, 2)."""
-        offset = 0 if generator is None else generator.integers(self.length)
-        total = self.num_target_tokens
-        bounds = np.unique([0, *range(offset, total, self.length), total])
-        num_blocks = -(-total // self.length) + (self.shuffle and 1 < min(self.length, total))
-        if len(bounds) <= num_blocks:
-            # Most offsets give one block more than others. Keras counts the batches once, so
-            # where it is missing the longest block is halved.
-            longest = np.diff(bounds).argmax()
-            bounds = np.sort(np.append(bounds, bounds[longest : longest + 2].sum() // 2))
-        blocks = np.stack([bounds[:-1], np.diff(bounds)], axis=1)
-        if generator is not None:
-            blocks = generator.permutation(blocks)
+        blocks = cut_blocks(self.num_target_tokens, self.length, generator)
         return split_steps(blocks, self.batch_size, self.num_shards)
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -116,3 +105,26 @@ class LanguageModelBatches(EpochBatches):
         """Share of an epoch's positions, in all shards, that are padding."""
         num_rows = self._num_batches * self.num_shards * self.batch_size
         return 1.0 - self.num_target_tokens / (num_rows * self.length)
+
+
+def cut_blocks(total: int, length: int, generator: np.random.Generator | None) -> np.ndarray:
+    """Cuts a text into blocks, as many of them whatever the generator says.
+
+    Args:
+        total: Number of tokens.
+        length: Most tokens of a block.
+        generator: Says where the blocks begin, and their order; None for 0 and one after the other.
+
+    Returns:
+        The (start, length) of each block, (number of blocks, 2).
+    """
+    offset = 0 if generator is None else generator.integers(length)
+    bounds = np.unique([0, *range(offset, total, length), total])
+    num_blocks = -(-total // length) + (generator is not None and 1 < min(length, total))
+    if len(bounds) <= num_blocks:
+        # Most offsets give one block more than others. Keras counts the batches once, so where it
+        # is missing the longest block is halved.
+        longest = np.diff(bounds).argmax()
+        bounds = np.sort(np.append(bounds, bounds[longest : longest + 2].sum() // 2))
+    blocks = np.stack([bounds[:-1], np.diff(bounds)], axis=1)
+    return blocks if generator is None else generator.permutation(blocks)

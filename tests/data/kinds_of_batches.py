@@ -19,6 +19,12 @@ def language_model(corpus=ROWS, **arguments):
     return kt.data.LanguageModelBatches(ids, **{"length": 7, "batch_size": 5, **arguments})
 
 
+def masked_language_model(corpus=ROWS, **arguments):
+    ids = [token_id for row in corpus for token_id in row]
+    arguments = {"length": 7, "batch_size": 5, "mask_id": 3, "vocabulary_size": 50, **arguments}
+    return kt.data.MaskedLanguageModelBatches(ids, **arguments)
+
+
 def task(corpus=ROWS, **arguments):
     labels = [sum(row) % 3 for row in corpus]
     return kt.data.TaskBatches(corpus, labels, **{"batch_size": 5, "max_shapes": 2, **arguments})
@@ -31,6 +37,7 @@ def packed(corpus=ROWS, **arguments):
 KINDS = {
     "translation": translation,
     "language_model": language_model,
+    "masked_language_model": masked_language_model,
     "task": task,
     "packed": packed,
 }
