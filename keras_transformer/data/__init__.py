@@ -8,6 +8,7 @@ from keras_transformer.data.marian import MarianTokenizer
 from keras_transformer.data.masking import MaskedLanguageModelBatches, word_starts
 from keras_transformer.data.packing import PackedBatches
 from keras_transformer.data.sentence_piece import SentencePieceTokenizer
+from keras_transformer.data.series import previous_values, series_windows
 from keras_transformer.data.special_ids import (
     END_ID,
     PADDING_ID,
@@ -43,7 +44,9 @@ __all__ = [
     "encode",
     "load_tokenizer",
     "pair_rows",
+    "previous_values",
     "save_tokenizer",
+    "series_windows",
     "similarity_rows",
     "special_ids",
     "text_rows",

@@ -6,6 +6,7 @@ from keras_transformer.datasets import (
     movie_dialog,
     movie_reviews,
     paraphrases,
+    seismogram,
     tatoeba,
     wikitext2,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "movie_dialog",
     "movie_reviews",
     "paraphrases",
+    "seismogram",
     "tatoeba",
     "wikitext2",
 ]

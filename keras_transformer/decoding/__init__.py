@@ -1,6 +1,7 @@
 """From logits to tokens: generation, streaming, beam search, and the filters they are made of."""
 
 from keras_transformer.decoding.beam_search import BeamSearchResult, beam_search
+from keras_transformer.decoding.forecast import forecast
 from keras_transformer.decoding.generate import Generation, generate, stream
 from keras_transformer.decoding.logits import (
     ban_ids,
@@ -38,6 +39,7 @@ __all__ = [
     "ban_repeated_ngrams",
     "beam_search",
     "draw",
+    "forecast",
     "generate",
     "get_sampler",
     "greedy",

@@ -1,0 +1,78 @@
+"""Windows over a series of real numbers: what was, and what came next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_transformer.data.rows import check_integer
+
+
+def series_windows(
+    series: Any, num_past: int, num_future: int, stride: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts a series into pairs of what was and what came next.
+
+    Args:
+        series: Numbers (N,) or (N, C), samples by channels.
+        num_past: S, samples of the past.
+        num_future: T, samples that follow them.
+        stride: Samples from one window to the next.
+
+    Returns:
+        float32 (W, S, C) and (W, T, C), W windows.
+
+    Raises:
+        ValueError: If the series has another rank, is shorter than a window, or holds NaN or
+            infinity; the first place is named.
+
+    Example:
+        >>> import numpy as np, keras_transformer as kt
+        >>> past, future = kt.data.series_windows(np.arange(6), num_past=3, num_future=2)
+        >>> past[1, :, 0].tolist(), future[1, :, 0].tolist()
+        ([1.0, 2.0, 3.0], [4.0, 5.0])
+    """
+    for name, value in {"num_past": num_past, "num_future": num_future, "stride": stride}.items():
+        check_integer(name, value, 1)
+    array = np.asarray(series)
+    if array.dtype.kind not in "iuf" or array.ndim not in (1, 2) or not array.size:
+        raise ValueError(
+            "`series` must hold numbers, (samples,) or (samples, channels). "
+            f"Received: dtype={array.dtype}, shape={array.shape}"
+        )
+    array = array.astype("float32").reshape(len(array), -1)
+    wrong = np.argwhere(~np.isfinite(array))
+    if len(wrong):
+        sample, channel = wrong[0]
+        raise ValueError(
+            "`series` must hold finite numbers: fill what is missing first. Received: "
+            f"{array[sample, channel]} at sample {sample}, channel {channel}, of {len(wrong)} such"
+        )
+    if len(array) < num_past + num_future:
+        raise ValueError(
+            "`series` must be at least as long as past and future together. Received: "
+            f"{len(array)} samples, num_past={num_past}, num_future={num_future}"
+        )
+    windows = np.lib.stride_tricks.sliding_window_view(array, num_past + num_future, axis=0)
+    windows = windows[::stride].transpose(0, 2, 1)
+    return windows[:, :num_past].copy(), windows[:, num_past:].copy()
+
+
+def previous_values(past: np.ndarray, future: np.ndarray) -> np.ndarray:
+    """The value before each future one, which a forecaster reads in training.
+
+    Args:
+        past: (W, S, C).
+        future: (W, T, C).
+
+    Returns:
+        (W, T, C): the last value of the past, then the future but for its last.
+
+    Example:
+        >>> import numpy as np, keras_transformer as kt
+        >>> past, future = kt.data.series_windows(np.arange(5), num_past=2, num_future=3)
+        >>> kt.data.previous_values(past, future)[0, :, 0].tolist()
+        [1.0, 2.0, 3.0]
+    """
+    return np.concatenate([past[:, -1:], future[:, :-1]], axis=1)

@@ -1,0 +1,77 @@
+"""Forecasts of a series, each value from those before it.
+
+Shape letters: B batch, S length of the past, T steps, C channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_transformer.decoding.prompts import check_count
+
+_PARTS = ("past_embedding", "encoder", "previous_embedding", "decoder", "values")
+
+
+def forecast(model: keras.Model, past: Any, num_steps: int, batch_size: int = 256) -> np.ndarray:
+    """Goes on with a series: the past is encoded once, then a cached step makes each value.
+
+    Args:
+        model: a `kt.models.series_forecaster`.
+        past: numbers (B, S, C), or (S, C) for one series.
+        num_steps: T, the values to come.
+        batch_size: series that go on together.
+
+    Returns:
+        float32 (B, T, C), or (T, C) for one series.
+
+    Raises:
+        ValueError: the model lacks a part, the past has another shape or holds NaN or infinity, or
+            a number is not positive.
+
+    Example:
+        >>> import numpy as np, keras_transformer as kt
+        >>> model = kt.models.series_forecaster(num_channels=2, hidden_dim=16)
+        >>> kt.decoding.forecast(model, np.ones((5, 7, 2)), num_steps=4).shape
+        (5, 4, 2)
+    """
+    check_count("num_steps", num_steps, 1)
+    check_count("batch_size", batch_size, 1)
+    layers = {layer.name: layer for layer in model.layers}
+    if not set(_PARTS) <= set(layers):
+        raise ValueError(
+            f"`model` must have the layers {_PARTS}. Received: layers {sorted(layers)}."
+        )
+    parts = [layers[name] for name in _PARTS]
+    values = np.asarray(past, "float32")
+    channels = parts[-1].units
+    if values.ndim not in (2, 3) or values.shape[-1] != channels or not values.size:
+        raise ValueError(
+            f"`past` must be (batch, length, {channels}) or (length, {channels}). "
+            f"Received: shape={values.shape}."
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(
+            "`past` must hold finite numbers. Received: "
+            f"{np.count_nonzero(~np.isfinite(values))} that are not."
+        )
+    rows = values if values.ndim == 3 else values[None]
+    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    result = np.concatenate([_forecast(parts, batch, num_steps) for batch in batches])
+    return result if values.ndim == 3 else result[0]
+
+
+def _forecast(parts, past, num_steps):
+    past_embedding, encoder, previous_embedding, decoder, values = parts
+    encoded = encoder(past_embedding(past), training=False)
+    cache = decoder.initial_cache(len(past), num_steps, encoded)
+    value, found = ops.convert_to_tensor(past[:, -1:]), []
+    for step in range(num_steps):
+        result = decoder(previous_embedding(value), cache=cache, cache_index=step, training=False)
+        cache = result["cache"]
+        value = value + ops.cast(values(result["output"]), "float32")
+        found.append(ops.convert_to_numpy(value))
+    return np.concatenate(found, axis=1)

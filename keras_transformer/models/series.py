@@ -1,0 +1,101 @@
+"""Encoder-decoders of real numbers: a series goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_transformer.layers.checks import check_positive
+from keras_transformer.layers.decoder import TransformerDecoder
+from keras_transformer.layers.encoder import TransformerEncoder
+from keras_transformer.layers.positional import PositionalEncoding
+from keras_transformer.layers.recurrent_decoder import RecurrentDecoder
+from keras_transformer.layers.recurrent_encoder import RecurrentEncoder
+
+KINDS = ("transformer", "simple", "lstm", "gru")
+
+
+def series_forecaster(
+    num_channels: int,
+    kind: str = "transformer",
+    num_layers: int = 2,
+    num_heads: int = 4,
+    hidden_dim: int = 64,
+    intermediate_dim: int = 256,
+    dropout: float = 0.0,
+    *,
+    attention: str | None = "luong",
+    name: str = "series_forecaster",
+    dtype: Any = None,
+) -> keras.Model:
+    """Builds an encoder-decoder of real numbers, to forecast a series.
+
+    The encoder reads the past; the decoder reads the value before each future one, and says what is
+    to be added to it. A functional model with the inputs `past` (B, S, C) and `previous` (B, T, C),
+    float, and the next values (B, T, C) as output: it is trained with the true values before each
+    (`kt.data.series_windows`, `kt.data.previous_values`), and `kt.decoding.forecast` goes on from
+    its own. Scale a series to about unit size first. Its layers are found by name:
+    `past_embedding`, `encoder`, `previous_embedding`, `decoder`, `values`.
+
+    Args:
+        num_channels: C, the numbers of each sample.
+        kind: "transformer", or the cell of a recurrent encoder-decoder: "simple", "lstm", "gru".
+        num_layers: blocks, or recurrent layers, on each side.
+        num_heads: attention heads of the Transformer.
+        hidden_dim: D, the width of the model.
+        intermediate_dim: width of the Transformer's feed-forward networks.
+        dropout: rate of the stacks.
+        attention: of the recurrent decoder: None, "luong" or "bahdanau".
+        name: name of the model.
+        dtype: dtype policy of its layers, by default Keras's global policy.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: an unknown kind or attention, or sizes that are not positive.
+
+    Example:
+        >>> import numpy as np, keras_transformer as kt
+        >>> model = kt.models.series_forecaster(num_channels=3, hidden_dim=16)
+        >>> model({"past": np.ones((2, 7, 3)), "previous": np.ones((2, 5, 3))}).shape
+        (2, 5, 3)
+
+    Reference:
+        Sutskever et al. 2014, "Sequence to Sequence Learning with Neural Networks"; Vaswani et al.
+        2017, "Attention Is All You Need", section 3.
+    """
+    check_positive(num_channels=num_channels, hidden_dim=hidden_dim)
+    if kind not in KINDS:
+        raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}.")
+    if kind == "transformer":
+        blocks = {
+            "num_layers": num_layers,
+            "num_heads": num_heads,
+            "intermediate_dim": intermediate_dim,
+            "dropout": dropout,
+            "normalize_first": True,
+            "dtype": dtype,
+        }
+        encoder, decoder = (
+            stack(positional_encoding=PositionalEncoding(dtype=dtype), name=part, **blocks)
+            for stack, part in ((TransformerEncoder, "encoder"), (TransformerDecoder, "decoder"))
+        )
+    else:
+        common = {"hidden_dim": hidden_dim, "cell": kind, "num_layers": num_layers}
+        common |= {"dropout": dropout, "dtype": dtype}
+        encoder = RecurrentEncoder(name="encoder", **common)
+        decoder = RecurrentDecoder(attention=attention, name="decoder", **common)
+    past = keras.Input((None, num_channels), name="past")
+    previous = keras.Input((None, num_channels), name="previous")
+
+    def dense(units, name, **more):
+        return keras.layers.Dense(units, dtype=dtype, name=name, **more)
+
+    encoded = encoder(dense(hidden_dim, "past_embedding")(past))
+    decoded = decoder(dense(hidden_dim, "previous_embedding")(previous), encoded)
+    # Zeros: an untrained model says that nothing changes, which is hard enough to beat.
+    change = dense(num_channels, "values", kernel_initializer="zeros")(decoded)
+    values = keras.layers.Add(dtype=dtype, name="next_values")([previous, change])
+    return keras.Model({"past": past, "previous": previous}, values, name=name)
