@@ -71,13 +71,21 @@ bench: $(VENV)/all.stamp
 	$(RUN) benchmarks/rematerialization.py --write docs/benchmarks.md
 	$(RUN) benchmarks/translation.py --write docs/benchmarks.md
 
-## Every table and figure of docs/from-recurrence-to-attention.md (three quarters of an hour).
+## Every table and figure of docs/from-recurrence-to-attention.md (an hour and three quarters).
 PAGE := docs/from-recurrence-to-attention.md
 experiments: $(VENV)/all.stamp
 	$(RUN) examples/long_range.py --output runs/long-range
 	$(RUN) benchmarks/page.py $(PAGE) "long range" runs/long-range "python examples/long_range.py"
+	$(RUN) examples/word2vec.py --output runs/word2vec
+	$(RUN) benchmarks/page.py $(PAGE) word2vec runs/word2vec "python examples/word2vec.py"
+	$(RUN) benchmarks/ablation.py positions --write $(PAGE)
+	$(RUN) benchmarks/ablation.py regularisation --write $(PAGE)
+	$(RUN) examples/pretrain_bert.py --output runs/bert
+	$(RUN) benchmarks/page.py $(PAGE) bert runs/bert "python examples/pretrain_bert.py"
 	$(RUN) examples/train_vit.py --output runs/vit
 	$(RUN) benchmarks/page.py $(PAGE) digits runs/vit "python examples/train_vit.py"
+	$(RUN) examples/forecast_seismogram.py --output runs/seismogram
+	$(RUN) benchmarks/page.py $(PAGE) seismogram runs/seismogram "python examples/forecast_seismogram.py"
 	$(RUN) benchmarks/recurrence.py --write $(PAGE)
 
 $(VENV)/bin/python:

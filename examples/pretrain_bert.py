@@ -200,8 +200,8 @@ model.save(arguments.output / "model.keras")
 text = (
     f"{arguments.minutes:g} minutes of training each on {keras.backend.backend()}: "
     f"{SIZE['num_layers']} blocks, width {SIZE['hidden_dim']}, {VOCABULARY_SIZE:,} sub-words, "
-    f"{CONTEXT} of them at a time. The last column is the accuracy of a logistic regression on the mean of the "
-    f"hidden states, on {len(unseen.texts[:limit]):,} film reviews. One seed."
+    f"{CONTEXT} of them at a time. The last column is the accuracy of a logistic regression on the "
+    f"mean of the hidden states, on {len(unseen.texts[:limit]):,} film reviews. One seed."
 )
 parts = [text, "\n".join(rows), "What the last one puts into gaps:", "\n".join(filled)]
 (arguments.output / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

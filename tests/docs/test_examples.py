@@ -21,7 +21,8 @@ def pretrained(tmp_path_factory):
 
 
 def run(name, *arguments):
-    many = name.startswith(("finetune", "long"))
+    # Those with many models, of which each would have to be compiled.
+    many = name.startswith(("finetune", "long", "forecast", "pretrain"))
     backend = "torch" if many else os.environ["KERAS_BACKEND"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend}
     command = [sys.executable, str(ROOT / "examples" / name), "--smoke", *map(str, arguments)]
@@ -58,8 +59,12 @@ def test_example_runs(name, arguments, lines, pretrained):
         ("train_translator.py", "BLEU"),
         ("train_vit.py", "Accuracy: mean"),
         ("long_range.py", "Milliseconds of a training step"),
+        ("forecast_seismogram.py", "linear autoregression of"),
+        ("word2vec.py", "| country to its people |"),
+        ("pretrain_bert.py", "| BERT: hidden whole words |"),
     ],
 )
 def test_examples_on_their_own(name, line, tmp_path):
-    more = ("--output", tmp_path / "out") if name.startswith(("finetune", "train", "long")) else ()
+    silent = name.startswith(("translate", "sentence"))
+    more = () if silent else ("--output", tmp_path / "out")
     assert line in run(name, *more)
