@@ -65,6 +65,7 @@ bench-decoding: $(VENV)/all.stamp
 bench: $(VENV)/all.stamp
 	$(RUN) benchmarks/import_time.py --write docs/benchmarks.md
 	$(RUN) benchmarks/training_step.py --rounds $(ROUNDS) --write docs/benchmarks.md
+	$(RUN) benchmarks/step_parts.py --write docs/benchmarks.md
 	$(RUN) benchmarks/attention.py --write docs/benchmarks.md
 	$(RUN) benchmarks/chunked_loss.py --write docs/benchmarks.md
 	$(RUN) benchmarks/language_model.py --write docs/benchmarks.md
