@@ -16,7 +16,7 @@ from keras_transformer.training.parts import all_layers
 # other devices before it has gone through the second.
 _COLUMNS = (
     r"(?:.*/)?(?:query|key|value|ssru(?:_\d+)?/(?:forget|candidate)|"
-    r"feed_forward(?:_\d+)?/intermediate|logits)"
+    r"feed_forward(?:_\d+)?/(?:intermediate|linear)|logits)"
 )
 _ROWS = r"(?:.*[/_])?(?:attention|feed_forward)(?:_\d+)?/output"
 _EMBEDDINGS = r"(?:.*/)?(?:token|source|target)_embedding(?:_\d+)?/(?:embeddings|bias)"

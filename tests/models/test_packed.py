@@ -13,16 +13,6 @@ random = np.random.default_rng(11)
 SEQUENCES = [random.integers(1, V, length).tolist() for length in (6, 3, 2, 9, 5, 4, 7, 2, 8)]
 
 
-def rotary_model():
-    """A language model without learned positions, as today's are built."""
-    embedding = kt.layers.TokenEmbedding(V, 8, padding_id=0, name="token_embedding")
-    options = {"cross_attention": False, "rotary": True, "normalize_first": True, "dropout": 0.0}
-    decoder = kt.layers.TransformerDecoder(2, 2, 11, name="decoder", **options)
-    token_ids = keras.Input((None,), dtype="int32", name="token_ids")
-    logits = embedding(decoder(embedding(token_ids)), reverse=True)
-    return keras.Model({"token_ids": token_ids}, logits)
-
-
 MODELS = {
     "gpt1": lambda **more: kt.models.gpt(V, max_length=17, **SIZE, **more),
     "gpt2": lambda **more: kt.models.gpt(
@@ -31,7 +21,12 @@ MODELS = {
     "grouped": lambda **more: kt.models.gpt(
         V, max_length=17, num_key_value_heads=1, **SIZE, **more
     ),
-    "rotary": rotary_model,
+    "rotary": lambda **more: kt.models.gpt(
+        V, max_length=None, rotary=True, normalize_first=True, **SIZE, **more
+    ),
+    "relative_in_a_window": lambda **more: kt.models.gpt(
+        V, max_length=None, relative_positions="t5", window=(3, None), **SIZE, **more
+    ),
 }
 
 

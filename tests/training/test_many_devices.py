@@ -138,6 +138,7 @@ def test_layouts_are_found_by_paths():
         block + "self_attention/attention/value/bias": ("tensor",),
         block + "cross_attention/output/kernel": ("tensor", None),
         block + "feed_forward/intermediate/kernel": (None, "tensor"),
+        block + "feed_forward/linear/kernel": (None, "tensor"),
         block + "feed_forward/output/kernel": ("tensor", None),
         "multi_head_attention_1/output/kernel": ("tensor", None),
         block + "self_attention/attention/query/lora_kernel_b": (None, "tensor"),
@@ -150,6 +151,7 @@ def test_layouts_are_found_by_paths():
         block + "feed_forward_norm/gamma",
         block + "self_attention/attention/query/lora_kernel_a",
         "decoder/positional_encoding/embeddings",
+        block + "self_attention/relative_positions/embeddings",
         "segment_embedding/embeddings",
         "head/kernel",
         # Keras asks for the layouts of outputs under such names.
