@@ -123,18 +123,20 @@ def _forward(setting, differentiable, constants):
     query, key, value, *bias = differentiable
     mask, seed = constants
     rows, keys = ops.shape(query)[3], ops.shape(key)[2]
+    scaled, is_float32 = query * setting.scale, _is_float32(query)
 
     def body(index, seen, state):
         output, normalizer = state
-        scores, allowed = _scores(setting, index, seen, query, key, mask, bias)
+        scores, allowed = _scores(setting, index, seen, scaled, key, mask, bias)
         highest = ops.max(scores, axis=-1, keepdims=True)
         weights = _hide(ops.exp(scores - highest), allowed)
         total = ops.maximum(ops.sum(weights, axis=-1, keepdims=True), 1e-30)
-        weights = weights / total
         if seed is not None:
             weights = weights * _kept(setting, seed, index, ops.shape(weights))
-        weights = ops.cast(weights, value.dtype)
+        if not is_float32:  # a sum of so many weights could overflow
+            weights = ops.cast(weights / total, value.dtype)
         block = _einsum("bkgrs,bksh->bkgrh", weights, take_keys(value, seen))
+        block = block / total if is_float32 else block
         start = (0, 0, 0, index * setting.places.block, 0)
         output = ops.slice_update(output, start, ops.cast(block, output.dtype))
         return output, ops.slice_update(normalizer, start, highest + ops.log(total))
@@ -154,24 +156,38 @@ def _backward(setting, residuals, upstream):
     rows, keys = ops.shape(query)[3], ops.shape(key)[2]
     product = ops.cast(gradient, "float32") * ops.cast(output, "float32")
     products = ops.sum(product, axis=-1, keepdims=True)
+    scaled = query * setting.scale
+    scored, weighed = (scaled, key), (gradient, value)
+    # What is taken off scores and gradients comes out of their products, in place of a pass over
+    # each block; half precision would round it.
+    is_float32 = _is_float32(query)
+    if is_float32:
+        scored = _less(*scored, normalizer)
+        weighed = _less(*weighed, products) if seed is None else weighed
 
     def body(index, seen, state):
         query_gradient, key_gradient, value_gradient, *bias_gradient = state
-        scores, allowed = _scores(setting, index, seen, query, key, mask, bias)
-        weights = _hide(ops.exp(scores - _rows(setting, normalizer, index)), allowed)
+        scores, allowed = _scores(setting, index, seen, *scored, mask, bias)
+        if is_float32:
+            weights = ops.exp(scores)
+        else:
+            weights = _hide(ops.exp(scores - _rows(setting, normalizer, index)), allowed)
         block = _rows(setting, gradient, index)  # (B, K, G, R, H)
-        by_weights = _einsum("bkgrh,bksh->bkgrs", block, take_keys(value, seen))
+        rows_of_block = _rows(setting, weighed[0], index)
+        by_weights = _einsum("bkgrh,bksh->bkgrs", rows_of_block, take_keys(weighed[1], seen))
         dropped = weights
         if seed is not None:
             kept = _kept(setting, seed, index, ops.shape(weights))
             dropped, by_weights = weights * kept, by_weights * kept
         change = _einsum("bkgrs,bkgrh->bksh", ops.cast(dropped, block.dtype), block)
         value_gradient = add_to_keys(value_gradient, change, seen)
-        by_scores = weights * (by_weights - _rows(setting, products, index))
+        if not is_float32 or seed is not None:
+            by_weights = by_weights - _rows(setting, products, index)
+        by_scores = weights * by_weights
         if bias:
             bias_gradient = [_add_bias(setting, bias_gradient[0], by_scores, index, seen)]
         by_scores = ops.cast(by_scores, query.dtype)
-        change = _einsum("bkgrs,bkgrh->bksh", by_scores, _scaled_rows(setting, query, index))
+        change = _einsum("bkgrs,bkgrh->bksh", by_scores, _rows(setting, scaled, index))
         key_gradient = add_to_keys(key_gradient, change, seen)
         block = _einsum("bkgrs,bksh->bkgrh", by_scores, take_keys(key, seen)) * setting.scale
         start = (0, 0, 0, index * setting.places.block, 0)
@@ -186,9 +202,19 @@ def _backward(setting, residuals, upstream):
     return tuple(ops.cast(one, of.dtype) for one, of in zip(gradients, residuals[0], strict=True))
 
 
-def _scores(setting, index, seen, query, key, mask, bias):
-    """The scaled scores of a block, float32 (B, K, G, R, S), and what it may see (None: all)."""
-    rows = _scaled_rows(setting, query, index)
+def _is_float32(tensor):
+    return keras.backend.standardize_dtype(tensor.dtype) == "float32"
+
+
+def _less(first, second, less):
+    """Tensors whose product over the last axis is that of these two, less one number a query."""
+    ones = ops.ones_like(second[..., :1])
+    return ops.concatenate([first, -less], axis=-1), ops.concatenate([second, ones], axis=-1)
+
+
+def _scores(setting, index, seen, scaled, key, mask, bias):
+    """The scores of a block, float32 (B, K, G, R, S), and what it may see (None: all)."""
+    rows = _rows(setting, scaled, index)
     scores = _einsum("bkgrh,bksh->bkgrs", rows, take_keys(key, seen))
     if bias:
         scores = scores + ops.cast(_block_of(setting, bias[0], index, seen), "float32")
@@ -214,11 +240,6 @@ def _rows(setting, tensor, index):
     shape = list(ops.shape(tensor))
     shape[3] = setting.places.block
     return ops.slice(tensor, (0, 0, 0, index * setting.places.block, 0), shape)
-
-
-def _scaled_rows(setting, query, index):
-    """The queries of a block times the scale: they are fewer numbers than their scores."""
-    return _rows(setting, query, index) * setting.scale
 
 
 def _block_of(setting, tensor, index, seen):
