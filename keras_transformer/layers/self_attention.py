@@ -119,6 +119,11 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         if self.position_bias is not None:
             self.position_bias.build((None, None, self.num_heads, self.attention.head_size))
 
+    @property
+    def counts_distances(self) -> bool:
+        """Whether a cache has to hold where its keys stand."""
+        return self.position_bias is not None or self.window is not None
+
     def initial_cache(self, batch_size: int, length: int) -> KVCache | PositionedKVCache:
         """Makes what a first cached call starts from.
 
@@ -135,7 +140,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             self.attention.num_kv_heads,
             self.attention.head_size,
             self.compute_dtype,
-            positioned=self.position_bias is not None or self.window is not None,
+            positioned=self.counts_distances,
         )
 
     def call(
@@ -177,39 +182,53 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         key, value = self.attention.project_key_value(inputs)
         if self.rotary:
             query, key = self._rotate(query, key, positions, cache_index)
-        if cache is None:
-            # Without positions a window is one of places, of which whole blocks can be skipped.
-            window = self.window if positions is None else None
-            return self.attention.attend(
-                query,
-                key,
-                value,
-                combine_masks(padding_mask, attention_mask, window=self._near(positions)),
-                return_attention_scores,
-                causal=self.causal,
-                training=training,
-                bias=self._bias(query, positions),
-                window=window,
+        if cache is not None:
+            step = {"return_attention_scores": return_attention_scores, "training": training}
+            heads = query, key, value
+            return self._go_on(
+                heads, cache, cache_index, positions, padding_mask, attention_mask, step
             )
-        length, slots = ops.shape(inputs)[1], ops.shape(cache.key)[2]
+        # Without positions a window is one of places, of which whole blocks can be skipped.
+        near = None if positions is None else self._near(positions, positions)
+        return self.attention.attend(
+            query,
+            key,
+            value,
+            combine_masks(padding_mask, attention_mask, window=near),
+            return_attention_scores,
+            causal=self.causal,
+            training=training,
+            bias=self._bias(query, positions),
+            window=self.window if positions is None else None,
+        )
+
+    def _go_on(self, heads, cache, cache_index, positions, padding_mask, attention_mask, step):
+        """Attends to what the cache holds and to what is new."""
+        query, key, value = heads
+        key_positions = None
+        length, slots = ops.shape(query)[1], ops.shape(cache.key)[2]
         if positions is None:
             positions = ops.arange(length, dtype="int32") + cache_index
         cache = update_cache(cache, key, value, cache_index, positions)
+        if self.counts_distances:
+            if not isinstance(cache, PositionedKVCache):
+                raise ValueError(
+                    "`cache` must hold positions, as `initial_cache` makes it, for relative "
+                    f"positions and windows. Received: a {type(cache).__name__}."
+                )
+            key_positions = cache.positions[:, 0, :, 0]  # (B, S)
         # Slots after the last one written are empty: the mask hides them even without `causal`.
         offset = cache_index if self.causal else cache_index + length - 1
         written = causal_mask(length if self.causal else 1, slots, offset)
-        key_positions = _positions_of(cache)
+        near = self._near(positions, key_positions)
         result = self.attention.attend(
             query,
             cache.key,
             cache.value,
-            combine_masks(
-                padding_mask, attention_mask, written, self._near(positions, key_positions)
-            ),
-            return_attention_scores,
-            training=training,
+            combine_masks(padding_mask, attention_mask, written, near),
             heads_first=True,
             bias=self._bias(query, positions, key_positions),
+            **step,
         )
         extras = {"cache": cache}
         output = take_output(result, extras)
@@ -220,11 +239,10 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             return None
         return self.position_bias(query, positions, key_positions)
 
-    def _near(self, positions, key_positions=None):
+    def _near(self, positions, key_positions):
         """The mask of a window of positions, None where there is none."""
-        if self.window is None or positions is None:
+        if self.window is None:
             return None
-        key_positions = positions if key_positions is None else key_positions
         return window_mask(positions, key_positions, self.window)
 
     def _rotate(self, query, key, positions, cache_index):
@@ -234,10 +252,3 @@ class MultiHeadSelfAttention(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **constructor_config(self)}
-
-
-def _positions_of(cache):
-    """(B, S), or None where a cache does not know them."""
-    if isinstance(cache, KVCache):
-        return None
-    return cache.positions[:, 0, :, 0]

@@ -125,7 +125,8 @@ def update_cache(
         key: (B, T, K, H).
         value: (B, T, K, H).
         index: first slot to write, an int or a scalar integer tensor; `index + T <= S`.
-        positions: int (T,) or (B, T), where the new keys stand, for a `PositionedKVCache`.
+        positions: int (T,) or (B, T), where the new keys stand, for a `PositionedKVCache`; by
+            default `index` and on.
 
     Returns:
         A new cache of the same class.
@@ -142,6 +143,8 @@ def update_cache(
     slots = KVCache(_write(cache.key, key, index), _write(cache.value, value, index))
     if isinstance(cache, KVCache):
         return slots
+    if positions is None:
+        positions = ops.arange(ops.shape(key)[2], dtype="int32") + index
     positions = ops.zeros_like(key[:, :1, :, :1], dtype="int32") + _of_keys(positions)
     return PositionedKVCache(*slots, _write(cache.positions, positions, index))
 

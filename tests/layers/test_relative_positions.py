@@ -212,6 +212,12 @@ def test_gated_feed_forward():
             lambda: kt.layers.DecoderBlock(2, 7, recurrence="ssru", window=3),
             "`recurrence` has its own order of time.*window=3",
         ),
+        (
+            lambda: kt.layers.MultiHeadSelfAttention(2, window=3)(
+                normal(1, 2, 4), cache=kt.ops.init_cache(1, 5, 2, 2)
+            ),
+            "`cache` must hold positions, as `initial_cache` makes it",
+        ),
         (lambda: kt.layers.RelativePositionBias(5), "`num_buckets` must be at least 2"),
         (lambda: kt.layers.RelativePositionBias(2), "`num_buckets` must be at least 2"),
         (lambda: kt.layers.RelativePositionBias(32, 8), "Received: num_buckets=32.*distance=8"),

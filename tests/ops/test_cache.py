@@ -66,3 +66,19 @@ def test_no_leaf_of_a_decoder_cache_is_shared():
     assert len({id(leaf) for leaf in leaves}) == 8
     if keras.backend.backend() == "torch":
         assert len({leaf.data_ptr() for leaf in leaves}) == 8
+
+
+@pytest.mark.parametrize("given", [None, "one row", "rows"])
+def test_a_cache_that_knows_its_positions(given):
+    rows = np.array([[7, 9], [4, 1], [0, 3]], "int32")[:B]
+    positions = {None: None, "one row": rows[0], "rows": rows}[given]
+    expected = {None: [[2, 3]] * B, "one row": [rows[0]] * B, "rows": rows}[given]
+    cache = kt.ops.init_cache(B, S, K, H, positioned=True)
+    key, value = normal(B, 2, K, H), normal(B, 2, K, H, seed=1)
+    new = kt.ops.update_cache(cache, key, value, 2, positions)
+    assert type(new) is kt.ops.PositionedKVCache
+    found = to_numpy(new.positions)
+    assert found.shape == (B, 1, S, 1) and not found[:, :, :2].any() and not found[:, :, 4:].any()
+    np.testing.assert_array_equal(found[:, 0, 2:4, 0], expected)
+    plain = kt.ops.update_cache(kt.ops.init_cache(B, S, K, H), key, value, 2)
+    np.testing.assert_array_equal(to_numpy(new.key), to_numpy(plain.key))
