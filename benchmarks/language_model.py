@@ -204,9 +204,6 @@ def train_torch(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, li
     marks = [time.perf_counter()]
     batches = torch.from_numpy(windows).long().split(BATCH)
     for step, batch in enumerate(batches):
-        if step and step % (STEPS // PARTS) == 0:
-            loss.item()
-            marks.append(time.perf_counter())
         for group in optimizer.param_groups:
             group["lr"] = rates[step]
         loss = loss_of(batch[:, :-1], batch[:, 1:])
@@ -214,8 +211,10 @@ def train_torch(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, li
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
         optimizer.step()
-    loss.item()
-    seconds = np.diff([*marks, time.perf_counter()]).tolist()
+        if (step + 1) % (STEPS // PARTS) == 0:
+            loss.item()
+            marks.append(time.perf_counter())
+    seconds = np.diff(marks).tolist()
     with torch.no_grad():
         pairs = (torch.from_numpy(ids).long().split(VALIDATION_BATCH) for ids in (inputs, labels))
         total = sum(loss_of(*pair, "sum").item() for pair in zip(*pairs, strict=True))
