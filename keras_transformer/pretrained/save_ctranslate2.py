@@ -54,8 +54,9 @@ def save_ctranslate2(
 
     Translators (`kt.models.transformer`) and language models (`kt.models.gpt`), post-LN and pre-LN,
     with one vocabulary or two, tied logits or not, any sinusoids or learned positions. Grouped
-    heads and rotary positions are refused. The folder also gets what turns text into tokens:
-    source.spm and target.spm, or tokenizer.spm, or a loaded tokeniser's tokenizer.json.
+    heads, rotary and relative positions, windows and gated networks are refused. The folder also
+    gets what turns text into tokens: source.spm and target.spm, or tokenizer.spm, or a loaded
+    tokeniser's tokenizer.json.
 
     A translation starts with the start token and a source ends with the end token by itself:
     `ctranslate2.Translator` is given a text's tokens alone. It does not know that padding, unknown
@@ -139,13 +140,16 @@ def _check(model) -> None:
             "num_heads": stacks[-1].num_heads,
             "num_key_value_heads": None,
             "rotary": False,
+            "relative_positions": None,
+            "window": None,
+            "gated": False,
             "recurrence": None,
             "normalize_first": stacks[-1].normalize_first,
             "layer_norm_epsilon": stacks[-1].layer_norm_epsilon,
             "activation": stacks[-1].activation,
         }
         for name, value in wanted.items():
-            received = getattr(stack, name, None)
+            received = getattr(stack, name, value)
             if received != value and (name, received) != ("num_key_value_heads", stack.num_heads):
                 raise ValueError(
                     f"`{name}` must be {value!r} for CTranslate2, in both stacks. "

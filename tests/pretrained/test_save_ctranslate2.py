@@ -180,6 +180,9 @@ def test_what_cannot_be_written(source, target, tmp_path):
     grouped = kt.models.transformer(120, num_key_value_heads=1, **SIZE)
     message = "`num_key_value_heads` must be None for CTranslate2.*Received: 1 in the layer 'enc"
     refuse(grouped, source, tmp_path, message)
+    for name, value in {"relative_positions": "t5", "window": 3, "gated": True}.items():
+        other = kt.models.transformer(120, **{name: value}, **SIZE)
+        refuse(other, source, tmp_path, f"`{name}` must be .* for CTranslate2.*Received: .*'enc")
     odd = kt.models.transformer(120, activation="selu", **SIZE)
     refuse(odd, source, tmp_path, "`activation` must be one of")
     bert = kt.models.bert(120, **SIZE)

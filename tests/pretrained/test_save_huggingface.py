@@ -237,6 +237,10 @@ def refuse(model, folder, message, tokenizer=None, **options):
     [
         ({"num_key_value_heads": 2}, "`encoder.num_key_value_heads` must be None.*Received: 2"),
         ({"decoder_recurrence": "ssru"}, "`decoder.recurrence` must be None.*Received: 'ssru'"),
+        ({"relative_positions": "shaw"}, "`encoder.relative_positions` must be None.*'shaw'"),
+        ({"window": 3}, "`encoder.window` must be None.*Received: 3"),
+        ({"gated": True}, "`encoder.gated` must be False.*Received: True"),
+        ({"position_layout": None}, "`position"),
         ({"position_layout": "tensor2tensor"}, '`position_layout` must be "interleaved" or'),
         ({"share_embeddings": False}, "`share_embeddings` must be True: a Marian has no output"),
         ({"layer_norm_epsilon": 0.1}, "`layer_norm_epsilon` must be near that of Marian, 1e-5"),
@@ -252,6 +256,8 @@ def test_settings_that_marian_does_not_have(more, message, tmp_path):
     ("more", "message"),
     [
         ({"num_key_value_heads": 1}, "`decoder.num_key_value_heads` must be None in a openai-gpt"),
+        ({"window": (None, 2)}, "`decoder.window` must be None in a openai-gpt"),
+        ({"max_length": None, "rotary": True}, "`positional_encoding` must be a LearnedPos"),
         ({"intermediate_dim": 19}, "`decoder.intermediate_dim` must be 96 in .*Received: 19"),
         ({"activation": "gelu"}, "`activation` must be one of"),
     ],
