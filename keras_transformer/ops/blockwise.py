@@ -32,7 +32,8 @@ from keras_transformer.ops.seen_keys import (
 
 Tensor = Any
 
-BLOCK = 256
+# Where causal parts or dropout's masks need room beside the scores, blocks are smaller.
+BLOCK, SMALL_BLOCK = 512, 256
 _HIDDEN = -1e30
 
 
@@ -52,7 +53,7 @@ def blockwise_attention(
     dropout: float = 0.0,
     seed: Any = None,
     scale: float = 1.0,
-    block: int = BLOCK,
+    block: int | None = None,
     window: int | None = None,
 ) -> Tensor:
     """Computes attention in blocks of queries, on TensorFlow and JAX.
@@ -67,7 +68,7 @@ def blockwise_attention(
         dropout: rate at which attention weights are dropped.
         seed: an int or `keras.random.SeedGenerator` for the dropout.
         scale: of the scores.
-        block: R, the queries that are computed at once.
+        block: R, the queries that are computed at once; None for what suits.
         window: query `i` sees keys less than so many places from it; None for all. A block takes
             no more keys than its queries see, so that time grows with T alone.
 
@@ -76,6 +77,8 @@ def blockwise_attention(
     """
     batch, heads, length, size = ops.shape(query)
     groups = query.shape[1] // key.shape[1]
+    if block is None:
+        block = SMALL_BLOCK if causal or dropout or window is not None else BLOCK
     if isinstance(length, int):
         block = min(block, length)
     setting = _Setting(dropout, scale, Places(block, causal, window))
