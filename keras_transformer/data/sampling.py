@@ -41,7 +41,7 @@ def sample_rows(tokenizer: Any, texts: list[str], sampling: float, seed: int) ->
         )
     if not isinstance(tokenizer, (SentencePieceTokenizer, MarianTokenizer)):
         tokenizer = SentencePieceTokenizer(tokenizer.proto)
-    import_text_package("sentencepiece").set_random_generator_seed(seed)
+    import_text_package("sentencepiece").set_random_generator_seed(seed % 2**32)
     # Of several threads, each would have random numbers of its own, and an unknown share of texts.
     options = {"enable_sampling": True, "alpha": float(sampling), "nbest_size": -1}
     return tokenizer.cut(texts, num_threads=1, **options)

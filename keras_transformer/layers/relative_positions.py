@@ -132,7 +132,7 @@ class RelativePositionKeys(keras.layers.Layer):
 
     $\text{score}_{nij} \mathrel{+}= q_{ni} \cdot a_{\text{clip}(j - i)} / \sqrt{H}$, one table for
     all heads of an attention. The paper also has vectors that are added to the values; its own
-    ablation (table 4) finds that they change nothing beside these, and they are left out.
+    ablation (section 4.3) finds that they change nothing beside these, and they are left out.
 
     Args:
         max_distance: distances are clipped to `-max_distance .. max_distance`.
