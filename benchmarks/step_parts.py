@@ -76,7 +76,8 @@ python benchmarks/step_parts.py{options} --write docs/benchmarks.md
 Ours, as in "A training step": the fastest of {EPOCHS} epochs of {STEPS} steps, with one part left
 out or made small at a time. Parts overlap, and compilers fuse them: the differences need not add
 up. With 80 words the product with the output matrix, the loss and the optimizer's work on three
-large matrices are all but gone.
+large matrices are all but gone. TensorFlow's steps differ by some tens of milliseconds from one
+process to the next, as its threads come to lie on the cores.
 
 {head}
 {chr(10).join(rows)}
