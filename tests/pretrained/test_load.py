@@ -55,6 +55,33 @@ def change(folder, **changes):
 # === As they are found ===
 
 
+@pytest.mark.parametrize("has_safetensors", [True, False])
+def test_a_name_on_the_hub(has_safetensors, reference, expected, monkeypatch, tmp_path):
+    """Safetensors where there are any, else the pickle, of which weights alone are read."""
+    reference.save_pretrained(tmp_path)
+    if not has_safetensors:
+        torch.save(reference.state_dict(), tmp_path / "pytorch_model.bin")
+        (tmp_path / WEIGHTS).unlink()
+    asked = []
+
+    def download(name, allow_patterns):
+        asked.append((name, "pytorch_model*.bin" in allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    check("someone/some-gpt", expected)
+    assert asked == [("someone/some-gpt", False), ("someone/some-gpt", True)][: 2 - has_safetensors]
+
+
+def test_a_hub_that_says_no(monkeypatch):
+    def download(name, allow_patterns):
+        raise OSError("no such repository")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(ValueError, match="no folder, and the hub says: no such repository"):
+        kt.pretrained.load("someone/nothing")
+
+
 def test_shards(reference, expected, tmp_path):
     reference.save_pretrained(tmp_path, max_shard_size="4KB")
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
