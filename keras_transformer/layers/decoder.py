@@ -22,7 +22,7 @@ from keras_transformer.layers.checks import (
 from keras_transformer.layers.decoder_block import DecoderBlock
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.outputs import make_output, take_output
-from keras_transformer.layers.relative_positions import get_relative_positions
+from keras_transformer.layers.relative_choice import get_relative_positions
 from keras_transformer.layers.rematerialization import call_block
 from keras_transformer.layers.serialization import (
     constructor_config,

@@ -21,7 +21,7 @@ from keras_transformer.layers.checks import check_hidden, check_rate
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.recurrent import SSRU
-from keras_transformer.layers.relative_positions import get_relative_positions
+from keras_transformer.layers.relative_choice import get_relative_positions
 from keras_transformer.layers.serialization import constructor_config, get_activation
 from keras_transformer.ops.cache import KVCache, PositionedKVCache
 from keras_transformer.ops.masks import first_mask, target_mask

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from keras_transformer.layers.checks import check_flag, check_positive
-from keras_transformer.layers.serialization import clone_initializer, constructor_config, get_layer
+from keras_transformer.layers.serialization import clone_initializer, constructor_config
 from keras_transformer.ops.lookup import take_rows
 from keras_transformer.ops.relative import all_distances, distances, shift_rows
 
@@ -202,9 +202,15 @@ class RelativePositionKeys(keras.layers.Layer):
 class LinearPositionBias(keras.layers.Layer):
     r"""A penalty that grows with the distance, at another pace for each head: ALiBi.
 
-    $\text{score}_{nij} \mathrel{-}= m_n |j - i|$ with $m_n = 2^{-8 n / N}$ for $n = 1 .. N$ where N
+    $\text{score}_{nij} \mathrel{-}= m_n |j - i|$ with $m_n = 2^{-e n / N}$ for $n = 1 .. N$ where N
     is a power of two; else those of the next lower one, and every second one of the next higher.
     Nothing is learned.
+
+    Args:
+        max_exponent: e; the smallest slope is 2^-e.
+
+    Raises:
+        ValueError: `max_exponent` is not positive.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -217,8 +223,13 @@ class LinearPositionBias(keras.layers.Layer):
         Length Extrapolation", section 3.
     """
 
+    def __init__(self, max_exponent: int = 8, **kwargs: Any):
+        super().__init__(**kwargs)
+        check_positive(max_exponent=max_exponent)
+        self.max_exponent = max_exponent
+
     def build(self, query_shape: tuple) -> None:
-        self.slopes = _slopes(query_shape[2])
+        self.slopes = _slopes(query_shape[2], self.max_exponent)
 
     def call(
         self, query: Tensor, positions: Tensor | None = None, key_positions: Tensor | None = None
@@ -238,61 +249,14 @@ class LinearPositionBias(keras.layers.Layer):
         ahead = distances(positions, positions if key_positions is None else key_positions)
         far = ops.cast(ops.abs(ahead), "float32")
         far = far[None, None] if len(far.shape) == 2 else far[:, None]
-        return -far * ops.reshape(ops.convert_to_tensor(self.slopes), (-1, 1, 1))
+        return 0.0 - far * ops.reshape(ops.convert_to_tensor(self.slopes), (-1, 1, 1))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **constructor_config(self)}
 
 
-def _slopes(num_heads: int) -> np.ndarray:
+def _slopes(num_heads: int, max_exponent: int) -> np.ndarray:
     lower = 2 ** int(math.log2(num_heads))
-    exponents = [8.0 * (head + 1) / lower for head in range(lower)]
-    exponents += [4.0 * (2 * head + 1) / lower for head in range(num_heads - lower)]
+    exponents = [max_exponent * (head + 1) / lower for head in range(lower)]
+    exponents += [max_exponent * (head + 0.5) / lower for head in range(num_heads - lower)]
     return np.array([2.0**-exponent for exponent in exponents], "float32")
-
-
-KINDS = ("shaw", "t5", "alibi")
-
-
-def get_relative_positions(identifier: Any) -> keras.layers.Layer | str | None:
-    """Restores or checks what a layer's `relative_positions` is.
-
-    Args:
-        identifier: None, "shaw", "t5", "alibi", or a layer of this module, or its config.
-
-    Returns:
-        None, the name, or the layer.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    identifier = get_layer(identifier)
-    is_known = isinstance(identifier, str) and identifier in KINDS
-    if identifier is None or is_known or isinstance(identifier, keras.layers.Layer):
-        return identifier
-    raise ValueError(
-        f"`relative_positions` must be None, one of {KINDS}, or a layer such as "
-        f"RelativePositionBias. Received: relative_positions={identifier!r}."
-    )
-
-
-def make_relative_positions(
-    identifier: keras.layers.Layer | str | None, causal: bool, dtype: Any
-) -> keras.layers.Layer | None:
-    """Makes the layer of one attention: each has its own.
-
-    Args:
-        identifier: as `get_relative_positions` returns it; of a layer a new one is made.
-        causal: whether keys ahead are never seen.
-        dtype: dtype policy of a layer that is named.
-
-    Returns:
-        A layer, or None.
-    """
-    if identifier is None:
-        return None
-    if isinstance(identifier, keras.layers.Layer):
-        return identifier.__class__.from_config(
-            {**identifier.get_config(), "name": "relative_positions"}
-        )
-    common = {"dtype": dtype, "name": "relative_positions"}
-    if identifier == "t5":
-        return RelativePositionBias(bidirectional=not causal, **common)
-    return {"shaw": RelativePositionKeys, "alibi": LinearPositionBias}[identifier](**common)

@@ -15,7 +15,7 @@ from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.checks import check_window
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.positional import RotaryEmbedding
-from keras_transformer.layers.relative_positions import (
+from keras_transformer.layers.relative_choice import (
     get_relative_positions,
     make_relative_positions,
 )

@@ -314,7 +314,14 @@ CASES["relative_bias"] = (
     1,
     6 * 3,
 )
-CASES["linear_bias"] = (kt.layers.LinearPositionBias, {}, HEADS, (1, 3, 5, 5), 0, 0)
+CASES["linear_bias"] = (
+    kt.layers.LinearPositionBias,
+    {"max_exponent": 6},
+    HEADS,
+    (1, 3, 5, 5),
+    0,
+    0,
+)
 CASES["self_attention_relative"] = (
     kt.layers.MultiHeadSelfAttention,
     {"num_heads": 4, "relative_positions": "shaw", "window": 2},
