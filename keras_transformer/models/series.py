@@ -70,7 +70,7 @@ def series_forecaster(
     if kind not in KINDS:
         raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}.")
     if kind == "transformer":
-        blocks = {
+        blocks: dict[str, Any] = {
             "num_layers": num_layers,
             "num_heads": num_heads,
             "intermediate_dim": intermediate_dim,
@@ -83,7 +83,7 @@ def series_forecaster(
             for stack, part in ((TransformerEncoder, "encoder"), (TransformerDecoder, "decoder"))
         )
     else:
-        common = {"hidden_dim": hidden_dim, "cell": kind, "num_layers": num_layers}
+        common: dict[str, Any] = {"hidden_dim": hidden_dim, "cell": kind, "num_layers": num_layers}
         common |= {"dropout": dropout, "dtype": dtype}
         encoder = RecurrentEncoder(name="encoder", **common)
         decoder = RecurrentDecoder(attention=attention, name="decoder", **common)

@@ -35,10 +35,10 @@ class Places(NamedTuple):
 
 
 class SeenKeys(NamedTuple):
-    """The keys that a block computes scores for: `count` of them, from `start` on."""
+    """The keys that a block computes scores for: `length` of them, from `start` on."""
 
     start: Tensor | int
-    count: Tensor | int
+    length: Tensor | int
 
 
 def for_each_block(places: Places, rows: Any, keys: Any, body: Callable, state: tuple) -> tuple:
@@ -88,16 +88,16 @@ def masks_of_place(places: Places, index: Tensor, seen: SeenKeys) -> Iterator[Te
     """Yields what a block may see because of where it stands, boolean (R, S)."""
     offset = index * places.block - seen.start
     if places.causal:
-        yield causal_mask(places.block, seen.count, offset=offset)
+        yield causal_mask(places.block, seen.length, offset=offset)
     if places.window is not None:
         queries = ops.arange(places.block, dtype="int32") + offset
-        yield window_mask(queries, ops.arange(seen.count, dtype="int32"), places.window)
+        yield window_mask(queries, ops.arange(seen.length, dtype="int32"), places.window)
 
 
 def take_keys(tensor: Tensor, seen: SeenKeys, axis: int = 2) -> Tensor:
     """Takes the keys that are seen, out of axis 2 of keys and values (B, K, S, H)."""
     shape, start = list(ops.shape(tensor)), [0] * len(tensor.shape)
-    shape[axis], start[axis] = seen.count, seen.start
+    shape[axis], start[axis] = seen.length, seen.start
     return ops.slice(tensor, start, shape)
 
 
