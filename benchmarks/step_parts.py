@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import time
 
 from page import machine, shown_options, write_section
 from processes import print_result, result_of
@@ -26,6 +25,7 @@ from training_step import (
     VOCABULARY_SIZE,
     data,
     products_epoch,
+    times_of,
 )
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -92,13 +92,7 @@ process to the next, as its threads come to lie on the cores.
 def measure(name: str) -> float:
     """Milliseconds of a step."""
     epoch = products_epoch() if name == PRODUCTS else fit_epoch(**VARIANTS[name])
-    epoch(1)
-    times = []
-    for _ in range(EPOCHS):
-        started = time.perf_counter()
-        epoch(STEPS)
-        times.append(1000 * (time.perf_counter() - started) / STEPS)
-    return min(times)
+    return min(times_of(epoch)[1])
 
 
 def fit_epoch(vocabulary_size: int = VOCABULARY_SIZE, dropout: float = DROPOUT, adam: bool = True):

@@ -136,6 +136,12 @@ def measure(system: str) -> dict:
         "torch": torch_epoch,
         "products": products_epoch,
     }[system]()
+    first, times = times_of(epoch)
+    return {"first": first, "step": min(times), "median": statistics.median(times)}
+
+
+def times_of(epoch) -> tuple[float, list[float]]:
+    """Seconds of the first step, and milliseconds of a step for each of the epochs after it."""
     started = time.perf_counter()
     epoch(1)
     first = time.perf_counter() - started
@@ -144,7 +150,7 @@ def measure(system: str) -> dict:
         started = time.perf_counter()
         epoch(STEPS)
         times.append(1000 * (time.perf_counter() - started) / STEPS)
-    return {"first": first, "step": min(times), "median": statistics.median(times)}
+    return first, times
 
 
 def data(steps: int) -> tuple[dict, np.ndarray]:

@@ -49,6 +49,17 @@ def gradients_of(function, arrays):
     return found
 
 
+def assert_same(in_blocks, at_once, arrays):
+    """Outputs and gradients of both."""
+    converted = [ops.convert_to_tensor(array) for array in arrays]
+    np.testing.assert_allclose(
+        to_numpy(in_blocks(*converted)), to_numpy(at_once(*converted)), atol=2e-6
+    )
+    pairs = zip(gradients_of(in_blocks, arrays), gradients_of(at_once, arrays), strict=True)
+    for ours, expected in pairs:
+        np.testing.assert_allclose(ours, expected, atol=2e-5)
+
+
 @pytest.mark.parametrize(
     ("block", "mask_shape"),
     [(4, shape) for shape in (None, (1, 1, T, S), (B, 1, 1, S), (B, N, T, S))]
@@ -69,13 +80,7 @@ def test_equal_to_dense(block, causal, mask_shape, bias_shape):
     def in_blocks(query, key, value, bias=None):
         return blockwise_attention(query, key, value, mask, bias, causal, scale=SCALE, block=block)
 
-    converted = [ops.convert_to_tensor(array) for array in arrays]
-    np.testing.assert_allclose(
-        to_numpy(in_blocks(*converted)), to_numpy(at_once(*converted)), atol=2e-6
-    )
-    pairs = zip(gradients_of(in_blocks, arrays), gradients_of(at_once, arrays), strict=True)
-    for ours, expected in pairs:
-        np.testing.assert_allclose(ours, expected, atol=2e-5)
+    assert_same(in_blocks, at_once, arrays)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -106,13 +111,7 @@ def test_windows(window, causal, with_more):
             query, key, value, mask, bias, causal, scale=SCALE, block=4, window=window
         )
 
-    converted = [ops.convert_to_tensor(array) for array in arrays]
-    np.testing.assert_allclose(
-        to_numpy(in_blocks(*converted)), to_numpy(at_once(*converted)), atol=2e-6
-    )
-    pairs = zip(gradients_of(in_blocks, arrays), gradients_of(at_once, arrays), strict=True)
-    for ours, expected in pairs:
-        np.testing.assert_allclose(ours, expected, atol=2e-5)
+    assert_same(in_blocks, at_once, arrays)
 
 
 def test_dropout_drops_and_scales_and_both_passes_drop_the_same():
