@@ -21,6 +21,8 @@ import time
 
 from page import machine, shown_options, write_between
 from processes import print_result, result_of
+from translation import SIZE as TRANSLATOR
+from translation import bleu
 
 GPT = {
     "num_layers": 4,
@@ -49,7 +51,6 @@ POSITIONS = {
     },
     "rotary, every other block sees 32": {**ROTARY, "window": (None, 32)},
 }
-TRANSLATOR = {"num_layers": 3, "num_heads": 4, "hidden_dim": 256, "intermediate_dim": 1024}
 TRANSLATOR_VOCABULARY, PAIRS, SAMPLES = 4000, 10_000, 4
 NOTHING = {"dropout": 0.0, "label_smoothing": 0.0, "l2": 0.0, "sampling": None}
 REGULARISATION = {
@@ -174,7 +175,6 @@ def positions_table(results: dict, arguments: argparse.Namespace) -> str:
 def measure_translator(options: dict, arguments: argparse.Namespace) -> dict:
     """Trains one translator on few sentences; what it knows of them, and of others."""
     import keras
-    from translation import bleu
 
     import keras_transformer as kt
 

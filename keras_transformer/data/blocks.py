@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_transformer.data.epoch_batches import EpochBatches, fingerprint, split_steps
-from keras_transformer.data.rows import check_ids, check_integer, padded
+from keras_transformer.data.rows import check_integer, one_text, padded
 
 
 class LanguageModelBatches(EpochBatches):
@@ -62,14 +62,7 @@ class LanguageModelBatches(EpochBatches):
         super().__init__(shuffle, seed, num_shards, shard_index, **kwargs)
         check_integer("length", length, 1)
         check_integer("batch_size", batch_size, 1)
-        token_ids = np.asarray(token_ids)
-        if token_ids.ndim != 1 or len(token_ids) < 2:
-            raise ValueError(
-                "`token_ids` must be one sequence of at least two ids. "
-                f"Received: shape={token_ids.shape}"
-            )
-        check_ids("token_ids", token_ids, np.ones_like(token_ids, "int64"), vocabulary_size)
-        self._ids = token_ids.astype("int32")
+        self._ids = one_text(token_ids, vocabulary_size)
         self.length = length
         self.batch_size = batch_size
         self._settings = {"length": length, "batch_size": batch_size}

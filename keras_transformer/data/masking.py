@@ -10,7 +10,7 @@ import numpy as np
 from keras_transformer.data.base import Tokenizer
 from keras_transformer.data.blocks import cut_blocks
 from keras_transformer.data.epoch_batches import EpochBatches, fingerprint, split_steps
-from keras_transformer.data.rows import check_ids, check_integer, padded
+from keras_transformer.data.rows import check_integer, check_share, one_text, padded
 
 
 class MaskedLanguageModelBatches(EpochBatches):
@@ -86,15 +86,8 @@ class MaskedLanguageModelBatches(EpochBatches):
                 "`mask_id` must be below `vocabulary_size`. "
                 f"Received: mask_id={mask_id}, vocabulary_size={vocabulary_size}"
             )
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate <= 1:
-            raise ValueError(f"`rate` must be in (0, 1]. Received: rate={rate!r}")
-        ids = np.asarray(token_ids)
-        if ids.ndim != 1 or len(ids) < 2:
-            raise ValueError(
-                f"`token_ids` must be one sequence of at least two ids. Received: shape={ids.shape}"
-            )
-        check_ids("token_ids", ids, np.ones_like(ids, "int64"), vocabulary_size)
-        self._ids = ids.astype("int32")
+        check_share("rate", rate)
+        self._ids = one_text(token_ids, vocabulary_size)
         self.length, self.batch_size = length, batch_size
         self.mask_id, self.rate = mask_id, float(rate)
         never = [*never_masked, mask_id]

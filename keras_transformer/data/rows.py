@@ -32,6 +32,23 @@ def check_ids(
         )
 
 
+def check_share(name: str, value: Any) -> None:
+    """Raises where a value is not a number above 0 and at most 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+        raise ValueError(f"`{name}` must be in (0, 1]. Received: {name}={value!r}")
+
+
+def one_text(token_ids: Any, vocabulary_size: int | None) -> np.ndarray:
+    """Returns the ids of one long text as int32, checked: two of them or more, and no padding."""
+    ids = np.asarray(token_ids)
+    if ids.ndim != 1 or len(ids) < 2:
+        raise ValueError(
+            f"`token_ids` must be one sequence of at least two ids. Received: shape={ids.shape}"
+        )
+    check_ids("token_ids", ids, np.ones_like(ids, "int64"), vocabulary_size)
+    return ids.astype("int32")
+
+
 def flatten(
     name: str,
     rows: Sequence[Sequence[int]],

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_transformer.data.marian import MarianTokenizer
 from keras_transformer.data.packages import import_text_package
-from keras_transformer.data.rows import check_integer
+from keras_transformer.data.rows import check_integer, check_share
 from keras_transformer.data.sentence_piece import SentencePieceTokenizer
 
 
@@ -27,12 +27,7 @@ def sample_rows(tokenizer: Any, texts: list[str], sampling: float, seed: int) ->
     Raises:
         ValueError: If `sampling` is not in (0, 1], or the tokenizer is of another kind.
     """
-    if (
-        isinstance(sampling, bool)
-        or not isinstance(sampling, (int, float))
-        or not 0 < sampling <= 1
-    ):
-        raise ValueError(f"`sampling` must be in (0, 1]. Received: sampling={sampling!r}")
+    check_share("sampling", sampling)
     check_integer("seed", seed, 0)
     if not isinstance(getattr(tokenizer, "proto", None), bytes):
         raise ValueError(

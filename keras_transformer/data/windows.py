@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transformer.data.rows import check_ids, check_integer, padded
+from keras_transformer.data.rows import check_integer, one_text, padded
 
 
 class SlidingWindows(keras.utils.PyDataset):
@@ -57,16 +57,11 @@ class SlidingWindows(keras.utils.PyDataset):
             raise ValueError(
                 f"`stride` must be at most `length`. Received: stride={stride}, length={length}"
             )
-        ids = np.asarray(token_ids)
-        if ids.ndim != 1 or len(ids) < 2:
-            raise ValueError(
-                f"`token_ids` must be one sequence of at least two ids. Received: shape={ids.shape}"
-            )
-        check_ids("token_ids", ids, np.ones_like(ids, "int64"), vocabulary_size)
+        ids = one_text(token_ids, vocabulary_size)
         self.length = length
         self.stride = stride
         self.batch_size = batch_size
-        self._ids = ids.astype("int32")
+        self._ids = ids
         # The first window has no context to spare: all of its labels are new.
         beyond = max(0, self.num_target_tokens - length)
         self._starts = np.arange(1 + -(-beyond // stride)) * stride

@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_transformer.ops.blockwise import blockwise_attention
 from keras_transformer.ops.dropout import dropout as drop
-from keras_transformer.ops.masks import causal_mask, window_mask
+from keras_transformer.ops.masks import causal_mask, join_masks, window_mask
 
 Tensor = Any
 
@@ -103,7 +103,7 @@ def dot_product_attention(
         return ops.transpose(output, (0, 2, 1, 3))
     if window is not None or (causal and mask is not None):
         # One mask: what all forbid together may leave a query without any key.
-        mask = _join_masks(query, key, mask, causal, window, heads_first)
+        mask = _all_masks(query, key, mask, causal, window, heads_first)
         causal = False
     use_kernel = _has_kernel(query) and implementation != "dense" and not heads_first
     if use_kernel and not needs_weights:
@@ -266,18 +266,15 @@ def _square_causal_mask(query, key, heads_first=False):
     return causal_mask(ops.shape(query)[1], length)[None, None]  # (1, 1, T, S)
 
 
-def _join_masks(query, key, mask, causal, window, heads_first):
-    masks = [] if mask is None else [mask]
+def _all_masks(query, key, mask, causal, window, heads_first):
+    masks = [mask]
     if causal:
         masks.append(_square_causal_mask(query, key, heads_first))
     if window is not None:
         lengths = ops.shape(query)[1], ops.shape(key)[2 if heads_first else 1]
         positions = (ops.arange(length, dtype="int32") for length in lengths)
         masks.append(window_mask(*positions, window)[None, None])
-    joined = masks[0]
-    for more in masks[1:]:
-        joined = ops.logical_and(joined, more)
-    return joined
+    return join_masks(masks)
 
 
 def _lowest(dtype):

@@ -22,6 +22,7 @@ from keras import ops
 
 from keras_transformer.ops.blocks import differentiate
 from keras_transformer.ops.dropout import kept_entries
+from keras_transformer.ops.masks import join_masks
 from keras_transformer.ops.seen_keys import (
     Places,
     add_to_keys,
@@ -222,8 +223,7 @@ def _scores(setting, index, seen, scaled, key, mask, bias):
     if bias:
         scores = scores + ops.cast(_block_of(setting, bias[0], index, seen), "float32")
     allowed = None if mask is None else _block_of(setting, mask, index, seen)
-    for more in masks_of_place(setting.places, index, seen):
-        allowed = more if allowed is None else ops.logical_and(allowed, more)
+    allowed = join_masks([allowed, *masks_of_place(setting.places, index, seen)])
     if allowed is not None:
         scores = ops.where(allowed, scores, _HIDDEN)
     return scores, allowed

@@ -7,6 +7,8 @@ Shape letters: B batch, T query length, S key length, N heads.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
 from typing import Any
 
 from keras import backend, ops
@@ -144,12 +146,13 @@ def combine_masks(
         masks.append(causal[None, None])
     if window is not None:
         masks.append(window[None, None] if len(window.shape) == 2 else window[:, None])
-    if not masks:
-        return None
-    combined = masks[0]
-    for mask in masks[1:]:
-        combined = ops.logical_and(combined, mask)
-    return combined
+    return join_masks(masks)
+
+
+def join_masks(masks: Iterable[Tensor | None]) -> Tensor | None:
+    """Joins masks that broadcast; None forbids nothing, and is what nothing at all gives."""
+    masks = [mask for mask in masks if mask is not None]
+    return functools.reduce(ops.logical_and, masks) if masks else None
 
 
 def check_mask(name: str, mask: Tensor, ranks: tuple[int, ...]) -> None:
