@@ -75,6 +75,7 @@ bench: $(VENV)/all.stamp
 ## Every table and figure of docs/from-recurrence-to-attention.md (an hour and three quarters).
 PAGE := docs/from-recurrence-to-attention.md
 experiments: $(VENV)/all.stamp
+	$(RUN) benchmarks/recurrence.py --write $(PAGE)
 	$(RUN) examples/long_range.py --output runs/long-range
 	$(RUN) benchmarks/page.py $(PAGE) "long range" runs/long-range "python examples/long_range.py"
 	$(RUN) examples/word2vec.py --output runs/word2vec
@@ -87,7 +88,6 @@ experiments: $(VENV)/all.stamp
 	$(RUN) benchmarks/page.py $(PAGE) digits runs/vit "python examples/train_vit.py"
 	$(RUN) examples/forecast_seismogram.py --output runs/seismogram
 	$(RUN) benchmarks/page.py $(PAGE) seismogram runs/seismogram "python examples/forecast_seismogram.py"
-	$(RUN) benchmarks/recurrence.py --write $(PAGE)
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version if sys.version_info < (3, 11) else 0)'

@@ -37,6 +37,8 @@ SYSTEMS = {
 }
 # Words of the English sentence, from and to.
 LENGTHS = ((1, 5), (6, 10), (11, 15), (16, 1000))
+NUM_TEST, LONG = 10_000, 11  # of so many held out the long ones are all translated: there are few
+WARMUP_STEPS = 100
 CHART = Path(__file__).resolve().parent.parent / "docs" / "images" / "recurrence.png"
 NAME = "translation"
 
@@ -75,7 +77,7 @@ def measure(system: str, arguments: argparse.Namespace) -> dict:
 
     import keras_transformer as kt
 
-    tokenizer, _, batches, validation, (sources, references) = load(arguments)
+    tokenizer, _, batches, validation, held_out = load(arguments, NUM_TEST)
     if SYSTEMS[system] is None:
         model = kt.models.transformer(
             VOCABULARY_SIZE, **SIZE, dropout=arguments.dropout, normalize_first=True
@@ -85,18 +87,31 @@ def measure(system: str, arguments: argparse.Namespace) -> dict:
             VOCABULARY_SIZE, hidden_dim=WIDTH, dropout=arguments.dropout, **SYSTEMS[system]
         )
     jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
-    result = fit(model, batches, batches.num_target_tokens, arguments, jit_compile, clip_norm=1.0)
-    sources, references = sources[: arguments.sentences], references[: arguments.sentences]
+    result = fit(
+        model,
+        batches,
+        batches.num_target_tokens,
+        arguments,
+        jit_compile,
+        clip_norm=1.0,
+        warmup_steps=WARMUP_STEPS,
+    )
+    chosen = [
+        (source, translations)
+        for index, (source, translations) in enumerate(zip(*held_out, strict=True))
+        if index < arguments.sentences or len(source.split()) >= LONG
+    ]
+    sources, references = map(list, zip(*chosen, strict=True))
     translations = kt.Translator(model, tokenizer).translate(sources, num_beams=4)
     by_length = {}
     for first, last in LENGTHS:
-        chosen = [index for index, text in enumerate(sources) if first <= len(text.split()) <= last]
-        score = bleu(*([texts[index] for index in chosen] for texts in (translations, references)))
-        by_length[words(first, last)] = {"bleu": score, "sentences": len(chosen)}
+        some = [index for index, text in enumerate(sources) if first <= len(text.split()) <= last]
+        score = bleu(*([texts[index] for index in some] for texts in (translations, references)))
+        by_length[words(first, last)] = {"bleu": score, "sentences": len(some)}
     return {
         **result,
         "perplexity": evaluate(model, validation),
-        "bleu": bleu(translations, references),
+        "bleu": bleu(translations[: arguments.sentences], references[: arguments.sentences]),
         "by_length": by_length,
     }
 
@@ -131,7 +146,9 @@ python benchmarks/recurrence.py{chosen} --write docs/from-recurrence-to-attentio
 {arguments.minutes:g} minutes of training each, on {arguments.backend}: {VOCABULARY_SIZE:,}
 sub-words, width {WIDTH}; one recurrent layer on each side, in each direction, and
 {SIZE["num_layers"]} + {SIZE["num_layers"]} blocks of the Transformer. One seed. BLEU by the number
-of words of the English sentence, in brackets how many sentences.
+of words of the English sentence, in brackets how many sentences; those of {LONG} words and more are
+all that there are among {NUM_TEST:,} held out, the others and the whole are of
+{arguments.sentences:,}.
 
 {head}{chr(10).join(rows)}
 

@@ -81,14 +81,14 @@ def run_in_process(system: str, arguments: argparse.Namespace) -> dict:
     return result
 
 
-def load(arguments: argparse.Namespace):
+def load(arguments: argparse.Namespace, num_test: int = 2000):
     """The data: tokeniser, training pairs, batches for training and validation, test."""
     import keras
 
     import keras_transformer as kt
 
     keras.utils.set_random_seed(arguments.seed)
-    train, validation, test = kt.datasets.tatoeba.load_data("fra")
+    train, validation, test = kt.datasets.tatoeba.load_data("fra", num_test=num_test)
     tokenizer = kt.data.train_tokenizer([*train.source, *train.target], VOCABULARY_SIZE)
 
     def batches(pairs, **options):
@@ -221,7 +221,14 @@ def run_keras_hub(arguments: argparse.Namespace) -> dict:
 
 
 def fit(
-    model, data, num_target_tokens, arguments, jit_compile, labels=None, clip_norm=None
+    model,
+    data,
+    num_target_tokens,
+    arguments,
+    jit_compile,
+    labels=None,
+    clip_norm=None,
+    warmup_steps=WARMUP_STEPS,
 ) -> dict:
     """Trains for the minutes given; returns what the table shows of it."""
     import keras_transformer as kt
@@ -241,7 +248,7 @@ def fit(
         epochs=1000,
         verbose=2,
         callbacks=[
-            kt.training.TimeBudget(arguments.minutes, WARMUP_STEPS),
+            kt.training.TimeBudget(arguments.minutes, warmup_steps),
             kt.training.CheckpointAveraging(NUM_CHECKPOINTS, CHECKPOINT_STEPS),
         ],
     )
@@ -254,13 +261,15 @@ def fit(
 
 def evaluate(model, validation) -> float:
     """Perplexity a token."""
+    import keras
+
     import keras_transformer as kt
 
     model.compile(
         loss=kt.training.MaskedCrossentropy(),
         weighted_metrics=[],
         metrics=[kt.training.Perplexity()],
-        jit_compile=False,
+        jit_compile=keras.backend.backend() == "jax",  # without it JAX runs step by step
     )
     return model.evaluate(validation, verbose=0, return_dict=True)["perplexity"]
 

@@ -23,15 +23,21 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
+import matplotlib
 import numpy as np
 from finetuning_common import as_wikitext
 from sklearn.linear_model import LogisticRegression
 
 import keras_transformer as kt
 
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
 # %%
 parser = argparse.ArgumentParser(description="Masked-LM pre-training beside GPT's.")
-parser.add_argument("--output", type=Path, default=Path("runs/bert"), help="for model and table")
+parser.add_argument(
+    "--output", type=Path, default=Path("runs/bert"), help="for model, table, chart"
+)
 parser.add_argument("--minutes", type=float, default=2.5, help="training time of each model")
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
@@ -119,6 +125,22 @@ MODELS = {
     "BERT: hidden sub-words": (make_bert, hidden_words, {}),
     "BERT: hidden whole words": (make_bert, hidden_words, {"whole": True}),
 }
+
+
+class Curve(keras.callbacks.Callback):
+    """The loss of each batch; Keras hands over the mean of its epoch so far."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses, self.before = [], 0.0
+
+    def on_train_batch_end(self, batch, logs):
+        self.before = 0.0 if batch == 0 else self.before
+        so_far = (batch + 1) * logs["loss"]
+        self.losses.append(so_far - self.before)
+        self.before = so_far
+
+
 jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
 
 
@@ -129,16 +151,17 @@ def learn(make, batches, options):
         SIZE["hidden_dim"], label_smoothing=0.0, learning_rate=PEAK, clip_norm=1.0
     )
     model.compile(**recipe, jit_compile=jit_compile)
+    curve = Curve()
     model.fit(
         batches(train_ids, seed=arguments.seed, **options),
         epochs=1000,
         verbose=0,
-        callbacks=[kt.training.TimeBudget(arguments.minutes, 100)],
+        callbacks=[kt.training.TimeBudget(arguments.minutes, 100), curve],
     )
     result = model.evaluate(
         batches(validation_ids, shuffle=False, **options), verbose=0, return_dict=True
     )
-    return model, body, {**result, "steps": int(model.optimizer.iterations)}
+    return model, body, {**result, "losses": curve.losses}
 
 
 # %% [markdown]
@@ -165,12 +188,14 @@ rows = [
     "| | steps | perplexity of what it guesses | right | film reviews |",
     "|---|---|---|---|---|",
 ]
+curves = {}
 for name, (make, batches, options) in MODELS.items():
     model, body, result = learn(make, batches, options)
     classifier = LogisticRegression(max_iter=2000)
     classifier.fit(features(body, reviews.texts), reviews.labels[:limit])
     score = classifier.score(features(body, unseen.texts), unseen.labels[:limit])
-    cells = [f"{result['steps']:,}", f"{result['perplexity']:.1f}"]
+    curves[name] = result["losses"]
+    cells = [f"{len(curves[name]):,}", f"{result['perplexity']:.1f}"]
     cells += [f"{result['masked_accuracy']:.1%}", f"{score:.1%}"]
     rows.append(f"| {name} | {' | '.join(cells)} |")
     print(f"{rows[-1]} {time.time() - started:.0f} s", flush=True)
@@ -197,12 +222,30 @@ for text, ids in zip(GAPS, kt.data.encode(tokenizer, GAPS), strict=True):
 print("\n".join(filled))
 model.save(arguments.output / "model.keras")
 
+# %% [markdown]
+# ## How they learn
+#
+# GPT has a question at every sub-word, BERT at 15 % of them: it needs more text for as much.
+
+# %%
+MEAN_OF = 2 if arguments.smoke else 20  # batches
+figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+for name, losses in curves.items():
+    losses = losses[: len(losses) // MEAN_OF * MEAN_OF]
+    means = np.reshape(losses, (-1, MEAN_OF)).mean(axis=1)
+    axes.plot(MEAN_OF * np.arange(1, len(means) + 1), means, label=name)
+axes.set(xlabel="batches", ylabel="nats a guess")
+axes.grid(alpha=0.3)
+axes.legend(fontsize=8)
+figure.savefig(arguments.output / "bert.png", dpi=130)
+
 text = (
     f"{arguments.minutes:g} minutes of training each on {keras.backend.backend()}: "
     f"{SIZE['num_layers']} blocks, width {SIZE['hidden_dim']}, {VOCABULARY_SIZE:,} sub-words, "
     f"{CONTEXT} of them at a time. The last column is the accuracy of a logistic regression on the "
     f"mean of the hidden states, on {len(unseen.texts[:limit]):,} film reviews. One seed."
 )
-parts = [text, "\n".join(rows), "What the last one puts into gaps:", "\n".join(filled)]
+parts = [text, "\n".join(rows), "![The loss while they learn](images/bert.png)"]
+parts += ["What the last one puts into gaps:", "\n".join(filled)]
 (arguments.output / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-print(f"in {time.time() - started:.0f} seconds; model and table are in {arguments.output}")
+print(f"in {time.time() - started:.0f} seconds; model, table and chart are in {arguments.output}")

@@ -174,8 +174,9 @@ def pad_rows(
     if hasattr(token_ids, "shape") and padding_id is not None:
         rows = [_strip(row, padding_id) for row in rows]
     for index, row in enumerate(rows):
-        if not len(row):
-            raise ValueError(f"`{name}` must not have empty rows. Received: row {index} is empty.")
+        if not len(row) or (padding_id is not None and (row == padding_id).all()):
+            what = "holds nothing but padding" if len(row) else "is empty"
+            raise ValueError(f"`{name}` must not have empty rows. Received: row {index} {what}.")
         if row.min() < 0 or row.max() >= vocabulary_size:
             raise ValueError(
                 f"`{name}` must hold ids in the range [0, {vocabulary_size}). "

@@ -289,6 +289,7 @@ def test_ban_ids(dtype):
     [
         ([], "`prompt_ids` must hold at least one row. Received: an empty batch"),
         ([[5], []], "`prompt_ids` must not have empty rows. Received: row 1 is empty"),
+        ([[5], [0, 0]], "`prompt_ids` must not have empty rows. Received: row 1 holds nothing but"),
         ([[5], [6, 23]], r"in the range \[0, 23\). Received: row 1 has ids from 6 to 23"),
         ([[-1]], r"in the range \[0, 23\). Received: row 0 has ids from -1 to -1"),
         ([[5.5]], "`prompt_ids` must hold rows of integer ids. Received: row 0 is"),
