@@ -59,8 +59,8 @@ REGULARISATION = {
     "dropout 0.3": {"dropout": 0.3},
     "label smoothing 0.1": {"label_smoothing": 0.1},
     "L2 of 1e-5": {"l2": 1e-5},
-    "sub-word sampling 0.1": {"sampling": 0.1},
-    "dropout 0.3, smoothing, sampling": {"dropout": 0.3, "label_smoothing": 0.1, "sampling": 0.1},
+    "sub-word sampling 0.5": {"sampling": 0.5},
+    "dropout 0.1, smoothing, sampling": {"dropout": 0.1, "label_smoothing": 0.1, "sampling": 0.5},
 }
 WARMUP_STEPS = 100
 # Batches that each variant learns from, and with how many seeds: small differences need more.
@@ -93,28 +93,35 @@ python benchmarks/ablation.py {arguments.part}{options} --write docs/from-recurr
         write_between(arguments.write, arguments.part, body)
 
 
-def means(variants: dict, measure: Callable, arguments: argparse.Namespace) -> dict:
-    """Measures each variant with each seed; returns the mean of each figure."""
+def measured(variants: dict, measure: Callable, arguments: argparse.Namespace) -> dict:
+    """Measures each variant with each seed; returns lists of figures."""
     import keras
 
-    results = {}
+    results: dict = {}
     for variant, options in variants.items():
-        found = []
+        results[variant] = []
         for seed in range(1, arguments.seeds + 1):
             keras.utils.clear_session()
             keras.utils.set_random_seed(seed)
-            found.append(measure(options, seed))
-            print(f"{variant}, seed {seed}: {found[-1]}", flush=True)
-        results[variant] = {
-            name: None if value is None else sum(each[name] for each in found) / len(found)
-            for name, value in found[0].items()
-        }
+            results[variant].append(measure(options, seed))
+            print(f"{variant}, seed {seed}: {results[variant][-1]}", flush=True)
     return results
+
+
+def cells(found: list[dict], **digits: int) -> list[str]:
+    """The figures of these names with so many digits, those of all seeds side by side."""
+    rows = []
+    for name, number in digits.items():
+        values = [each[name] for each in found]
+        rows.append(" / ".join("-" if x is None else f"{x:.{number}f}" for x in values))
+    return rows
 
 
 def seeds_of(arguments: argparse.Namespace) -> str:
     """What a table says of its seeds."""
-    return "One seed." if arguments.seeds == 1 else f"Means of {arguments.seeds} seeds."
+    if arguments.seeds == 1:
+        return "One seed."
+    return f"{arguments.seeds} seeds, the figures of each side by side."
 
 
 def fit(model, batches, steps: int) -> float:
@@ -160,21 +167,21 @@ def positions(arguments: argparse.Namespace) -> str:
         figures["milliseconds"] = 1000 * seconds / (arguments.steps - 1)
         model.compile(loss=recipe["loss"], metrics=[kt.training.Perplexity()])
         for length in lengths:
-            figures[length] = None
+            figures[f"at_{length}"] = None
             if "max_length" in options or length == CONTEXT:  # else they were never learned
                 windows = kt.data.SlidingWindows(unseen, length, batch_size=8)
                 result = model.evaluate(windows, verbose=0, return_dict=True)
-                figures[length] = result["perplexity"]
+                figures[f"at_{length}"] = result["perplexity"]
         return figures
 
     rows = [
-        f"| | weights | a step | perplexity at {CONTEXT} | at {4 * CONTEXT} |",
+        f"| | weights | ms a step | perplexity at {CONTEXT} | at {4 * CONTEXT} |",
         "|---|---|---|---|---|",
     ]
-    for variant, result in means(POSITIONS, measure, arguments).items():
-        cells = [f"{result['parameters']:,.0f}", f"{result['milliseconds']:.0f} ms"]
-        cells += ["-" if result[n] is None else f"{result[n]:.1f}" for n in lengths]
-        rows.append(f"| {variant} | {' | '.join(cells)} |")
+    digits = {"milliseconds": 0, **{f"at_{length}": 1 for length in lengths}}
+    for variant, found in measured(POSITIONS, measure, arguments).items():
+        row = [variant, f"{found[0]['parameters']:,}", *cells(found, **digits)]
+        rows.append(f"| {' | '.join(row)} |")
     return (
         f"{arguments.steps:,} batches of {BATCH_SIZE} x {CONTEXT} sub-words of WikiText-2 each, on "
         f"{arguments.backend}: {GPT['num_layers']} pre-LN blocks, width {GPT['hidden_dim']}, "
@@ -236,9 +243,8 @@ def regularisation(arguments: argparse.Namespace) -> str:
         return figures
 
     rows = ["| | perplexity, seen sentences | new ones | BLEU |", "|---|---|---|---|"]
-    for variant, result in means(REGULARISATION, measure, arguments).items():
-        cells = [f"{result['seen']:.2f}", f"{result['new']:.1f}", f"{result['bleu']:.1f}"]
-        rows.append(f"| {variant} | {' | '.join(cells)} |")
+    for variant, found in measured(REGULARISATION, measure, arguments).items():
+        rows.append(f"| {' | '.join([variant, *cells(found, seen=2, new=1, bleu=1)])} |")
     return (
         f"{PAIRS:,} pairs of Tatoeba, {arguments.steps:,} batches of 1,024 tokens each on "
         f"{arguments.backend}: {TRANSLATOR['num_layers']} + {TRANSLATOR['num_layers']} pre-LN "

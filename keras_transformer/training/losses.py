@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.ops.blocks import differentiate
 from keras_transformer.ops.likelihood import (
     check_labels_and_logits,
     label_logits,
@@ -23,16 +24,16 @@ _MEANS = ("mean_with_sample_weight", "sum_over_batch_size", "mean")
 _REDUCTIONS = (*_MEANS, "sum", "none", None)
 
 
-def _tensorflow_losses(labels: Any, logits: Any, label_weight: float, mean_weight: float) -> Any:
-    """The smoothed losses (N,) with their gradient written out, for TensorFlow without a compiler.
+def _losses_by_hand(labels: Any, logits: Any, label_weight: float, mean_weight: float) -> Any:
+    """The smoothed losses (N,) with their gradient written out, for want of a compiler.
 
-    Left to itself it walks over (N, V) some ten times more, and adds the gradient of the label's
-    logit to zeros of that size. JAX, and TensorFlow under XLA, fuse those walks away.
+    Left to themselves, TensorFlow without XLA and torch walk over (N, V) some ten times more, and
+    add the gradient of the label's logit to zeros of that size. XLA fuses those walks away.
     """
     vocabulary_size = logits.shape[-1]
 
-    @ops.custom_gradient
-    def losses(logits):
+    def forward(differentiable, labels):
+        (logits,) = differentiable
         largest = ops.max(logits, axis=-1, keepdims=True)
         exponentials = ops.exp(logits - largest)
         sums = ops.sum(exponentials, axis=-1)
@@ -40,16 +41,17 @@ def _tensorflow_losses(labels: Any, logits: Any, label_weight: float, mean_weigh
         value = ops.log(sums) - label_weight * (label_logits(labels, logits) - largest)
         if mean_weight > 0.0:
             value = value - mean_weight * (ops.mean(logits, axis=-1) - largest)
+        return (value,), (exponentials, sums, labels)
 
-        def gradient(upstream):
-            slopes = exponentials * (upstream / sums)[:, None]
-            if mean_weight > 0.0:
-                slopes = slopes - (upstream * (mean_weight / vocabulary_size))[:, None]
-            return subtract_at_labels(slopes, labels, upstream * label_weight)
+    def backward(residuals, upstream):
+        exponentials, sums, labels = residuals
+        (upstream,) = upstream
+        slopes = exponentials * (upstream / sums)[:, None]
+        if mean_weight > 0.0:
+            slopes = slopes - (upstream * (mean_weight / vocabulary_size))[:, None]
+        return (subtract_at_labels(slopes, labels, upstream * label_weight),)
 
-        return value, gradient
-
-    return losses(ops.cast(logits, "float32"))
+    return differentiate(forward, backward, (ops.cast(logits, "float32"),), labels)[0]
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
@@ -182,8 +184,8 @@ class MaskedCrossentropy(keras.losses.Loss):
     def _smoothed_losses(self, labels: Any, logits: Any) -> Any:
         """Returns -sum_v q(v) log p(v), with sum_v q(v) x_v from the label's and mean logit."""
         label_weight, mean_weight = self.target_weights(logits.shape[-1])
-        if keras.backend.backend() == "tensorflow":
-            return _tensorflow_losses(labels, logits, label_weight, mean_weight)
+        if keras.backend.backend() != "jax":
+            return _losses_by_hand(labels, logits, label_weight, mean_weight)
         log_sum, label_logit, largest = log_likelihood_terms(labels, logits)
         if mean_weight == 0.0:
             return log_sum - label_logit

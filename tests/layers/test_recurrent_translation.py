@@ -186,10 +186,15 @@ def sentences(count, seed):
     return [generator.integers(4, 14, generator.integers(3, 7)).tolist() for _ in range(count)]
 
 
+ON_JAX_ALONE = pytest.mark.skipif(
+    BACKEND != "jax", reason="the loop over time: half a minute on TensorFlow, minutes on torch"
+)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras's loop over time takes minutes on torch")
 # Bahdanau's does so on the page "From recurrence to attention", whose code is run too.
-@pytest.mark.parametrize("attention", [None, "luong"])
+@pytest.mark.parametrize("attention", [pytest.param(None, marks=ON_JAX_ALONE), "luong"])
 def test_it_learns_to_turn_sentences_round(attention):
     keras.utils.set_random_seed(1)
     model = kt.models.recurrent_seq2seq(

@@ -137,7 +137,9 @@ def test_config_and_message():
             make_stack(name, "all")
 
 
-# === Models ===
+# === Models: of one block, for each step of a training is traced ===
+
+SMALL = {**SIZES, "num_layers": 1}
 
 
 def ids_and_labels():
@@ -148,27 +150,27 @@ def ids_and_labels():
 
 def make_transformer(**more):
     source, target, labels = ids_and_labels()
-    model = kt.models.transformer(V, hidden_dim=D, **SIZES, dropout=0.2, **more)
+    model = kt.models.transformer(V, hidden_dim=D, **SMALL, dropout=0.2, **more)
     return model, {"source_ids": source, "target_ids": target}, labels
 
 
 def make_gpt(**more):
     _, target, labels = ids_and_labels()
-    model = kt.models.gpt(V, hidden_dim=D, max_length=8, **SIZES, dropout=0.2, **more)
+    model = kt.models.gpt(V, hidden_dim=D, max_length=8, **SMALL, dropout=0.2, **more)
     return model, {"token_ids": target}, labels
 
 
 def make_bert(**more):
     _, target, labels = ids_and_labels()
     model = kt.models.bert(
-        V, hidden_dim=D, max_length=8, **SIZES, dropout=0.2, pooler=False, masked_lm=True, **more
+        V, hidden_dim=D, max_length=8, **SMALL, dropout=0.2, pooler=False, masked_lm=True, **more
     )
     inputs = {"token_ids": target, "segment_ids": np.zeros_like(target)}
     return keras.Model(model.input, model.output["logits"]), inputs, labels
 
 
 def make_vit(**more):
-    model = kt.models.vit(6, 3, V, hidden_dim=D, num_channels=1, **SIZES, dropout=0.2, **more)
+    model = kt.models.vit(6, 3, V, hidden_dim=D, num_channels=1, **SMALL, dropout=0.2, **more)
     return model, normal(4, 6, 6, 1), np.arange(4)
 
 

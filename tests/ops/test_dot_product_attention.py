@@ -251,25 +251,34 @@ def kernel_calls(monkeypatch):
     return calls
 
 
-def test_auto_is_fused_where_there_is_a_kernel(kernel_calls):
+def test_auto_is_fused_where_a_kernel_is_faster(kernel_calls):
     attend(arguments(), implementation="auto")
     attend(arguments(2), causal=True, mask=random_mask(B, 1, T, S))
-    assert len(kernel_calls) == (0 if BACKEND == "tensorflow" else 2)
+    assert len(kernel_calls) == 2 * kernel_is_faster()
     attend(arguments(), dropout=0.1, seed=1)
     attend(arguments(), return_attention_scores=True)
     attend(arguments(), implementation="dense")
-    assert len(kernel_calls) == (0 if BACKEND == "tensorflow" else 2)
+    assert len(kernel_calls) == 2 * kernel_is_faster()
     attend(arguments(), implementation="fused")
-    assert len(kernel_calls) == (0 if BACKEND == "tensorflow" else 3)
+    assert len(kernel_calls) == 2 * kernel_is_faster() + (BACKEND != "tensorflow")
 
 
 def test_a_layer_with_dropout_is_fused_at_inference(kernel_calls):
     layer = kt.layers.MultiHeadSelfAttention(num_heads=3, dropout=0.1, causal=True)
     layer(normal(B, T, 12), training=False)
-    assert len(kernel_calls) == (0 if BACKEND == "tensorflow" else 1)
+    assert len(kernel_calls) == kernel_is_faster()
     layer(normal(B, T, 12), training=True)
     layer(normal(B, T, 12), training=False, return_attention_scores=True)
-    assert len(kernel_calls) == (0 if BACKEND == "tensorflow" else 1)
+    assert len(kernel_calls) == kernel_is_faster()
+
+
+def kernel_is_faster():
+    """Whether "auto" calls the backend's kernel: TensorFlow has none, JAX's is slower on a CPU."""
+    if BACKEND == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    return BACKEND == "torch"
 
 
 # === Errors ===
