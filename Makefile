@@ -72,12 +72,10 @@ bench: $(VENV)/all.stamp
 	$(RUN) benchmarks/rematerialization.py --write docs/benchmarks.md
 	$(RUN) benchmarks/translation.py --write docs/benchmarks.md
 
-## Every table and figure of docs/from-recurrence-to-attention.md (two hours).
+## Every table and figure of docs/from-recurrence-to-attention.md (an hour and a half).
 PAGE := docs/from-recurrence-to-attention.md
 experiments: $(VENV)/all.stamp
 	$(RUN) benchmarks/recurrence.py --write $(PAGE)
-	$(RUN) benchmarks/recurrence.py --minutes 8 --name longer --write $(PAGE) \
-		--systems "bidirectional GRU + Bahdanau" Transformer
 	$(RUN) examples/long_range.py --output runs/long-range
 	$(RUN) benchmarks/page.py $(PAGE) "long range" runs/long-range "python examples/long_range.py"
 	$(RUN) examples/word2vec.py --output runs/word2vec

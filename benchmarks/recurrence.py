@@ -51,7 +51,6 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.05)
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), help="those to run")
     parser.add_argument("--sentences", type=int, default=2000, help="to translate for each")
-    parser.add_argument("--name", default=NAME, help="of the place on the page")
     parser.add_argument("--write", help="Markdown page to write the table to")
     parser.add_argument("--system", help="run one, print JSON")
     arguments = parser.parse_args()
@@ -68,9 +67,8 @@ def main() -> None:
     body = section(results, arguments)
     print(body)
     if arguments.write:
-        if arguments.name == NAME:
-            draw(results)
-        write_between(arguments.write, arguments.name, body)
+        draw(results)
+        write_between(arguments.write, NAME, body)
 
 
 def measure(system: str, arguments: argparse.Namespace) -> dict:
@@ -141,9 +139,7 @@ def section(results: dict, arguments: argparse.Namespace) -> str:
         rows.append("| " + " | ".join(cells) + " |")
     head = "| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|\n"
     usual = {"minutes": 3.0, "backend": "jax", "seed": 1, "dropout": 0.05, "sentences": 2000}
-    usual |= {"systems": list(SYSTEMS), "name": NAME}
-    options = shown_options(arguments, **usual)
-    chart = f"![BLEU by the length of the sentence](images/{CHART.name})\n\n"
+    options = shown_options(arguments, **usual, systems=list(SYSTEMS))
     return f"""```bash
 python benchmarks/recurrence.py{options} --write docs/from-recurrence-to-attention.md
 ```
@@ -157,7 +153,9 @@ all that there are among {NUM_TEST:,} held out, the others and the whole are of
 
 {head}{chr(10).join(rows)}
 
-{chart if arguments.name == NAME else ""}{machine()}
+![BLEU by the length of the sentence](images/{CHART.name})
+
+{machine()}
 """
 
 

@@ -205,7 +205,7 @@ figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", share
 for axes, text in zip(panels, TEXTS, strict=True):
     for place, (kind, name) in enumerate(KINDS.items()):
         mean, spread = found[text, kind].mean(axis=0), found[text, kind].std(axis=0)
-        width = 2 * (len(KINDS) - place)  # lines that lie on each other stay visible
+        width = 1.3 * (len(KINDS) - place)  # lines that lie on each other stay visible
         (line,) = axes.plot(DISTANCES, mean, marker="o", markersize=3, linewidth=width, label=name)
         axes.fill_between(
             DISTANCES, mean - spread, mean + spread, color=line.get_color(), alpha=0.15

@@ -46,13 +46,13 @@ if arguments.smoke:
     arguments.minutes = 0.03
 arguments.output.mkdir(parents=True, exist_ok=True)
 started = time.time()
-CONTEXT, BATCH_SIZE, PEAK = 64, 32, 2e-3
-VOCABULARY_SIZE = 700 if arguments.smoke else 8000
+CONTEXT, BATCH_SIZE, PEAK = 64, 16, 1e-3
+VOCABULARY_SIZE = 700 if arguments.smoke else 4000
 SIZE = {
-    "num_layers": 1 if arguments.smoke else 4,
+    "num_layers": 1 if arguments.smoke else 2,
     "num_heads": 4,
-    "hidden_dim": 32 if arguments.smoke else 192,
-    "intermediate_dim": 64 if arguments.smoke else 768,
+    "hidden_dim": 32 if arguments.smoke else 128,
+    "intermediate_dim": 64 if arguments.smoke else 512,
     "max_length": 128,
     "dropout": 0.0,
 }
