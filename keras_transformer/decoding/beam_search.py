@@ -110,8 +110,9 @@ def beam_search(
 
     Raises:
         ValueError: more beams than the vocabulary has ids (unless there are enough for every
-            hypothesis that there can be), more returned than beams, an empty batch or source, ids
-            outside the vocabulary, more positions than the model has learned, numbers out of range.
+            hypothesis that there can be), more returned than beams, an empty batch, a source
+            without a token beside padding, ids outside the vocabulary, more positions than the
+            model has learned, numbers out of range.
 
     Example:
         >>> import keras_transformer as kt

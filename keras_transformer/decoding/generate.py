@@ -91,8 +91,9 @@ def generate(
         (B, num_return, longest). With `return_log_probs` a `Generation` of such arrays.
 
     Raises:
-        ValueError: an empty batch or prompt, ids outside the vocabulary, more positions than the
-            model has learned, an unknown sampler, numbers out of their range.
+        ValueError: an empty batch, a prompt without a token beside padding, ids outside the
+            vocabulary, more positions than the model has learned, an unknown sampler, numbers out
+            of their range.
 
     Example:
         >>> import keras_transformer as kt

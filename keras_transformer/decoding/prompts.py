@@ -160,8 +160,8 @@ def pad_rows(
         `PaddedRows`.
 
     Raises:
-        ValueError: no rows, an empty row, ids that are no integers or outside the vocabulary, a
-            row that is too long; the row is named.
+        ValueError: no rows, an empty row or one of padding alone, ids that are no integers or
+            outside the vocabulary, a row that is too long; the row is named.
     """
     if hasattr(token_ids, "shape") and len(token_ids.shape) != 2:
         raise ValueError(
