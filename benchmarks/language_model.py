@@ -20,17 +20,29 @@ import time
 import numpy as np
 from page import machine, shown_options, write_section
 from processes import print_result, result_of
+from products import products_of_step
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 SIZE = {"num_layers": 4, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 512}
 CONTEXT, BATCH, STEPS = 64, 12, 2000
 PARTS = 10  # of a training, each with a time of its own
+PRODUCTS_STEPS = 50  # of each part of the bare products
 WARMUP, PEAK, LEAST = 100, 1e-3, 1e-4
+# nanoGPT starts from 0.02 at any width; ours from that of a model of 768, by the root of the width.
+STDDEV = 0.02
+SCALED_STDDEV = STDDEV * math.sqrt(768 / SIZE["hidden_dim"])
 BETAS, WEIGHT_DECAY, CLIP_NORM = (0.9, 0.99), 0.1, 1.0
 VALIDATION_BATCH = 256
 BACKENDS = ("tensorflow", "jax", "torch")
-NAMES = {"ours": "keras_transformer", "torch": "plain PyTorch"}
+FEWER, SOONER_ON = 1500, "jax"  # steps of a shorter training of ours, and on which backend
+NAMES = {
+    "torch": "plain PyTorch",
+    "torch_scaled": "plain PyTorch started by its width",
+    "ours": "keras_transformer",
+    "sooner": f"keras_transformer, {FEWER:,} steps",
+    "products": "bare products",
+}
 TITLE = "A language model in nanoGPT's setting"
 
 
@@ -46,7 +58,10 @@ def main() -> None:
         system, seed = arguments.measure.split(",")
         print_result(measure(system, int(seed)))
         return
-    runs = [("torch", "torch"), *(("ours", backend) for backend in arguments.backends)]
+    runs = [("torch", "torch"), ("torch_scaled", "torch")]
+    for backend in arguments.backends:
+        sooner = ["sooner"] if backend == SOONER_ON else []
+        runs += [(system, backend) for system in ("ours", *sooner, "products")]
     results: dict = {run: [] for run in runs}
     for seed in range(arguments.seeds):
         for system, backend in runs:
@@ -64,16 +79,18 @@ def section(results: dict, arguments: argparse.Namespace) -> str:
     rows = []
     plain = results["torch", "torch"]
     for (system, backend), found in results.items():
-        losses = [result["loss"] for result in found]
+        losses = [result["loss"] for result in found if "loss" in result]
         pairs = list(zip(found, plain, strict=True))
         cells = [
             f"{NAMES[system]}, {backend}",
-            f"{found[0]['parameters']:,}",
-            f"{statistics.mean(losses):.4f}",
-            f"{statistics.stdev(losses) if losses[1:] else 0.0:.4f}",
-            f"{statistics.mean(result['seconds'] for result in found):.1f}",
+            f"{found[0]['parameters']:,}" if losses else "",
+            f"{statistics.mean(losses):.4f}" if losses else "",
+            f"{statistics.stdev(losses) if losses[1:] else 0.0:.4f}" if losses else "",
+            f"{statistics.mean(result['seconds'] for result in found):.1f}" if losses else "",
             *(
                 f"{statistics.median(a[key] / b[key] for a, b in pairs):.2f}"
+                if key in found[0]
+                else ""
                 for key in ("seconds", "step")
             ),
         ]
@@ -100,10 +117,12 @@ Characters of WikiText-2, {SIZE["num_layers"]} layers, {SIZE["num_heads"]} heads
 dropout: AdamW, {WARMUP} steps up to {PEAK:g}, a cosine down to {LEAST:g}, weight decay
 {WEIGHT_DECAY}, gradients clipped to {CLIP_NORM:g}, for both the same windows in the same order. The
 loss, in nats a character, is that of the whole validation text: its mean and standard deviation
-over {arguments.seeds} seeds. Ours has biases, the plain GPT none. TensorFlow runs without XLA.
+over {arguments.seeds} seeds. Ours has biases, the plain GPT none; it starts from a deviation of
+{STDDEV}, as nanoGPT does, ours from {SCALED_STDDEV:.3f}, by its width. TensorFlow runs without XLA.
 Seconds are means, and tracing the first step counts; a step at best is that of the fastest tenth of
 a training: for minutes at a time this machine lets both threads of TensorFlow share a core. Ratios
-of times are medians over the seeds, below 1 is faster.
+of times are medians over the seeds, below 1 is faster. Bare products are those of such a step,
+forward and backward, and nothing else.
 
 {head}{chr(10).join(rows)}
 
@@ -114,14 +133,21 @@ of times are medians over the seeds, below 1 is faster.
 def measure(system: str, seed: int) -> dict:
     """Trains one system; its validation loss and its seconds."""
     vocabulary_size, train, validation = texts()
-    starts = np.random.default_rng(seed).integers(0, len(train) - CONTEXT, STEPS * BATCH)
+    if system == "products":
+        return {"step": products_step(vocabulary_size)}
+    steps = FEWER if system == "sooner" else STEPS
+    starts = np.random.default_rng(seed).integers(0, len(train) - CONTEXT, steps * BATCH)
     windows = train[starts[:, None] + np.arange(CONTEXT + 1)]
     held_out = validation[: len(validation) // CONTEXT * CONTEXT + 1]
     inputs = held_out[:-1].reshape(-1, CONTEXT)
     labels = held_out[1:].reshape(-1, CONTEXT)
-    run = {"ours": train_ours, "torch": train_torch}[system]
-    parameters, seconds, loss = run(vocabulary_size, seed, windows, inputs, labels)
-    step = 1000 * min(seconds) * PARTS / STEPS
+    if system in ("ours", "sooner"):
+        result = train_ours(vocabulary_size, seed, windows, inputs, labels)
+    else:
+        stddev = SCALED_STDDEV if system == "torch_scaled" else STDDEV
+        result = train_torch(vocabulary_size, seed, windows, inputs, labels, stddev)
+    parameters, seconds, loss = result
+    step = 1000 * min(seconds) * PARTS / steps
     return {"parameters": parameters, "seconds": sum(seconds), "step": step, "loss": loss}
 
 
@@ -150,7 +176,7 @@ def train_ours(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, lis
         vocabulary_size, **SIZE, max_length=CONTEXT, dropout=0.0, normalize_first=True
     )
     optimizer = kt.training.DecoupledAdamW(
-        learning_rate(),
+        learning_rate(len(windows) // BATCH),
         weight_decay=WEIGHT_DECAY,
         beta_1=BETAS[0],
         beta_2=BETAS[1],
@@ -175,14 +201,16 @@ def train_ours(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, lis
     return model.count_params(), seconds, float(loss)
 
 
-def train_torch(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, list[float], float]:
+def train_torch(
+    vocabulary_size, seed, windows, inputs, labels, stddev
+) -> tuple[int, list[float], float]:
     """A plain GPT in a plain loop."""
     import torch
     from torch.nn import functional
 
     torch.manual_seed(seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = plain_gpt(vocabulary_size).to(device)
+    model = plain_gpt(vocabulary_size, stddev).to(device)
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(
         [
@@ -199,7 +227,7 @@ def train_torch(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, li
             model(rows.to(device)).flatten(0, 1), next_ids.to(device).flatten(), reduction=reduction
         )
 
-    schedule = learning_rate()
+    schedule = learning_rate(STEPS)
     rates = [float(schedule(step)) for step in range(STEPS)]
     marks = [time.perf_counter()]
     batches = torch.from_numpy(windows).long().split(BATCH)
@@ -221,27 +249,42 @@ def train_torch(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, li
     return sum(p.numel() for p in parameters), seconds, total / labels.size
 
 
-def learning_rate():
+def products_step(vocabulary_size) -> float:
+    """Milliseconds of the bare products of a step."""
+    width, inner = SIZE["hidden_dim"], SIZE["intermediate_dim"]
+    kernels = ([(width, width)] * 4 + [(width, inner), (inner, width)]) * SIZE["num_layers"]
+    kernels.append((width, vocabulary_size))
+    run = products_of_step(BATCH, CONTEXT, SIZE["num_heads"], kernels, SIZE["num_layers"])
+    run(1)  # compiles
+    times = []
+    for _ in range(PARTS):
+        started = time.perf_counter()
+        run(PRODUCTS_STEPS)
+        times.append(1000 * (time.perf_counter() - started) / PRODUCTS_STEPS)
+    return min(times)
+
+
+def learning_rate(steps):
     """The schedule of both."""
     import keras_transformer as kt
 
-    return kt.training.WarmupCosineSchedule(PEAK, WARMUP, STEPS, LEAST)
+    return kt.training.WarmupCosineSchedule(PEAK, WARMUP, steps, LEAST)
 
 
-def plain_gpt(vocabulary_size):
+def plain_gpt(vocabulary_size, stddev):
     """GPT-2's shape without biases, as plain modules."""
     from torch import nn
     from torch.nn import functional
 
     width, heads, inner = SIZE["hidden_dim"], SIZE["num_heads"], SIZE["intermediate_dim"]
 
-    def linear(inputs, outputs, stddev=0.02):
+    def linear(inputs, outputs, stddev=stddev):
         layer = nn.Linear(inputs, outputs, bias=False)
         nn.init.normal_(layer.weight, std=stddev)
         return layer
 
     # The outputs of the branches are smaller, as GPT-2 starts them.
-    narrow = 0.02 / math.sqrt(2 * SIZE["num_layers"])
+    narrow = stddev / math.sqrt(2 * SIZE["num_layers"])
 
     class Block(nn.Module):
         def __init__(self):
@@ -269,7 +312,7 @@ def plain_gpt(vocabulary_size):
             self.tokens = nn.Embedding(vocabulary_size, width)
             self.positions = nn.Embedding(CONTEXT, width)
             for table in (self.tokens, self.positions):
-                nn.init.normal_(table.weight, std=0.02)
+                nn.init.normal_(table.weight, std=stddev)
             self.blocks = nn.Sequential(*(Block() for _ in range(SIZE["num_layers"])))
             self.norm = nn.LayerNorm(width, bias=False)
 

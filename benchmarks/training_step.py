@@ -20,9 +20,9 @@ import statistics
 import time
 
 import numpy as np
-from compiling import compiled
 from page import machine, shown_options, write_section
 from processes import print_result, result_of
+from products import products_of_step
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -278,50 +278,12 @@ def torch_epoch():
 
 
 def products_epoch():
-    """Every product of a linear layer, and both products of its gradient; attention's too."""
-    from keras import ops
-
-    width, inner, heads = SIZE["hidden_dim"], SIZE["intermediate_dim"], SIZE["num_heads"]
-    rows = BATCH * LENGTH
+    """The bare products of such a step."""
+    width, inner = SIZE["hidden_dim"], SIZE["intermediate_dim"]
     # 4 of the encoder's attention, 8 of the decoder's two, each with a feed-forward network.
-    shapes = ([(width, width)] * 12 + [(width, inner), (inner, width)] * 2) * SIZE["num_layers"]
-    shapes.append((width, VOCABULARY_SIZE))
-    generator = np.random.default_rng(0)
-
-    def array(*shape):
-        return ops.convert_to_tensor(generator.normal(0, 0.05, shape).astype("float32"))
-
-    # Arrays of their own for each product: a compiler computes equal ones once.
-    layers = [(array(rows, i), array(i, o), array(rows, o)) for i, o in shapes]
-    split, square = (BATCH, heads, LENGTH, width // heads), (BATCH, heads, LENGTH, LENGTH)
-    attentions = [
-        (array(*split), array(*split), array(*square))
-        for _ in range(3 * 3 * SIZE["num_layers"])  # forward, and twice as much backward
-    ]
-
-    def multiply(layers, attentions):
-        products = []
-        for inputs, kernel, outputs in layers:
-            products += [
-                ops.matmul(inputs, kernel),
-                ops.matmul(outputs, ops.transpose(kernel)),
-                ops.matmul(ops.transpose(inputs), outputs),
-            ]
-        for query, key, scores in attentions:
-            products += [
-                ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))),
-                ops.matmul(scores, query),
-            ]
-        return products
-
-    run = compiled(multiply, xla=False)
-
-    def epoch(steps):
-        for _ in range(steps):
-            products = run(layers, attentions)
-        ops.convert_to_numpy(products[-1])
-
-    return epoch
+    kernels = ([(width, width)] * 12 + [(width, inner), (inner, width)] * 2) * SIZE["num_layers"]
+    kernels.append((width, VOCABULARY_SIZE))
+    return products_of_step(BATCH, LENGTH, SIZE["num_heads"], kernels, 3 * SIZE["num_layers"])
 
 
 if __name__ == "__main__":

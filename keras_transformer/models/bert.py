@@ -12,6 +12,7 @@ from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.encoder import TransformerEncoder
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
 from keras_transformer.layers.serialization import get_activation
+from keras_transformer.models.initial import initial_stddev
 
 
 def bert(
@@ -29,7 +30,7 @@ def bert(
     activation: Any = "gelu",
     layer_norm_epsilon: float = 1e-12,
     attention_dropout: float | None = None,
-    initializer_stddev: float = 0.02,
+    initializer_stddev: float | None = None,
     padding_id: int | None = 0,
     rematerialize: bool = False,
     name: str = "bert",
@@ -59,7 +60,8 @@ def bert(
         activation: of the feed-forward networks and the masked-LM head.
         layer_norm_epsilon: epsilon of the layer norms.
         attention_dropout: rate on the attention weights; None for `dropout`.
-        initializer_stddev: standard deviation of all kernels and embeddings at the start.
+        initializer_stddev: standard deviation of all kernels and embeddings at the start; None for
+            0.02 at a width of 768, and in proportion to `hidden_dim ** -0.5` at others.
         padding_id: the id of padding, which is masked; None if all ids are real tokens.
         rematerialize: compute each block once more in the backward pass instead of keeping its
             activations: less memory, more time.
@@ -71,8 +73,8 @@ def bert(
         masked-LM head a dict of these as `output`, `pooled_output` (B, D) and `logits` (B, T, V).
 
     Raises:
-        ValueError: sizes that are not positive, heads that do not divide the width; when called, a
-            sequence longer than `max_length`.
+        ValueError: sizes that are not positive, heads that do not divide the width, a deviation
+            that is not positive; when called, a sequence longer than `max_length`.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -93,8 +95,10 @@ def bert(
         vocabulary_size=vocabulary_size, hidden_dim=hidden_dim, num_segments=num_segments
     )
 
+    stddev = initial_stddev(initializer_stddev, hidden_dim)
+
     def initializer():
-        return keras.initializers.TruncatedNormal(stddev=initializer_stddev)
+        return keras.initializers.TruncatedNormal(stddev=stddev)
 
     def norm(name):
         return keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=dtype, name=name)

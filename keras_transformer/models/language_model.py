@@ -11,6 +11,7 @@ from keras_transformer.layers.checks import check_positive
 from keras_transformer.layers.decoder import TransformerDecoder
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
+from keras_transformer.models.initial import initial_stddev
 
 
 def gpt(
@@ -28,7 +29,7 @@ def gpt(
     num_key_value_heads: int | None = None,
     attention_dropout: float | None = None,
     embedding_dropout: float | None = None,
-    initializer_stddev: float = 0.02,
+    initializer_stddev: float | None = None,
     padding_id: int | None = 0,
     rotary: bool = False,
     relative_positions: Any = None,
@@ -61,7 +62,8 @@ def gpt(
         num_key_value_heads: fewer key/value heads than query heads.
         attention_dropout: rate on the attention weights; None for `dropout`.
         embedding_dropout: rate on embeddings plus positions; None for `dropout`.
-        initializer_stddev: standard deviation of all kernels and embeddings at the start.
+        initializer_stddev: standard deviation of all kernels and embeddings at the start; None for
+            0.02 at a width of 768, and in proportion to `hidden_dim ** -0.5` at others.
         padding_id: the id of padding, which is masked; None if all ids are real tokens.
         rotary: rotary positions in the self-attentions.
         relative_positions: "shaw", "t5" or "alibi", see `MultiHeadSelfAttention`.
@@ -77,8 +79,8 @@ def gpt(
         A `keras.Model`.
 
     Raises:
-        ValueError: sizes that are not positive, heads that do not divide the width; when called, a
-            sequence longer than `max_length`.
+        ValueError: sizes that are not positive, heads that do not divide the width, a deviation
+            that is not positive; when called, a sequence longer than `max_length`.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -94,8 +96,10 @@ def gpt(
     """
     check_positive(vocabulary_size=vocabulary_size, num_layers=num_layers, hidden_dim=hidden_dim)
 
+    stddev = initial_stddev(initializer_stddev, hidden_dim)
+
     def initializer():
-        return keras.initializers.RandomNormal(stddev=initializer_stddev)
+        return keras.initializers.RandomNormal(stddev=stddev)
 
     # === Layers ===
     embedding = TokenEmbedding(

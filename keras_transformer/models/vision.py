@@ -12,6 +12,7 @@ from keras_transformer.layers.checks import check_positive
 from keras_transformer.layers.class_token import ClassToken
 from keras_transformer.layers.encoder import TransformerEncoder
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
+from keras_transformer.models.initial import initial_stddev
 
 
 def vit(
@@ -30,7 +31,7 @@ def vit(
     layer_norm_epsilon: float = 1e-6,
     attention_dropout: float = 0.0,
     use_attention_bias: bool = True,
-    initializer_stddev: float = 0.02,
+    initializer_stddev: float | None = None,
     rematerialize: bool = False,
     name: str = "vit",
     dtype: Any = None,
@@ -58,7 +59,8 @@ def vit(
         layer_norm_epsilon: epsilon of the layer norms.
         attention_dropout: rate on the attention weights.
         use_attention_bias: whether the attention projections have biases.
-        initializer_stddev: standard deviation of all kernels and embeddings at the start.
+        initializer_stddev: standard deviation of all kernels and embeddings at the start; None for
+            0.02 at a width of 768, and in proportion to `hidden_dim ** -0.5` at others.
         rematerialize: compute each block once more in the backward pass instead of keeping its
             activations: less memory, more time.
         name: name of the model.
@@ -70,7 +72,7 @@ def vit(
 
     Raises:
         ValueError: sizes that are not positive, patches that do not tile the image, heads that do
-            not divide the width, a pooler beside a classifier.
+            not divide the width, a deviation that is not positive, a pooler beside a classifier.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -99,8 +101,10 @@ def vit(
                 f"Received: pooler=True, num_classes={num_classes}."
             )
 
+    stddev = initial_stddev(initializer_stddev, hidden_dim)
+
     def initializer():
-        return keras.initializers.TruncatedNormal(stddev=initializer_stddev)
+        return keras.initializers.TruncatedNormal(stddev=stddev)
 
     # === Layers ===
     num_patches = (image[0] // patch[0]) * (image[1] // patch[1])
