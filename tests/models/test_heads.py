@@ -215,7 +215,7 @@ def test_new_tokens_leave_the_old_logits():
     np.testing.assert_allclose(logits[..., :V], to_numpy(lm({"token_ids": ids})), atol=1e-5)
     embedding = more.get_layer("token_embedding")
     new = to_numpy(embedding.embeddings)[V:]
-    assert 0.019 < new.std() < 0.021 and abs(new.mean()) < 0.001
+    assert 0.033 < new.std() < 0.036 and abs(new.mean()) < 0.001
     assert len(np.unique(new)) > 0.99 * new.size
     assert embedding.padding_id is None
     assert kt.decoding.generate(more, ids, max_new_tokens=2).shape == (2, 7)
