@@ -256,12 +256,7 @@ def products_step(vocabulary_size) -> float:
     kernels.append((width, vocabulary_size))
     run = products_of_step(BATCH, CONTEXT, SIZE["num_heads"], kernels, SIZE["num_layers"])
     run(1)  # compiles
-    times = []
-    for _ in range(PARTS):
-        started = time.perf_counter()
-        run(PRODUCTS_STEPS)
-        times.append(1000 * (time.perf_counter() - started) / PRODUCTS_STEPS)
-    return min(times)
+    return min(statistics.mean(run(PRODUCTS_STEPS)) for _ in range(PARTS))
 
 
 def learning_rate(steps):
