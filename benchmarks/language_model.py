@@ -29,9 +29,7 @@ CONTEXT, BATCH, STEPS = 64, 12, 2000
 PARTS = 10  # of a training, each with a time of its own
 PRODUCTS_STEPS = 50  # of each part of the bare products
 WARMUP, PEAK, LEAST = 100, 1e-3, 1e-4
-# nanoGPT starts from 0.02 at any width; ours from that of a model of 768, by the root of the width.
-STDDEV = 0.02
-SCALED_STDDEV = STDDEV * math.sqrt(768 / SIZE["hidden_dim"])
+STDDEV = 0.02  # that nanoGPT starts from, at any width
 BETAS, WEIGHT_DECAY, CLIP_NORM = (0.9, 0.99), 0.1, 1.0
 VALIDATION_BATCH = 256
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -81,19 +79,18 @@ def section(results: dict, arguments: argparse.Namespace) -> str:
     for (system, backend), found in results.items():
         losses = [result["loss"] for result in found if "loss" in result]
         pairs = list(zip(found, plain, strict=True))
-        cells = [
-            f"{NAMES[system]}, {backend}",
-            f"{found[0]['parameters']:,}" if losses else "",
-            f"{statistics.mean(losses):.4f}" if losses else "",
-            f"{statistics.stdev(losses) if losses[1:] else 0.0:.4f}" if losses else "",
-            f"{statistics.mean(result['seconds'] for result in found):.1f}" if losses else "",
-            *(
-                f"{statistics.median(a[key] / b[key] for a, b in pairs):.2f}"
-                if key in found[0]
-                else ""
-                for key in ("seconds", "step")
-            ),
-        ]
+        cells = [f"{NAMES[system]}, {backend}"]
+        if losses:
+            cells += [
+                f"{found[0]['parameters']:,}",
+                f"{statistics.mean(losses):.4f}",
+                f"{statistics.stdev(losses) if losses[1:] else 0.0:.4f}",
+                f"{statistics.mean(result['seconds'] for result in found):.1f}",
+                f"{statistics.median(a['seconds'] / b['seconds'] for a, b in pairs):.2f}",
+            ]
+        else:  # bare products train nothing
+            cells += [""] * 5
+        cells.append(f"{statistics.median(a['step'] / b['step'] for a, b in pairs):.2f}")
         cells.insert(5, f"{min(result['step'] for result in found):.1f}")
         rows.append("| " + " | ".join(cells) + " |")
     columns = (
@@ -118,7 +115,7 @@ dropout: AdamW, {WARMUP} steps up to {PEAK:g}, a cosine down to {LEAST:g}, weigh
 {WEIGHT_DECAY}, gradients clipped to {CLIP_NORM:g}, for both the same windows in the same order. The
 loss, in nats a character, is that of the whole validation text: its mean and standard deviation
 over {arguments.seeds} seeds. Ours has biases, the plain GPT none; it starts from a deviation of
-{STDDEV}, as nanoGPT does, ours from {SCALED_STDDEV:.3f}, by its width. TensorFlow runs without XLA.
+{STDDEV}, as nanoGPT does, ours from {our_stddev():.3f}, by its width. TensorFlow runs without XLA.
 Seconds are means, and tracing the first step counts; a step at best is that of the fastest tenth of
 a training: for minutes at a time this machine lets both threads of TensorFlow share a core. Ratios
 of times are medians over the seeds, below 1 is faster. Bare products are those of such a step,
@@ -144,7 +141,7 @@ def measure(system: str, seed: int) -> dict:
     if system in ("ours", "sooner"):
         result = train_ours(vocabulary_size, seed, windows, inputs, labels)
     else:
-        stddev = SCALED_STDDEV if system == "torch_scaled" else STDDEV
+        stddev = our_stddev() if system == "torch_scaled" else STDDEV
         result = train_torch(vocabulary_size, seed, windows, inputs, labels, stddev)
     parameters, seconds, loss = result
     step = 1000 * min(seconds) * PARTS / steps
@@ -257,6 +254,13 @@ def products_step(vocabulary_size) -> float:
     run = products_of_step(BATCH, CONTEXT, SIZE["num_heads"], kernels, SIZE["num_layers"])
     run(1)  # compiles
     return min(statistics.mean(run(PRODUCTS_STEPS)) for _ in range(PARTS))
+
+
+def our_stddev() -> float:
+    """What `kt.models.gpt` starts from at this width."""
+    from keras_transformer.models.initial import initial_stddev
+
+    return initial_stddev(None, SIZE["hidden_dim"])
 
 
 def learning_rate(steps):
