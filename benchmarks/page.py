@@ -59,7 +59,9 @@ def shown_options(arguments: argparse.Namespace, **usual: Any) -> str:
         given = getattr(arguments, name)
         if given != value:
             values = given if isinstance(given, (list, tuple)) else [given]
-            text += f" --{name} {' '.join(shlex.quote(str(each)) for each in values)}"
+            text += (
+                f" --{name.replace('_', '-')} {' '.join(shlex.quote(str(each)) for each in values)}"
+            )
     return text
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 
 from page import machine, shown_options, write_between
@@ -37,20 +38,26 @@ SYSTEMS = {
 }
 # Words of the English sentence, from and to.
 LENGTHS = ((1, 5), (6, 10), (11, 15), (16, 1000))
+# The options that a system is trained with, and what they are unless given.
+OPTIONS = {"minutes": 4.0, "seed": 1, "dropout": 0.05, "learning_rate": None, "sentences": 2000}
 NUM_TEST, LONG = 10_000, 11  # of so many held out the long ones are all translated: there are few
-WARMUP_STEPS = 100
+# What each kind learns fastest with: of 1.5e-3, 3e-3 and 5e-3; of 7e-4, 1e-3, 1.5e-3, 2e-3, 3e-3.
+RECURRENT = {"learning_rate": 5e-3, "clip_norm": 1.0}
+TRANSFORMER = {"learning_rate": 2e-3, "clip_norm": None}
 CHART = Path(__file__).resolve().parent.parent / "docs" / "images" / "recurrence.png"
 NAME = "translation"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=4.0, help="training time of each system")
     parser.add_argument("--backend", default="tensorflow", help="of all systems")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--dropout", type=float, default=0.05)
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), help="those to run")
-    parser.add_argument("--sentences", type=int, default=2000, help="to translate for each")
+    parser.add_argument("--minutes", type=float, help="training time of each system")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--dropout", type=float)
+    parser.add_argument("--learning-rate", type=float, help="its peak, in place of each kind's own")
+    parser.add_argument("--sentences", type=int, help="to translate for each")
+    parser.set_defaults(**OPTIONS)
     parser.add_argument("--write", help="Markdown page to write the table to")
     parser.add_argument("--system", help="run one, print JSON")
     arguments = parser.parse_args()
@@ -60,9 +67,7 @@ def main() -> None:
     use_all_cores()
     results = {}
     for system in arguments.systems:
-        options = ("minutes", "seed", "dropout", "sentences")
-        given = [str(part) for name in options for part in (f"--{name}", getattr(arguments, name))]
-        command = ("--system", system, *given)
+        command = ["--system", system, *shlex.split(shown_options(arguments, **OPTIONS))]
         results[system] = result_of(__file__, *command, KERAS_BACKEND=arguments.backend)
         print(f"{system}: {results[system]}", flush=True)
     body = section(results, arguments)
@@ -79,6 +84,9 @@ def measure(system: str, arguments: argparse.Namespace) -> dict:
     import keras_transformer as kt
 
     tokenizer, _, batches, validation, held_out = load(arguments, NUM_TEST)
+    settings = TRANSFORMER if SYSTEMS[system] is None else RECURRENT
+    if arguments.learning_rate is not None:
+        settings = {**settings, "learning_rate": arguments.learning_rate}
     if SYSTEMS[system] is None:
         model = kt.models.transformer(
             VOCABULARY_SIZE, **SIZE, dropout=arguments.dropout, normalize_first=True
@@ -88,15 +96,7 @@ def measure(system: str, arguments: argparse.Namespace) -> dict:
             VOCABULARY_SIZE, hidden_dim=WIDTH, dropout=arguments.dropout, **SYSTEMS[system]
         )
     jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
-    result = fit(
-        model,
-        batches,
-        batches.num_target_tokens,
-        arguments,
-        jit_compile,
-        clip_norm=1.0,
-        warmup_steps=WARMUP_STEPS,
-    )
+    result = fit(model, batches, batches.num_target_tokens, arguments, jit_compile, **settings)
     chosen = [
         (source, translations)
         for index, (source, translations) in enumerate(zip(*held_out, strict=True))
@@ -139,18 +139,23 @@ def section(results: dict, arguments: argparse.Namespace) -> str:
         ]
         rows.append("| " + " | ".join(cells) + " |")
     head = "| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|\n"
-    usual = {"minutes": 4.0, "backend": "tensorflow", "seed": 1, "dropout": 0.05, "sentences": 2000}
-    options = shown_options(arguments, **usual, systems=list(SYSTEMS))
+    options = shown_options(arguments, backend="tensorflow", systems=list(SYSTEMS), **OPTIONS)
+    rates = f"The learning rate rises to {arguments.learning_rate}."
+    if arguments.learning_rate is None:
+        rates = (
+            f"The learning rate rises to {RECURRENT['learning_rate']} for recurrent networks, to "
+            f"{TRANSFORMER['learning_rate']} for the Transformer."
+        )
     return f"""```bash
 python benchmarks/recurrence.py{options} --write docs/from-recurrence-to-attention.md
 ```
 
 {arguments.minutes:g} minutes of training each on {arguments.backend}, the making of its programs
 included: {VOCABULARY_SIZE:,} sub-words, width {WIDTH}; one recurrent layer on each side, in each
-direction, and {SIZE["num_layers"]} + {SIZE["num_layers"]} blocks of the Transformer. One seed. BLEU
-by the number of words of the English sentence, in brackets how many sentences; those of {LONG}
-words and more are all that there are among {NUM_TEST:,} held out, the others and the whole are of
-{arguments.sentences:,}.
+direction, and {SIZE["num_layers"]} + {SIZE["num_layers"]} blocks of the Transformer. {rates} One
+seed. BLEU by the number of words of the English sentence, in brackets how many sentences; those of
+{LONG} words and more are all that there are among {NUM_TEST:,} held out, the others and the whole
+are of {arguments.sentences:,}.
 
 {head}{chr(10).join(rows)}
 

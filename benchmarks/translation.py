@@ -28,8 +28,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 SIZE = {"num_layers": 3, "num_heads": 4, "hidden_dim": 256, "intermediate_dim": 1024}
 VOCABULARY_SIZE = 6000
 TOKENS_PER_BATCH = 1024
-PEAK_LEARNING_RATE = 3e-3
-WARMUP_STEPS = 400
+PEAK_LEARNING_RATE = 2e-3
+WARMUP_STEPS = 100
 LABEL_SMOOTHING = 0.1
 NUM_CHECKPOINTS = 5
 CHECKPOINT_STEPS = 40
@@ -227,8 +227,8 @@ def fit(
     arguments,
     jit_compile,
     labels=None,
+    learning_rate=PEAK_LEARNING_RATE,
     clip_norm=None,
-    warmup_steps=WARMUP_STEPS,
 ) -> dict:
     """Trains for the minutes given; returns what the table shows of it."""
     import keras_transformer as kt
@@ -236,7 +236,7 @@ def fit(
     recipe = kt.training.transformer_recipe(
         SIZE["hidden_dim"],
         label_smoothing=LABEL_SMOOTHING,
-        learning_rate=PEAK_LEARNING_RATE,
+        learning_rate=learning_rate,
         clip_norm=clip_norm,
     )
     model.compile(recipe["optimizer"], recipe["loss"], jit_compile=jit_compile)
@@ -248,7 +248,7 @@ def fit(
         epochs=1000,
         verbose=2,
         callbacks=[
-            kt.training.TimeBudget(arguments.minutes, warmup_steps),
+            kt.training.TimeBudget(arguments.minutes, WARMUP_STEPS),
             kt.training.CheckpointAveraging(NUM_CHECKPOINTS, CHECKPOINT_STEPS),
         ],
     )
