@@ -105,7 +105,9 @@ def measure(implementation: str, positions: int) -> dict:
     points = [np.asarray(tensor).ravel() for tensor in result]
     points = [(x[:: max(1, len(x) // 1000)] / np.abs(x).max()).tolist() for x in points]
     loss = float(np.asarray(result[0]))
-    return {"peak": peak, "seconds": seconds, "points": points, "loss": loss}
+    from keras_transformer.ops.chunked_crossentropy import CHUNK
+
+    return {"peak": peak, "seconds": seconds, "points": points, "loss": loss, "chunk": CHUNK}
 
 
 def row(backend: str, whole: dict, chunks: dict) -> str:
@@ -129,7 +131,7 @@ def main() -> None:
     if arguments.measure:
         print_result(measure(arguments.measure, arguments.positions))
         return
-    rows = []
+    rows, chunks = [], []
     for backend in BACKENDS:
         print(f"{backend} ...", flush=True)
         options = ("--positions", str(arguments.positions))
@@ -138,9 +140,8 @@ def main() -> None:
             for name in ("whole", "chunks")
         ]
         rows.append(row(backend, *results))
+        chunks.append(f"{results[-1]['chunk']} on {backend}")
         print(f"  {rows[-1]}", flush=True)
-    from keras_transformer.ops.chunked_crossentropy import CHUNK
-
     table = "\n".join(rows)
     options = shown_options(arguments, positions=POSITIONS)
     body = f"""```bash
@@ -148,9 +149,10 @@ python benchmarks/chunked_loss.py{options} --write docs/benchmarks.md
 ```
 
 {arguments.positions:,} positions of width {HIDDEN}, {VOCABULARY_SIZE:,} words, label smoothing
-{SMOOTHING}, float32; loss and gradients, chunks of {CHUNK} positions. MB are what the process held
-at most beyond what it held before; seconds are medians of {REPEATS}. The last columns are
-differences of the loss, and of about 1,000 entries of each gradient relative to its largest.
+{SMOOTHING}, float32; loss and gradients. Positions of a chunk: {", ".join(chunks)}. MB are
+what the process held at most beyond what it held before; seconds are medians of {REPEATS}. The last
+columns are differences of the loss, and of about 1,000 entries of each gradient relative to its
+largest.
 
 | backend | whole, MB | chunks, MB | memory | whole, s | chunks, s | time | loss | gradients |
 |---|---|---|---|---|---|---|---|---|

@@ -3,7 +3,9 @@
 ``loss_n = log sum_v exp(l_nv) - a l_n(label) - b mean_v l_nv``, with logits ``l = h W^T + c``, goes
 over a chunk of positions at a time. The gradient by the logits, ``softmax(l_n) - a onehot(label) -
 b / V``, is multiplied with the matrix and the hidden states while the chunk is there, so that
-nothing is computed twice and the gradient of the matrix is there but once.
+nothing is computed twice and the gradient of the matrix is there but once. The mean logit is ``h``
+times the mean row of ``W``, and its share of the gradients needs no logits: label smoothing costs
+no pass over a chunk.
 
 Shape letters: N positions, C positions of a chunk, D hidden, V vocabulary.
 """
@@ -20,7 +22,8 @@ from keras_transformer.ops.likelihood import label_logits, right_predictions, su
 
 Tensor = Any
 
-CHUNK = 256
+# XLA keeps more of a chunk at once.
+CHUNK = 256 if backend.backend() == "jax" else 512
 
 
 class ChunkedSums(NamedTuple):
@@ -137,6 +140,9 @@ def _forward(setting, differentiable, constants):
     chunks = _in_chunks(hidden, length, setting.chunk)
     kernel = ops.cast(matrix, hidden.dtype)
     bias = [ops.cast(tensor, "float32") for tensor in bias]
+    if setting.mean_weight:
+        mean_row = ops.mean(ops.cast(matrix, "float32"), axis=1 if setting.transposed else 0)
+        mean_bias = ops.mean(bias[0]) if bias else 0.0
 
     def body(index, loss, likelihood, correct, gradients):
         rows, row_labels, row_weights = chunks[index], labels[index], weights[index]
@@ -152,18 +158,19 @@ def _forward(setting, differentiable, constants):
         likelihood = likelihood + _weighted_sum(logarithms - of_labels, metric_weights[index])
         losses = logarithms - setting.label_weight * of_labels
         if setting.mean_weight:
-            losses = losses - setting.mean_weight * ops.mean(logits, axis=-1)
+            of_rows = ops.matmul(ops.cast(rows, "float32"), mean_row[:, None])[:, 0]
+            losses = losses - setting.mean_weight * (of_rows + mean_bias)
         loss = loss + _weighted_sum(losses, row_weights)
         if gradients:
             # Weights go to the rows (C, D) on either side, not to (C, V).
             column = row_weights[:, None]
-            if setting.mean_weight:
-                slopes = slopes - setting.mean_weight / logits.shape[-1]
             slopes = subtract_at_labels(slopes, row_labels, setting.label_weight)
             slopes, by_row = ops.cast(slopes, rows.dtype), ops.cast(column, rows.dtype)
             hidden_gradient, *others = gradients
             change = _multiply(slopes, kernel, turn_second=setting.transposed)
-            change = ops.cast(change, "float32") * column
+            change = ops.cast(change, "float32")
+            change = change - setting.mean_weight * mean_row if setting.mean_weight else change
+            change = change * column
             gradients = [ops.slice_update(hidden_gradient, (index, 0, 0), change[None])]
             if others:
                 gradients.append(
@@ -174,12 +181,12 @@ def _forward(setting, differentiable, constants):
                 gradients.append(others[1] + ops.cast(change, "float32"))
         return loss, likelihood, correct, tuple(gradients)
 
-    zeros = []
+    gradients = ()
     if setting.training:
-        zeros = [ops.zeros_like(tensor, dtype="float32") for tensor in (chunks, *trained)]
+        gradients = (ops.zeros_like(chunks, dtype="float32"),)
         if trained:
-            zeros[1] = _zero_pieces(matrix, setting.transposed)
-    state = (ops.zeros(()), ops.zeros(()), ops.zeros(()), tuple(zeros))
+            gradients += _start(setting, chunks, weights, *trained)
+    state = (ops.zeros(()), ops.zeros(()), ops.zeros(()), gradients)
     *sums, gradients = repeat_blocks(0, ops.shape(chunks)[0], body, state)
     gradients = list(gradients)
     if gradients:
@@ -190,16 +197,25 @@ def _forward(setting, differentiable, constants):
     return tuple(sums), gradients
 
 
-def _zero_pieces(matrix, transposed):
-    """Zeros for the gradient of the matrix, cut along the vocabulary.
+def _start(setting, chunks, weights, matrix, bias=None):
+    """What the gradients of matrix and bias start from: the mean logits' share.
 
-    TensorFlow adds a product to a total in a third place: of a piece, that is less than of all.
+    It is the same for each word. The gradient of the matrix comes in pieces along the vocabulary:
+    TensorFlow adds a product to a total in a third place, and of a piece that is less than of all.
     """
+    words, width = matrix.shape[:: -1 if setting.transposed else 1]
+    of_word, of_bias = ops.zeros((width,)), ops.zeros(())
+    if setting.mean_weight:
+        share, column = -setting.mean_weight / words, ops.expand_dims(weights, axis=-1)
+        rows = ops.where(column > 0, ops.cast(chunks, "float32") * column, 0.0)
+        of_word, of_bias = share * ops.sum(rows, axis=(0, 1)), share * ops.sum(weights)
+    of_word = of_word[:, None] if setting.transposed else of_word[None]
     count = 4 if backend.backend() == "tensorflow" else 1
-    words, width = matrix.shape[:: -1 if transposed else 1]
     sizes = [(index + 1) * words // count - index * words // count for index in range(count)]
-    shapes = [(width, size) if transposed else (size, width) for size in sizes]
-    return tuple(ops.zeros(shape, dtype="float32") for shape in shapes)
+    pieces = tuple(
+        ops.tile(of_word, (1, size) if setting.transposed else (size, 1)) for size in sizes
+    )
+    return (pieces,) if bias is None else (pieces, ops.tile(of_bias[None], (words,)))
 
 
 def _log_sum_exp(logits, softmax):
