@@ -97,6 +97,8 @@ def compiled(implementation: str, positions: int):
 
 def measure(implementation: str, positions: int) -> dict:
     """Runs one implementation in this process."""
+    from keras_transformer.ops.chunked_crossentropy import CHUNK
+
     small = compiled(implementation, 8)
     small()  # what the backend sets up once
     run = compiled(implementation, positions)
@@ -105,8 +107,6 @@ def measure(implementation: str, positions: int) -> dict:
     points = [np.asarray(tensor).ravel() for tensor in result]
     points = [(x[:: max(1, len(x) // 1000)] / np.abs(x).max()).tolist() for x in points]
     loss = float(np.asarray(result[0]))
-    from keras_transformer.ops.chunked_crossentropy import CHUNK
-
     return {"peak": peak, "seconds": seconds, "points": points, "loss": loss, "chunk": CHUNK}
 
 

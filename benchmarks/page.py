@@ -59,9 +59,8 @@ def shown_options(arguments: argparse.Namespace, **usual: Any) -> str:
         given = getattr(arguments, name)
         if given != value:
             values = given if isinstance(given, (list, tuple)) else [given]
-            text += (
-                f" --{name.replace('_', '-')} {' '.join(shlex.quote(str(each)) for each in values)}"
-            )
+            option = name.replace("_", "-")
+            text += f" --{option} {' '.join(shlex.quote(str(each)) for each in values)}"
     return text
 
 
