@@ -153,10 +153,11 @@ python benchmarks/recurrence.py{options} --write docs/from-recurrence-to-attenti
 
 {arguments.minutes:g} minutes of training each on {arguments.backend}, the making of its programs
 included: {VOCABULARY_SIZE:,} sub-words, width {WIDTH}; one recurrent layer on each side, in each
-direction, and {SIZE["num_layers"]} + {SIZE["num_layers"]} blocks of the Transformer. {rates} One
-seed. BLEU by the number of words of the English sentence, in brackets how many sentences; those of
-{LONG} words and more are all that there are among {NUM_TEST:,} held out, the others and the whole
-are of {arguments.sentences:,}.
+direction, and {SIZE["num_layers"]} + {SIZE["num_layers"]} blocks of the Transformer. {rates}
+Gradients of recurrent networks are clipped to a norm of {RECURRENT["clip_norm"]:g}. One seed.
+BLEU by the number of words of the English sentence, in brackets how many sentences; those of {LONG}
+words and more are all that there are among {NUM_TEST:,} held out, the others and the whole are of
+{arguments.sentences:,}.
 
 {head}{chr(10).join(rows)}
 
