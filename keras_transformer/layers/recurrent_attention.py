@@ -14,9 +14,10 @@ from keras import ops
 from keras_transformer.layers.checks import check_hidden, check_positive
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.serialization import constructor_config
-from keras_transformer.ops.attention import dot_product_attention, softmax_over_keys
+from keras_transformer.ops.attention import dot_product_attention
 from keras_transformer.ops.cache import KVCache, as_cache
 from keras_transformer.ops.masks import combine_masks, first_mask, real_tokens
+from keras_transformer.ops.softmax import softmax_over_keys
 
 Tensor = Any
 

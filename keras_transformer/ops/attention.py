@@ -14,6 +14,7 @@ from keras import ops
 from keras_transformer.ops.blockwise import blockwise_attention
 from keras_transformer.ops.dropout import dropout as drop
 from keras_transformer.ops.masks import causal_mask, join_masks, window_mask
+from keras_transformer.ops.softmax import lowest, softmax_over_keys
 
 Tensor = Any
 
@@ -206,7 +207,7 @@ def _fused_attention(query, key, value, mask, bias, causal, scale):
     if bias is not None and (mask is not None or causal):
         # The backends disagree on what bias, mask and is_causal mean together: hand over one.
         allowed = _square_causal_mask(query, key) if mask is None else mask
-        bias = ops.where(allowed, ops.cast(bias, query.dtype), _lowest(query.dtype))
+        bias = ops.where(allowed, ops.cast(bias, query.dtype), lowest(query.dtype))
         mask, causal = None, False
     return ops.dot_product_attention(
         query, key, value, bias=bias, mask=mask, scale=scale, is_causal=causal
@@ -231,25 +232,6 @@ def _attention_weights(query, key, mask, bias, causal, scale):
     if causal:
         mask = causal_mask(*ops.shape(scores)[2:])
     return softmax_over_keys(scores, mask)
-
-
-def softmax_over_keys(scores: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Makes weights of scores, in float32.
-
-    Args:
-        scores: (..., S).
-        mask: boolean, broadcastable to the scores, True = may attend. Where it forbids every key
-            the weights are equal ones, and whatever they weigh has to be zeroed.
-
-    Returns:
-        (..., S).
-    """
-    scores = ops.cast(scores, "float32")
-    if mask is not None:
-        scores = ops.where(mask, scores, _lowest("float32"))
-    if scores.shape[-1] == 1:
-        return ops.ones_like(scores)  # as a softmax would, which Keras warns of for one key
-    return ops.softmax(scores, axis=-1)
 
 
 def _weighted_sum(weights, value):
@@ -287,9 +269,3 @@ def _all_masks(query, key, mask, causal, window, heads_first):
         positions = (ops.arange(length, dtype="int32") for length in lengths)
         masks.append(window_mask(*positions, window)[None, None])
     return join_masks(masks)
-
-
-def _lowest(dtype):
-    # Finite in the dtype, so that a row without any key gives no NaN on the way to being zeroed.
-    dtype = keras.backend.standardize_dtype(dtype)
-    return ops.cast(-6e4 if dtype == "float16" else -1e30, dtype)

@@ -1,9 +1,9 @@
 """Attention in blocks of queries: no tensor of T x S scores is ever whole.
 
-Forward, each block of queries computes its scores, softmax and output; of the softmax only the
-logarithm of its denominator is kept, from which the backward pass makes the weights of each block
-anew. So memory grows with T + S, and the products are those of the dense path, one fourth of them
-done twice.
+Each block of queries computes scores, weights and output, and keeps the output alone, with the
+logarithm of the softmax's denominator where that is of use: the backward pass makes scores and
+weights of a block anew. So memory grows with T + S, and one of the six products of the dense path
+is done twice.
 
 Shape letters: B batch, T query length, S key length, K key/value heads, G query heads of each,
 H head size, R queries of a block.
@@ -30,12 +30,12 @@ from keras_transformer.ops.seen_keys import (
     masks_of_place,
     take_keys,
 )
+from keras_transformer.ops.softmax import lowest, softmax_over_keys
 
 Tensor = Any
 
 # Where causal parts or dropout's masks need room beside the scores, blocks are smaller.
 BLOCK, SMALL_BLOCK = 512, 256
-_HIDDEN = -1e30
 
 
 class _Setting(NamedTuple):
@@ -127,36 +127,33 @@ def _forward(setting, differentiable, constants):
     query, key, value, *bias = differentiable
     mask, seed = constants
     rows, keys = ops.shape(query)[3], ops.shape(key)[2]
-    scaled, is_float32 = query * setting.scale, _is_float32(query)
+    scaled = query * setting.scale
 
     def body(index, seen, state):
-        output, normalizer = state
         scores, allowed = _scores(setting, index, seen, scaled, key, mask, bias)
-        highest = ops.max(scores, axis=-1, keepdims=True)
-        weights = _hide(ops.exp(scores - highest), allowed)
-        total = ops.maximum(ops.sum(weights, axis=-1, keepdims=True), 1e-30)
+        weights, *normalizer = _softmax(scores)
+        weights = _hide(weights, allowed)
         if seed is not None:
             weights = weights * _kept(setting, seed, index, ops.shape(weights))
-        if not is_float32:  # a sum of so many weights could overflow
-            weights = ops.cast(weights / total, value.dtype)
+        weights = ops.cast(weights, value.dtype)
         block = _einsum("bkgrs,bksh->bkgrh", weights, take_keys(value, seen))
-        block = block / total if is_float32 else block
         start = (0, 0, 0, index * setting.places.block, 0)
-        output = ops.slice_update(output, start, ops.cast(block, output.dtype))
-        return output, ops.slice_update(normalizer, start, highest + ops.log(total))
+        return tuple(
+            ops.slice_update(whole, start, ops.cast(part, whole.dtype))
+            for whole, part in zip(state, (block, *normalizer), strict=True)
+        )
 
     shape = ops.shape(query)[:4]
-    state = (
-        ops.zeros((*shape, value.shape[-1]), dtype=value.dtype),
-        ops.zeros((*shape, 1), dtype="float32"),
-    )
-    output, normalizer = for_each_block(setting.places, rows, keys, body, state)
-    return (output,), (differentiable, constants, output, normalizer)
+    state = (ops.zeros((*shape, value.shape[-1]), dtype=value.dtype),)
+    if not _has_kernel():
+        state = (*state, ops.zeros((*shape, 1), dtype="float32"))
+    output, *normalizer = for_each_block(setting.places, rows, keys, body, state)
+    return (output,), (differentiable, constants, output, *normalizer)
 
 
 def _backward(setting, residuals, upstream):
     (gradient,) = upstream
-    (query, key, value, *bias), (mask, seed), output, normalizer = residuals
+    (query, key, value, *bias), (mask, seed), output, *normalizer = residuals
     rows, keys = ops.shape(query)[3], ops.shape(key)[2]
     product = ops.cast(gradient, "float32") * ops.cast(output, "float32")
     products = ops.sum(product, axis=-1, keepdims=True)
@@ -166,16 +163,18 @@ def _backward(setting, residuals, upstream):
     # each block; half precision would round it.
     is_float32 = _is_float32(query)
     if is_float32:
-        scored = _less(*scored, normalizer)
+        scored = _less(*scored, *normalizer) if normalizer else scored
         weighed = _less(*weighed, products) if seed is None else weighed
 
     def body(index, seen, state):
         query_gradient, key_gradient, value_gradient, *bias_gradient = state
         scores, allowed = _scores(setting, index, seen, *scored, mask, bias)
-        if is_float32:
+        if not normalizer:
+            weights = _hide(softmax_over_keys(scores), allowed)
+        elif is_float32:
             weights = ops.exp(scores)
         else:
-            weights = _hide(ops.exp(scores - _rows(setting, normalizer, index)), allowed)
+            weights = _hide(ops.exp(scores - _rows(setting, *normalizer, index)), allowed)
         block = _rows(setting, gradient, index)  # (B, K, G, R, H)
         rows_of_block = _rows(setting, weighed[0], index)
         by_weights = _einsum("bkgrh,bksh->bkgrs", rows_of_block, take_keys(weighed[1], seen))
@@ -225,8 +224,24 @@ def _scores(setting, index, seen, scaled, key, mask, bias):
     allowed = None if mask is None else _block_of(setting, mask, index, seen)
     allowed = join_masks([allowed, *masks_of_place(setting.places, index, seen)])
     if allowed is not None:
-        scores = ops.where(allowed, scores, _HIDDEN)
+        scores = ops.where(allowed, scores, lowest("float32"))
     return scores, allowed
+
+
+def _has_kernel():
+    """Whether the softmax is one pass over memory: it is made again then, and nothing is kept.
+
+    So it is in TensorFlow without XLA, as we advise on a CPU. XLA has a loop for each of its steps.
+    """
+    return keras.backend.backend() == "tensorflow"
+
+
+def _softmax(scores):
+    """The weights of a block and, without a kernel, the logarithm of their denominator."""
+    if _has_kernel():
+        return (softmax_over_keys(scores),)
+    normalizer = ops.logsumexp(scores, axis=-1, keepdims=True)
+    return ops.exp(scores - normalizer), normalizer
 
 
 def _hide(weights, allowed):
