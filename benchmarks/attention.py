@@ -164,12 +164,13 @@ def main() -> None:
 python benchmarks/attention.py --write docs/benchmarks.md
 ```
 
-{arguments.length:,} queries and keys, {HEADS} heads of {SIZE}, float32, forward and backward. MB
-are what the process held at most beyond what it held before; seconds are medians of {REPEATS}. The
-last column is the largest difference among 8 in {arguments.length:,} entries of output and
-gradients (with dropout the two drop other weights). Blocks keep no weights: the backward pass
-computes scores and exponentials once more, seven products in place of six. What a causal mask or
-dropout costs less makes up for it. Of a window, blocks compute no more than it shows.
+{arguments.length:,} queries and keys, {HEADS} heads of {SIZE}, float32, forward and backward,
+TensorFlow without XLA. MB are what the process held at most beyond what it held before; seconds
+are medians of {REPEATS}. The last column is the largest difference among 8 in {arguments.length:,}
+entries of output and gradients (with dropout the two drop other weights). Blocks keep no
+weights: the backward pass computes scores and exponentials once more, seven products in
+place of six. What a causal mask or dropout costs less makes up for it. Of a window, blocks
+compute no more than it shows.
 
 | backend | | dense, MB | blocks, MB | memory | dense, s | blocks, s | time | difference |
 |---|---|---|---|---|---|---|---|---|
