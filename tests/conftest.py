@@ -1,6 +1,7 @@
 """What all tests share: the default backend, quiet logs, one random seed a test."""
 
 import gc
+import itertools
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -42,6 +43,7 @@ def same_start():
     yield
     keras.config.set_dtype_policy(policy)
     forget_written_gradients()
+    forget_programs()
 
 
 def forget_written_gradients():
@@ -57,3 +59,19 @@ def forget_written_gradients():
     registered = ops.gradient_registry._registry
     for name in [name for name in registered if name.startswith("CustomGradient-")]:
         del registered[name]
+
+
+_finished_tests = itertools.count(1)
+
+
+def forget_programs():
+    """Lets JAX unload its compiled programs now and then.
+
+    Each takes some mappings of memory, of which Linux gives a process 65,530: one that runs several
+    folders of tests would crash in the midst of a compilation.
+    """
+    if keras.backend.backend() == "jax" and next(_finished_tests) % 250 == 0:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
