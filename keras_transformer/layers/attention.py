@@ -13,8 +13,9 @@ import keras
 from keras import ops
 
 from keras_transformer.layers.checks import check_hidden, check_positive, check_rate
+from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
-from keras_transformer.layers.serialization import clone_initializer, constructor_config
+from keras_transformer.layers.serialization import clone_initializer
 from keras_transformer.ops.attention import dot_product_attention
 from keras_transformer.ops.cache import KVCache, as_cache
 from keras_transformer.ops.masks import combine_masks, first_mask
@@ -23,7 +24,7 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class MultiHeadAttention(keras.layers.Layer):
+class MultiHeadAttention(Layer):
     r"""Lets each position of one sequence attend to another sequence.
 
     $\text{head}_n = \text{softmax}(Q_n K_n^\top / \sqrt{H}) V_n$ with $Q = x W^Q$, $K = y W^K$,
@@ -239,9 +240,6 @@ class MultiHeadAttention(keras.layers.Layer):
         batch, length = ops.shape(heads)[:2]
         flat = self.output_dense(ops.reshape(heads, (-1, self.num_heads * self.head_size)))
         return make_output(ops.reshape(flat, (batch, length, flat.shape[-1])), extras)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
 
 
 def _ungroup(scores, query_shape):

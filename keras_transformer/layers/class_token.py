@@ -11,13 +11,14 @@ import keras
 from keras import ops
 
 from keras_transformer.layers.checks import check_hidden
-from keras_transformer.layers.serialization import clone_initializer, constructor_config
+from keras_transformer.layers.layer import Layer
+from keras_transformer.layers.serialization import clone_initializer
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class ClassToken(keras.layers.Layer):
+class ClassToken(Layer):
     """Puts a learned vector in front of a sequence; what it becomes stands for the whole.
 
     Args:
@@ -67,6 +68,3 @@ class ClassToken(keras.layers.Layer):
             return None
         first = ops.ones_like(previous_mask[:, :1])
         return ops.concatenate([first, previous_mask], axis=1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}

@@ -12,14 +12,15 @@ from keras import ops
 
 from keras_transformer.layers.checks import check_hidden, check_positive, check_rate
 from keras_transformer.layers.dropout import Dropout
-from keras_transformer.layers.serialization import constructor_config, get_activation
+from keras_transformer.layers.layer import Layer
+from keras_transformer.layers.serialization import get_activation
 from keras_transformer.ops.masks import real_tokens
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class ConvolutionalEncoder(keras.layers.Layer):
+class ConvolutionalEncoder(Layer):
     r"""A stack of convolutions: $x = x + \text{Dropout}(f(\text{conv}(x)))$.
 
     Each layer sees `kernel_size` neighbours, so that after `num_layers` of them a position knows of
@@ -114,9 +115,6 @@ class ConvolutionalEncoder(keras.layers.Layer):
             y = self.dropout_layer(convolution(x), training=training)
             x = _zero_padding(x + y, real)
         return x
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
 
 
 def _zero_padding(x, real):

@@ -21,15 +21,15 @@ from keras_transformer.layers.checks import (
 )
 from keras_transformer.layers.decoder_block import DecoderBlock
 from keras_transformer.layers.dropout import Dropout
+from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.relative_choice import get_relative_positions
 from keras_transformer.layers.rematerialization import call_block
 from keras_transformer.layers.serialization import (
-    constructor_config,
     get_activation,
-    get_layer,
     make_block,
 )
+from keras_transformer.layers.sharing import take_layer
 from keras_transformer.ops.cache import DecoderCache
 from keras_transformer.ops.masks import first_mask, target_mask
 
@@ -37,7 +37,7 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class TransformerDecoder(keras.layers.Layer):
+class TransformerDecoder(Layer):
     """A stack of decoder blocks, with positions in front where they are asked for.
 
     One forward path serves training, prefill and steps: with a cache, `call` continues what the
@@ -139,7 +139,7 @@ class TransformerDecoder(keras.layers.Layer):
         self.causal = causal
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.positional_encoding = get_layer(positional_encoding)
+        self.positional_encoding = take_layer(positional_encoding, owner=self)
         self.input_dropout = input_dropout
         self.recurrence = recurrence
         self.start_is_padding = start_is_padding
@@ -275,9 +275,6 @@ class TransformerDecoder(keras.layers.Layer):
             None if mask is None else ops.logical_or(mask, ops.arange(ops.shape(mask)[1]) == 0)
             for mask in masks
         ]
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
 
 
 def _block_caches(cache, index):

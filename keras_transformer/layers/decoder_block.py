@@ -19,10 +19,11 @@ from keras_transformer.layers.block_parts import (
 )
 from keras_transformer.layers.checks import check_hidden, check_rate
 from keras_transformer.layers.dropout import Dropout
+from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.recurrent import SSRU
 from keras_transformer.layers.relative_choice import get_relative_positions
-from keras_transformer.layers.serialization import constructor_config, get_activation
+from keras_transformer.layers.serialization import get_activation
 from keras_transformer.ops.cache import KVCache, PositionedKVCache
 from keras_transformer.ops.masks import first_mask, target_mask
 
@@ -30,7 +31,7 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class DecoderBlock(keras.layers.Layer):
+class DecoderBlock(Layer):
     r"""Causal self-attention, attention to an encoded source, and a feed-forward network.
 
     Post-LN, as in the paper and GPT-1: $x = \text{LayerNorm}(x + \text{Dropout}(f(x)))$.
@@ -281,6 +282,3 @@ class DecoderBlock(keras.layers.Layer):
                 f"cross_attention={self.cross_attention}, "
                 f"encoded={'given' if has_source else None}."
             )
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}

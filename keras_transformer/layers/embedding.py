@@ -13,7 +13,8 @@ from keras import backend, ops
 
 from keras_transformer.layers.checks import check_positive, check_rows
 from keras_transformer.layers.distribution import whole_if_uneven
-from keras_transformer.layers.serialization import clone_initializer, constructor_config
+from keras_transformer.layers.layer import Layer
+from keras_transformer.layers.serialization import clone_initializer
 from keras_transformer.ops.few_rows import FEW_ROWS, multiply_few_rows
 from keras_transformer.ops.lookup import take_rows
 from keras_transformer.ops.masks import padding_mask
@@ -22,7 +23,7 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class TokenEmbedding(keras.layers.Layer):
+class TokenEmbedding(Layer):
     r"""Turns token ids into vectors, and vectors back into logits with the same matrix.
 
     Forward $x_t = s E_{id_t}$ with $s = \sqrt{D}$ if scaled, in reverse $\text{logits} = x E^\top$.
@@ -135,9 +136,6 @@ class TokenEmbedding(keras.layers.Layer):
         if self._is_hidden(inputs):
             return previous_mask  # projecting: the mask that the hidden states carry
         return None if self.padding_id is None else padding_mask(inputs, self.padding_id)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
 
 
 def _are_few(num_rows, lengths):

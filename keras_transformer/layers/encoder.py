@@ -20,22 +20,22 @@ from keras_transformer.layers.checks import (
 )
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.encoder_block import TransformerEncoderBlock
+from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output
 from keras_transformer.layers.relative_choice import get_relative_positions
 from keras_transformer.layers.rematerialization import call_block
 from keras_transformer.layers.serialization import (
-    constructor_config,
     get_activation,
-    get_layer,
     make_block,
 )
+from keras_transformer.layers.sharing import take_layer
 from keras_transformer.ops.masks import first_mask
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class TransformerEncoder(keras.layers.Layer):
+class TransformerEncoder(Layer):
     """A stack of encoder blocks, with positions in front where they are asked for.
 
     Pre-LN stacks end with one more layer norm, since nothing else normalises their sum.
@@ -122,7 +122,7 @@ class TransformerEncoder(keras.layers.Layer):
         self.rotary = rotary
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.positional_encoding = get_layer(positional_encoding)
+        self.positional_encoding = take_layer(positional_encoding, owner=self)
         self.input_dropout = input_dropout
         self.rematerialize = rematerialize
         self.relative_positions = get_relative_positions(relative_positions)
@@ -197,6 +197,3 @@ class TransformerEncoder(keras.layers.Layer):
         return make_output(
             x, {"attention_scores": tuple(scores)} if return_attention_scores else {}
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}

@@ -12,16 +12,17 @@ import keras
 from keras_transformer.layers.block_parts import make_feed_forward, make_norm, make_self_attention
 from keras_transformer.layers.checks import check_hidden, check_rate
 from keras_transformer.layers.dropout import Dropout
+from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.relative_choice import get_relative_positions
-from keras_transformer.layers.serialization import constructor_config, get_activation
+from keras_transformer.layers.serialization import get_activation
 from keras_transformer.ops.masks import first_mask
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class TransformerEncoderBlock(keras.layers.Layer):
+class TransformerEncoderBlock(Layer):
     r"""Self-attention and a feed-forward network, each with a residual connection.
 
     Post-LN, as in the paper: $x = \text{LayerNorm}(x + \text{Dropout}(\text{Sublayer}(x)))$.
@@ -167,6 +168,3 @@ class TransformerEncoderBlock(keras.layers.Layer):
             y = self.feed_forward(x, training=training)
             x = self.feed_forward_norm(x + self.residual_dropout(y, training=training))
         return make_output(x, extras)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}

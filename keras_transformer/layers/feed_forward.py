@@ -12,9 +12,9 @@ from keras import ops
 
 from keras_transformer.layers.checks import check_flag, check_positive, check_rate
 from keras_transformer.layers.dropout import Dropout
+from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.serialization import (
     clone_initializer,
-    constructor_config,
     get_activation,
 )
 
@@ -22,7 +22,7 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class FeedForward(keras.layers.Layer):
+class FeedForward(Layer):
     r"""Two dense layers at each position: $\text{activation}(x W_1 + b_1) W_2 + b_2$.
 
     Gated, three: $(\text{activation}(x W_1 + b_1) \odot (x V + c)) W_2 + b_2$, "SwiGLU" with the
@@ -113,6 +113,3 @@ class FeedForward(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}

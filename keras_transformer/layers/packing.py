@@ -10,14 +10,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.serialization import constructor_config
+from keras_transformer.layers.layer import Layer
 from keras_transformer.ops.masks import causal_mask, packing_mask
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class PackedSegments(keras.layers.Layer):
+class PackedSegments(Layer):
     """Reads the numbers of packed sequences: positions from 0 in each, and the masks."""
 
     def __init__(self, **kwargs: Any):
@@ -55,6 +55,3 @@ class PackedSegments(keras.layers.Layer):
             "padding_mask": keras.KerasTensor(shape, "bool"),
             "attention_mask": keras.KerasTensor((*shape, shape[1]), "bool"),
         }
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}

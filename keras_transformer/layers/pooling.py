@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from keras_transformer.layers.checks import check_hidden
-from keras_transformer.layers.serialization import constructor_config
+from keras_transformer.layers.layer import Layer
 from keras_transformer.ops.masks import real_tokens
 
 Tensor = Any
@@ -20,7 +20,7 @@ POOLINGS = ("mean", "max", "first", "last", "ends")
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class SequencePooling(keras.layers.Layer):
+class SequencePooling(Layer):
     """Makes one vector of the real positions of a sequence: (B, T, D) to (B, D).
 
     Args:
@@ -114,6 +114,3 @@ class SequencePooling(keras.layers.Layer):
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> None:
         return None
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}

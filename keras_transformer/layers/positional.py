@@ -12,7 +12,8 @@ import keras
 from keras import ops
 
 from keras_transformer.layers.checks import check_positive, check_rows, known_length
-from keras_transformer.layers.serialization import clone_initializer, constructor_config
+from keras_transformer.layers.layer import Layer
+from keras_transformer.layers.serialization import clone_initializer
 from keras_transformer.ops.lookup import take_rows
 
 Tensor = Any
@@ -21,7 +22,7 @@ LAYOUTS = ("interleaved", "concatenated", "tensor2tensor")
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class PositionalEncoding(keras.layers.Layer):
+class PositionalEncoding(Layer):
     r"""Adds sinusoidal positions to a sequence.
 
     With wavelengths growing from $2\pi$ to `max_wavelength` $\cdot 2\pi$, for $i = 0 .. D/2 - 1$:
@@ -108,12 +109,9 @@ class PositionalEncoding(keras.layers.Layer):
         pairs = ops.stack([sines, cosines], axis=-1)  # (..., T, D / 2, 2)
         return ops.reshape(pairs, (*ops.shape(positions), hidden_dim))
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
-
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class LearnedPositionalEmbedding(keras.layers.Layer):
+class LearnedPositionalEmbedding(Layer):
     """Adds a learned vector for each position to a sequence.
 
     Args:
@@ -172,12 +170,9 @@ class LearnedPositionalEmbedding(keras.layers.Layer):
             check_rows("positions", positions, self.max_length)
         return inputs + take_rows(self.embeddings, positions)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
-
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class RotaryEmbedding(keras.layers.Layer):
+class RotaryEmbedding(Layer):
     r"""Rotates the halves of each head by an angle that grows with the position.
 
     $x'_i = x_i \cos(p f_i) - x_{i+H/2} \sin(p f_i)$ and
@@ -233,6 +228,3 @@ class RotaryEmbedding(keras.layers.Layer):
             [first * cosines - second * sines, second * cosines + first * sines], axis=-1
         )
         return ops.cast(rotated, inputs.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}

@@ -11,15 +11,16 @@ import keras
 from keras import ops
 
 from keras_transformer.layers.checks import check_hidden, known_length
+from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output
-from keras_transformer.layers.serialization import clone_initializer, constructor_config
+from keras_transformer.layers.serialization import clone_initializer
 from keras_transformer.ops.masks import new_tokens_mask
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class SSRU(keras.layers.Layer):
+class SSRU(Layer):
     r"""The simpler simple recurrent unit.
 
     $f_t = \sigma(x_t W_f + b_f)$, $c_t = f_t \odot c_{t-1} + (1 - f_t) \odot x_t W$,
@@ -141,9 +142,6 @@ class SSRU(keras.layers.Layer):
         if cache is None:
             return output
         return {"output": output, "cache": keras.KerasTensor(cache.shape, self.compute_dtype)}
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
 
 
 class _LinearCell(keras.layers.Layer):

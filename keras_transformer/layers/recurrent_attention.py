@@ -12,8 +12,8 @@ import keras
 from keras import ops
 
 from keras_transformer.layers.checks import check_hidden, check_positive
+from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
-from keras_transformer.layers.serialization import constructor_config
 from keras_transformer.ops.attention import dot_product_attention
 from keras_transformer.ops.cache import KVCache, as_cache
 from keras_transformer.ops.masks import combine_masks, first_mask, real_tokens
@@ -25,7 +25,7 @@ SCORES = ("general", "dot")
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class LuongAttention(keras.layers.Layer):
+class LuongAttention(Layer):
     r"""Multiplicative attention: $c_t = \sum_s a_t(s) \bar h_s$.
 
     $a_t = \text{softmax}_s(\text{score}(h_t, \bar h_s))$ with $\text{score} = h_t^\top W \bar h_s$
@@ -115,12 +115,9 @@ class LuongAttention(keras.layers.Layer):
         context = take_output(result, extras)[:, :, 0]
         return _ungroup(context, extras.get("attention_scores"), query)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
-
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class BahdanauAttention(keras.layers.Layer):
+class BahdanauAttention(Layer):
     r"""Additive attention: $c_t = \sum_s a_t(s) \bar h_s$.
 
     $a_t = \text{softmax}_s(v^\top \tanh(W h_t + U \bar h_s))$: a small network scores each pair.
@@ -203,9 +200,6 @@ class BahdanauAttention(keras.layers.Layer):
         context = ops.matmul(ops.cast(weights, cache.value.dtype), cache.value[:, 0])
         scores = weights[:, None] if return_attention_scores else None
         return _ungroup(context, scores, query)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
 
 
 ATTENTIONS = {"luong": LuongAttention, "bahdanau": BahdanauAttention}

@@ -20,11 +20,11 @@ from keras_transformer.layers.checks import (
     known_length,
 )
 from keras_transformer.layers.dropout import Dropout
+from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.pooling import SequencePooling
 from keras_transformer.layers.recurrent_attention import ATTENTIONS
 from keras_transformer.layers.recurrent_cells import check_cell, num_states, recurrent_layer
-from keras_transformer.layers.serialization import constructor_config
 from keras_transformer.ops.cache import DecoderCache
 from keras_transformer.ops.masks import first_mask, new_tokens_mask
 
@@ -32,7 +32,7 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class RecurrentDecoder(keras.layers.Layer):
+class RecurrentDecoder(Layer):
     r"""Writes a sequence step by step: $s_t = \text{cell}(y_{t-1}, s_{t-1})$, started by a source.
 
     The states start as $s_0 = \tanh(W \bar h)$ of what the encoder knows at its end, for each layer
@@ -286,6 +286,3 @@ class RecurrentDecoder(keras.layers.Layer):
         if cache is not None:
             extras["cache"] = cache
         return make_output(output, extras)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}

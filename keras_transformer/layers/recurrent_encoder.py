@@ -12,15 +12,15 @@ import keras
 
 from keras_transformer.layers.checks import check_flag, check_hidden, check_positive, check_rate
 from keras_transformer.layers.dropout import Dropout
+from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.recurrent_cells import check_cell, recurrent_layer
-from keras_transformer.layers.serialization import constructor_config
 from keras_transformer.ops.masks import real_tokens
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class RecurrentEncoder(keras.layers.Layer):
+class RecurrentEncoder(Layer):
     r"""Reads a sequence step by step: $h_s = \text{cell}(x_s, h_{s-1})$, in one or both directions.
 
     Both directions stand side by side, $\bar h_s = [\overrightarrow h_s; \overleftarrow h_s]$, so
@@ -120,6 +120,3 @@ class RecurrentEncoder(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any, *_: Any, **__: Any) -> Any:
         return keras.KerasTensor((*inputs.shape[:2], self.output_dim), self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}

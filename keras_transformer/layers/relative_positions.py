@@ -13,7 +13,8 @@ import numpy as np
 from keras import ops
 
 from keras_transformer.layers.checks import check_flag, check_positive
-from keras_transformer.layers.serialization import clone_initializer, constructor_config
+from keras_transformer.layers.layer import Layer
+from keras_transformer.layers.serialization import clone_initializer
 from keras_transformer.ops.lookup import take_rows
 from keras_transformer.ops.relative import all_distances, distances, shift_rows
 
@@ -21,7 +22,7 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class RelativePositionBias(keras.layers.Layer):
+class RelativePositionBias(Layer):
     r"""A learned number for each head and bucket of distances, as T5 has it.
 
     $\text{score}_{nij} \mathrel{+}= b_{n, \text{bucket}(j - i)}$. Half of the buckets hold one
@@ -122,12 +123,9 @@ class RelativePositionBias(keras.layers.Layer):
         far = np.minimum(exact + growth.astype("int32"), buckets - 1)
         return np.concatenate([np.arange(exact, dtype="int32"), far.astype("int32")])
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
-
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class RelativePositionKeys(keras.layers.Layer):
+class RelativePositionKeys(Layer):
     r"""A learned vector for each distance, which queries are multiplied with as with keys.
 
     $\text{score}_{nij} \mathrel{+}= q_{ni} \cdot a_{\text{clip}(j - i)} / \sqrt{H}$, one table for
@@ -194,12 +192,9 @@ class RelativePositionKeys(keras.layers.Layer):
     def _row(self, ahead):
         return ops.clip(ahead, -self.max_distance, self.max_distance) + self.max_distance
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
-
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class LinearPositionBias(keras.layers.Layer):
+class LinearPositionBias(Layer):
     r"""A penalty that grows with the distance, at another pace for each head: ALiBi.
 
     $\text{score}_{nij} \mathrel{-}= m_n |j - i|$ with $m_n = 2^{-e n / N}$ for $n = 1 .. N$ where N
@@ -250,9 +245,6 @@ class LinearPositionBias(keras.layers.Layer):
         far = ops.cast(ops.abs(ahead), "float32")
         far = far[None, None] if len(far.shape) == 2 else far[:, None]
         return 0.0 - far * ops.reshape(ops.convert_to_tensor(self.slopes), (-1, 1, 1))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
 
 
 def _slopes(num_heads: int, max_exponent: int) -> np.ndarray:

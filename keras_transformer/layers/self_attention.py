@@ -13,13 +13,13 @@ from keras import ops
 
 from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.checks import check_window
+from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.positional import RotaryEmbedding
 from keras_transformer.layers.relative_choice import (
     get_relative_positions,
     make_relative_positions,
 )
-from keras_transformer.layers.serialization import constructor_config
 from keras_transformer.ops.cache import KVCache, PositionedKVCache, init_cache, update_cache
 from keras_transformer.ops.masks import causal_mask, combine_masks, target_mask, window_mask
 
@@ -27,7 +27,7 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class MultiHeadSelfAttention(keras.layers.Layer):
+class MultiHeadSelfAttention(Layer):
     """Lets each position of a sequence attend to the sequence itself.
 
     As `MultiHeadAttention` with query, key and value from one input.
@@ -249,6 +249,3 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         if positions is None:
             positions = ops.arange(ops.shape(query)[1], dtype="int32") + cache_index
         return self.rotary_embedding(query, positions), self.rotary_embedding(key, positions)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_transformer.layers.checks import window_of_layer
+from keras_transformer.layers.sharing import serialize_layer
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
@@ -48,13 +49,21 @@ def get_layer(identifier: Any) -> keras.layers.Layer | None:
     return identifier
 
 
-def constructor_config(layer: keras.layers.Layer) -> dict[str, Any]:
-    """Reads a layer's own constructor arguments from the attributes of the same names."""
-    return {name: _serialize(getattr(layer, name)) for name in argument_names(type(layer))}
+def constructor_config(layer: keras.layers.Layer, layer_class: type) -> dict[str, Any]:
+    """Reads the constructor arguments of a layer's class from the attributes of the same names.
+
+    Args:
+        layer: the layer.
+        layer_class: its class, or the one that it is derived from.
+
+    Returns:
+        The arguments, in the form of a config.
+    """
+    return {name: serialize(getattr(layer, name)) for name in argument_names(layer_class)}
 
 
 def argument_names(layer_class: type) -> list[str]:
-    """The names of a layer's own constructor arguments, without `self` and `**kwargs`."""
+    """The names of a class's own constructor arguments, without `self` and `**kwargs`."""
     # Of __init__, not of the class: Keras gives classes a __new__ that takes anything.
     parameters = inspect.signature(layer_class.__init__).parameters.values()  # type: ignore[misc]
     return [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
@@ -67,8 +76,11 @@ def make_block(stack: keras.layers.Layer, block_class: type, index: int) -> Any:
     return block_class(**arguments, dtype=stack.dtype_policy, name=f"block_{index}")
 
 
-def _serialize(value):
-    if isinstance(value, (keras.initializers.Initializer, keras.layers.Layer)):
+def serialize(value: Any) -> Any:
+    """Puts an argument of a constructor into the form of a config."""
+    if isinstance(value, keras.layers.Layer):
+        return serialize_layer(value)
+    if isinstance(value, keras.initializers.Initializer):
         return keras.saving.serialize_keras_object(value)
     if callable(value):
         return keras.activations.serialize(value)

@@ -11,14 +11,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.serialization import constructor_config
+from keras_transformer.layers.layer import Layer
 from keras_transformer.ops.chunked_crossentropy import chunked_crossentropy
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class MergeRows(keras.layers.Layer):
+class MergeRows(Layer):
     """Puts the rows of all examples into one batch: (B, K, T) to (B * K, T)."""
 
     def __init__(self, **kwargs: Any):
@@ -38,12 +38,9 @@ class MergeRows(keras.layers.Layer):
     def compute_output_spec(self, inputs: Any) -> Any:
         return keras.KerasTensor((None, *inputs.shape[2:]), inputs.dtype)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
-
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class SplitRows(keras.layers.Layer):
+class SplitRows(Layer):
     """Takes the rows of each example out of one batch again: (B * K, ...) to (B, K, ...)."""
 
     def __init__(self, **kwargs: Any):
@@ -70,12 +67,9 @@ class SplitRows(keras.layers.Layer):
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> None:
         return None
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
-
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class TokenPosition(keras.layers.Layer):
+class TokenPosition(Layer):
     """Finds where each row has a token for the first time; in rows without it, their last place.
 
     Args:
@@ -102,12 +96,9 @@ class TokenPosition(keras.layers.Layer):
         last = ops.shape(token_ids)[1] - 1
         return ops.where(ops.max(found, axis=-1) > 0, first, ops.full_like(first, last))
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
-
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class StateAt(keras.layers.Layer):
+class StateAt(Layer):
     """Takes one position out of each row."""
 
     def __init__(self, **kwargs: Any):
@@ -132,12 +123,9 @@ class StateAt(keras.layers.Layer):
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> None:
         return None
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
-
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class LanguageModelLoss(keras.layers.Layer):
+class LanguageModelLoss(Layer):
     r"""Passes its input on and adds, in training alone, the loss of the language model.
 
     $\frac{\lambda}{R} \sum_r \frac{1}{n_r} \sum_{t \le n_r} -\log P(u_{r,t} | u_{r,<t})$: the mean
@@ -190,9 +178,6 @@ class LanguageModelLoss(keras.layers.Layer):
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> None:
         return None
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **constructor_config(self)}
 
 
 def _mean_loss(hidden, token_ids, last, embeddings):

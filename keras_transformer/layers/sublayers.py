@@ -1,0 +1,142 @@
+"""The layers inside a layer: which there are, and what became of them since they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_transformer.layers.serialization import argument_names
+
+
+class Inner(NamedTuple):
+    """A layer inside another one.
+
+    Attributes:
+        path: the names of the layers down to this one, joined by "/".
+        outer: the layer that holds it.
+        layer: the layer.
+    """
+
+    path: str
+    outer: keras.layers.Layer
+    layer: keras.layers.Layer
+
+
+def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Returns a layer and all layers inside it, each once.
+
+    Args:
+        layer: a layer or a model.
+
+    Returns:
+        The layers, outer ones before inner ones.
+    """
+    return [layer, *(inner.layer for inner in inner_layers(layer))]
+
+
+def inner_layers(
+    layer: keras.layers.Layer, but: tuple[keras.layers.Layer, ...] = ()
+) -> Iterator[Inner]:
+    """Goes through all layers inside a layer, each once, outer ones before inner ones.
+
+    Args:
+        layer: a layer or a model.
+        but: layers to leave out, with all that is inside them.
+
+    Returns:
+        An iterator of `Inner`.
+    """
+    seen = {id(layer), *map(id, but)}
+    stack = [Inner(child.name, layer, child) for child in reversed(list(_children(layer)))]
+    while stack:
+        inner = stack.pop()
+        if id(inner.layer) in seen:
+            continue
+        seen.add(id(inner.layer))
+        yield inner
+        stack.extend(
+            Inner(f"{inner.path}/{child.name}", inner.layer, child)
+            for child in reversed(list(_children(inner.layer)))
+        )
+
+
+def _children(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    if isinstance(layer, keras.Model):
+        yield from layer.layers
+    attributes = dict(vars(layer))
+    # On torch a layer is a module too, which keeps its layers here.
+    attributes |= attributes.get("_modules") or {}
+    for value in attributes.values():
+        yield from _layers_in(value)
+
+
+def _layers_in(value: Any) -> Iterator[keras.layers.Layer]:
+    if isinstance(value, keras.layers.Layer):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        yield from (item for item in value if isinstance(item, keras.layers.Layer))
+    elif isinstance(value, dict):
+        yield from (item for item in value.values() if isinstance(item, keras.layers.Layer))
+
+
+def states_of(layer: keras.layers.Layer, layer_class: type) -> dict[str, dict[str, Any]]:
+    """Says which layers inside a layer are no longer as its constructor makes them.
+
+    Args:
+        layer: the layer.
+        layer_class: whose arguments may be layers, which are saved with their own configs.
+
+    Returns:
+        By path: `trainable` where it is not that of the outer layer, `dtype` where the policy is
+        not, and beside a quantized one its `quantization_config`.
+    """
+    arguments = [getattr(layer, name, None) for name in argument_names(layer_class)]
+    given = tuple(value for value in arguments if isinstance(value, keras.layers.Layer))
+    states = {}
+    for path, outer, inner in inner_layers(layer, but=given):
+        state: dict[str, Any] = {}
+        # Under one that is frozen nothing trains, whatever it says itself.
+        if outer.trainable and not inner.trainable:
+            state["trainable"] = False
+        if inner.dtype_policy.name != outer.dtype_policy.name:
+            state["dtype"] = keras.dtype_policies.serialize(inner.dtype_policy)
+            config = getattr(inner, "quantization_config", None)
+            if config is not None:
+                state["quantization_config"] = keras.saving.serialize_keras_object(config)
+        if state:
+            states[path] = state
+    return states
+
+
+def restore_states(
+    layer: keras.layers.Layer, states: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Brings layers inside a layer into states that `states_of` has read.
+
+    Args:
+        layer: the layer.
+        states: by path.
+
+    Returns:
+        The states of layers that are not there yet.
+    """
+    if not states:
+        return {}
+    found = {path: inner for path, _, inner in inner_layers(layer)}
+    for path in sorted(set(states) & set(found), key=lambda path: path.count("/")):
+        _restore(found[path], states[path])
+    return {path: state for path, state in states.items() if path not in found}
+
+
+def _restore(layer, state):
+    if "trainable" in state:
+        layer.trainable = state["trainable"]
+    if "dtype" not in state:
+        return
+    policy = keras.dtype_policies.deserialize(state["dtype"])
+    if policy.quantization_mode and "quantization_config" in state:
+        config = keras.saving.deserialize_keras_object(state["quantization_config"])
+        layer.quantize(config=config)
+    layer.dtype_policy = policy
