@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_hidden, check_positive, check_rate
+from keras_transformer.layers.checks import check_flag, check_hidden, check_positive, check_rate
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.serialization import clone_initializer
@@ -70,6 +70,7 @@ class MultiHeadAttention(Layer):
         super().__init__(**kwargs)
         check_positive(num_heads=num_heads)
         check_rate(dropout=dropout)
+        check_flag(use_bias=use_bias)
         if head_dim is not None:
             check_positive(head_dim=head_dim)
         if num_key_value_heads is not None:
@@ -169,6 +170,11 @@ class MultiHeadAttention(Layer):
         if extras:
             extras["attention_scores"] = _ungroup(extras["attention_scores"], ops.shape(query))
         return make_output(output, extras)
+
+    def compute_output_shape(
+        self, query_shape: tuple, key_value_shape: tuple | None = None
+    ) -> tuple:
+        return query_shape
 
     def project_query(self, query: Tensor) -> Tensor:
         """Projects (B, T, D) onto query heads, (B, T, N, H)."""

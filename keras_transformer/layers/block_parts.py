@@ -6,8 +6,24 @@ from typing import Any
 
 import keras
 
+from keras_transformer.layers.checks import check_above, check_flag, check_rate
 from keras_transformer.layers.feed_forward import FeedForward
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
+
+
+def check_arguments(block: keras.layers.Layer) -> None:
+    """Raises the ValueError of an argument of both kinds of blocks that no sub-layer names so."""
+    check_rate(
+        dropout=block.dropout,
+        attention_dropout=block.attention_dropout,
+        activation_dropout=block.activation_dropout,
+    )
+    check_flag(
+        normalize_first=block.normalize_first,
+        use_attention_bias=block.use_attention_bias,
+        rotary=block.rotary,
+    )
+    check_above(0, layer_norm_epsilon=block.layer_norm_epsilon)
 
 
 def common_arguments(block: keras.layers.Layer) -> dict[str, Any]:

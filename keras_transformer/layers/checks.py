@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -20,6 +21,16 @@ def check_rate(**arguments: float) -> None:
     for name, value in arguments.items():
         if not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
             raise ValueError(f"`{name}` must be in the range [0, 1). Received: {name}={value!r}.")
+
+
+def check_above(bound: float, **arguments: float) -> None:
+    """Raises a ValueError that names the first argument which is not a finite number above it."""
+    for name, value in arguments.items():
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not bound < value < math.inf:
+            raise ValueError(
+                f"`{name}` must be a finite number above {bound}. Received: {name}={value!r}."
+            )
 
 
 def check_flag(**arguments: bool) -> None:
@@ -51,10 +62,23 @@ def check_windows(window: Any) -> None:
 
 def check_hidden(name: str, tensor: Any) -> None:
     """Raises a ValueError unless a tensor is (batch, length, hidden)."""
-    if len(tensor.shape) != 3:
+    check_hidden_shape(name, tuple(tensor.shape))
+
+
+def check_hidden_shape(name: str, shape: tuple) -> None:
+    """Raises a ValueError unless a shape is (batch, length, hidden)."""
+    if len(shape) != 3:
         raise ValueError(
-            f"`{name}` must have shape (batch, length, hidden_dim). "
-            f"Received: shape={tuple(tensor.shape)}."
+            f"`{name}` must have shape (batch, length, hidden_dim). Received: shape={tuple(shape)}."
+        )
+
+
+def check_heads_shape(name: str, shape: tuple) -> None:
+    """Raises a ValueError unless a shape is (batch, length, heads, head size)."""
+    if len(shape) != 4:
+        raise ValueError(
+            f"`{name}` must have shape (batch, length, num_heads, head_dim). "
+            f"Received: shape={tuple(shape)}."
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_hidden
+from keras_transformer.layers.checks import check_hidden, check_hidden_shape
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.serialization import clone_initializer
 
@@ -62,6 +62,11 @@ class ClassToken(Layer):
         # The batch size may be open: a column of the input gives its shape.
         first = ops.zeros_like(inputs[:, :1]) + ops.cast(self.embedding, inputs.dtype)
         return ops.concatenate([first, inputs], axis=1)
+
+    def compute_output_shape(self, inputs_shape: tuple) -> tuple:
+        check_hidden_shape("inputs", inputs_shape)
+        batch, length, width = inputs_shape
+        return batch, None if length is None else 1 + length, width
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Tensor | None:
         if previous_mask is None:

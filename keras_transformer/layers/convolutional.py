@@ -88,6 +88,9 @@ class ConvolutionalEncoder(Layer):
         for convolution in self.convolutions:
             convolution.build((None, None, inputs_shape[-1]))
 
+    def compute_output_shape(self, inputs_shape: tuple) -> tuple:
+        return inputs_shape
+
     def call(
         self,
         inputs: Tensor,

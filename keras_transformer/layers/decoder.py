@@ -121,7 +121,7 @@ class TransformerDecoder(Layer):
         super().__init__(**kwargs)
         check_positive(num_layers=num_layers)
         check_rate(input_dropout=input_dropout)
-        check_flag(rematerialize=rematerialize)
+        check_flag(start_is_padding=start_is_padding, rematerialize=rematerialize)
         check_windows(window)
         self.num_layers = num_layers
         self.num_heads = num_heads
@@ -161,6 +161,11 @@ class TransformerDecoder(Layer):
             # Built already: positions that two stacks share.
             if sublayer is not None and not sublayer.built:
                 sublayer.build(inputs_shape)
+
+    def compute_output_shape(
+        self, inputs_shape: tuple, encoded_shape: tuple | None = None
+    ) -> tuple:
+        return inputs_shape
 
     @property
     def shares_slots(self) -> bool:

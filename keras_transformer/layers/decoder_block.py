@@ -11,13 +11,14 @@ import keras
 
 from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.block_parts import (
+    check_arguments,
     common_arguments,
     head_arguments,
     make_feed_forward,
     make_norm,
     make_self_attention,
 )
-from keras_transformer.layers.checks import check_hidden, check_rate
+from keras_transformer.layers.checks import check_flag, check_hidden
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
@@ -100,11 +101,6 @@ class DecoderBlock(Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        check_rate(
-            dropout=dropout,
-            attention_dropout=attention_dropout,
-            activation_dropout=activation_dropout,
-        )
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
         self.cross_attention = cross_attention
@@ -125,6 +121,8 @@ class DecoderBlock(Layer):
         self.window = window
         self.gated = gated
         self.supports_masking = True
+        check_arguments(self)
+        check_flag(cross_attention=cross_attention, causal=causal)
         self._check_recurrence()
         self._make_sublayers()
 
@@ -170,6 +168,11 @@ class DecoderBlock(Layer):
             self.source_attention_norm.build(inputs_shape)
         self.feed_forward.build(inputs_shape)
         self.feed_forward_norm.build(inputs_shape)
+
+    def compute_output_shape(
+        self, inputs_shape: tuple, encoded_shape: tuple | None = None
+    ) -> tuple:
+        return inputs_shape
 
     def initial_cache(self, batch_size: int, length: int) -> Any:
         """Makes what a first cached call starts from.

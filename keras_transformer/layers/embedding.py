@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import backend, ops
 
-from keras_transformer.layers.checks import check_positive, check_rows
+from keras_transformer.layers.checks import check_flag, check_positive, check_rows
 from keras_transformer.layers.distribution import whole_if_uneven
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.serialization import clone_initializer
@@ -65,6 +65,7 @@ class TokenEmbedding(Layer):
     ):
         super().__init__(**kwargs)
         check_positive(vocabulary_size=vocabulary_size, hidden_dim=hidden_dim)
+        check_flag(scale=scale, output_bias=output_bias)
         self.vocabulary_size = vocabulary_size
         self.hidden_dim = hidden_dim
         self.scale = scale
@@ -131,6 +132,9 @@ class TokenEmbedding(Layer):
         if self.bias is not None:
             logits = logits + ops.cast(self.bias, self.compute_dtype)
         return ops.reshape(logits, (*ops.shape(hidden)[:-1], self.vocabulary_size))
+
+    def compute_output_shape(self, inputs_shape: tuple) -> tuple:
+        return (*inputs_shape, self.hidden_dim)
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Tensor | None:
         if self._is_hidden(inputs):

@@ -143,6 +143,9 @@ class TransformerEncoder(Layer):
             if sublayer is not None and not sublayer.built:
                 sublayer.build(inputs_shape)
 
+    def compute_output_shape(self, inputs_shape: tuple) -> tuple:
+        return inputs_shape
+
     def call(
         self,
         inputs: Tensor,

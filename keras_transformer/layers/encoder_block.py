@@ -9,8 +9,13 @@ from typing import Any
 
 import keras
 
-from keras_transformer.layers.block_parts import make_feed_forward, make_norm, make_self_attention
-from keras_transformer.layers.checks import check_hidden, check_rate
+from keras_transformer.layers.block_parts import (
+    check_arguments,
+    make_feed_forward,
+    make_norm,
+    make_self_attention,
+)
+from keras_transformer.layers.checks import check_hidden
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
@@ -79,11 +84,6 @@ class TransformerEncoderBlock(Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        check_rate(
-            dropout=dropout,
-            attention_dropout=attention_dropout,
-            activation_dropout=activation_dropout,
-        )
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
         self.dropout = dropout
@@ -101,6 +101,7 @@ class TransformerEncoderBlock(Layer):
         self.window = window
         self.gated = gated
         self.supports_masking = True
+        check_arguments(self)
         self._make_sublayers()
 
     def _make_sublayers(self):
@@ -120,6 +121,9 @@ class TransformerEncoderBlock(Layer):
             self.feed_forward_norm,
         ):
             sublayer.build(inputs_shape)
+
+    def compute_output_shape(self, inputs_shape: tuple) -> tuple:
+        return inputs_shape
 
     def call(
         self,

@@ -62,7 +62,7 @@ class FeedForward(Layer):
         super().__init__(**kwargs)
         check_positive(intermediate_dim=intermediate_dim)
         check_rate(dropout=dropout)
-        check_flag(gated=gated)
+        check_flag(use_bias=use_bias, gated=gated)
         self.intermediate_dim = intermediate_dim
         self.activation = get_activation(activation)
         self.dropout = dropout

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_hidden
+from keras_transformer.layers.checks import check_hidden, check_hidden_shape
 from keras_transformer.layers.layer import Layer
 from keras_transformer.ops.masks import real_tokens
 
@@ -109,8 +109,12 @@ class SequencePooling(Layer):
             chosen = ops.where(is_forward, chosen, is_first[:, :, None])
         return ops.sum(ops.where(chosen, inputs, ops.zeros((), dtype=inputs.dtype)), axis=1)
 
+    def compute_output_shape(self, inputs_shape: tuple) -> tuple:
+        check_hidden_shape("inputs", inputs_shape)
+        return inputs_shape[0], inputs_shape[2]
+
     def compute_output_spec(self, inputs: Any, *_: Any, **__: Any) -> Any:
-        return keras.KerasTensor((inputs.shape[0], inputs.shape[2]), inputs.dtype)
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), inputs.dtype)
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> None:
         return None

@@ -11,7 +11,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_positive, check_rows, known_length
+from keras_transformer.layers.checks import (
+    check_above,
+    check_heads_shape,
+    check_hidden,
+    check_hidden_shape,
+    check_positive,
+    check_rows,
+    known_length,
+)
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.serialization import clone_initializer
 from keras_transformer.ops.lookup import take_rows
@@ -42,7 +50,8 @@ class PositionalEncoding(Layer):
         first_position: the position of the first token (fairseq counts from `padding_id + 1`).
 
     Raises:
-        ValueError: an unknown layout, or an odd hidden size.
+        ValueError: an unknown layout, a `max_wavelength` of 1 or less, an odd hidden size, or an
+            input that is not (B, T, D).
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -64,23 +73,24 @@ class PositionalEncoding(Layer):
         super().__init__(**kwargs)
         if layout not in LAYOUTS:
             raise ValueError(f"`layout` must be one of {LAYOUTS}. Received: layout={layout!r}.")
-        if max_wavelength <= 1.0:
-            raise ValueError(
-                f"`max_wavelength` must be above 1. Received: max_wavelength={max_wavelength}."
-            )
+        check_above(1, max_wavelength=max_wavelength)
         self.layout = layout
         self.max_wavelength = max_wavelength
         self.first_position = first_position
         self.supports_masking = True
 
-    def build(self, input_shape: tuple) -> None:
-        hidden_dim = input_shape[-1]
+    def build(self, inputs_shape: tuple) -> None:
+        check_hidden_shape("inputs", inputs_shape)
+        hidden_dim = inputs_shape[-1]
         least = 4 if self.layout == "tensor2tensor" else 2
         if hidden_dim is None or hidden_dim % 2 or hidden_dim < least:
             raise ValueError(
                 f"The hidden size of the input must be even and at least {least}. "
-                f"Received: shape={tuple(input_shape)}."
+                f"Received: shape={tuple(inputs_shape)}."
             )
+
+    def compute_output_shape(self, inputs_shape: tuple) -> tuple:
+        return inputs_shape
 
     def call(self, inputs: Tensor, positions: Tensor | None = None) -> Tensor:
         """Adds the encoding.
@@ -93,6 +103,7 @@ class PositionalEncoding(Layer):
         Returns:
             (B, T, D).
         """
+        check_hidden("inputs", inputs)
         if positions is None:
             positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
         encoding = self._encode(ops.cast(positions, "float32"), inputs.shape[-1])
@@ -119,7 +130,7 @@ class LearnedPositionalEmbedding(Layer):
         embeddings_initializer: initializer of the (max_length, D) weight.
 
     Raises:
-        ValueError: a sequence is longer than `max_length`.
+        ValueError: a sequence is longer than `max_length`, or an input is not (B, T, D).
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -141,12 +152,16 @@ class LearnedPositionalEmbedding(Layer):
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
         self.supports_masking = True
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, inputs_shape: tuple) -> None:
+        check_hidden_shape("inputs", inputs_shape)
         self.embeddings = self.add_weight(
             name="embeddings",
-            shape=(self.max_length, input_shape[-1]),
+            shape=(self.max_length, inputs_shape[-1]),
             initializer=clone_initializer(self.embeddings_initializer),
         )
+
+    def compute_output_shape(self, inputs_shape: tuple) -> tuple:
+        return inputs_shape
 
     def call(self, inputs: Tensor, positions: Tensor | None = None) -> Tensor:
         """Adds the embeddings.
@@ -158,6 +173,7 @@ class LearnedPositionalEmbedding(Layer):
         Returns:
             (B, T, D).
         """
+        check_hidden("inputs", inputs)
         length = known_length(inputs)
         if length is not None and length > self.max_length:
             raise ValueError(
@@ -168,7 +184,7 @@ class LearnedPositionalEmbedding(Layer):
             positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
         else:
             check_rows("positions", positions, self.max_length)
-        return inputs + take_rows(self.embeddings, positions)
+        return inputs + ops.cast(take_rows(self.embeddings, positions), inputs.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
@@ -183,7 +199,8 @@ class RotaryEmbedding(Layer):
         max_wavelength: m.
 
     Raises:
-        ValueError: an odd head size.
+        ValueError: a `max_wavelength` of 1 or less, an odd head size, or an input that is not
+            (B, T, N, H).
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -197,13 +214,19 @@ class RotaryEmbedding(Layer):
 
     def __init__(self, max_wavelength: float = 10000.0, **kwargs: Any):
         super().__init__(**kwargs)
+        check_above(1, max_wavelength=max_wavelength)
         self.max_wavelength = max_wavelength
+        self.supports_masking = True
 
-    def build(self, input_shape: tuple) -> None:
-        if input_shape[-1] % 2:
+    def build(self, inputs_shape: tuple) -> None:
+        check_heads_shape("inputs", inputs_shape)
+        if inputs_shape[-1] % 2:
             raise ValueError(
-                f"The head size must be even for rotary positions. Received: {input_shape[-1]}."
+                f"The head size must be even for rotary positions. Received: {inputs_shape[-1]}."
             )
+
+    def compute_output_shape(self, inputs_shape: tuple) -> tuple:
+        return inputs_shape
 
     def call(self, inputs: Tensor, positions: Tensor | None = None) -> Tensor:
         """Rotates queries or keys.
@@ -215,6 +238,7 @@ class RotaryEmbedding(Layer):
         Returns:
             (B, T, N, H).
         """
+        check_heads_shape("inputs", tuple(inputs.shape))
         if positions is None:
             positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
         half = inputs.shape[-1] // 2

@@ -77,6 +77,9 @@ class SSRU(Layer):
             name=name,
         )
 
+    def compute_output_shape(self, inputs_shape: tuple) -> tuple:
+        return inputs_shape
+
     def initial_cache(self, batch_size: int, length: int) -> Tensor:
         """Makes the state that a first cached call starts from.
 

@@ -70,6 +70,11 @@ class LuongAttention(Layer):
                 f"query={query_dim}, key_value={source_dim}."
             )
 
+    def compute_output_shape(
+        self, query_shape: tuple, key_value_shape: tuple | None = None
+    ) -> tuple:
+        return (*query_shape[:-1], (key_value_shape or query_shape)[-1])
+
     def make_cache(self, key_value: Tensor) -> KVCache:
         """Makes the keys (B, 1, S, D) and values (B, 1, S, E) of a sequence (B, S, E)."""
         check_hidden("key_value", key_value)
@@ -158,6 +163,11 @@ class BahdanauAttention(Layer):
         dense = keras.layers.Dense(units, use_bias=use_bias, dtype=self.dtype_policy, name=name)
         dense.build((None, inputs))
         return dense
+
+    def compute_output_shape(
+        self, query_shape: tuple, key_value_shape: tuple | None = None
+    ) -> tuple:
+        return (*query_shape[:-1], (key_value_shape or query_shape)[-1])
 
     def make_cache(self, key_value: Tensor) -> KVCache:
         """Makes the keys (B, 1, S, A) and values (B, 1, S, E) of a sequence (B, S, E)."""

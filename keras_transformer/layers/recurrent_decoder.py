@@ -267,6 +267,11 @@ class RecurrentDecoder(Layer):
         if encoded is None and cache is None:
             raise ValueError("`encoded` or `cache` must be given. Received: neither.")
 
+    def compute_output_shape(
+        self, inputs_shape: tuple, encoded_shape: tuple | None = None
+    ) -> tuple:
+        return (*inputs_shape[:-1], self.hidden_dim)
+
     def compute_output_spec(
         self,
         inputs: Any,

@@ -118,5 +118,8 @@ class RecurrentEncoder(Layer):
             x = layer(self.dropout_layer(x, training=training), mask=real)
         return x
 
+    def compute_output_shape(self, inputs_shape: tuple) -> tuple:
+        return (*inputs_shape[:-1], self.output_dim)
+
     def compute_output_spec(self, inputs: Any, *_: Any, **__: Any) -> Any:
-        return keras.KerasTensor((*inputs.shape[:2], self.output_dim), self.compute_dtype)
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), self.compute_dtype)

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_transformer.layers.checks import check_flag, check_positive
+from keras_transformer.layers.checks import check_flag, check_heads_shape, check_positive
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.serialization import clone_initializer
 from keras_transformer.ops.lookup import take_rows
@@ -75,11 +75,22 @@ class RelativePositionBias(Layer):
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
 
     def build(self, query_shape: tuple) -> None:
+        check_heads_shape("query", query_shape)
         self.embeddings = self.add_weight(
             name="embeddings",
             shape=(self.num_buckets, query_shape[2]),
             initializer=clone_initializer(self.embeddings_initializer),
         )
+
+    def compute_output_shape(
+        self,
+        query_shape: tuple,
+        positions_shape: tuple | None = None,
+        key_positions_shape: tuple | None = None,
+    ) -> tuple:
+        batched = [s[0] for s in (positions_shape, key_positions_shape) if s and len(s) == 2]
+        batch = batched[0] if batched else 1
+        return (batch, *_scores_shape(query_shape, positions_shape, key_positions_shape))
 
     def call(
         self, query: Tensor, positions: Tensor | None = None, key_positions: Tensor | None = None
@@ -112,7 +123,7 @@ class RelativePositionBias(Layer):
         bucket = ops.take(ops.convert_to_tensor(self._buckets()), behind)
         if self.bidirectional:
             bucket = bucket + ops.where(ahead > 0, self.num_buckets // 2, 0)
-        return take_rows(self.embeddings, bucket)
+        return ops.cast(take_rows(self.embeddings, bucket), self.compute_dtype)
 
     def _buckets(self):
         """The bucket of each distance up to the farthest, in NumPy: the same on all backends."""
@@ -158,11 +169,20 @@ class RelativePositionKeys(Layer):
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
 
     def build(self, query_shape: tuple) -> None:
+        check_heads_shape("query", query_shape)
         self.embeddings = self.add_weight(
             name="embeddings",
             shape=(2 * self.max_distance + 1, query_shape[3]),
             initializer=clone_initializer(self.embeddings_initializer),
         )
+
+    def compute_output_shape(
+        self,
+        query_shape: tuple,
+        positions_shape: tuple | None = None,
+        key_positions_shape: tuple | None = None,
+    ) -> tuple:
+        return (query_shape[0], *_scores_shape(query_shape, positions_shape, key_positions_shape))
 
     def call(
         self, query: Tensor, positions: Tensor | None = None, key_positions: Tensor | None = None
@@ -224,7 +244,18 @@ class LinearPositionBias(Layer):
         self.max_exponent = max_exponent
 
     def build(self, query_shape: tuple) -> None:
+        check_heads_shape("query", query_shape)
         self.slopes = _slopes(query_shape[2], self.max_exponent)
+
+    def compute_output_shape(
+        self,
+        query_shape: tuple,
+        positions_shape: tuple | None = None,
+        key_positions_shape: tuple | None = None,
+    ) -> tuple:
+        batched = [s[0] for s in (positions_shape, key_positions_shape) if s and len(s) == 2]
+        batch = batched[0] if batched else 1
+        return (batch, *_scores_shape(query_shape, positions_shape, key_positions_shape))
 
     def call(
         self, query: Tensor, positions: Tensor | None = None, key_positions: Tensor | None = None
@@ -245,6 +276,13 @@ class LinearPositionBias(Layer):
         far = ops.cast(ops.abs(ahead), "float32")
         far = far[None, None] if len(far.shape) == 2 else far[:, None]
         return 0.0 - far * ops.reshape(ops.convert_to_tensor(self.slopes), (-1, 1, 1))
+
+
+def _scores_shape(query_shape, positions_shape, key_positions_shape):
+    """(N, T, S)."""
+    _, length, num_heads, _ = query_shape
+    keys = (key_positions_shape or positions_shape or (length,))[-1]
+    return num_heads, length, keys
 
 
 def _slopes(num_heads: int, max_exponent: int) -> np.ndarray:

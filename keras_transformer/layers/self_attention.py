@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from keras_transformer.layers.attention import MultiHeadAttention
-from keras_transformer.layers.checks import check_window
+from keras_transformer.layers.checks import check_flag, check_window
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.positional import RotaryEmbedding
@@ -81,6 +81,7 @@ class MultiHeadSelfAttention(Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        check_flag(causal=causal, rotary=rotary)
         check_window(window)
         self.num_heads = num_heads
         self.head_dim = head_dim
@@ -118,6 +119,9 @@ class MultiHeadSelfAttention(Layer):
             self.rotary_embedding.build((None, None, self.num_heads, self.attention.head_size))
         if self.position_bias is not None:
             self.position_bias.build((None, None, self.num_heads, self.attention.head_size))
+
+    def compute_output_shape(self, inputs_shape: tuple) -> tuple:
+        return inputs_shape
 
     @property
     def counts_distances(self) -> bool:
