@@ -54,14 +54,12 @@ class Layer(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         library_class = _library_class(type(self))
+        states = {**vars(self)["_waiting"], **states_of(self, library_class)}
+        common = {**super().get_config(), **({"sublayers": states} if states else {})}
         given = vars(self).get("_given")
         if given is not None and type(self).get_config is Layer.get_config:
-            arguments = given.config()
-        else:
-            arguments = constructor_config(self, library_class)
-        config = {**super().get_config(), **arguments}
-        states = {**vars(self)["_waiting"], **states_of(self, library_class)}
-        return {**config, "sublayers": states} if states else config
+            return given.config(common)
+        return {**common, **constructor_config(self, library_class)}
 
 
 class _Given:
@@ -70,16 +68,23 @@ class _Given:
     def __init__(self, cls, args, kwargs):
         self.cls, self.args, self.kwargs = cls, args, kwargs
 
-    def config(self) -> dict[str, Any]:
-        """What a config has to hold beside what every layer has."""
-        parameters = inspect.signature(self.cls.__init__)
-        bound = parameters.bind(None, *self.args, **self.kwargs).arguments
-        named = {name: value for name, value in bound.items() if name != next(iter(bound))}
-        for parameter in parameters.parameters.values():
+    def config(self, common: dict[str, Any]) -> dict[str, Any]:
+        """These arguments and, as far as the subclass takes them, those that all layers have."""
+        parameters = inspect.signature(self.cls.__init__).parameters
+        bound = inspect.signature(self.cls.__init__).bind(None, *self.args, **self.kwargs)
+        named = dict(list(bound.arguments.items())[1:])  # without `self`
+        takes_all = False
+        for parameter in parameters.values():
             if parameter.kind is parameter.VAR_KEYWORD:
+                takes_all = True
                 named |= named.pop(parameter.name, {})
-        common = {*argument_names(keras.layers.Layer), *argument_names(Layer)}
-        return {name: serialize(value) for name, value in named.items() if name not in common}
+        taken = {name: value for name, value in common.items() if takes_all or name in parameters}
+        own = {name: serialize(value) for name, value in named.items() if name not in _COMMON}
+        return {**taken, **own}
+
+
+# What a layer knows of itself, whatever it was made with.
+_COMMON = {*argument_names(keras.layers.Layer), *argument_names(Layer)}
 
 
 def _library_class(cls: type) -> type:

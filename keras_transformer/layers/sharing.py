@@ -17,58 +17,58 @@ _KEY = "shared_object_id"
 
 
 class _Sharing:
-    """Who has a layer, and as what: weakly, so that nothing lives longer for it."""
+    """Who was given a layer, and what stands for the layer in configs where several were."""
 
     def __init__(self):
-        self.token = uuid.uuid4().hex
         self.owners: weakref.WeakSet = weakref.WeakSet()
-        self.roles: set[tuple] = set()
+        self.roles: set[tuple[str, str]] = set()
+        self.token: str | None = None
 
 
+# Weak, so that no layer lives longer for it.
 _sharings: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-# The last copy that was made of a shared layer, by its token.
+# By its token the last copy that was made of a shared layer.
 _copies: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
 
 def take_layer(identifier: Any, owner: keras.layers.Layer) -> keras.layers.Layer | None:
-    """Restores a layer that was given to another layer's constructor, or takes it as it is.
+    """Takes a layer that was given to another layer's constructor, or restores it.
 
     Args:
         identifier: a layer, its config, or None.
         owner: the layer that it was given to, named already.
 
     Returns:
-        The layer. Of a layer that was shared, those that shared it get one copy: each takes the
-        copy that was made last, unless it has taken it already.
+        The layer. Those that shared one share its copy: each takes the copy that was made last,
+        unless one of its class and name has taken that already.
     """
     if identifier is None:
         return None
-    layer = identifier
     role = (type(owner).__name__, owner.name)
+    layer, token = identifier, None
     if isinstance(identifier, dict):
-        layer = keras.saving.deserialize_keras_object(identifier)
-        token = identifier.get(_KEY)
-        if token is not None:
-            last = _copies.get(token)
-            if last is not None and role not in _sharing_of(last).roles:
-                layer = last
-            _copies[token] = layer
-    sharing = _sharing_of(layer)
-    sharing.owners.add(owner)
-    sharing.roles.add(role)
+        layer, token = keras.saving.deserialize_keras_object(identifier), identifier.get(_KEY)
+    if token is not None:
+        last = _copies.get(token)
+        if last is not None and role not in _sharing_of(last).roles:
+            layer = last
+        _copies[token] = layer
+        _sharing_of(layer).token = token
+    _sharing_of(layer).owners.add(owner)
+    _sharing_of(layer).roles.add(role)
     return layer
 
 
 def serialize_layer(layer: keras.layers.Layer) -> dict[str, Any]:
-    """The config of a layer that was given to another layer's constructor."""
+    """Returns the config of a layer that was given to another layer's constructor."""
     config = keras.saving.serialize_keras_object(layer)
-    # Who holds it builds it, under its own name.
+    # The layer that holds it builds it, under its own name.
     config.pop("build_config", None)
     config.pop(_KEY, None)
-    sharing = _sharings.get(layer)
-    if sharing is not None and len(sharing.owners) > 1:
-        config[_KEY] = sharing.token
-    return config
+    sharing = _sharing_of(layer)
+    if sharing.token is None and len(sharing.owners) > 1:
+        sharing.token = uuid.uuid4().hex
+    return config if sharing.token is None else {**config, _KEY: sharing.token}
 
 
 def _sharing_of(layer):

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.ops.arrays import to_tensors
 from keras_transformer.ops.blockwise import blockwise_attention
 from keras_transformer.ops.dropout import dropout as drop
 from keras_transformer.ops.masks import causal_mask, join_masks, window_mask
@@ -86,6 +87,7 @@ def dot_product_attention(
         >>> kt.ops.dot_product_attention(query, key, value).shape
         (2, 5, 4, 8)
     """
+    query, key, value, mask, bias = to_tensors(query, key, value, mask, bias)
     _check_arguments(query, key, value, implementation, heads_first, window)
     needs_weights = return_attention_scores or dropout > 0.0
     in_blocks = _is_blockwise(query, key, implementation, return_attention_scores, heads_first)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from keras import backend, ops, tree
 
+from keras_transformer.ops.arrays import to_tensors
+
 Tensor = Any
 
 
@@ -139,6 +141,7 @@ def update_cache(
         >>> [int(key) for key in cache.key[0, 0, :, 0]]
         [0, 1, 1, 0]
     """
+    cache = type(cache)(*to_tensors(*cache))
     key, value = _heads_first(key), _heads_first(value)
     slots = KVCache(_write(cache.key, key, index), _write(cache.value, value, index))
     if isinstance(cache, KVCache):

@@ -13,6 +13,7 @@ from typing import Any
 
 from keras import backend, ops
 
+from keras_transformer.ops.arrays import to_tensors
 from keras_transformer.ops.relative import distances
 
 Tensor = Any
@@ -134,6 +135,9 @@ def combine_masks(
         >>> kt.ops.combine_masks(kt.ops.padding_mask([[4, 5, 0]]), causal=causal).shape
         (1, 1, 3, 3)
     """
+    padding_mask, attention_mask, causal, window = to_tensors(
+        padding_mask, attention_mask, causal, window
+    )
     masks = []
     if padding_mask is not None:
         check_mask("padding_mask", padding_mask, ranks=(2,))
