@@ -245,6 +245,7 @@ class MultiHeadAttention(Layer):
         heads = take_output(result, extras)  # (B, T, N, H)
         batch, length = ops.shape(heads)[:2]
         flat = self.output_dense(ops.reshape(heads, (-1, self.num_heads * self.head_size)))
+        flat = ops.cast(flat, self.compute_dtype)  # on torch else not of float64
         return make_output(ops.reshape(flat, (batch, length, flat.shape[-1])), extras)
 
 

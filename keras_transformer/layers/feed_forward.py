@@ -109,7 +109,8 @@ class FeedForward(Layer):
         if self.gated:
             hidden = hidden * self.linear_dense(x)
         x = self.output_dense(self.dropout_layer(hidden, training=training))
-        return ops.reshape(x, ops.shape(inputs))
+        # On torch Keras's products of float64 are float32.
+        return ops.reshape(ops.cast(x, self.compute_dtype), ops.shape(inputs))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.serialization import argument_names, constructor_config, serialize
 from keras_transformer.layers.sublayers import restore_states, states_of
 
@@ -50,7 +51,13 @@ class Layer(keras.layers.Layer):
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         # Not by `compute_output_shape`, as Keras does it: that knows nothing of dtypes, nor of what
         # else a call may be asked to return.
-        return keras.Operation.compute_output_spec(self, *args, **kwargs)
+        spec = keras.Operation.compute_output_spec(self, *args, **kwargs)
+        if keras.backend.backend() != "torch" or not self.weights:
+            return spec
+        # On torch Keras's traces see weights in the dtype that they are kept in, not used in.
+        extras: dict[str, Any] = {}
+        output = take_output(spec, extras)
+        return make_output(keras.KerasTensor(output.shape, self.compute_dtype), extras)
 
     def get_config(self) -> dict[str, Any]:
         library_class = _library_class(type(self))
@@ -102,7 +109,10 @@ def _restoring(build):
     def build_and_restore(self, *args, **kwargs):
         build(self, *args, **kwargs)
         if not self.trainable:
-            self.trainable = False  # of the sub-layers, too
+            # So are the sub-layers. On TensorFlow an attribute that is False already ignores being
+            # set to False.
+            self.trainable = True
+            self.trainable = False
         vars(self)["_waiting"] = restore_states(self, vars(self)["_waiting"])
 
     return build_and_restore

@@ -79,6 +79,8 @@ class LuongAttention(Layer):
         """Makes the keys (B, 1, S, D) and values (B, 1, S, E) of a sequence (B, S, E)."""
         check_hidden("key_value", key_value)
         keys = key_value if self.key_dense is None else self.key_dense(key_value)
+        # On torch Keras's products of float64 are float32.
+        keys = ops.cast(keys, key_value.dtype)
         return as_cache(keys[:, :, None], key_value[:, :, None])
 
     def call(
@@ -208,6 +210,7 @@ class BahdanauAttention(Layer):
             real = mask[:, None]  # (B, 1, S)
             weights = ops.where(real, softmax_over_keys(scores, real), 0.0)
         context = ops.matmul(ops.cast(weights, cache.value.dtype), cache.value[:, 0])
+        context = ops.cast(context, cache.value.dtype)  # see LuongAttention
         scores = weights[:, None] if return_attention_scores else None
         return _ungroup(context, scores, query)
 

@@ -105,6 +105,7 @@ class RelativePositionBias(Layer):
         Returns:
             (1, N, T, S), or (B, N, T, S) for positions with a batch axis.
         """
+        check_heads_shape("query", tuple(query.shape))
         if positions is None:
             length = ops.shape(query)[1]
             rows = self._lookup(all_distances(length, length))  # (2T, N)
@@ -197,6 +198,7 @@ class RelativePositionKeys(Layer):
         Returns:
             (B, N, T, S).
         """
+        check_heads_shape("query", tuple(query.shape))
         query = query * ops.cast(1.0 / math.sqrt(query.shape[3]), query.dtype)
         table = ops.cast(self.embeddings, query.dtype)
         if positions is None:
@@ -270,6 +272,7 @@ class LinearPositionBias(Layer):
         Returns:
             float32 (1, N, T, S), or (B, N, T, S) for positions with a batch axis.
         """
+        check_heads_shape("query", tuple(query.shape))
         if positions is None:
             positions = ops.arange(ops.shape(query)[1], dtype="int32")
         ahead = distances(positions, positions if key_positions is None else key_positions)

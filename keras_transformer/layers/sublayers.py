@@ -97,9 +97,9 @@ def states_of(layer: keras.layers.Layer, layer_class: type) -> dict[str, dict[st
     states = {}
     for path, outer, inner in inner_layers(layer, but=given):
         state: dict[str, Any] = {}
-        # Under one that is frozen nothing trains, whatever it says itself.
-        if outer.trainable and not inner.trainable:
-            state["trainable"] = False
+        # A layer that is made frozen tells those inside when it is built.
+        if inner.trainable != outer.trainable and (outer.trainable or layer.built):
+            state["trainable"] = inner.trainable
         if inner.dtype_policy.name != outer.dtype_policy.name:
             state["dtype"] = keras.dtype_policies.serialize(inner.dtype_policy)
             config = getattr(inner, "quantization_config", None)

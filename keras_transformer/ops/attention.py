@@ -242,7 +242,7 @@ def _weighted_sum(weights, value):
     num_groups = weights.shape[1] // value.shape[1]
     if num_groups > 1:
         weights = ops.reshape(weights, (batch, value.shape[1], num_groups * length, keys))
-    output = ops.matmul(weights, value)
+    output = ops.cast(ops.matmul(weights, value), value.dtype)  # on torch else not of float64
     if num_groups > 1:
         output = ops.reshape(output, (batch, heads, length, value.shape[-1]))
     return ops.transpose(output, (0, 2, 1, 3))  # (B, T, N, H)

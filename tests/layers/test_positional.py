@@ -74,7 +74,9 @@ def test_rotary_products_depend_on_distances_alone():
 def test_errors():
     with pytest.raises(ValueError, match="`layout` must be one of .*Received: layout='other'"):
         kt.layers.PositionalEncoding("other")
-    with pytest.raises(ValueError, match="`max_wavelength` must be above 1. Received: .*=1.0"):
+    with pytest.raises(
+        ValueError, match="`max_wavelength` must be a finite number above 1. Received: .*=1.0"
+    ):
         kt.layers.PositionalEncoding(max_wavelength=1.0)
     with pytest.raises(ValueError, match=r"must be even and at least 2. Received: shape=\(2, 5, 7"):
         kt.layers.PositionalEncoding()(normal(2, 5, 7))
