@@ -16,10 +16,20 @@ def check_positive(**arguments: int) -> None:
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}.")
 
 
+def check_integer(**arguments: int) -> None:
+    """Raises a ValueError that names the first argument which is not an integer of 0 or more."""
+    for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(
+                f"`{name}` must be an integer of at least 0. Received: {name}={value!r}."
+            )
+
+
 def check_rate(**arguments: float) -> None:
     """Raises a ValueError that names the first argument which is not a rate in [0, 1)."""
     for name, value in arguments.items():
-        if not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not 0.0 <= value < 1.0:
             raise ValueError(f"`{name}` must be in the range [0, 1). Received: {name}={value!r}.")
 
 

@@ -35,7 +35,7 @@ class Layer(keras.layers.Layer):
         layer = super().__new__(cls, *args, **kwargs)
         if _library_class(cls).__init__ is not cls.__init__:
             # Not an attribute: Keras would take layers among the arguments for sub-layers.
-            vars(layer)["_given"] = _Given(cls, args, kwargs)
+            layer.__dict__["_given"] = _Given(cls, args, kwargs)
         return layer
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -46,7 +46,7 @@ class Layer(keras.layers.Layer):
     def __init__(self, *, sublayers: dict[str, dict] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         # Not an attribute: Keras would wrap the dict to track what is inside.
-        vars(self)["_waiting"] = dict(sublayers or {})
+        self.__dict__["_waiting"] = dict(sublayers or {})
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         # Not by `compute_output_shape`, as Keras does it: that knows nothing of dtypes, nor of what
@@ -61,9 +61,9 @@ class Layer(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         library_class = _library_class(type(self))
-        states = {**vars(self)["_waiting"], **states_of(self, library_class)}
+        states = {**self.__dict__["_waiting"], **states_of(self, library_class)}
         common = {**super().get_config(), **({"sublayers": states} if states else {})}
-        given = vars(self).get("_given")
+        given = self.__dict__.get("_given")
         if given is not None and type(self).get_config is Layer.get_config:
             return given.config(common)
         return {**common, **constructor_config(self, library_class)}
@@ -113,6 +113,6 @@ def _restoring(build):
             # set to False.
             self.trainable = True
             self.trainable = False
-        vars(self)["_waiting"] = restore_states(self, vars(self)["_waiting"])
+        self.__dict__["_waiting"] = restore_states(self, self.__dict__["_waiting"])
 
     return build_and_restore

@@ -16,6 +16,7 @@ from keras_transformer.layers.checks import (
     check_heads_shape,
     check_hidden,
     check_hidden_shape,
+    check_integer,
     check_positive,
     check_rows,
     known_length,
@@ -74,6 +75,7 @@ class PositionalEncoding(Layer):
         if layout not in LAYOUTS:
             raise ValueError(f"`layout` must be one of {LAYOUTS}. Received: layout={layout!r}.")
         check_above(1, max_wavelength=max_wavelength)
+        check_integer(first_position=first_position)
         self.layout = layout
         self.max_wavelength = max_wavelength
         self.first_position = first_position
