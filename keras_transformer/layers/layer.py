@@ -33,7 +33,7 @@ class Layer(keras.layers.Layer):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
         layer = super().__new__(cls, *args, **kwargs)
-        if _library_class(cls).__init__ is not cls.__init__:
+        if _library_class(cls).__init__ is not cls.__init__:  # type: ignore[misc]
             # Not an attribute: Keras would take layers among the arguments for sub-layers.
             layer.__dict__["_given"] = _Given(cls, args, kwargs)
         return layer
