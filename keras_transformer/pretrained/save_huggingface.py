@@ -11,7 +11,8 @@ import numpy as np
 
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.load import FAMILIES
-from keras_transformer.pretrained.mapping import assign, to_float32, variables_of
+from keras_transformer.pretrained.mapping import assign, to_float32
+from keras_transformer.pretrained.paths import variables_of
 from keras_transformer.pretrained.settings import check_settings
 from keras_transformer.pretrained.tokenizer_files import (
     choose_special_ids,
