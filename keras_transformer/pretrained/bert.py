@@ -31,7 +31,8 @@ _KEYS = Keys(
         "tie_word_embeddings": True,
     },
     {**FIXED, "is_encoder_decoder": False, "position_embedding_type": "absolute"},
-    SILENT,
+    # That there is a size of the embeddings lets no other width through.
+    (SILENT - {"pad_token_id"}) | {"embedding_size"},
     {},
     ("BertModel", "BertForMaskedLM", "BertLMHeadModel", "BertForPreTraining"),
 )

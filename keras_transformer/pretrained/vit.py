@@ -26,6 +26,7 @@ _KEYS = Keys(
         "patch_size": 16,
         "num_channels": 3,
         "pooler_output_size": None,
+        "head_dim": None,
         # Where the file says neither there are two classes.
         "id2label": None,
         "num_labels": 2,
@@ -65,9 +66,9 @@ def _num_classes(config: Config) -> int | None:
 
 def _build(config: Config) -> keras.Model:
     hidden_dim, num_heads = config.size("hidden_size"), config.size("num_attention_heads")
-    config.require(head_dim=hidden_dim // num_heads)
-    if config.size("pooler_output_size", otherwise=hidden_dim) != hidden_dim:
-        config.require(pooler_output_size=hidden_dim)
+    for key, value in (("head_dim", hidden_dim // num_heads), ("pooler_output_size", hidden_dim)):
+        if config.size(key, otherwise=value) != value:
+            config.require(**{key: value})
     return vit(
         image_size=config.sides("image_size"),
         patch_size=config.sides("patch_size"),
@@ -149,6 +150,21 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
     return Config("the model", values, heads, _KEYS)
 
 
+# The names inside of transformers from version 5 on, which its own files do not have.
+_RENAMED = tuple(
+    (rf"(^|\.)layers\.(\d+)\.{new}\.", rf"\1encoder.layer.\2.{old}.")
+    for new, old in (
+        ("attention.q_proj", "attention.attention.query"),
+        ("attention.k_proj", "attention.attention.key"),
+        ("attention.v_proj", "attention.attention.value"),
+        ("attention.o_proj", "attention.output.dense"),
+        ("mlp.fc1", "intermediate.dense"),
+        ("mlp.fc2", "output.dense"),
+        ("layernorm_before", "layernorm_before"),
+        ("layernorm_after", "layernorm_after"),
+    )
+)
+
 VIT = Family(
     "vit",
     _build,
@@ -157,4 +173,5 @@ VIT = Family(
     recognizes=lambda model, names: {"patch_embedding", "class_token", "encoder"} <= names,
     describe=_describe,
     prefix="vit.",
+    renamed=_RENAMED,
 )
