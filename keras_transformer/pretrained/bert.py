@@ -36,7 +36,7 @@ _KEYS = Keys(
     {},
     ("BertModel", "BertForMaskedLM", "BertLMHeadModel", "BertForPreTraining"),
 )
-# The next-sentence head, which nobody uses.
+# The next-sentence head beside the masked language model, which nobody uses.
 _LEFT_OUT = ("cls.seq_relationship.weight", "cls.seq_relationship.bias")
 
 
@@ -144,7 +144,7 @@ BERT = Family(
     _KEYS,
     copies=_copies,
     computed={r"bert\.embeddings\.position_ids": counts_up},
-    left_out=lambda config: _LEFT_OUT,
+    left_out=lambda config: _LEFT_OUT if _has_masked_lm(config) else (),
     recognizes=lambda model, names: {"token_embedding", "segment_embedding", "encoder"} <= names,
     describe=_describe,
     prefix="bert.",

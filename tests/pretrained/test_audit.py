@@ -255,11 +255,16 @@ def test_a_head_that_is_not_supported(name, tmp_path):
 def test_the_next_sentence_head_alone_is_no_model(tmp_path):
     bert("BertForNextSentencePrediction").save_pretrained(tmp_path)
     refuse(tmp_path, "`architectures` in .*BertForNextSentencePrediction")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": None}))
+    refuse(tmp_path, "Left over: cls.seq_relationship.bias, cls.seq_relationship.weight")
 
 
 def test_what_is_left_out_is_listed():
     """The one head that is dropped, and multipliers that only 8 bits need."""
-    listed = {name: family.left_out(None) for name, family in FAMILIES.items()}
+    names = ["cls.predictions.transform.dense.weight"]
+    config = Config("a file", {}, names)
+    listed = {name: family.left_out(config) for name, family in FAMILIES.items()}
     assert {name for name, names in listed.items() if names} == {"bert"}
     assert set(listed["bert"]) == LEFT_OUT
     names = FIREFOX.left_out(Config("a file", {"enc-depth": 1, "dec-depth": 1}))
