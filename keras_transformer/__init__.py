@@ -9,6 +9,7 @@ corpora (`kt.datasets`), generation (`kt.decoding`), checkpoints of other librar
 from keras_transformer import data, datasets, decoding, layers, models, ops, pretrained, training
 from keras_transformer.pipelines import (
     DecodingDefaults,
+    GenerationDefaults,
     TextGenerator,
     Translation,
     Translator,
@@ -17,6 +18,7 @@ from keras_transformer.version import __version__
 
 __all__ = [
     "DecodingDefaults",
+    "GenerationDefaults",
     "TextGenerator",
     "Translation",
     "Translator",

@@ -28,6 +28,7 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         clean_up_spaces: Whether `detokenize` takes out spaces before punctuation.
         vocabulary_size: Number of ids; None for as many as the vocabulary needs. An id without a
             token has no text.
+        split_special_tokens: Whether a special token that a text spells out is text like any other.
 
     Raises:
         ImportError: If the `text` extra is not installed.
@@ -54,6 +55,7 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         unknown_id: int | None = None,
         clean_up_spaces: bool = False,
         vocabulary_size: int | None = None,
+        split_special_tokens: bool = False,
     ) -> None:
         tokenizers = import_text_package("tokenizers")
         try:
@@ -64,6 +66,8 @@ class HuggingFaceTokenizer(SpecialTokenizer):
             ) from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self.split_special_tokens = bool(split_special_tokens)
+        self._tokenizer.encode_special_tokens = self.split_special_tokens
         num_tokens = max(self._tokenizer.get_vocab().values(), default=-1) + 1
         ids = SpecialIds(padding_id, unknown_id, start_id, end_id)
         super().__init__(ids, num_tokens, vocabulary_size)
@@ -99,7 +103,11 @@ class HuggingFaceTokenizer(SpecialTokenizer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make it again, without the vocabulary."""
-        return {**super().get_config(), "clean_up_spaces": self.clean_up_spaces}
+        return {
+            **super().get_config(),
+            "clean_up_spaces": self.clean_up_spaces,
+            "split_special_tokens": self.split_special_tokens,
+        }
 
     def save_assets(self, folder: str) -> None:
         """Writes `tokenizer.json` into a folder."""

@@ -50,7 +50,9 @@ _SAVED_CLASSES = {
         MarianTokenizer,
     ),
     f"{_OWN}HuggingFaceTokenizer": _Saved(
-        ("tokenizer.json",), (*_SPECIAL, "clean_up_spaces"), HuggingFaceTokenizer
+        ("tokenizer.json",),
+        (*_SPECIAL, "clean_up_spaces", "split_special_tokens"),
+        HuggingFaceTokenizer,
     ),
 }
 

@@ -65,6 +65,7 @@ def beam_search(
     early_stopping: bool = False,
     min_length: int = 0,
     no_repeat_ngram_size: int = 0,
+    renormalize: bool = False,
     prefix_ids: Any = None,
     candidate_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
     return_alignments: bool = False,
@@ -98,6 +99,8 @@ def beam_search(
             one might still win.
         min_length: no hypothesis has fewer new tokens, the end token not counted.
         no_repeat_ngram_size: no run of so many ids occurs twice; 0 for no limit.
+        renormalize: whether the probabilities of what is not banned sum to 1; otherwise scores are
+            sums of the model's own log-probabilities, in which what is banned counts.
         prefix_ids: ids that translations must begin with, one row or one for each source; they are
             returned with the hypothesis, but neither scored nor counted in its length.
         candidate_ids: the ids that may be generated, for the whole batch or a list for each source,
@@ -152,6 +155,7 @@ def beam_search(
         tuple(map(int, banned_ids)),
         int(min_length),
         int(no_repeat_ngram_size),
+        bool(renormalize),
     )
     inputs = prepare(parts, source_ids, max_length, start_id, prefix_ids)
     candidates = make_candidates(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_transformer.decoding.candidates import ban_ngrams, next_logits, to_ids
+from keras_transformer.decoding.candidates import ban, ban_ngrams, next_logits, to_ids
 from keras_transformer.decoding.logits import lowest
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.steps import (
@@ -39,6 +39,7 @@ class SearchSettings(NamedTuple):
     banned_ids: tuple[int, ...]
     min_length: int
     no_repeat_ngram_size: int
+    renormalize: bool = False
 
 
 class SearchState(NamedTuple):
@@ -205,6 +206,9 @@ def _continuations(parts, settings, state, hidden, history, candidates):
     so_far = tokens_so_far(history, state.alive_ids, state.step)
     size, vocabulary_size = settings.no_repeat_ngram_size, parts.vocabulary_size
     logits = ban_ngrams(logits, *so_far, size, vocabulary_size, candidates)
+    if settings.renormalize:
+        kept = _without_bans(settings, state, logits, candidates)
+        normalizer = ops.logsumexp(kept, axis=-1, keepdims=True)
     # First those of each hypothesis: nothing else is done to the logits of a whole vocabulary.
     each = best_of_each(settings)
     if candidates is None:
@@ -217,6 +221,15 @@ def _continuations(parts, settings, state, hidden, history, candidates):
     places = ops.cast(places, "int32")
     tokens = ops.take_along_axis(ops.reshape(tokens, (batch, beams * each)), places, axis=1)
     return totals, places // each, tokens
+
+
+def _without_bans(settings, state, logits, candidates):
+    """The logits of all tokens, very low where `_ban` makes their values so."""
+    logits = ban(logits, settings.banned_ids, candidates)
+    if not settings.min_length:
+        return logits
+    is_early = state.step < settings.min_length
+    return ops.where(is_early, ban(logits, (settings.end_id,), candidates), logits)
 
 
 def best_of_each(settings: SearchSettings) -> int:

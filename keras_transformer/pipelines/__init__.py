@@ -1,7 +1,7 @@
 """Text in, text out: models with their tokenisers, in one folder on disk."""
 
-from keras_transformer.pipelines.defaults import DecodingDefaults
+from keras_transformer.pipelines.defaults import DecodingDefaults, GenerationDefaults
 from keras_transformer.pipelines.text_generator import TextGenerator
 from keras_transformer.pipelines.translator import Translation, Translator
 
-__all__ = ["DecodingDefaults", "TextGenerator", "Translation", "Translator"]
+__all__ = ["DecodingDefaults", "GenerationDefaults", "TextGenerator", "Translation", "Translator"]

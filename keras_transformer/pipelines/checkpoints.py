@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_transformer.decoding.shortlist import LexicalShortlist
-from keras_transformer.pipelines.defaults import DecodingDefaults
+from keras_transformer.pipelines.defaults import DecodingDefaults, GenerationDefaults
 from keras_transformer.pretrained.firefox import find_shortlist, firefox_model, read_shortlist
-from keras_transformer.pretrained.generation import read_generation
+from keras_transformer.pretrained.generation import read_generation, read_search
 from keras_transformer.pretrained.load import find_folder, load
 from keras_transformer.pretrained.tokenizers import load_tokenizer
 
@@ -45,7 +45,7 @@ def open_translator(folder: str | os.PathLike) -> OpenedTranslator:
     source, target = load_tokenizer(path), load_tokenizer(path, target=True)
     if firefox_model(path) is not None:
         return _firefox(path, model, source)
-    settings = read_generation(path)
+    settings, search = read_generation(path), read_search(path, is_translator=True)
     defaults = DecodingDefaults(
         # Padding is what a translation starts from; it must never come again.
         banned_ids=tuple(dict.fromkeys((target.padding_id, *settings.banned_ids))),
@@ -53,6 +53,10 @@ def open_translator(folder: str | os.PathLike) -> OpenedTranslator:
         length_penalty=settings.length_penalty,
         length_normalization="length",
         early_stopping=settings.early_stopping,
+        min_new_tokens=search.min_new_tokens,
+        no_repeat_ngram_size=search.no_repeat_ngram_size,
+        repetition_penalty=search.repetition_penalty,
+        renormalize=search.renormalize,
     )
     return OpenedTranslator(model, source, target, defaults)
 
@@ -64,14 +68,24 @@ def _firefox(path, model, tokenizer):
     return OpenedTranslator(model, tokenizer, tokenizer, defaults, shortlist)
 
 
-def open_language_model(folder: str | os.PathLike) -> tuple[keras.Model, Any, tuple[int, ...]]:
+class OpenedLanguageModel(NamedTuple):
+    """What a `kt.TextGenerator` is made of."""
+
+    model: keras.Model
+    tokenizer: Any
+    banned_ids: tuple[int, ...]
+    defaults: GenerationDefaults
+
+
+def open_language_model(folder: str | os.PathLike) -> OpenedLanguageModel:
     """Opens a language model's checkpoint.
 
     Args:
         folder: a folder, or a name on the Hugging Face hub.
 
     Returns:
-        The model, its tokeniser, and the ids that the checkpoint bans.
+        The model, its tokeniser, the ids that the checkpoint bans, and how it wants its text to be
+        generated.
 
     Raises:
         ValueError: it is no language model, or cannot be loaded.
@@ -80,7 +94,17 @@ def open_language_model(folder: str | os.PathLike) -> tuple[keras.Model, Any, tu
     model = load(path)
     if "encoder" in _stacks(model) or "decoder" not in _stacks(model):
         raise _other_model("language model", folder, model)
-    return model, load_tokenizer(path), read_generation(path).banned_ids
+    search = read_search(path, is_translator=False)
+    defaults = GenerationDefaults(
+        max_new_tokens=search.max_new_tokens,
+        max_length=search.max_length,
+        min_new_tokens=search.min_new_tokens,
+        no_repeat_ngram_size=search.no_repeat_ngram_size,
+        repetition_penalty=search.repetition_penalty,
+        sampling=search.sampling,
+    )
+    bans = read_generation(path).banned_ids
+    return OpenedLanguageModel(model, load_tokenizer(path), bans, defaults)
 
 
 def _stacks(model):

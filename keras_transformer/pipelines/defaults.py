@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from keras_transformer.data.special_ids import special_ids
 from keras_transformer.decoding.beam_search import NORMALIZATIONS
+from keras_transformer.decoding.samplers import RandomSampler
 
 
 class DecodingDefaults(NamedTuple):
@@ -22,6 +23,12 @@ class DecodingDefaults(NamedTuple):
         length_penalty: alpha of the beam search.
         length_normalization: "gnmt" or "length", the form of its length penalty.
         early_stopping: whether the search stops at the first `num_beams` finished hypotheses.
+        min_new_tokens: the fewest tokens before the end.
+        no_repeat_ngram_size: no run of so many ids occurs twice; 0 for no limit.
+        repetition_penalty: more than 1 makes ids less likely that have been generated; greedy
+            decoding alone knows it.
+        renormalize: whether the scores of the beam search are those of a model that knows what it
+            must not choose, see `kt.decoding.beam_search`.
 
     Example:
         >>> import keras_transformer as kt
@@ -35,6 +42,10 @@ class DecodingDefaults(NamedTuple):
     length_normalization: str = "gnmt"
     early_stopping: bool = False
     max_length_factor: float | None = None
+    min_new_tokens: int = 0
+    no_repeat_ngram_size: int = 0
+    repetition_penalty: float = 1.0
+    renormalize: bool = False
 
     def limits(self, lengths: Sequence[int]) -> list[int]:
         """The most tokens of the translation of each source, from the sources' lengths."""
@@ -45,18 +56,83 @@ class DecodingDefaults(NamedTuple):
         return [max(lengths) + 50] * len(lengths)
 
 
+class GenerationDefaults(NamedTuple):
+    """What a text generator does where `generate` is not told otherwise.
+
+    Attributes:
+        max_new_tokens: the most tokens to add; None for what `max_length` says.
+        max_length: the most tokens of prompt and continuation together; None for 64 new ones.
+        min_new_tokens: the fewest tokens before the end.
+        no_repeat_ngram_size: no run of so many ids occurs twice; 0 for no limit.
+        repetition_penalty: more than 1 makes ids less likely that have been used.
+        sampling: the arguments of a `kt.decoding.RandomSampler`; None to choose the likeliest.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.GenerationDefaults(sampling={"top_k": 40}).sampler()
+        RandomSampler(temperature=1.0, top_k=40, top_p=None, min_p=None)
+    """
+
+    max_new_tokens: int | None = None
+    max_length: int | None = None
+    min_new_tokens: int = 0
+    no_repeat_ngram_size: int = 0
+    repetition_penalty: float = 1.0
+    sampling: dict[str, Any] | None = None
+
+    def sampler(self) -> Any:
+        """The sampler: "greedy", or a `kt.decoding.RandomSampler`."""
+        return "greedy" if self.sampling is None else RandomSampler(**self.sampling)
+
+    def limits(self, lengths: Sequence[int], max_new_tokens: int | None) -> list[int]:
+        """The most tokens that are added to each prompt, from the prompts' lengths."""
+        limit = self.max_new_tokens if max_new_tokens is None else max_new_tokens
+        if limit is None and self.max_length is not None:
+            return [max(1, self.max_length - length) for length in lengths]
+        return [64 if limit is None else limit] * len(lengths)
+
+
+def check_generation_defaults(defaults: GenerationDefaults) -> GenerationDefaults:
+    """Returns the defaults, or raises a ValueError for one that cannot be."""
+    for name in ("max_new_tokens", "max_length"):
+        _check_limit(name, getattr(defaults, name))
+    _check_constraints(defaults)
+    sampling = defaults.sampling
+    if sampling is not None:
+        known = {"temperature", "top_k", "top_p", "min_p"}
+        if not isinstance(sampling, dict) or set(sampling) - known:
+            raise ValueError(
+                f"`sampling` must be None or some of {sorted(known)}. Received: {sampling!r}."
+            )
+        defaults.sampler()
+    return defaults
+
+
+def _check_limit(name, limit):
+    if limit is not None and not (_is_integer(limit) and limit > 0):
+        raise ValueError(f"`{name}` must be a positive integer or None. Received: {limit!r}.")
+
+
+def _check_constraints(defaults):
+    for name in ("min_new_tokens", "no_repeat_ngram_size"):
+        count = getattr(defaults, name)
+        if not (_is_integer(count) and count >= 0):
+            raise ValueError(f"`{name}` must be an integer of at least 0. Received: {count!r}.")
+    penalty = defaults.repetition_penalty
+    if not (_is_number(penalty) and penalty > 0):
+        raise ValueError(f"`repetition_penalty` must be more than 0. Received: {penalty!r}.")
+
+
 def check_defaults(defaults: DecodingDefaults, vocabulary_size: int) -> DecodingDefaults:
     """Returns the defaults with a tuple of ids, or raises a ValueError for one that cannot be."""
-    limit, penalty = defaults.max_new_tokens, defaults.length_penalty
+    penalty = defaults.length_penalty
     factor = defaults.max_length_factor
     if factor is not None and not (_is_number(factor) and factor > 0):
         raise ValueError(
             f"`max_length_factor` must be a positive number or None. Received: {factor!r}."
         )
-    if limit is not None and not (_is_integer(limit) and limit > 0):
-        raise ValueError(
-            f"`max_new_tokens` must be a positive integer or None. Received: {limit!r}."
-        )
+    _check_limit("max_new_tokens", defaults.max_new_tokens)
+    _check_constraints(defaults)
     if not _is_number(penalty):
         raise ValueError(f"`length_penalty` must be a number. Received: {penalty!r}.")
     if defaults.length_normalization not in NORMALIZATIONS:
@@ -64,10 +140,11 @@ def check_defaults(defaults: DecodingDefaults, vocabulary_size: int) -> Decoding
             f"`length_normalization` must be one of {NORMALIZATIONS}. "
             f"Received: {defaults.length_normalization!r}."
         )
-    if not isinstance(defaults.early_stopping, bool):
-        raise ValueError(
-            f"`early_stopping` must be True or False. Received: {defaults.early_stopping!r}."
-        )
+    for name in ("early_stopping", "renormalize"):
+        if not isinstance(getattr(defaults, name), bool):
+            raise ValueError(
+                f"`{name}` must be True or False. Received: {getattr(defaults, name)!r}."
+            )
     if defaults.banned_ids is None:
         return defaults
     return defaults._replace(banned_ids=check_banned_ids(defaults.banned_ids, vocabulary_size))
@@ -91,14 +168,12 @@ def usual_bans(tokenizer: Any) -> tuple[int, ...]:
     return tuple(token_id for token_id in bans if token_id is not None and token_id != end)
 
 
-def read_defaults(path: Path, values: Any) -> DecodingDefaults:
+def read_defaults(path: Path, values: Any, kind: type = DecodingDefaults) -> Any:
     """Returns what a saved folder says, or raises a ValueError that names the file."""
-    if not isinstance(values, dict) or set(values) - set(DecodingDefaults._fields):
-        raise ValueError(
-            f"`defaults` in {path} must be some of {DecodingDefaults._fields}. "
-            f"Received: {values!r}."
-        )
-    return DecodingDefaults(**values)
+    fields = kind._fields  # type: ignore[attr-defined]
+    if not isinstance(values, dict) or set(values) - set(fields):
+        raise ValueError(f"`defaults` in {path} must be some of {fields}. Received: {values!r}.")
+    return kind(**values)
 
 
 def _is_number(value: Any) -> bool:

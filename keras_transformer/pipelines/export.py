@@ -68,6 +68,11 @@ def export_translator(
         )
     check_count("num_beams", num_beams, 1)
     check_count("max_new_tokens", 1 if max_new_tokens is None else max_new_tokens, 1)
+    if translator.defaults.repetition_penalty != 1.0:
+        raise ValueError(
+            "`repetition_penalty` must be 1 in a translator that is exported. Received: "
+            f"repetition_penalty={translator.defaults.repetition_penalty}."
+        )
     for tokenizer in (translator.source_tokenizer, translator.target_tokenizer):
         check_graph_tokenizer(tokenizer)
     import_text_package("tensorflow_text")
@@ -94,8 +99,9 @@ def _settings(translator, num_beams, defaults):
         normalization=defaults.length_normalization,
         early_stopping=defaults.early_stopping,
         banned_ids=usual_bans(translator.target_tokenizer) if bans is None else bans,
-        min_length=0,
-        no_repeat_ngram_size=0,
+        min_length=defaults.min_new_tokens,
+        no_repeat_ngram_size=defaults.no_repeat_ngram_size,
+        renormalize=defaults.renormalize,
     )
 
 

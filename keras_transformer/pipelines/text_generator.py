@@ -16,7 +16,12 @@ from keras_transformer.decoding.generation_loop import GenerationRun
 from keras_transformer.decoding.pace import Pace
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.pipelines.checkpoints import open_language_model
-from keras_transformer.pipelines.defaults import check_banned_ids
+from keras_transformer.pipelines.defaults import (
+    GenerationDefaults,
+    check_banned_ids,
+    check_generation_defaults,
+    read_defaults,
+)
 from keras_transformer.pipelines.folder import (
     Kind,
     check_texts,
@@ -40,10 +45,11 @@ class TextGenerator:
         tokenizer: a tokeniser as `kt.data.train_tokenizer` makes it, or any other, see
             `kt.data.Tokenizer`. Its `end_id` ends a text.
         banned_ids: ids that are never generated; None for the tokeniser's padding.
+        defaults: how to generate where `generate` is not told otherwise.
 
     Raises:
         ValueError: the model is a translator, the tokeniser knows more ids than the model, or a
-            banned id is none of the model's.
+            banned id is none of the model's, or a default is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -60,7 +66,12 @@ class TextGenerator:
     """
 
     def __init__(
-        self, model: keras.Model, tokenizer: Any, *, banned_ids: Sequence[int] | None = None
+        self,
+        model: keras.Model,
+        tokenizer: Any,
+        *,
+        banned_ids: Sequence[int] | None = None,
+        defaults: GenerationDefaults | None = None,
     ):
         parts = DecodingModel(model)
         if parts.is_translator:
@@ -75,12 +86,14 @@ class TextGenerator:
         self.model = model
         self.tokenizer = tokenizer
         self.banned_ids = check_banned_ids(banned_ids, parts.vocabulary_size)
+        defaults = GenerationDefaults() if defaults is None else defaults
+        self.defaults = check_generation_defaults(defaults)
 
     def generate(
         self,
         texts: str | Sequence[str],
-        max_new_tokens: int = 64,
-        sampler: str | Callable = "greedy",
+        max_new_tokens: int | None = None,
+        sampler: str | Callable | None = None,
         stop_strings: Sequence[str] = (),
         seed: int | None = None,
         batch_size: int = 16,
@@ -92,15 +105,17 @@ class TextGenerator:
         Args:
             texts: prompts, or one prompt. They come back as they were given, also where the
                 tokeniser lower-cases what the model reads.
-            max_new_tokens: the most sub-words to add.
-            sampler: as in `kt.decoding.generate`.
+            max_new_tokens: the most sub-words to add; None for the generator's default, which is
+                usually 64.
+            sampler: as in `kt.decoding.generate`; None for the generator's default, usually
+                "greedy".
             stop_strings: a continuation ends before the first of these strings in it, as it ends at
                 the end token.
             seed: of the random numbers; None for others at every call.
             batch_size: prompts that are continued together, in the order given.
             verbose: 1 shows a progress bar.
             **options: `banned_ids`, `repetition_penalty`, `no_repeat_ngram_size` and
-                `min_new_tokens` of `kt.decoding.generate`.
+                `min_new_tokens` of `kt.decoding.generate`, in place of the generator's defaults.
 
         Returns:
             A list of texts, each prompt with its continuation, or one string for one string.
@@ -118,24 +133,25 @@ class TextGenerator:
             chosen = texts[start : start + batch_size]
             # A text's random numbers depend on its place among all, not on the batches.
             options["first_row"] = start
-            run = self._run(chosen, max_new_tokens, sampler, seed, options)
-            results += self._continue(run, chosen, stops)
+            run, limits = self._run(chosen, max_new_tokens, sampler, seed, options)
+            results += self._continue(run, limits, chosen, stops)
             progress.add(len(chosen))
         return results[0] if single else results
 
-    def _continue(self, run, texts, stops):
+    def _continue(self, run, limits, texts, stops):
         while not run.is_complete():
             run.advance(run.step + _TOKENS_PER_LOOK if stops else run.limit)
             if stops:
-                run.finish([_cut(text, stops) != text for text in self._new_texts(run)])
-        new = [_cut(text, stops) for text in self._new_texts(run)]
+                new = self._new_texts(run, limits)
+                run.finish([_cut(text, stops) != text for text in new])
+        new = [_cut(text, stops) for text in self._new_texts(run, limits)]
         return [text + more for text, more in zip(texts, new, strict=True)]
 
     def stream(
         self,
         text: str,
-        max_new_tokens: int = 64,
-        sampler: str | Callable = "greedy",
+        max_new_tokens: int | None = None,
+        sampler: str | Callable | None = None,
         stop_strings: Sequence[str] = (),
         seed: int | None = None,
         **options: Any,
@@ -159,12 +175,13 @@ class TextGenerator:
         """
         check_texts([text])
         stops = _check_stops(stop_strings)
-        return self._pieces(self._run([text], max_new_tokens, sampler, seed, options), stops)
+        run, limits = self._run([text], max_new_tokens, sampler, seed, options)
+        return self._pieces(run, limits, stops)
 
-    def _pieces(self, run, stops):
+    def _pieces(self, run, limits, stops):
         shown, pace = "", Pace()
         while True:
-            (whole,) = self._new_texts(run)
+            (whole,) = self._new_texts(run, limits)
             new = _cut(whole, stops)
             complete = run.is_complete() or new != whole
             # A character may lack some of its bytes, and a stop string its end.
@@ -177,24 +194,34 @@ class TextGenerator:
             pace.advance(run)
 
     def _run(self, texts, max_new_tokens, sampler, seed, options):
-        end_id = special_ids(self.tokenizer).end
-        return GenerationRun(
+        """A generation, and the most tokens that it may add to each prompt."""
+        end_id, defaults = special_ids(self.tokenizer).end, self.defaults
+        prompts = encode(self.tokenizer, texts)
+        limits = defaults.limits([len(prompt) for prompt in prompts], max_new_tokens)
+        usual = {
+            "banned_ids": self.banned_ids,
+            "repetition_penalty": defaults.repetition_penalty,
+            "no_repeat_ngram_size": defaults.no_repeat_ngram_size,
+            "min_new_tokens": defaults.min_new_tokens,
+        }
+        run = GenerationRun(
             self.model,
-            encode(self.tokenizer, texts),
-            max_new_tokens,
-            sampler,
+            prompts,
+            max(limits),
+            defaults.sampler() if sampler is None else sampler,
             () if end_id is None else (end_id,),
             seed,
-            **{"banned_ids": self.banned_ids, **options},
+            **{**usual, **options},
         )
+        return run, limits
 
-    def _new_texts(self, run):
+    def _new_texts(self, run, limits):
         """What has been added to each prompt."""
         end_id = special_ids(self.tokenizer).end
         ids = []
-        for prompt, row in zip(run.inputs.prefixes, run.rows(), strict=True):
+        for prompt, row, limit in zip(run.inputs.prefixes, run.rows(), limits, strict=True):
             # The prompt may hold the end: with GPT-2, between two texts.
-            new = row[len(prompt) :]
+            new = row[len(prompt) :][:limit]
             ids.append([*prompt, *(new[: new.index(end_id)] if end_id in new else new)])
         # With the prompt in front: a tokeniser drops the space before the first word.
         wholes = decode(self.tokenizer, ids, end_id=None)
@@ -217,7 +244,8 @@ class TextGenerator:
             write_model(self.model, work)
             save_tokenizer(self.tokenizer, work / "tokenizer")
 
-        write_folder(folder, _KIND, {"banned_ids": self.banned_ids}, write)
+        description = {"banned_ids": self.banned_ids, "defaults": self.defaults._asdict()}
+        write_folder(folder, _KIND, description, write)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> TextGenerator:
@@ -233,16 +261,21 @@ class TextGenerator:
             ValueError: a file is missing, foreign or damaged; it is named.
         """
         folder = Path(folder)
-        banned_ids = read_description(folder, _KIND).get("banned_ids")
+        description = read_description(folder, _KIND)
+        values = description.get("defaults", {})
+        defaults = read_defaults(folder / _KIND.file, values, GenerationDefaults)
         tokenizer = load_tokenizer(folder / "tokenizer")
-        return cls(read_model(folder), tokenizer, banned_ids=banned_ids)
+        banned_ids = description.get("banned_ids")
+        return cls(read_model(folder), tokenizer, banned_ids=banned_ids, defaults=defaults)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> TextGenerator:
         """Opens a language model in the Hugging Face form: GPT-1's or GPT-2's.
 
         The model by `kt.pretrained.load`, the tokeniser by `kt.pretrained.load_tokenizer`; banned
-        are the ids that the checkpoint's generation settings ban.
+        are the ids that the checkpoint's generation settings ban, and defaults what they say of
+        lengths, repetitions and drawing at random. What else they say, and would change a text, is
+        refused.
 
         Args:
             folder: a folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
@@ -260,8 +293,8 @@ class TextGenerator:
             generator.generate("The cat sat on the", max_new_tokens=20)
             ```
         """
-        model, tokenizer, banned_ids = open_language_model(folder)
-        return cls(model, tokenizer, banned_ids=banned_ids)
+        model, tokenizer, banned_ids, defaults = open_language_model(folder)
+        return cls(model, tokenizer, banned_ids=banned_ids, defaults=defaults)
 
 
 def _check_stops(stop_strings):

@@ -191,11 +191,20 @@ class Translator:
                 stop_ids=(ids.end,),
                 start_id=ids.start,
                 banned_ids=banned_ids,
+                repetition_penalty=defaults.repetition_penalty,
+                no_repeat_ngram_size=defaults.no_repeat_ngram_size,
+                min_new_tokens=defaults.min_new_tokens,
                 candidate_ids=candidate_ids,
             )
             # The limit of a sentence is its own, whatever the batch.
             rows = [row[:limit] for row, limit in zip(rows.tolist(), limits, strict=True)]
             return decode(self.target_tokenizer, rows, start_id=None)
+        if defaults.repetition_penalty != 1.0:
+            raise ValueError(
+                "`num_beams` must be 1 with a repetition penalty, which is `translator.defaults`'. "
+                f"Received: num_beams={num_beams}, "
+                f"repetition_penalty={defaults.repetition_penalty}."
+            )
         result = beam_search(
             self.model,
             sources,
@@ -209,6 +218,9 @@ class Translator:
             candidate_ids=candidate_ids,
             length_normalization=defaults.length_normalization,
             early_stopping=defaults.early_stopping,
+            min_length=defaults.min_new_tokens,
+            no_repeat_ngram_size=defaults.no_repeat_ngram_size,
+            renormalize=defaults.renormalize,
         )
         rows = result.ids.reshape(-1, result.ids.shape[2])
         texts = np.array(decode(self.target_tokenizer, rows, start_id=None), dtype=object)
@@ -277,8 +289,10 @@ class Translator:
 
         The model by `kt.pretrained.load`, the tokenisers by `kt.pretrained.load_tokenizer`. The
         translator's defaults are the checkpoint's own: ids that it bans, padding always; its length
-        limit; its length penalty, over the length. How many beams is `translate`'s argument. A
-        model of Firefox Translations chooses from its lexical shortlist, where the folder has it.
+        limits; its length penalty, over the length; what it says of repetitions. What else its
+        generation settings say, and would change a translation, is refused. How many beams is
+        `translate`'s argument. A model of Firefox Translations chooses from its lexical shortlist,
+        where the folder has it.
 
         Args:
             folder: a folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.

@@ -6,11 +6,38 @@ import keras
 
 from keras_transformer.data.special_ids import SpecialIds
 from keras_transformer.models.bert import bert
+from keras_transformer.pretrained.audit import counts_up
 from keras_transformer.pretrained.config import Config
+from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import Rule, attention, linear, norm
 from keras_transformer.pretrained.settings import activation_name, learned_length
 from keras_transformer.pretrained.tokenizer_json import write_tokenizer_json
+
+_KEYS = Keys(
+    {
+        "vocab_size": 30522,
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+        "max_position_embeddings": 512,
+        "type_vocab_size": 2,
+        "layer_norm_eps": 1e-12,
+        "pad_token_id": 0,
+        "tie_word_embeddings": True,
+    },
+    {**FIXED, "is_encoder_decoder": False, "position_embedding_type": "absolute"},
+    # That there is a size of the embeddings lets no other width through.
+    (SILENT - {"pad_token_id"}) | {"embedding_size"},
+    {},
+    ("BertModel", "BertForMaskedLM", "BertLMHeadModel", "BertForPreTraining"),
+)
+# The next-sentence head beside the masked language model, which nobody uses.
+_LEFT_OUT = ("cls.seq_relationship.weight", "cls.seq_relationship.bias")
 
 
 def _has_pooler(config: Config) -> bool:
@@ -22,22 +49,23 @@ def _has_masked_lm(config: Config) -> bool:
 
 
 def _build(config: Config) -> keras.Model:
-    config.require(position_embedding_type="absolute", is_decoder=False, tie_word_embeddings=True)
+    if _has_masked_lm(config):
+        config.require(tie_word_embeddings=True)
     return bert(
         vocabulary_size=config.size("vocab_size"),
-        num_layers=config.size("num_hidden_layers", 12),
-        num_heads=config.size("num_attention_heads", 12),
-        hidden_dim=config.size("hidden_size", 768),
-        intermediate_dim=config.size("intermediate_size", 3072),
-        max_length=config.size("max_position_embeddings", 512),
-        dropout=config.rate("hidden_dropout_prob", 0.1),
+        num_layers=config.size("num_hidden_layers"),
+        num_heads=config.size("num_attention_heads"),
+        hidden_dim=config.size("hidden_size"),
+        intermediate_dim=config.size("intermediate_size"),
+        max_length=config.size("max_position_embeddings"),
+        dropout=config.rate("hidden_dropout_prob"),
         pooler=_has_pooler(config),
         masked_lm=_has_masked_lm(config),
-        num_segments=config.size("type_vocab_size", 2),
-        activation=config.activation("hidden_act", "gelu"),
-        layer_norm_epsilon=config.get("layer_norm_eps", float, 1e-12),
-        attention_dropout=config.rate("attention_probs_dropout_prob", 0.1),
-        padding_id=config.token_id("pad_token_id", 0),
+        num_segments=config.size("type_vocab_size"),
+        activation=config.activation("hidden_act"),
+        layer_norm_epsilon=config.get("layer_norm_eps", float),
+        attention_dropout=config.rate("attention_probs_dropout_prob"),
+        padding_id=config.token_id("pad_token_id"),
     )
 
 
@@ -49,7 +77,7 @@ def _rules(config: Config) -> list[Rule]:
         Rule(f"{embeddings}.token_type_embeddings.weight", ("segment_embedding/embeddings",)),
         *norm(f"{embeddings}.LayerNorm", "embedding_norm"),
     ]
-    for index in range(config.size("num_hidden_layers", 12)):
+    for index in range(config.size("num_hidden_layers")):
         source, target = f"bert.encoder.layer.{index}", f"encoder/block_{index}"
         parts = ("self.query", "self.key", "self.value", "output.dense")
         rules += attention(
@@ -70,12 +98,13 @@ def _rules(config: Config) -> list[Rule]:
     return rules
 
 
-def _ignored(config: Config) -> tuple[str, ...]:
-    return (
-        r"bert\.embeddings\.position_ids",
-        r"cls\.predictions\.decoder\.(weight|bias)",  # tied copies
-        r"cls\.seq_relationship\.(weight|bias)",  # the next-sentence head, which nobody uses
-    )
+def _copies(config: Config) -> dict[str, str]:
+    if not _has_masked_lm(config):
+        return {}
+    return {
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    }
 
 
 def _describe(model: keras.Model, ids: SpecialIds) -> Config:
@@ -105,16 +134,19 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
     }
     heads = ["pooler.dense.weight"] * ("pooler" in names)
     heads += ["cls.predictions.transform.dense.weight"] * has_masked_lm
-    return Config("the model", values, heads)
+    return Config("the model", values, heads, _KEYS)
 
 
 BERT = Family(
     "bert",
     _build,
     _rules,
-    _ignored,
-    lambda model, names: {"token_embedding", "segment_embedding", "encoder"} <= names,
-    _describe,
+    _KEYS,
+    copies=_copies,
+    computed={r"bert\.embeddings\.position_ids": counts_up},
+    left_out=lambda config: _LEFT_OUT if _has_masked_lm(config) else (),
+    recognizes=lambda model, names: {"token_embedding", "segment_embedding", "encoder"} <= names,
+    describe=_describe,
     prefix="bert.",
     write_tokenizer=write_tokenizer_json,
     # The names that TensorFlow's layer norms had, in the oldest files.

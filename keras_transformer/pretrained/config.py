@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from keras_transformer.pretrained.config_keys import Keys
+
 # The names of Hugging Face's activations, and ours. Its "gelu" is exact; GPT-1 reads the word in a
 # way of its own.
 ACTIVATIONS = {
@@ -21,36 +23,72 @@ ACTIVATIONS = {
 class Config:
     """The values of a config.json, and the names of the tensors beside it.
 
+    A setting may be said by its own name or by the common one (`num_attention_heads` for
+    `n_head`); what the file does not say is the architecture's default.
+
     Args:
         path: where it was read, for the messages.
         values: its content.
         tensor_names: the names of all tensors.
+        keys: what becomes of its keys.
+
+    Raises:
+        ValueError: two names of one setting that differ, a setting or a kind of model that is not
+            supported.
     """
 
-    def __init__(self, path: Any, values: dict[str, Any], tensor_names: Iterable[str] = ()):
+    def __init__(
+        self,
+        path: Any,
+        values: dict[str, Any],
+        tensor_names: Iterable[str] = (),
+        keys: Keys = Keys(),  # noqa: B008  # cannot be changed
+    ):
         self.path = path
-        self.values = values
+        self.keys = keys
+        self.values = self._by_own_names(values)
         self.tensor_names = tuple(tensor_names)
+        self.require(**keys.fixed)
+        self._check_architectures()
+
+    def _by_own_names(self, values):
+        own = dict(values)
+        for alias, key in self.keys.aliases.items():
+            if alias in values:
+                value = own.pop(alias)
+                if own.setdefault(key, value) != value:
+                    raise ValueError(
+                        f"`{alias}` and `{key}` in {self.path} must be equal: they are two names "
+                        f"of one setting. Received: {alias}={value!r}, {key}={own[key]!r}."
+                    )
+        return own
+
+    def _check_architectures(self):
+        known, named = self.keys.architectures, self.values.get("architectures") or []
+        if known and (not isinstance(named, list) or not set(map(str, named)) <= {*known}):
+            raise ValueError(
+                f"`architectures` in {self.path} must be some of {known}: nothing else is "
+                f"supported. Received: {named!r}."
+            )
 
     def has_tensor(self, name: str) -> bool:
         """Whether there is a tensor of this name, behind a prefix or not."""
         return any(f".{own}".endswith(f".{name}") for own in self.tensor_names)
 
-    def get(self, key: str, kind: type, default: Any = None) -> Any:
-        """The value of a key.
+    def get(self, key: str, kind: type) -> Any:
+        """The value of a key, or the architecture's default.
 
         Args:
             key: the key.
-            kind: its type: int, float, bool or str.
-            default: the value where there is none; None if there must be one.
+            kind: its type: int, float, bool, str or list.
 
         Returns:
             The value.
 
         Raises:
-            ValueError: it is missing, or has another type.
+            ValueError: it is missing and has no default, or has another type.
         """
-        value = self._value(key, default)
+        value = self._value(key)
         fits = isinstance(value, int | float if kind is float else kind)
         if not fits or (kind in (int, float) and isinstance(value, bool)):
             raise ValueError(
@@ -58,26 +96,25 @@ class Config:
             )
         return value
 
-    def _value(self, key, default):
-        value = self.values.get(key)
-        return default if value is None else value
+    def _value(self, key):
+        return self.values.get(key, self.keys.followed.get(key))
 
-    def token_id(self, key: str, default: int) -> int | None:
+    def token_id(self, key: str) -> int | None:
         """An id, None where it is null."""
-        if key in self.values and self.values[key] is None:
-            return None
-        return self.get(key, int, default)
+        return None if self._value(key) is None else self.get(key, int)
 
-    def size(self, key: str, default: int | None = None) -> int:
-        """A positive integer."""
-        value = self.get(key, int, default)
+    def size(self, key: str, otherwise: int | None = None) -> int:
+        """A positive integer; `otherwise` where it is null."""
+        if otherwise is not None and self._value(key) is None:
+            return otherwise
+        value = self.get(key, int)
         if value < 1:
             raise ValueError(f"`{key}` in {self.path} must be at least 1. Received: {value}.")
         return value
 
-    def sides(self, key: str, default: int) -> tuple[int, int]:
+    def sides(self, key: str) -> tuple[int, int]:
         """Two positive integers; one number stands for both."""
-        value = self._value(key, default)
+        value = self._value(key)
         sides = value if isinstance(value, list) else [value, value]
         is_number = [isinstance(side, int) and not isinstance(side, bool) for side in sides]
         if len(sides) != 2 or not all(is_number) or min(sides) < 1:
@@ -86,16 +123,16 @@ class Config:
             )
         return sides[0], sides[1]
 
-    def rate(self, key: str, default: float | None = None) -> float:
+    def rate(self, key: str) -> float:
         """A dropout rate."""
-        value = self.get(key, float, default)
+        value = self.get(key, float)
         if not 0 <= value < 1:
             raise ValueError(f"`{key}` in {self.path} must be in [0, 1). Received: {value}.")
         return float(value)
 
-    def activation(self, key: str, default: str, names: dict[str, str] = ACTIVATIONS) -> str:
+    def activation(self, key: str, names: dict[str, str] = ACTIVATIONS) -> str:
         """The Keras name of an activation."""
-        name = self.get(key, str, default)
+        name = self.get(key, str)
         if name not in names:
             raise ValueError(
                 f"`{key}` in {self.path} must be one of {sorted(names)}. Received: {name!r}."
@@ -105,15 +142,16 @@ class Config:
     def require(self, **values: Any) -> None:
         """Raises a ValueError unless each key has its value, or is missing."""
         for key, value in values.items():
-            if self.values.get(key, value) != value:
+            received = self.values.get(key, value)
+            if received != value and (received or value):
                 raise ValueError(
                     f"`{key}` in {self.path} must be {value!r}: nothing else is supported. "
-                    f"Received: {self.values[key]!r}."
+                    f"Received: {received!r}."
                 )
 
     def require_equal(self, first: str, second: str) -> None:
         """Raises a ValueError unless two keys have the same value."""
-        one, other = self.values.get(first), self.values.get(second)
+        one, other = self._value(first), self._value(second)
         if one != other:
             raise ValueError(
                 f"`{first}` and `{second}` in {self.path} must be equal. "

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_transformer.data.special_ids import SpecialIds
 from keras_transformer.pretrained.config import Config
+from keras_transformer.pretrained.config_keys import Keys
 from keras_transformer.pretrained.mapping import Rule
 
 
@@ -21,7 +22,12 @@ class Family(NamedTuple):
         model_type: its name in config.json.
         build: makes the model, with random weights, from a config.
         rules: the table of its tensors, for both directions.
-        ignored: patterns (`re.fullmatch`) of tensors that hold nothing of their own.
+        keys: what becomes of the keys of its config.json.
+        copies: tensors that are tied to one of `rules`: its source by their names. A file may hold
+            any of them, and where it holds several they must be equal.
+        computed: patterns (`re.fullmatch`) of tensors that the model computes, with what says
+            whether a tensor holds the same.
+        left_out: tensors that are not used, because the head that they belong to is left out.
         recognizes: whether a model, whose layers' names are given, may be one of this family; None,
             here and below, for a family that is only loaded.
         describe: the config of a model.
@@ -38,7 +44,10 @@ class Family(NamedTuple):
     model_type: str
     build: Callable[[Config], keras.Model]
     rules: Callable[[Config], list[Rule]]
-    ignored: Callable[[Config], tuple[str, ...]]
+    keys: Keys
+    copies: Callable[[Config], dict[str, str]] = lambda config: {}
+    computed: dict[str, Callable[[np.ndarray, Config], bool]] = {}
+    left_out: Callable[[Config], tuple[str, ...]] = lambda config: ()
     recognizes: Callable[[keras.Model, set[str]], bool] | None = None
     describe: Callable[[keras.Model, SpecialIds], Config] | None = None
     prefix: str = ""

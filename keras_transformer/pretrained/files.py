@@ -63,8 +63,12 @@ class TensorFiles:
         """The names of all tensors."""
         return iter(self._files)
 
+    def stored(self, name: str) -> np.ndarray:
+        """Reads one tensor of any type, as the file has it."""
+        return self._files[name].read(name)
+
     def read(self, name: str) -> np.ndarray:
-        """Reads one tensor.
+        """Reads one tensor of numbers.
 
         Args:
             name: its name.
@@ -75,7 +79,7 @@ class TensorFiles:
         Raises:
             ValueError: it does not hold floating-point numbers, or the file is damaged.
         """
-        array = self._files[name].read(name)
+        array = self.stored(name)
         if array.dtype.name == "bfloat16":  # no number to numpy
             array = array.astype("float32")
         if not np.issubdtype(array.dtype, np.floating):
@@ -151,8 +155,14 @@ class _Torch:
         return self.tensors.keys()
 
     def read(self, name):
-        tensor = self.tensors[name]
-        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+        import torch
+
+        tensor = self.tensors[name].detach()
+        if tensor.dtype != torch.bfloat16:
+            return tensor.numpy()
+        import ml_dtypes
+
+        return tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
 
 
 # By the end of a file's name: what reads it, and what to install for that.

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_transformer.models.translation import transformer
 from keras_transformer.pretrained.config import Config
+from keras_transformer.pretrained.config_keys import Keys
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import ROW, Form, Rule
 
@@ -31,6 +32,19 @@ _REQUIRED = {
     "transformer-no-projection": False,
     "output-omit-bias": False,
 }
+# What newer files may say, and older ones could not.
+_UNLESS_SAID = {
+    "input-types": [],
+    "lemma-dependency": "",
+    "right-left": False,
+    "transformer-no-affine": False,
+    "transformer-no-bias": False,
+    "transformer-pool": False,
+    "transformer-rnn-projection": False,
+    "transformer-tied-layers": [],
+    "ulr": False,
+}
+_KEYS = Keys({"transformer-ffn-activation": "swish"}, {**_REQUIRED, **_UNLESS_SAID})
 # The embedding gets one more row, of zeros: Marian starts from a vector of zeros, and a batch needs
 # padding.
 _EMBEDDINGS = Form(
@@ -72,8 +86,15 @@ def firefox_vocabulary(folder: Path) -> bytes:
 
 
 def find_shortlist(folder: Path) -> Path | None:
-    """The file of the lexical shortlist of a folder, None if there is none."""
+    """The file of the lexical shortlist of a folder, None if there is none.
+
+    Raises:
+        ValueError: there is more than one.
+    """
     found = sorted(folder.glob("lex.*.bin"))
+    if len(found) > 1:
+        names = [path.name for path in found]
+        raise ValueError(f"`folder` must hold one file lex.*.bin. Received: {names}.")
     return found[0] if found else None
 
 
@@ -90,7 +111,9 @@ def vocabulary_size(config: Config) -> int:
 def _build(config: Config) -> keras.Model:
     for key in _REQUIRED:
         config.get(key, type(_REQUIRED[key]))  # must be there
-    config.require(**_REQUIRED)
+    for key, same in (("dim-ffn", "transformer-dim-ffn"), ("ffn-depth", "transformer-ffn-depth")):
+        if config.values.get(f"transformer-decoder-{key}"):  # 0: as the encoder
+            config.require_equal(f"transformer-decoder-{key}", same)
     padding_id = vocabulary_size(config)
     return transformer(
         padding_id + 1,
@@ -102,7 +125,7 @@ def _build(config: Config) -> keras.Model:
         # The file names no rate. The students learned without: with the paper's 0.1 the tiny
         # English-Portuguese one predicts 16 % of the tokens in place of 99 %.
         dropout=0.0,
-        activation=config.activation("transformer-ffn-activation", "swish"),
+        activation=config.activation("transformer-ffn-activation"),
         position_layout="tensor2tensor",
         output_bias=True,
         padding_id=padding_id,
@@ -164,7 +187,14 @@ def _feed_forward(source: str, target: str) -> list[Rule]:
     ]
 
 
-FIREFOX = Family("firefox", _build, _rules, lambda config: ())
+def _left_out(config: Config) -> tuple[str, ...]:
+    # Multipliers for quantised activations, which float32 has no use for; an old name is that of
+    # the output layer's.
+    names = [rule.source for rule in _rules(config)]
+    return tuple(f"{name}_QuantMultA" for name in (*names, "none"))
+
+
+FIREFOX = Family("firefox", _build, _rules, _KEYS, left_out=_left_out)
 
 
 class ShortlistFile(NamedTuple):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 
 from keras_transformer.data.special_ids import SpecialIds
 from keras_transformer.models.heads import multiple_choice
 from keras_transformer.models.language_model import gpt
+from keras_transformer.pretrained.audit import counts_up
 from keras_transformer.pretrained.config import ACTIVATIONS, Config
+from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import SAME, Rule, joint, linear, norm
 from keras_transformer.pretrained.settings import activation_name, learned_length
@@ -21,26 +24,77 @@ _GPT1_ACTIVATIONS = {
     "swish": "silu",
 }
 
+_COMMON_NAMES = {
+    "hidden_size": "n_embd",
+    "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+}
+_FOLLOWED = {
+    "n_embd": 768,
+    "n_layer": 12,
+    "n_head": 12,
+    "resid_pdrop": 0.1,
+    "embd_pdrop": 0.1,
+    "attn_pdrop": 0.1,
+    "layer_norm_epsilon": 1e-5,
+    # Of the second head, where there is one.
+    "summary_type": "cls_index",
+    "summary_use_proj": True,
+    "summary_activation": None,
+    "summary_proj_to_labels": True,
+    "summary_first_dropout": 0.1,
+}
+_FIXED = {
+    **FIXED,
+    "is_encoder_decoder": False,
+    "summary_last_dropout": 0.0,
+    "tie_word_embeddings": True,
+}
+_GPT1_KEYS = Keys(
+    {**_FOLLOWED, "vocab_size": 40478, "n_positions": 512, "afn": "gelu"},
+    _FIXED,
+    SILENT,
+    _COMMON_NAMES,
+    ("OpenAIGPTModel", "OpenAIGPTLMHeadModel", "OpenAIGPTDoubleHeadsModel"),
+)
+_GPT2_KEYS = Keys(
+    {
+        **_FOLLOWED,
+        "vocab_size": 50257,
+        "n_positions": 1024,
+        "n_inner": None,
+        "activation_function": "gelu_new",
+    },
+    {**_FIXED, "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False},
+    # The order of two factors, and float32 in half precision.
+    SILENT | {"hidden_dropout", "reorder_and_upcast_attn"},
+    _COMMON_NAMES,
+    ("GPT2Model", "GPT2LMHeadModel", "GPT2DoubleHeadsModel"),
+)
+
 # The second head of the models that transformers calls "double heads".
 _HEAD = "multiple_choice_head.summary.weight"
 
 
-def _build(config: Config, activation: str, normalize_first: bool) -> keras.Model:
-    config.require(tie_word_embeddings=True)
-    hidden_dim = config.size("n_embd", 768)
+def _build(
+    config: Config, activation: str, intermediate_dim: int, normalize_first: bool
+) -> keras.Model:
+    if "n_ctx" in config.values:
+        config.require_equal("n_ctx", "n_positions")  # the longest sequence, in old files
     lm = gpt(
         vocabulary_size=config.size("vocab_size"),
-        num_layers=config.size("n_layer", 12),
-        num_heads=config.size("n_head", 12),
-        hidden_dim=hidden_dim,
-        intermediate_dim=config.size("n_inner", 4 * hidden_dim),
-        max_length=config.size("n_positions", 512),
-        dropout=config.rate("resid_pdrop", 0.1),
-        attention_dropout=config.rate("attn_pdrop", 0.1),
-        embedding_dropout=config.rate("embd_pdrop", 0.1),
+        num_layers=config.size("n_layer"),
+        num_heads=config.size("n_head"),
+        hidden_dim=config.size("n_embd"),
+        intermediate_dim=intermediate_dim,
+        max_length=config.size("n_positions"),
+        dropout=config.rate("resid_pdrop"),
+        attention_dropout=config.rate("attn_pdrop"),
+        embedding_dropout=config.rate("embd_pdrop"),
         activation=activation,
         normalize_first=normalize_first,
-        layer_norm_epsilon=config.get("layer_norm_epsilon", float, 1e-5),
+        layer_norm_epsilon=config.get("layer_norm_epsilon", float),
         padding_id=None,
         name=config.values["model_type"].replace("-", "_"),
     )
@@ -56,35 +110,29 @@ def _double_heads(config: Config, lm: keras.Model) -> keras.Model:
     )
     return multiple_choice(
         lm,
-        dropout=config.rate("summary_first_dropout", 0.1),
+        dropout=config.rate("summary_first_dropout"),
         extract_positions=True,
         return_logits=True,
     )
 
 
 def _build_gpt1(config):
-    return _build(config, config.activation("afn", "gelu", _GPT1_ACTIVATIONS), False)
+    # Its feed-forward networks always have this width.
+    intermediate_dim = 4 * config.size("n_embd")
+    return _build(config, config.activation("afn", _GPT1_ACTIVATIONS), intermediate_dim, False)
 
 
 def _build_gpt2(config):
-    config.require(
-        scale_attn_weights=True,
-        scale_attn_by_inverse_layer_idx=False,
-        add_cross_attention=False,
-    )
-    activation = config.activation("activation_function", "gelu_new")
-    return _build(config, activation, True)
+    intermediate_dim = config.size("n_inner", otherwise=4 * config.size("n_embd"))
+    return _build(config, config.activation("activation_function"), intermediate_dim, True)
 
 
 def _rules(config: Config, tokens: str, positions: str) -> list[Rule]:
-    embedding = f"transformer.{tokens}.weight"
-    if not config.has_tensor(f"{tokens}.weight") and config.has_tensor("lm_head.weight"):
-        embedding = "lm_head.weight"  # of two tied names, GPT-1 with double heads saves this one
     rules = [
-        Rule(embedding, ("token_embedding/embeddings",)),
+        Rule(f"transformer.{tokens}.weight", ("token_embedding/embeddings",)),
         Rule(f"transformer.{positions}.weight", ("decoder/positional_encoding/embeddings",)),
     ]
-    for index in range(config.size("n_layer", 12)):
+    for index in range(config.size("n_layer")):
         source, target = f"transformer.h.{index}", f"decoder/block_{index}"
         attention = f"{target}/self_attention/attention"
         # Conv1D holds (in, out), as a Dense kernel; query, key and value in one matrix.
@@ -114,9 +162,23 @@ def _rules_gpt2(config):
     return [*_rules(config, "wte", "wpe"), *norm("transformer.ln_f", "decoder/final_norm")]
 
 
-def _ignored(config: Config) -> tuple[str, ...]:
-    # Causal masks, which old files hold, and the tied copy of the embedding.
-    return (r"transformer\.h\.\d+\.attn\.(bias|masked_bias)", r"lm_head\.weight")
+def _is_causal(array: np.ndarray, config: Config) -> bool:
+    """Whether a buffer is the causal mask (1, 1, T, T)."""
+    length = config.size("n_positions")
+    causal = np.tri(length, dtype=bool)[None, None]
+    return array.shape == causal.shape and np.array_equal(array.astype("float32"), causal)
+
+
+def _is_very_low(array: np.ndarray, config: Config) -> bool:
+    """Whether a buffer is one score that leaves a weight of 0, as -1e4 does."""
+    return array.size == 1 and float(array.ravel()[0]) <= -1e4
+
+
+# Buffers that old files hold.
+_COMPUTED = {
+    r"transformer\.h\.\d+\.attn\.bias": _is_causal,
+    r"transformer\.h\.\d+\.attn\.masked_bias": _is_very_low,
+}
 
 
 def _is_gpt(model, names, normalize_first):
@@ -124,7 +186,7 @@ def _is_gpt(model, names, normalize_first):
     return fits and getattr(model.get_layer("decoder"), "normalize_first", None) == normalize_first
 
 
-def _describe(model: keras.Model, ids: SpecialIds, values: dict) -> Config:
+def _describe(model: keras.Model, ids: SpecialIds, values: dict, keys: Keys) -> Config:
     embedding, decoder = model.get_layer("token_embedding"), model.get_layer("decoder")
     return Config(
         "the model",
@@ -144,6 +206,7 @@ def _describe(model: keras.Model, ids: SpecialIds, values: dict) -> Config:
             "pad_token_id": embedding.padding_id,
             **values,
         },
+        keys=keys,
     )
 
 
@@ -155,7 +218,7 @@ def _describe_gpt1(model, ids):
     }
     # Without the width of the feed-forward networks, which Hugging Face's GPT-1 does not read: it
     # must be 4 D.
-    return _describe(model, ids, values)
+    return _describe(model, ids, values, _GPT1_KEYS)
 
 
 def _describe_gpt2(model, ids):
@@ -166,7 +229,7 @@ def _describe_gpt2(model, ids):
         "n_inner": decoder.intermediate_dim,
         "activation_function": activation_name(decoder, ACTIVATIONS),
     }
-    return _describe(model, ids, values)
+    return _describe(model, ids, values, _GPT2_KEYS)
 
 
 def _generation(config: Config, ids: SpecialIds) -> dict:
@@ -176,14 +239,16 @@ def _generation(config: Config, ids: SpecialIds) -> dict:
     return values if padding_id is None else {**values, "bad_words_ids": [[padding_id]]}
 
 
-def _family(model_type, build, rules, describe, normalize_first):
+def _family(model_type, build, rules, keys, tokens, computed, describe, normalize_first):
     return Family(
         model_type,
         build,
         rules,
-        _ignored,
-        lambda model, names: _is_gpt(model, names, normalize_first),
-        describe,
+        keys,
+        copies=lambda config: {"lm_head.weight": f"transformer.{tokens}.weight"},
+        computed=computed,
+        recognizes=lambda model, names: _is_gpt(model, names, normalize_first),
+        describe=describe,
         prefix="transformer.",
         # Here GPTs have no padding: attention masks say where there is some.
         adapted=("padding_id",),
@@ -192,5 +257,14 @@ def _family(model_type, build, rules, describe, normalize_first):
     )
 
 
-GPT1 = _family("openai-gpt", _build_gpt1, _rules_gpt1, _describe_gpt1, False)
-GPT2 = _family("gpt2", _build_gpt2, _rules_gpt2, _describe_gpt2, True)
+GPT1 = _family(
+    "openai-gpt",
+    _build_gpt1,
+    _rules_gpt1,
+    _GPT1_KEYS,
+    "tokens_embed",
+    {**_COMPUTED, r"transformer\.position_ids": counts_up},
+    _describe_gpt1,
+    False,
+)
+GPT2 = _family("gpt2", _build_gpt2, _rules_gpt2, _GPT2_KEYS, "wte", _COMPUTED, _describe_gpt2, True)

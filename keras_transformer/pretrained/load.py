@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_transformer.pretrained.audit import find_tensors
 from keras_transformer.pretrained.bert import BERT
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.family import Family
@@ -31,8 +32,10 @@ def load(folder: str | os.PathLike) -> keras.Model:
 
     In the Hugging Face form a `config.json` says what it is: BERT, GPT-1 (`openai-gpt`), GPT-2,
     Marian or ViT. The weights are in `model.safetensors` or `pytorch_model.bin`, in shards or not;
-    they are read one tensor at a time, and nothing in a file is executed. Every tensor must find
-    its variable, and every variable its tensor. The model is an ordinary one of `kt.models`, not
+    they are read one tensor at a time, and nothing in a file is executed. Every variable must find
+    its tensor, and every tensor its variable, or be equal to one that does, or hold what the model
+    computes by itself. Every setting of config.json that the model does not follow must have the
+    value that it has. The model is an ordinary one of `kt.models`, not
     compiled.
 
     A folder of Firefox Translations (Bergamot) holds one file `model.*.bin` with weights of 8 bits
@@ -56,7 +59,7 @@ def load(folder: str | os.PathLike) -> keras.Model:
     Raises:
         ValueError: no such folder, a file that is missing or damaged, an architecture that is not
             known, a setting that is not supported, tensors that are missing, left over or of
-            another shape.
+            another shape, a copy that differs from the tensor that it is tied to.
         ImportError: a package that is needed for a file is not installed.
 
     Example:
@@ -72,7 +75,7 @@ def load(folder: str | os.PathLike) -> keras.Model:
     """
     family, config, files = _open(find_folder(folder))
     rules = family.rules(config)
-    names = _names(family, config, {rule.source for rule in rules})
+    names = find_tensors(family, config, {rule.source for rule in rules}, files)
     model = family.build(config)
     assign(model, rules, names, lambda name: files.read(names[name]))
     return model
@@ -84,15 +87,15 @@ def _open(folder: Path) -> tuple[Family, Config, Any]:
     binary = firefox_model(folder)
     if binary is not None:
         marian = MarianBinary(binary)
-        return FIREFOX, Config(binary, marian.settings(), marian.names()), marian
+        return FIREFOX, Config(binary, marian.settings(), marian.names(), FIREFOX.keys), marian
     values = read_json(path)
     model_type = values.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ValueError(
             f"`model_type` in {path} must be one of {sorted(FAMILIES)}. Received: {model_type!r}."
         )
-    files = TensorFiles(folder)
-    return FAMILIES[model_type], Config(path, values, files.names()), files
+    family, files = FAMILIES[model_type], TensorFiles(folder)
+    return family, Config(path, values, files.names(), family.keys), files
 
 
 def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:
@@ -124,23 +127,3 @@ def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:
             f"folder={name!r}, which is no folder, and the hub says: {error}"
         ) from error
     return found
-
-
-def _names(family, config, wanted) -> dict[str, str]:
-    """The name in the files of each name that the table wants, and of what is left over."""
-    ignored = [re.compile(pattern) for pattern in family.ignored(config)]
-    names: dict[str, str] = {}
-    for name in config.tensor_names:
-        full = name
-        for pattern, replacement in family.renamed:
-            full = re.sub(pattern, replacement, full)
-        candidates = (full, f"{family.prefix}{full}")
-        full = next((candidate for candidate in candidates if candidate in wanted), full)
-        if full not in wanted and any(p.fullmatch(c) for p in ignored for c in candidates):
-            continue
-        if full in names:
-            raise ValueError(
-                f"The checkpoint must hold {full!r} once. Received: {names[full]!r} and {name!r}."
-            )
-        names[full] = name
-    return names

@@ -13,6 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_transformer.pretrained.paths import variables_of
+
 
 class Form(NamedTuple):
     """How a file holds what some variables hold, and back.
@@ -127,11 +129,6 @@ def _split(rule, array, shapes):
             f"Received: shape {array.shape}."
         )
     return rule.form.split(array)
-
-
-def variables_of(model: keras.Model) -> dict[str, Any]:
-    """The weights of a model by path, without the state of its random generators."""
-    return {weight.path: weight for weight in model.weights if "seed_generator" not in weight.path}
 
 
 def to_float32(weight: Any) -> np.ndarray:

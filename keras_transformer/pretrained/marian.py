@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 
 import keras
+import ml_dtypes
 import numpy as np
 
 from keras_transformer.data.special_ids import SpecialIds
+from keras_transformer.layers.positional import PositionalEncoding
 from keras_transformer.models.translation import transformer
 from keras_transformer.pretrained.config import Config
+from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
 from keras_transformer.pretrained.equivalence import (
     interleaved_to_concatenated,
     permute_channels,
     scale_to_epsilon,
 )
 from keras_transformer.pretrained.family import Family
-from keras_transformer.pretrained.mapping import ROW, Rule, attention, linear, norm
+from keras_transformer.pretrained.mapping import ROW, Rule, attention, linear, norm, to_float32
 from keras_transformer.pretrained.settings import activation_name
 from keras_transformer.pretrained.tokenizer_spm import write_marian_tokenizer
 
@@ -29,37 +32,82 @@ _FORM = {
     "static_position_embeddings": True,
     "tie_word_embeddings": True,
 }
+_KEYS = Keys(
+    {
+        "vocab_size": 58101,
+        "decoder_vocab_size": None,
+        "share_encoder_decoder_embeddings": True,
+        "encoder_layers": 12,
+        "encoder_ffn_dim": 4096,
+        "encoder_attention_heads": 16,
+        "decoder_layers": 12,
+        "decoder_ffn_dim": 4096,
+        "decoder_attention_heads": 16,
+        "d_model": 1024,
+        "activation_function": "gelu",
+        "dropout": 0.1,
+        "attention_dropout": 0.0,
+        "activation_dropout": 0.0,
+        "scale_embedding": False,
+        "pad_token_id": 58100,
+        "decoder_start_token_id": 58100,
+    },
+    {
+        **FIXED,
+        **_FORM,
+        "decoder_layerdrop": 0.0,
+        "encoder_layerdrop": 0.0,
+        "is_encoder_decoder": True,
+    },
+    # Any position can be computed.
+    (SILENT - {"pad_token_id", "decoder_start_token_id"}) | {"max_position_embeddings"},
+    {
+        "hidden_size": "d_model",
+        "num_attention_heads": "encoder_attention_heads",
+        "num_hidden_layers": "encoder_layers",
+    },
+    ("MarianMTModel",),
+)
 # How many positions the table of sinusoids has there. Here there is no limit.
 _MAX_LENGTH = 1024
 
 
 def _is_shared(config: Config) -> bool:
-    return config.get("share_encoder_decoder_embeddings", bool, True)
+    return config.get("share_encoder_decoder_embeddings", bool)
+
+
+def _target_size(config: Config) -> int | None:
+    """The size of a vocabulary of the target's own."""
+    source_size = config.size("vocab_size")
+    target_size = config.size("decoder_vocab_size", otherwise=source_size)
+    if not _is_shared(config):
+        return target_size
+    if target_size != source_size:
+        config.require_equal("decoder_vocab_size", "vocab_size")
+    return None
 
 
 def _build(config: Config) -> keras.Model:
-    config.require(**_FORM)
     config.require_equal("encoder_attention_heads", "decoder_attention_heads")
     config.require_equal("encoder_ffn_dim", "decoder_ffn_dim")
-    vocabulary_size = config.size("vocab_size")
     return transformer(
-        vocabulary_size,
-        None if _is_shared(config) else config.size("decoder_vocab_size", vocabulary_size),
-        num_layers=config.size("encoder_layers", 12),
-        num_decoder_layers=config.size("decoder_layers", 12),
-        num_heads=config.size("encoder_attention_heads", 16),
-        hidden_dim=config.size("d_model", 1024),
-        intermediate_dim=config.size("encoder_ffn_dim", 4096),
-        dropout=config.rate("dropout", 0.1),
-        attention_dropout=config.rate("attention_dropout", 0.0),
-        activation_dropout=config.rate("activation_dropout", 0.0),
-        activation=config.activation("activation_function", "gelu"),
+        config.size("vocab_size"),
+        _target_size(config),
+        num_layers=config.size("encoder_layers"),
+        num_decoder_layers=config.size("decoder_layers"),
+        num_heads=config.size("encoder_attention_heads"),
+        hidden_dim=config.size("d_model"),
+        intermediate_dim=config.size("encoder_ffn_dim"),
+        dropout=config.rate("dropout"),
+        attention_dropout=config.rate("attention_dropout"),
+        activation_dropout=config.rate("activation_dropout"),
+        activation=config.activation("activation_function"),
         layer_norm_epsilon=_EPSILON,
         position_layout="concatenated",
-        scale_embeddings=config.get("scale_embedding", bool, False),
+        scale_embeddings=config.get("scale_embedding", bool),
         output_bias=True,
         padding_id=config.get("pad_token_id", int),
-        start_is_padding=config.get("decoder_start_token_id", int, -1)
+        start_is_padding=config.get("decoder_start_token_id", int)
         == config.get("pad_token_id", int),
         name="marian",
     )
@@ -81,7 +129,7 @@ def _rules(config: Config) -> list[Rule]:
         bias = "target_embedding/bias"
     rules = [*embeddings, Rule("final_logits_bias", (bias,), ROW)]
     for stack in ("encoder", "decoder"):
-        for index in range(config.size(f"{stack}_layers", 12)):
+        for index in range(config.size(f"{stack}_layers")):
             source, target = f"model.{stack}.layers.{index}", f"{stack}/block_{index}"
             rules += _attention(f"{source}.self_attn", f"{target}/self_attention/attention")
             rules += norm(f"{source}.self_attn_layer_norm", f"{target}/self_attention_norm")
@@ -94,12 +142,24 @@ def _rules(config: Config) -> list[Rule]:
     return rules
 
 
-def _ignored(config: Config) -> tuple[str, ...]:
-    # Sinusoids are computed, and the tied copies of the embeddings hold nothing new.
-    ignored = (r"model\.(encoder|decoder)\.embed_positions\.weight", r"lm_head\.weight")
-    if _is_shared(config):
-        return (*ignored, r"model\.(encoder|decoder)\.embed_tokens\.weight")
-    return ignored
+def _copies(config: Config) -> dict[str, str]:
+    if not _is_shared(config):
+        return {"lm_head.weight": "model.decoder.embed_tokens.weight"}
+    copies = ("lm_head", "model.encoder.embed_tokens", "model.decoder.embed_tokens")
+    return dict.fromkeys([f"{copy}.weight" for copy in copies], "model.shared.weight")
+
+
+def _are_sinusoids(array: np.ndarray, config: Config) -> bool:
+    """Whether a table (L, D) is that of our positions, as half precision may have rounded it."""
+    hidden_dim = config.size("d_model")
+    if array.ndim != 2 or array.shape[1] != hidden_dim:
+        return False
+    layer = PositionalEncoding(layout="concatenated", dtype="float32")
+    expected = to_float32(layer(np.zeros((1, len(array), hidden_dim), "float32")))[0]
+    # Of float16 always: such files are often stored in float32 again.
+    precision = array.dtype if array.dtype.name == "bfloat16" else np.dtype("float16")
+    tolerance = float(ml_dtypes.finfo(precision).eps)
+    return bool(np.allclose(array.astype("float32"), expected, rtol=0, atol=tolerance))
 
 
 def _embeddings(model):
@@ -161,7 +221,7 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
         values[f"{name}_layers"] = stack.num_layers
         values[f"{name}_attention_heads"] = stack.num_heads
         values[f"{name}_ffn_dim"] = stack.intermediate_dim
-    return Config("the model", values)
+    return Config("the model", values, keys=_KEYS)
 
 
 def _adapt(model: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -196,9 +256,11 @@ MARIAN = Family(
     "marian",
     _build,
     _rules,
-    _ignored,
-    _is_transformer,
-    _describe,
+    _KEYS,
+    copies=_copies,
+    computed={r"model\.(encoder|decoder)\.embed_positions\.weight": _are_sinusoids},
+    recognizes=_is_transformer,
+    describe=_describe,
     adapted=("positional_encoding.layout", "layer_norm_epsilon"),
     adapt=_adapt,
     generation=_generation,

@@ -12,8 +12,6 @@ import numpy as np
 _VERSION = 1
 _FLOAT32, _INT8, _QUANTIZED = 0x0404, 0x0101, 0x4101
 _SETTINGS = "special:model.yml"
-# Multipliers for quantised activations, which float32 has no use for.
-_MULTIPLIERS = "QuantMultA"
 
 
 class _Item(NamedTuple):
@@ -78,6 +76,8 @@ class MarianBinary:
                 name, _Item(kind, shape, place, self._within(place, length, name))
             )
             place += length
+        if place != size:
+            raise self._damage(f"Received: {size} bytes, but its last tensor ends at {place}.")
         return items
 
     def _within(self, place, length, name="its header"):
@@ -102,8 +102,8 @@ class MarianBinary:
         return item
 
     def names(self) -> Iterator[str]:
-        """The names of all tensors that matter in float32."""
-        return (name for name in self._items if name != _SETTINGS and _MULTIPLIERS not in name)
+        """The names of all tensors."""
+        return (name for name in self._items if name != _SETTINGS)
 
     def settings(self) -> dict[str, Any]:
         """The settings of the model, YAML inside the file.

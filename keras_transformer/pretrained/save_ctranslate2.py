@@ -238,7 +238,9 @@ class _Writer:
         layer = stack.positional_encoding
         if isinstance(layer, LearnedPositionalEmbedding):
             return _numpy(layer.embeddings)
-        return _numpy(layer(ops.zeros((1, self.max_length, hidden_dim)))[0])  # (L, D)
+        # In float32 also where the model computes in half precision.
+        exact = type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+        return _numpy(exact(ops.zeros((1, self.max_length, hidden_dim), "float32"))[0])  # (L, D)
 
     def _linear(self, spec, *layers):
         """One matrix (out, in) from several, one after the other along the outputs."""

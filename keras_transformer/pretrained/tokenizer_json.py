@@ -61,6 +61,7 @@ def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Pa
     }
     if isinstance(own, HuggingFaceTokenizer):
         own.save_assets(str(folder))
+        content["split_special_tokens"] = own.split_special_tokens
     else:
         # What is special there is plain text here.
         content["split_special_tokens"] = True

@@ -16,6 +16,7 @@ from keras_transformer.pretrained.file_tokenizers import (
     add_tokens,
     ids_of,
     open_tokenizer,
+    read_kind,
 )
 from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.firefox import firefox_model, firefox_vocabulary
@@ -88,14 +89,17 @@ def _firefox(folder: Path) -> SentencePieceTokenizer:
     return SentencePieceTokenizer(proto, padding_id=size, start_id=size)
 
 
-def _single(folder: Path, config: dict[str, Any], kind: Kind) -> Any:
-    files = TokenFiles(folder, kind.defaults)
+def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
     settings = read_generation(folder)
-    inner = open_tokenizer(files, kind)
+    pieces = [folder / name for name in _SENTENCE_PIECE if (folder / name).is_file()]
+    others = ("tokenizer.json", *usual.files)
+    if pieces and not any((folder / name).is_file() for name in others):
+        return _sentence_piece(pieces[0], config, settings)
+    files, kind, plain = read_kind(folder, config, usual)
+    inner = open_tokenizer(files, kind, plain)
     if inner is None:
-        for name in _SENTENCE_PIECE:
-            if (folder / name).is_file():
-                return _sentence_piece(folder / name, config, settings)
+        if pieces:
+            return _sentence_piece(pieces[0], config, settings)
         raise ValueError(
             f"`folder` must hold tokenizer.json, or {' and '.join(kind.files)}, or one of "
             f"{', '.join(_SENTENCE_PIECE)}. Received: {folder}."
@@ -114,6 +118,7 @@ def _single(folder: Path, config: dict[str, Any], kind: Kind) -> Any:
         # The rules are for words; a BPE's text has its spaces where they were.
         clean_up_spaces=bool(files.flag("clean_up_tokenization_spaces", False)) and not is_bpe,
         vocabulary_size=_larger(config.get("vocab_size"), num_tokens),
+        split_special_tokens=bool(files.flag("split_special_tokens", False)),
     )
 
 
@@ -142,6 +147,12 @@ def _sentence_piece(path: Path, config: dict[str, Any], settings: GenerationSett
 def _marian(folder: Path, config: dict[str, Any], target: bool) -> MarianTokenizer:
     names = {"unk": "<unk>", "eos": "</s>", "pad": "<pad>"}
     files, settings = TokenFiles(folder, names), read_generation(folder)
+    for name in ("do_lower_case", "split_special_tokens", "sp_model_kwargs"):
+        if files.settings.get(name):
+            raise ValueError(
+                f"`{name}` in {files.path} must be false or missing: nothing else is supported. "
+                f"Received: {files.settings[name]!r}."
+            )
     apart = bool(files.flag("separate_vocabs", False)) and target
     path = folder / ("target_vocab.json" if apart else "vocab.json")
     vocabulary = ids_of(path)

@@ -7,10 +7,36 @@ import keras
 from keras_transformer.data.special_ids import SpecialIds
 from keras_transformer.models.vision import vit
 from keras_transformer.pretrained.config import Config
+from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import Form, Rule, attention, linear, norm
 from keras_transformer.pretrained.settings import activation_name
 
+_KEYS = Keys(
+    {
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "layer_norm_eps": 1e-12,
+        "image_size": 224,
+        "patch_size": 16,
+        "num_channels": 3,
+        "pooler_output_size": None,
+        "head_dim": None,
+        # Where the file says neither there are two classes.
+        "id2label": None,
+        "num_labels": 2,
+    },
+    {**FIXED, "is_encoder_decoder": False, "pooler_act": "tanh", "qkv_bias": True},
+    # The stride is that of a head for images of which a part is hidden.
+    (SILENT - {"id2label", "num_labels"}) | {"encoder_stride"},
+    {},
+    ("ViTModel", "ViTForImageClassification"),
+)
 # torch's convolutions hold (out, in, height, width), Keras's (height, width, in, out).
 _CONVOLUTION = Form(
     lambda array: [array.transpose(2, 3, 1, 0)], lambda arrays: arrays[0].transpose(3, 2, 0, 1)
@@ -31,28 +57,32 @@ def _has_pooler(config: Config) -> bool:
 def _num_classes(config: Config) -> int | None:
     if not _has_classifier(config):
         return None
-    # config.json lists the labels; where it lists none there are two.
     labels = config.values.get("id2label")
-    return len(labels) if isinstance(labels, dict) and labels else config.size("num_labels", 2)
+    if not isinstance(labels, dict) or not labels:
+        return config.size("num_labels")
+    config.require(num_labels=len(labels))
+    return len(labels)
 
 
 def _build(config: Config) -> keras.Model:
-    hidden_dim = config.size("hidden_size", 768)
-    config.require(qkv_bias=True, pooler_act="tanh", pooler_output_size=hidden_dim)
+    hidden_dim, num_heads = config.size("hidden_size"), config.size("num_attention_heads")
+    for key, value in (("head_dim", hidden_dim // num_heads), ("pooler_output_size", hidden_dim)):
+        if config.size(key, otherwise=value) != value:
+            config.require(**{key: value})
     return vit(
-        image_size=config.sides("image_size", 224),
-        patch_size=config.sides("patch_size", 16),
+        image_size=config.sides("image_size"),
+        patch_size=config.sides("patch_size"),
         num_classes=_num_classes(config),
-        num_layers=config.size("num_hidden_layers", 12),
-        num_heads=config.size("num_attention_heads", 12),
+        num_layers=config.size("num_hidden_layers"),
+        num_heads=num_heads,
         hidden_dim=hidden_dim,
-        intermediate_dim=config.size("intermediate_size", 3072),
-        dropout=config.rate("hidden_dropout_prob", 0.0),
-        num_channels=config.size("num_channels", 3),
+        intermediate_dim=config.size("intermediate_size"),
+        dropout=config.rate("hidden_dropout_prob"),
+        num_channels=config.size("num_channels"),
         pooler=_has_pooler(config) and not _has_classifier(config),
-        activation=config.activation("hidden_act", "gelu"),
-        layer_norm_epsilon=config.get("layer_norm_eps", float, 1e-12),
-        attention_dropout=config.rate("attention_probs_dropout_prob", 0.0),
+        activation=config.activation("hidden_act"),
+        layer_norm_epsilon=config.get("layer_norm_eps", float),
+        attention_dropout=config.rate("attention_probs_dropout_prob"),
     )
 
 
@@ -68,7 +98,7 @@ def _rules(config: Config) -> list[Rule]:
         Rule(f"{patches}.weight", ("patch_embedding/kernel",), _CONVOLUTION),
         Rule(f"{patches}.bias", ("patch_embedding/bias",)),
     ]
-    for index in range(config.size("num_hidden_layers", 12)):
+    for index in range(config.size("num_hidden_layers")):
         source, target = f"vit.encoder.layer.{index}", f"encoder/block_{index}"
         parts = ("attention.query", "attention.key", "attention.value", "output.dense")
         rules += attention(
@@ -85,10 +115,6 @@ def _rules(config: Config) -> list[Rule]:
     elif _has_pooler(config):
         rules += linear("vit.pooler.dense", "pooler")
     return rules
-
-
-def _ignored(config: Config) -> tuple[str, ...]:
-    return ()
 
 
 def _side(sides):
@@ -121,15 +147,31 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
         values["id2label"] = labels
         values["label2id"] = {label: int(index) for index, label in labels.items()}
     heads = ["classifier.weight"] * has_classifier + ["pooler.dense.weight"] * ("pooler" in names)
-    return Config("the model", values, heads)
+    return Config("the model", values, heads, _KEYS)
 
+
+# The names inside of transformers from version 5 on, which its own files do not have.
+_RENAMED = tuple(
+    (rf"(^|\.)layers\.(\d+)\.{new}\.", rf"\1encoder.layer.\2.{old}.")
+    for new, old in (
+        ("attention.q_proj", "attention.attention.query"),
+        ("attention.k_proj", "attention.attention.key"),
+        ("attention.v_proj", "attention.attention.value"),
+        ("attention.o_proj", "attention.output.dense"),
+        ("mlp.fc1", "intermediate.dense"),
+        ("mlp.fc2", "output.dense"),
+        ("layernorm_before", "layernorm_before"),
+        ("layernorm_after", "layernorm_after"),
+    )
+)
 
 VIT = Family(
     "vit",
     _build,
     _rules,
-    _ignored,
-    lambda model, names: {"patch_embedding", "class_token", "encoder"} <= names,
-    _describe,
+    _KEYS,
+    recognizes=lambda model, names: {"patch_embedding", "class_token", "encoder"} <= names,
+    describe=_describe,
     prefix="vit.",
+    renamed=_RENAMED,
 )

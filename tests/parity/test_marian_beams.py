@@ -145,3 +145,33 @@ def test_one_beam_is_their_greedy_search(pair):
         for ids, row in zip(ours(model, source, num_beams=1).ids[:, 0], expected, strict=True):
             lengths.add(same_ids(ids, row))
     assert len(lengths) > 1
+
+
+@pytest.mark.slow
+def test_scores_in_which_the_impossible_does_not_count(pair):
+    """Padding is likely, and banned; so are the end at first, and what would repeat two tokens."""
+    for seed in range(4):
+        reference, model = pair(seed)
+        reference.final_logits_bias[0, PAD] = 4.0
+        bias = reference.final_logits_bias[0].numpy()
+        model.get_layer("token_embedding").bias.assign(bias)
+        source, limits = sources(seed), {"num_beams": 3, "no_repeat_ngram_size": 2}
+        result = theirs(
+            reference,
+            source,
+            **limits,
+            num_return_sequences=3,
+            early_stopping="never",
+            min_new_tokens=4,
+            renormalize_logits=True,
+            return_dict_in_generate=True,
+            output_scores=True,
+        )
+        limits |= {"min_length": 4, "length_penalty": 1.0, "num_return": 3}
+        actual = ours(model, source, **limits, renormalize=True)
+        scores = result.sequences_scores.numpy().reshape(3, 3)
+        np.testing.assert_allclose(actual.scores, scores, atol=1e-4)
+        rows = actual.ids.reshape(9, -1)
+        for ids, row in zip(rows, result.sequences.numpy()[:, 1:], strict=True):
+            assert same_ids(ids, row) >= 4
+        assert (ours(model, source, **limits).scores < actual.scores - 0.1).any()

@@ -70,6 +70,10 @@ def test_defaults_are_what_translate_does(translator, tokenizer):
         ({"length_penalty": "1"}, "`length_penalty` must be a number. Received: '1'"),
         ({"length_normalization": "none"}, "`length_normalization` must be one of .*'none'"),
         ({"early_stopping": 1}, "`early_stopping` must be True or False. Received: 1"),
+        ({"renormalize": None}, "`renormalize` must be True or False. Received: None"),
+        ({"min_new_tokens": -1}, "`min_new_tokens` must be an integer of at least 0"),
+        ({"no_repeat_ngram_size": 1.5}, "`no_repeat_ngram_size` must be an integer of at least 0"),
+        ({"repetition_penalty": 0}, "`repetition_penalty` must be more than 0. Received: 0"),
     ],
 )
 def test_bad_defaults(translator, tokenizer, changes, message):
@@ -104,3 +108,56 @@ def test_what_a_text_generator_bans(tokenizer):
     assert kt.TextGenerator(model, theirs).banned_ids == (0,)
     with pytest.raises(ValueError, match="`banned_ids` must be integers from 0 to"):
         kt.TextGenerator(model, tokenizer, banned_ids=[size])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_length": 0}, "`max_length` must be a positive integer or None. Received: 0"),
+        ({"max_new_tokens": True}, "`max_new_tokens` must be a positive integer or None"),
+        ({"min_new_tokens": "1"}, "`min_new_tokens` must be an integer of at least 0"),
+        ({"repetition_penalty": -2.0}, "`repetition_penalty` must be more than 0"),
+        ({"sampling": {"sampler": "os.system"}}, "`sampling` must be None or some of"),
+        ({"sampling": "greedy"}, "`sampling` must be None or some of .* Received: 'greedy'"),
+        ({"sampling": {"top_k": 0}}, "`top_k` must be at least 1"),
+    ],
+)
+def test_bad_defaults_of_a_text_generator(tokenizer, changes, message):
+    model = kt.models.gpt(tokenizer.vocabulary_size(), max_length=16, **SIZE)
+    with pytest.raises(ValueError, match=message):
+        kt.TextGenerator(model, tokenizer, defaults=kt.GenerationDefaults(**changes))
+
+
+def test_how_many_tokens_a_text_generator_adds():
+    limits = kt.GenerationDefaults(max_length=7).limits
+    assert limits([3, 5, 9], None) == [4, 2, 1]
+    assert limits([3, 5, 9], 6) == [6, 6, 6]
+    assert kt.GenerationDefaults().limits([3], None) == [64]
+    assert kt.GenerationDefaults(max_new_tokens=5, max_length=7).limits([3, 6], None) == [5, 5]
+
+
+@pytest.mark.slow
+def test_defaults_of_a_text_generator_are_saved(tokenizer, tmp_path):
+    model = kt.models.gpt(tokenizer.vocabulary_size(), max_length=16, **SIZE)
+    sampling = {"temperature": 0.5, "top_k": 3, "top_p": 0.9, "min_p": None}
+    defaults = kt.GenerationDefaults(max_length=9, sampling=sampling, repetition_penalty=1.5)
+    generator = kt.TextGenerator(model, tokenizer, defaults=defaults)
+    text = generator.generate(TEXTS[0], seed=3)
+    sampler = kt.decoding.RandomSampler(**sampling)
+    told = kt.TextGenerator(model, tokenizer)
+    length = len(kt.data.encode(tokenizer, TEXTS[:1])[0])
+    options = {"sampler": sampler, "repetition_penalty": 1.5, "seed": 3}
+    assert text == told.generate(TEXTS[0], max(1, 9 - length), **options)
+    generator.save(tmp_path / "folder")
+    loaded = kt.TextGenerator.load(tmp_path / "folder")
+    assert loaded.defaults == defaults
+    assert loaded.generate(TEXTS[0], seed=3) == text
+    # As folders were written before text generators had defaults.
+    path = tmp_path / "folder" / "text_generator.json"
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps({**description, "defaults": {"sampler": "os.system"}}))
+    with pytest.raises(ValueError, match="`defaults` in .*text_generator.json must be some of"):
+        kt.TextGenerator.load(tmp_path / "folder")
+    del description["defaults"]
+    path.write_text(json.dumps(description))
+    assert kt.TextGenerator.load(tmp_path / "folder").defaults == kt.GenerationDefaults()

@@ -41,8 +41,10 @@ def make_language_model(folder, family, **more):
     return model, tokenizer
 
 
-def continuations(model, tokenizer, prompts, max_new_tokens):
-    """What their greedy search adds to each prompt."""
+def continuations(model, tokenizer, prompts, max_new_tokens, do_sample=False):
+    """What their greedy search adds to each prompt; None for what the checkpoint says."""
+    options = {"max_new_tokens": max_new_tokens, "do_sample": do_sample}
+    options = {name: value for name, value in options.items() if value is not None}
     texts = []
     for prompt in prompts:
         ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
@@ -50,9 +52,8 @@ def continuations(model, tokenizer, prompts, max_new_tokens):
             found = model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
                 pad_token_id=0,
+                **options,
             )
         whole = tokenizer.decode(found[0], skip_special_tokens=True)
         texts.append(whole[len(tokenizer.decode(ids[0], skip_special_tokens=True)) :])
@@ -87,6 +88,101 @@ def test_what_ends_a_text(tmp_path):
     generator = kt.TextGenerator.from_pretrained(tmp_path)
     found = generator.generate(PROMPTS, max_new_tokens=20)
     assert found == [prompt + text for prompt, text in zip(PROMPTS, expected, strict=True)]
+
+
+GENERATION = {
+    "repetition": {"max_new_tokens": 9, "repetition_penalty": 1.7},
+    "ngrams": {"max_new_tokens": 9, "no_repeat_ngram_size": 1},
+    "at_least": {"max_new_tokens": 9, "min_new_tokens": 5},
+    "length_of_all": {"max_length": 17},
+    "forced_end": {"max_new_tokens": 6, "forced_eos_token_id": 0},
+    "the_first_of_one": {"max_new_tokens": 6, "do_sample": True, "top_k": 1, "temperature": 0.5},
+}
+
+
+@pytest.fixture(scope="module")
+def ending_model(tmp_path_factory):
+    """A GPT-2 that repeats itself, and ends soon."""
+    folder = tmp_path_factory.mktemp("gpt2")
+    model, tokenizer = make_language_model(folder, "gpt2")
+    model.transformer.ln_f.bias.data += 2.0 * model.transformer.wte.weight[tokenizer.eos_token_id]
+    return model, tokenizer, folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GENERATION)
+def test_text_is_generated_as_the_checkpoint_wants_it(name, ending_model, tmp_path):
+    model, tokenizer, folder = ending_model
+    usual, model.generation_config = model.generation_config, transformers.GenerationConfig()
+    ends = {"bos_token_id": usual.bos_token_id, "eos_token_id": usual.eos_token_id}
+    model.generation_config.update(**ends, pad_token_id=0)
+    plain = continuations(model, tokenizer, PROMPTS, GENERATION[name].get("max_new_tokens", 9))
+    model.generation_config.update(**GENERATION[name])
+    model.save_pretrained(folder)
+    expected = continuations(model, tokenizer, PROMPTS, None, do_sample=None)
+    assert (expected == plain) == (name == "the_first_of_one")
+    generator = kt.TextGenerator.from_pretrained(folder)
+    found = generator.generate(PROMPTS)
+    assert found == [prompt + text for prompt, text in zip(PROMPTS, expected, strict=True)]
+    if name == "length_of_all":
+        assert "".join(generator.stream(PROMPTS[0])) == expected[0]
+        generator.save(tmp_path / "ours")
+        loaded = kt.TextGenerator.load(tmp_path / "ours")
+        assert loaded.defaults == generator.defaults
+        assert loaded.generate(PROMPTS) == found
+
+
+TRANSLATION = {
+    "repetition": ({"repetition_penalty": 3.0}, (1,)),
+    "ngrams": ({"no_repeat_ngram_size": 2}, (1, 3)),
+    "at_least": ({"min_length": 6}, (1, 3)),
+    "at_least_new": ({"min_new_tokens": 7, "min_length": 3}, (1,)),
+    "impossible": ({"renormalize_logits": True}, (3,)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRANSLATION)
+def test_translations_are_as_the_checkpoint_wants_them(name, tmp_path):
+    settings, beams = TRANSLATION[name]
+    model, tokenizer = make_translator(tmp_path)
+    redraw(model, tmp_path, 6, end=1.0)
+    if name == "impossible":  # padding is likely, and banned
+        model.final_logits_bias[0, tokenizer.pad_token_id] = 4.0
+    plain = {number: translations(model, tokenizer, num_beams=number, **EARLY) for number in beams}
+    model.generation_config.update(forced_eos_token_id=None, max_length=10, **settings)
+    model.save_pretrained(tmp_path)
+    translator = kt.Translator.from_pretrained(tmp_path)
+    for number in beams:
+        expected = translations(model, tokenizer, num_beams=number, early_stopping="never")
+        assert translator.translate(SENTENCES, num_beams=number) == expected
+        assert expected != plain[number]
+    if name == "repetition":
+        with pytest.raises(ValueError, match="`num_beams` must be 1 with a repetition penalty"):
+            translator.translate(SENTENCES, num_beams=2)
+
+
+EARLY = {"early_stopping": "never", "forced_eos_token_id": None, "max_length": 10}
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "key"),
+    [
+        ("gpt2", {"num_beams": 3}, "num_beams"),
+        ("gpt2", {"stop_strings": ["x"]}, "stop_strings"),
+        ("marian", {"do_sample": True}, "do_sample"),
+        ("marian", {"encoder_no_repeat_ngram_size": 2}, "encoder_no_repeat_ngram_size"),
+    ],
+)
+def test_a_generation_setting_that_is_not_supported(family, settings, key, tmp_path):
+    make = {"gpt2": lambda: make_language_model(tmp_path, "gpt2")}
+    model, _ = make.get(family, lambda: make_translator(tmp_path))()
+    model.generation_config.update(**settings)
+    model.save_pretrained(tmp_path)
+    pipeline = kt.TextGenerator if family == "gpt2" else kt.Translator
+    with pytest.raises(ValueError, match=f"`{key}` in .*generation_config.json must be"):
+        pipeline.from_pretrained(tmp_path)
+    assert kt.pretrained.load_tokenizer(tmp_path)(["the cat"])  # which does not mind
 
 
 def make_translator(folder, separate=False, **more):

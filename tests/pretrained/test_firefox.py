@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import keras_transformer as kt
-from keras_transformer.pretrained.firefox import read_shortlist
+from keras_transformer.pretrained.firefox import find_shortlist, read_shortlist
 from tests.pretrained.firefox import SETTINGS, random_tensors, to_bytes
 
 NAME = "model.xxyy.intgemm.alphas.bin"
@@ -31,14 +31,40 @@ def write(folder, settings=SETTINGS, tensors=TENSORS, **options):
         ("transformer-ffn-activation", "prelu"),
         ("dim-vocabs", [23, 29]),
         ("transformer-heads", None),
+        ("right-left", True),
+        ("input-types", ["sequence", "class"]),
+        ("transformer-tied-layers", [1, 1]),
+        ("transformer-no-bias", True),
+        ("transformer-no-affine", True),
+        ("transformer-rnn-projection", True),
+        ("transformer-pool", True),
+        ("lemma-dependency", "lemma-dependent-bias"),
+        ("ulr", True),
+        ("transformer-decoder-dim-ffn", 19),
+        ("transformer-decoder-ffn-depth", 1),
     ],
 )
 def test_a_setting_that_is_not_supported_is_named(key, value, tmp_path):
     settings = {**SETTINGS, key: value}
     if value is None:
         del settings[key]
-    with pytest.raises(ValueError, match=f"`{key}` in .*{NAME}"):
+    with pytest.raises(ValueError, match=f"`{key}` (in|and) .*{NAME}"):
         kt.pretrained.load(write(tmp_path, settings))
+
+
+def test_settings_that_say_what_the_model_does(tmp_path):
+    more = {"transformer-decoder-dim-ffn": 17, "transformer-decoder-ffn-depth": 0}
+    more |= {"right-left": False, "transformer-tied-layers": [], "enc-cell": "gru", "skip": False}
+    assert kt.pretrained.load(write(tmp_path, {**SETTINGS, **more}))
+
+
+def test_multipliers_of_nothing(tmp_path):
+    name = "decoder_l9_rnn_W_QuantMultA"
+    tensors = {**TENSORS, "none_QuantMultA": np.ones((1, 1), "float32")}
+    assert kt.pretrained.load(write(tmp_path, tensors=tensors))
+    tensors[name] = np.ones((1, 1), "float32")
+    with pytest.raises(ValueError, match=f"Left over: {name}"):
+        kt.pretrained.load(write(tmp_path, tensors=tensors))
 
 
 def test_tensors_missing_and_left_over(tmp_path):
@@ -75,6 +101,7 @@ def patched(place, value):
         (patched(16 + 24, 4), r"'Wemb' with shape \(23, 12\) in 4 bytes"),
         (patched(16 + 8, 0x10001), "type of 'Wemb' must be one of .* Received: 0x10001"),
         (WHOLE[: len(WHOLE) // 2], "ends at"),
+        (WHOLE + b"more", "its last tensor ends at"),
         (to_bytes({}, TENSORS), "settings must be a mapping"),
         (to_bytes({"a": ["!"]}, {}), "`enc-depth` in .* must be of type int"),
         (WHOLE.replace(b"type: 'transformer'", b"type: !!python/x 'a"), "settings must be YAML"),
@@ -91,6 +118,13 @@ def test_two_models(tmp_path):
     (tmp_path / "model.yyxx.bin").write_bytes(WHOLE)
     with pytest.raises(ValueError, match="`folder` must hold one file model"):
         kt.pretrained.load(tmp_path)
+
+
+def test_two_shortlists(tmp_path):
+    for name in ("lex.xxyy.bin", "lex.yyxx.bin"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match="`folder` must hold one file lex"):
+        find_shortlist(tmp_path)
 
 
 def shortlist_bytes(offsets, ids, magic=0xF11A48D5013417F5, num_first=2):

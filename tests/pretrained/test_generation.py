@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from keras_transformer.pretrained.generation import read_generation
+from keras_transformer.pretrained.generation import KEYS, read_generation, read_search
 
 OLD = {  # as Helsinki-NLP's folders had it
     "decoder_start_token_id": 58100,
@@ -56,3 +56,107 @@ def test_nothing_is_said(tmp_path):
 def test_what_is_not_supported(values, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         read_generation(write(tmp_path, **values))
+
+
+def test_a_number_of_new_tokens_wins_over_a_length(tmp_path):
+    values = {"max_length": 20, "max_new_tokens": 7, "eos_token_id": 0}
+    assert read_generation(write(tmp_path, **values)).max_new_tokens == 7
+    # The last one is the end that is forced.
+    write(tmp_path, **values, forced_eos_token_id=[0])
+    assert read_generation(tmp_path).max_new_tokens == 6
+
+
+SAMPLING = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": None}
+
+
+@pytest.mark.parametrize(
+    ("values", "is_translator", "expected"),
+    [
+        ({}, True, {}),
+        ({}, False, {}),
+        ({"min_length": 6, "repetition_penalty": 2}, True, {"min": 5, "penalty": 2.0}),
+        ({"min_length": 6, "min_new_tokens": 3}, True, {"min": 3}),
+        ({"min_length": 6, "min_new_tokens": 3}, False, {"min": 3}),
+        ({"no_repeat_ngram_size": 3, "renormalize_logits": True}, True, {"size": 3, "sum": True}),
+        ({"max_new_tokens": 9, "max_length": 30}, False, {"new": 9, "length": 30}),
+        ({"top_k": 7, "temperature": 0.5, "typical_p": 0.3}, False, {}),
+        ({"do_sample": True}, False, {"sampling": SAMPLING}),
+        (
+            {"do_sample": True, "top_k": 0, "temperature": 2, "top_p": 0.9, "min_p": 0.1},
+            False,
+            {"sampling": {"temperature": 2.0, "top_k": None, "top_p": 0.9, "min_p": 0.1}},
+        ),
+        (dict.fromkeys(KEYS.fixed), True, {}),
+        (dict.fromkeys(KEYS.followed), False, {}),
+    ],
+)
+def test_how_tokens_are_chosen(values, is_translator, expected, tmp_path):
+    usual = {"min": 0, "size": 0, "penalty": 1.0, "sum": False}
+    usual |= {"new": None, "length": None, "sampling": None}
+    found = read_search(write(tmp_path, **values), is_translator)
+    assert found == tuple({**usual, **expected}.values())
+
+
+OTHERS = {
+    "begin_suppress_tokens": [3],
+    "constraints": [1],
+    "diversity_penalty": 0.5,
+    "dola_layers": "high",
+    "encoder_no_repeat_ngram_size": 2,
+    "encoder_repetition_penalty": 1.5,
+    "exponential_decay_length_penalty": [5, 1.1],
+    "force_words_ids": [[3]],
+    "forced_bos_token_id": 3,
+    "forced_decoder_ids": [[1, 3]],
+    "guidance_scale": 1.5,
+    "max_time": 3.0,
+    "num_beam_groups": 2,
+    "penalty_alpha": 0.6,
+    "sequence_bias": [[[3], 1.0]],
+    "stop_strings": ["x"],
+    "token_healing": True,
+    "watermarking_config": {"bias": 2.0},
+    "epsilon_cutoff": 0.1,
+    "eta_cutoff": 0.1,
+    "top_h": 0.4,
+    "typical_p": 0.9,
+}
+
+
+def test_every_other_setting_is_tried():
+    assert set(OTHERS) == set(KEYS.fixed)
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_what_would_change_a_text_is_refused(key, tmp_path):
+    # Some only where tokens are drawn at random.
+    write(tmp_path, do_sample=True, **{key: OTHERS[key]})
+    with pytest.raises(ValueError, match=f"`{key}` in .*config.json must be"):
+        read_generation(tmp_path)
+        read_search(tmp_path, is_translator=False)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_translator", "message"),
+    [
+        ({"do_sample": True}, True, "`do_sample` in .* must be False"),
+        ({"num_beams": 4}, False, "`num_beams` in .* must be 1"),
+        ({"min_length": 4}, False, "`min_length` in .* must be 0"),
+        ({"min_new_tokens": -1}, False, "`min_new_tokens` in .* must be at least 0"),
+        ({"no_repeat_ngram_size": 2.5}, False, "`no_repeat_ngram_size` in .* be of type int"),
+        ({"repetition_penalty": 0.0}, True, "`repetition_penalty` in .* must be more than 0"),
+        ({"max_new_tokens": 0}, False, "`max_new_tokens` in .* must be at least 1"),
+        ({"do_sample": True, "temperature": 0.0}, False, "`temperature` in .* more than 0"),
+        ({"do_sample": True, "top_p": 1.5}, False, r"`top_p` in \(0, 1\]"),
+        ({"renormalize_logits": "yes"}, True, "`renormalize_logits` in .* be of type bool"),
+    ],
+)
+def test_values_out_of_range(values, is_translator, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        read_search(write(tmp_path, **values), is_translator)
+
+
+def test_a_forced_end_that_is_none(tmp_path):
+    write(tmp_path, eos_token_id=0, forced_eos_token_id=3)
+    with pytest.raises(ValueError, match="`forced_eos_token_id` and `eos_token_id` in .* equal"):
+        read_generation(tmp_path)

@@ -115,7 +115,7 @@ def test_half_precision(folder, expected, dtype, tolerance, file):
 def test_old_names_and_mask_buffers(folder, expected):
     tensors = load_file(folder / WEIGHTS)
     tensors = {name.removeprefix("transformer."): t for name, t in tensors.items()}
-    tensors["h.0.attn.bias"] = np.ones((1, 1, 13, 13), "float32")
+    tensors["h.0.attn.bias"] = np.tri(13, dtype="float32")[None, None]
     tensors["h.1.attn.masked_bias"] = np.float32([-1e4])
     tensors["lm_head.weight"] = tensors["tokens_embed.weight"]
     save_file(tensors, folder / WEIGHTS)

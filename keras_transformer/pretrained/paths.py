@@ -1,0 +1,69 @@
+"""The weights of a model by paths that do not change when it is saved, restored or cloned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_transformer.layers.serialization import argument_names
+
+
+def variables_of(model: keras.Model) -> dict[str, Any]:
+    """The weights of a model by path, without the state of its random generators.
+
+    A path leads through the names of layers, but a layer that was given to another one goes by the
+    name of the argument: `decoder/positional_encoding/embeddings`, whatever the layer itself is
+    called. Keras's own paths (`weight.path`) are no names to rely on: the path of a layer that was
+    given to another one lacks the other's name once both are restored from a config.
+
+    Args:
+        model: the model.
+
+    Returns:
+        The weights by path.
+
+    Raises:
+        ValueError: two weights have one path.
+    """
+    found: dict[str, Any] = {}
+    seen: set[int] = set()
+    for layer in model.layers:
+        for path, weight in _walk(layer, layer.name):
+            if id(weight) in seen or "seed_generator" in weight.path:
+                continue
+            if path in found:
+                raise ValueError(
+                    f"`model` must have different names for its layers. Received: {path!r} twice."
+                )
+            seen.add(id(weight))
+            found[path] = weight
+    return found
+
+
+def _walk(layer: keras.layers.Layer, path: str) -> Iterator[tuple[str, Any]]:
+    inner = set()
+    for name, child in _children(layer):
+        inner |= {id(weight) for weight in child.weights}
+        yield from _walk(child, f"{path}/{name}")
+    for weight in layer.weights:
+        if id(weight) not in inner:
+            yield f"{path}/{weight.name}", weight
+
+
+def _children(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """The layers inside a layer, each once, with the name that it goes by there."""
+    given = set(argument_names(type(layer)))
+    # On torch a layer is a module too, which keeps its layers apart.
+    attributes = {**vars(layer), **(vars(layer).get("_modules") or {})}
+    seen = set()
+    for attribute, value in attributes.items():
+        values = value if isinstance(value, (list, tuple)) else [value]
+        for child in values:
+            # What starts with an underscore is Keras's own record of the same layers.
+            if attribute[0] == "_" or not isinstance(child, keras.layers.Layer):
+                continue
+            if id(child) not in seen:
+                seen.add(id(child))
+                yield (attribute if attribute in given else child.name), child
