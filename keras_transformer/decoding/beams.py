@@ -17,6 +17,7 @@ from keras_transformer.decoding.steps import (
     column,
     decode_step,
     prefill,
+    prompt_lengths,
     repeat,
     tokens_so_far,
     write_column,
@@ -88,11 +89,12 @@ def begin_search(
     """Encoding, prefill and the first tokens. Returns the state and the context."""
     parts, beams = DecodingModel(model), settings.num_beams
     room, source = ops.shape(buffer)[1], (source_ids, source_mask)
+    prompts = prompt_ids, prompt_mask, prompt_lengths(history, beams)
     if parts.shares_slots:
-        hidden, cache, context = prefill(parts, prompt_ids, prompt_mask, room * beams, 1, *source)
+        hidden, cache, context = prefill(parts, *prompts, room * beams, 1, *source)
         hidden = repeat(hidden, beams)
     else:
-        hidden, cache, context = prefill(parts, prompt_ids, prompt_mask, room, beams, *source)
+        hidden, cache, context = prefill(parts, *prompts, room, beams, *source)
     ids = ops.zeros_like(buffer) + ops.zeros_like(history[:, :1])  # (R, L)
     zeros = ops.reshape(ops.cast(ids[:, 0], "float32"), (-1, beams))  # (B, K)
     nothing = zeros + lowest("float32")
