@@ -36,7 +36,8 @@ class BeamSearchResult(NamedTuple):
 
     Attributes:
         ids: int32 (B, num_return, T), without the start token, with the end token, padded with 0.
-        scores: float32 (B, num_return); minus infinity where there are fewer hypotheses.
+        scores: float32 (B, num_return); minus infinity where there are fewer hypotheses, whose
+            rows of ids hold 0 alone.
         alignments: float32 (B, num_return, T, S), how much each token attended to each source
             position, the mean over the heads of the last decoder block; None unless asked for.
 
@@ -229,7 +230,7 @@ def _best(state, settings, prefixes):
     lengths = ops.convert_to_numpy(state.finished_lengths)
     prefixes = prefixes or [[]] * batch
     rows = [
-        [[*prefix, *found[b, k, : lengths[b, k]]] for k in range(count)]
+        [[*prefix, *found[b, k, :n]] if (n := lengths[b, k]) else [] for k in range(count)]
         for b, prefix in enumerate(prefixes)
     ]
     ids = np.zeros((batch, count, max(len(row) for best in rows for row in best)), "int32")

@@ -92,6 +92,7 @@ def test_an_array_loses_the_padding_at_its_ends_alone(name):
 def test_beam_search(name):
     case = get_case(name)
     options = {"start_id": START, "end_id": 3, "num_beams": 4, "num_return": 4, "max_length": 3}
+    options["min_length"] = 2
     options["banned_ids"] = [token for token in range(V) if token not in (0, 3, 7)]
     result = kt.decoding.beam_search(case.model, PROMPTS, length_penalty=0.0, **options)
     num_generated = 0
