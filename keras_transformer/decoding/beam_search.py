@@ -22,6 +22,7 @@ from keras_transformer.decoding.beams import (
 )
 from keras_transformer.decoding.candidates import make_candidates
 from keras_transformer.decoding.loop import run_compiled, run_loop
+from keras_transformer.decoding.programs import programs_of
 from keras_transformer.decoding.prompts import check_count, check_ids, prepare, round_up
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.steps import grow, grow_cache
@@ -35,7 +36,8 @@ class BeamSearchResult(NamedTuple):
 
     Attributes:
         ids: int32 (B, num_return, T), without the start token, with the end token, padded with 0.
-        scores: float32 (B, num_return); minus infinity where there are fewer hypotheses.
+        scores: float32 (B, num_return); minus infinity where there are fewer hypotheses, whose
+            rows of ids hold 0 alone.
         alignments: float32 (B, num_return, T, S), how much each token attended to each source
             position, the mean over the heads of the last decoder block; None unless asked for.
 
@@ -86,7 +88,8 @@ def beam_search(
     Args:
         model: a translator or a language model that follows `kt.decoding.DecodingModel`.
         source_ids: the sources with their end token, or a language model's prompts: a list of
-            lists of ids, or an int array (B, S), padded on either side.
+            lists of ids, or an int array (B, S), padded on either side, as in
+            `kt.decoding.generate`.
         start_id: the token that a translation starts from.
         end_id: the token that ends a hypothesis.
         num_beams: K.
@@ -165,11 +168,12 @@ def beam_search(
         settings.end_id,
         best_of_each(settings),
     )
-    state = _search(model, settings, inputs, candidates, max_length)
+    programs = programs_of(model, settings)
+    state = _search(programs, inputs, candidates, max_length)
     ids, lengths, scores = _best(state, settings, inputs.prefixes if parts.is_translator else None)
     alignments = None
     if return_alignments:
-        alignments = _align(model, inputs, ids, lengths, start_id)
+        alignments = _align(programs, inputs, ids, lengths, start_id)
     return BeamSearchResult(ids, scores, alignments)
 
 
@@ -190,9 +194,10 @@ def _check_beams(num_beams, num_return, vocabulary_size, max_length):
         )
 
 
-def _search(model, settings, inputs, candidates, max_length):
+def _search(programs, inputs, candidates, max_length):
     """Runs the compiled search, with more room for tokens when it is needed."""
-    shares_slots = DecodingModel(model).shares_slots
+    settings = programs.settings
+    shares_slots = DecodingModel(programs.model).shares_slots
     room = min(round_up(max_length), _FIRST_ROOM)
     loop = {
         "history": np.repeat(inputs.history, settings.num_beams, axis=0),
@@ -201,7 +206,7 @@ def _search(model, settings, inputs, candidates, max_length):
     if candidates is not None:
         loop["candidates"] = candidates
     begin = {"buffer": np.zeros((1, room), "int32"), **loop}
-    state, context = run_compiled(begin_search, model, settings, {**inputs.tensors, **begin})
+    state, context = run_compiled(programs, begin_search, {**inputs.tensors, **begin})
     while (step := int(state.step)) < max_length and not ops.convert_to_numpy(state.done).all():
         if step >= room:
             more = min(round_up(max_length), 4 * room) - room
@@ -216,7 +221,7 @@ def _search(model, settings, inputs, candidates, max_length):
             )
             room += more
         tensors = {**loop, "context": context, "until": np.int32(min(room, max_length))}
-        state = run_loop(search_goes_on, advance_search, model, settings, tensors, state)
+        state = run_loop(programs, search_goes_on, advance_search, tensors, state)
     return state
 
 
@@ -229,7 +234,7 @@ def _best(state, settings, prefixes):
     lengths = ops.convert_to_numpy(state.finished_lengths)
     prefixes = prefixes or [[]] * batch
     rows = [
-        [[*prefix, *found[b, k, : lengths[b, k]]] for k in range(count)]
+        [[*prefix, *found[b, k, :n]] if (n := lengths[b, k]) else [] for k in range(count)]
         for b, prefix in enumerate(prefixes)
     ]
     ids = np.zeros((batch, count, max(len(row) for best in rows for row in best)), "int32")
@@ -241,27 +246,32 @@ def _best(state, settings, prefixes):
     return ids, np.array([[len(row) for row in best] for best in rows]), scores
 
 
-def _align(model, inputs, ids, lengths, start_id):
+def _align(programs, inputs, ids, lengths, start_id):
     """The cross-attention (B, num_return, T, S) of the tokens of each hypothesis."""
     batch, count, length = ids.shape
     rows = ids.reshape(-1, length)
     real = np.arange(length) < lengths.reshape(-1, 1)
+    parts = DecodingModel(programs.model)
+    # The token at t was chosen where the one before it was read.
+    read = np.concatenate([np.full_like(rows[:, :1], start_id), rows[:, :-1]], axis=1)
+    may_see = real & (True if parts.padding_id is None else read != parts.padding_id)
+    if parts.start_is_padding:
+        may_see[:, 0] = True
     tensors = {
         "source_ids": inputs.tensors["source_ids"],
         "source_mask": inputs.tensors["source_mask"],
-        # The token at t was chosen where the one before it was read.
-        "target_ids": np.concatenate([np.full_like(rows[:, :1], start_id), rows[:, :-1]], axis=1),
-        "target_mask": real,
+        "target_ids": read,
+        "target_mask": may_see,
     }
-    scores = ops.convert_to_numpy(run_compiled(_cross_attention, model, count, tensors))
-    longest = inputs.tensors["source_mask"].sum(axis=1).max()
+    scores = ops.convert_to_numpy(run_compiled(programs, _cross_attention, tensors))
+    longest = inputs.longest_source
     scores = np.where(real[:, :, None], scores, 0.0)[..., :longest]
     return scores.reshape(batch, count, length, longest).astype("float32")
 
 
-def _cross_attention(model, count, state, source_ids, source_mask, target_ids, target_mask):
-    """The mean over the heads of the last block's cross-attention, (B * count, T, S)."""
-    parts = DecodingModel(model)
+def _cross_attention(model, settings, state, source_ids, source_mask, target_ids, target_mask):
+    """The mean over the heads of the last block's cross-attention, (B * num_return, T, S)."""
+    parts, count = DecodingModel(model), settings.num_return
     result = parts.decode(
         target_ids,
         encoded=ops.repeat(parts.encode(source_ids, source_mask), count, axis=0),

@@ -17,6 +17,7 @@ from keras_transformer.decoding.steps import (
     column,
     decode_step,
     prefill,
+    prompt_lengths,
     repeat,
     tokens_so_far,
     write_column,
@@ -52,7 +53,7 @@ class SearchState(NamedTuple):
         ancestors: int (R, L), for each token the place among the K that its hypothesis had then.
         finished_ids: int (R, L).
         finished_scores: float (B, K), normalised; very low where there is none yet.
-        finished_lengths: int (B, K).
+        finished_lengths: int (B, K), 0 where there is none yet.
         done: boolean (B,), whether no alive hypothesis can be returned any more.
         cache: the decoder's own, with R rows; with slots that hypotheses share, B rows.
     """
@@ -89,11 +90,12 @@ def begin_search(
     """Encoding, prefill and the first tokens. Returns the state and the context."""
     parts, beams = DecodingModel(model), settings.num_beams
     room, source = ops.shape(buffer)[1], (source_ids, source_mask)
+    prompts = prompt_ids, prompt_mask, prompt_lengths(history, beams)
     if parts.shares_slots:
-        hidden, cache, context = prefill(parts, prompt_ids, prompt_mask, room * beams, 1, *source)
+        hidden, cache, context = prefill(parts, *prompts, room * beams, 1, *source)
         hidden = repeat(hidden, beams)
     else:
-        hidden, cache, context = prefill(parts, prompt_ids, prompt_mask, room, beams, *source)
+        hidden, cache, context = prefill(parts, *prompts, room, beams, *source)
     ids = ops.zeros_like(buffer) + ops.zeros_like(history[:, :1])  # (R, L)
     zeros = ops.reshape(ops.cast(ids[:, 0], "float32"), (-1, beams))  # (B, K)
     nothing = zeros + lowest("float32")
@@ -175,9 +177,8 @@ def _extend(parts, settings, state, hidden, history, limit, candidates):
     scores = ops.where(usable, totals / _length_penalty(settings, length), lowest("float32"))
     finished_scores, kept = ops.top_k(ops.concatenate([state.finished_scores, scores], 1), beams)
     kept = ops.cast(kept, "int32")
-    lengths = ops.concatenate(
-        [state.finished_lengths, ops.zeros_like(tokens, dtype="int32") + length], axis=1
-    )
+    # What is no hypothesis has no tokens: among equally bad ones backends choose as they like.
+    lengths = ops.concatenate([state.finished_lengths, ops.where(usable, length, 0)], axis=1)
     # === Alive ===
     alive_scores, best = ops.top_k(ops.where(ended, lowest("float32"), totals), beams)
     best = ops.cast(best, "int32")

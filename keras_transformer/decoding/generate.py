@@ -60,11 +60,15 @@ def generate(
     gives the same continuation alone and in a batch; with a sampler that draws at random, a row of
     the batch gives the same for the same seed, on every backend.
 
+    The model's padding id is no mark of the end: inside a prompt, or generated, it takes a position
+    and the tokens after it do not see it, as where the model is called with the whole row. To go on
+    with what was generated gives what generating it in one go gives.
+
     Args:
         model: a model of `kt.models`, or any that follows `kt.decoding.DecodingModel`.
         prompt_ids: for a language model the prompts, for a translator the sources (with their end
-            token): a list of lists of ids of any length, or an int array (B, P), padded on either
-            side with the model's padding id.
+            token): a list of lists of ids of any length, taken as they are, or an int array (B, P),
+            padded on either side with the model's padding id, which is left out there.
         max_new_tokens: the most tokens to generate.
         sampler: "greedy", "random", "top_k", "top_p", "min_p", a sampler such as
             `kt.decoding.TopP(0.9, temperature=0.8)`, or a callable `(logits (B, V), uniform (B,))

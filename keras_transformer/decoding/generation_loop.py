@@ -21,7 +21,8 @@ from keras_transformer.decoding.candidates import (
     to_ids,
 )
 from keras_transformer.decoding.logits import penalize_repetition, used_ids
-from keras_transformer.decoding.loop import run_compiled, run_loop, weights_of
+from keras_transformer.decoding.loop import run_compiled, run_loop
+from keras_transformer.decoding.programs import programs_of
 from keras_transformer.decoding.prompts import Inputs, check_count, check_ids, prepare, round_up
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.samplers import get_sampler, random_numbers
@@ -32,6 +33,7 @@ from keras_transformer.decoding.steps import (
     grow,
     grow_cache,
     prefill,
+    prompt_lengths,
     tokens_so_far,
     write_column,
 )
@@ -132,15 +134,11 @@ class GenerationRun:
         num_rows = len(self.inputs.prefixes) * repeats
         self.uniform = random_numbers(seed, num_rows, self.limit, first_row)
         self.history = np.repeat(self.inputs.history, repeats, axis=0)
-        self.weights = weights_of(self.model)
+        self.programs = programs_of(self.model, self.settings)
         self._make_loop_tensors(room)
         tensors = {"buffer": np.zeros((1, room), "int32"), **self.loop_tensors}
         self.state, self.context = run_compiled(
-            _begin,
-            self.model,
-            self.settings,
-            {**self.inputs.tensors, **tensors},
-            weights=self.weights,
+            self.programs, _begin, {**self.inputs.tensors, **tensors}
         )
         self._look()
 
@@ -174,9 +172,7 @@ class GenerationRun:
             self._make_loop_tensors(room)
         tensors = {**self.loop_tensors, "context": self.context}
         tensors["until"] = np.int32(min(until, room, self.limit))
-        self.state = run_loop(
-            _proceed, _advance, self.model, self.settings, tensors, self.state, self.weights
-        )
+        self.state = run_loop(self.programs, _proceed, _advance, tensors, self.state)
         self._look()
 
     def finish(self, rows):
@@ -237,9 +233,9 @@ def _begin(
     """Encoding, prefill and the first token. Returns the state and the context."""
     parts = DecodingModel(model)
     room = ops.shape(buffer)[1]
-    hidden, cache, context = prefill(
-        parts, prompt_ids, prompt_mask, room, settings.num_return, source_ids, source_mask
-    )
+    repeats, source = settings.num_return, (source_ids, source_mask)
+    prompts = prompt_ids, prompt_mask, prompt_lengths(history, repeats)
+    hidden, cache, context = prefill(parts, *prompts, room, repeats, *source)
     new_ids = ops.zeros_like(buffer) + ops.zeros_like(history[:, :1])  # (R, L)
     state = _State(
         ops.zeros((), "int32"),

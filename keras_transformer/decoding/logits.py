@@ -65,7 +65,7 @@ def scale_temperature(logits: Tensor, temperature: float) -> Tensor:
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """Keeps the k likeliest ids, and what is as likely as the last of them.
+    """Keeps the k likeliest ids; of equals the lower ids come first.
 
     Args:
         logits: float (B, V).
@@ -83,16 +83,28 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
     Reference:
         Fan, Lewis and Dauphin 2018, "Hierarchical Neural Story Generation", section 5.1.
     """
-    k = min(k, logits.shape[-1])
-    return _keep(logits, logits >= ops.top_k(logits, k)[0][:, -1:])
+    if k >= logits.shape[-1]:
+        return logits
+    least = ops.top_k(logits, k)[0][:, -1:]
+    return _keep(logits, _best(logits, least, k))
+
+
+def _best(values, least, count):
+    """The `count` largest values (B, V), the least of which is known (B, 1)."""
+    above, equal = values > least, ops.equal(values, least)
+    needed = count - ops.sum(ops.cast(above, "int32"), axis=-1, keepdims=True)
+    place = ops.cumsum(ops.cast(equal, "int32"), axis=-1)  # from 1
+    return ops.logical_or(above, ops.logical_and(equal, place <= needed))
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Keeps the fewest ids, likeliest first, that have at least the probability p together.
 
+    Of equals the lower ids come first. What misses p by a millionth has it: sums are rounded.
+
     Args:
         logits: float (B, V).
-        p: in (0, 1].
+        p: in (0, 1]; 1 keeps all.
 
     Returns:
         (B, V), with a very low, finite value elsewhere.
@@ -112,8 +124,10 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     probabilities = ops.softmax(ops.cast(logits, "float32"), axis=-1)
     descending = ops.flip(ops.sort(probabilities, axis=-1), axis=-1)
     before = ops.cumsum(descending, axis=-1) - descending  # what is likelier, together
-    needed = ops.where(before < p, descending, 2.0)
-    return _keep(logits, probabilities >= ops.min(needed, axis=-1, keepdims=True))
+    is_needed = before < p * (1.0 - 1e-6)
+    count = ops.sum(ops.cast(is_needed, "int32"), axis=-1, keepdims=True)
+    least = ops.min(ops.where(is_needed, descending, 2.0), axis=-1, keepdims=True)
+    return _keep(logits, _best(probabilities, least, count))
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:

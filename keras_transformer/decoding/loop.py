@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops, tree
 
-# For each model what was compiled for it: it goes when the model goes.
-_compiled: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+from keras_transformer.decoding.fingerprint import fingerprint
+from keras_transformer.decoding.programs import Programs
+
 _jit_compile = True
 
 
@@ -45,22 +46,20 @@ def set_jit_compile(enabled: bool) -> None:
 
 
 def run_compiled(
+    programs: Programs,
     function: Callable[..., Any],
-    model: keras.Model,
-    settings: Hashable,
     tensors: dict[str, Any],
     state: Any = (),
-    weights: list | None = None,
+    parts: tuple = (),
 ) -> Any:
-    """Calls `function(model, settings, state, **tensors)`, compiled where the backend compiles.
+    """Calls `function(model, settings, state, *parts, **tensors)`, compiled where that is done.
 
     Args:
-        function: a module-level function that reads weights only through `model`.
-        model: the model; later changes of its weights are seen.
-        settings: what the traced program depends on beside shapes; a new value compiles anew.
+        programs: what `programs_of` gave for the model and the settings.
+        function: a module-level function that reads weights only through the model.
         tensors: arrays, or nests of them, by name. Each set of shapes is compiled once.
         state: a nest of tensors that must not be used again: its memory is handed on.
-        weights: what `weights_of(model)` gave, for a caller that comes back for every token.
+        parts: module-level functions that `function` calls.
 
     Returns:
         What `function` returns, as tensors of the backend.
@@ -68,55 +67,42 @@ def run_compiled(
     backend = keras.backend.backend()
     tensors = tree.map_structure(ops.convert_to_tensor, tensors)
     if backend == "torch":
-        return _run_torch(function, model, settings, state, tensors)
-    programs = _compiled.setdefault(model, {})
-    weights = weights_of(model) if weights is None else weights
-    # More weights (adapters, say) are another program.
-    key = (function, settings, tuple(sorted(tensors)), len(weights), _jit_compile)
-    if key not in programs:
+        with _without_gradients():
+            return function(programs.model, programs.settings, state, *parts, **tensors)
+    key = (function, parts, tuple(sorted(tensors)), _jit_compile)
+    if key not in programs.compiled:
         make = _compile_jax if backend == "jax" else _compile_tensorflow
-        programs[key] = make(function, weakref.ref(model), settings, state, tensors)
+        programs.compiled[key] = make(programs, function, tensors, state, parts)
     if backend == "jax":
-        return programs[key](weights, state, tensors)
-    return programs[key](state, tensors)
+        return programs.compiled[key](programs.weights, state, tensors)
+    return programs.compiled[key](state, tensors)
 
 
 def run_loop(
+    programs: Programs,
     proceed: Callable[..., Any],
     advance: Callable[..., Any],
-    model: keras.Model,
-    settings: Hashable,
     tensors: dict[str, Any],
     state: Any,
-    weights: list | None = None,
 ) -> Any:
     """Repeats `state = advance(model, settings, state, **tensors)` while `proceed` says so.
 
     Args:
+        programs: as for `run_compiled`.
         proceed: a module-level function `(state, **tensors) -> boolean scalar`.
         advance: a module-level function that keeps the shapes and dtypes of the state.
-        model: as for `run_compiled`.
-        settings: as for `run_compiled`.
         tensors: as for `run_compiled`; they stay as they are.
         state: a named tuple that must not be used again: its memory is handed on.
-        weights: as for `run_compiled`.
 
     Returns:
         The last state.
     """
     if keras.backend.backend() == "torch":
-        weights = weights_of(model) if weights is None else weights
-        return _loop_torch(proceed, advance, model, settings, tensors, state, weights)
-    return run_compiled(_repeat, model, (proceed, advance, settings), tensors, state, weights)
+        return _loop_torch(programs, proceed, advance, tensors, state)
+    return run_compiled(programs, _repeat, tensors, state, (proceed, advance))
 
 
-def weights_of(model: keras.Model) -> list:
-    """The values of a model's variables (to find them takes a millisecond)."""
-    return [variable.value for variable in model.variables]
-
-
-def _repeat(model, settings, state, **tensors):
-    proceed, advance, settings = settings
+def _repeat(model, settings, state, proceed, advance, **tensors):
     make = type(state)
     return make(
         *ops.while_loop(
@@ -127,7 +113,7 @@ def _repeat(model, settings, state, **tensors):
     )
 
 
-def _loop_torch(proceed, advance, model, settings, tensors, state, weights):
+def _loop_torch(programs, proceed, advance, tensors, state):
     import torch
 
     from keras_transformer.decoding.torch_graph import record
@@ -136,24 +122,21 @@ def _loop_torch(proceed, advance, model, settings, tensors, state, weights):
     tensors = tree.map_structure(ops.convert_to_tensor, tensors)
 
     def step(state, tensors):
-        state = advance(model, settings, state, **tensors)
+        state = advance(programs.model, programs.settings, state, **tensors)
         return state, proceed(state, **tensors)
 
     with _without_gradients():
         goes_on = proceed(state, **tensors)
         if not goes_on:
             return state
-        programs = _compiled.setdefault(model, {})
-        kernels = programs.setdefault(TransposedKernels, TransposedKernels())
-        kernels.refresh(weights)
+        kernels = programs.shared.setdefault(TransposedKernels, TransposedKernels())
+        kernels.refresh(programs.weights)
         device = state[0].device.type
         autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-        key = (advance, settings, _signature((state, tensors)), autocast)
-        # A recorded step holds the tensors of the weights: new values in them are seen, but not
-        # new tensors in their place.
-        if key not in programs or not _are_same(programs[key][0], weights):
-            programs[key] = weights, record(step, state, tensors, kernels)
-        run = programs[key][1]
+        key = (proceed, advance, _signature((state, tensors)), autocast)
+        if key not in programs.compiled:
+            programs.compiled[key] = record(step, state, tensors, kernels)
+        run = programs.compiled[key]
         while goes_on:
             state, goes_on = run(state, tensors)
         return state
@@ -162,15 +145,6 @@ def _loop_torch(proceed, advance, model, settings, tensors, state, weights):
 def _signature(nest):
     leaves = tree.flatten(nest)
     return tuple((tuple(leaf.shape), leaf.dtype, str(leaf.device)) for leaf in leaves)
-
-
-def _are_same(first, second):
-    return len(first) == len(second) and all(a is b for a, b in zip(first, second, strict=True))
-
-
-def _run_torch(function, model, settings, state, tensors):
-    with _without_gradients():
-        return function(model, settings, state, **tensors)
 
 
 @contextlib.contextmanager
@@ -182,20 +156,23 @@ def _without_gradients():
         yield
 
 
-def _compile_jax(function, model_reference, settings, state, tensors):
+def _compile_jax(programs, function, tensors, state, parts):
     import jax
+
+    # Not the model itself, which the programs would keep alive.
+    reference, settings = weakref.ref(programs.model), programs.settings
 
     def stateless(values, state, tensors):
         # Weights come in as arguments: as constants they would be frozen into the program.
-        model = model_reference()
-        mapping = list(zip(model.variables, values, strict=True))
+        model = reference()
+        mapping = list(zip(fingerprint(model).variables, values, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
-            return function(model, settings, state, **tensors)
+            return function(model, settings, state, *parts, **tensors)
 
     return jax.jit(stateless, donate_argnums=1)
 
 
-def _compile_tensorflow(function, model_reference, settings, state, tensors):
+def _compile_tensorflow(programs, function, tensors, state, parts):
     import tensorflow as tf
 
     def open_axes(tensor):
@@ -206,13 +183,14 @@ def _compile_tensorflow(function, model_reference, settings, state, tensors):
             shape[1], shape[3] = tensor.shape[1], tensor.shape[3]
         return tf.TensorSpec(shape, tensor.dtype)
 
-    model = model_reference()
+    model, settings = programs.model, programs.settings
+    reference = weakref.ref(model)  # not the model itself, which the programs would keep alive
     given, returned = tree.map_structure(lambda tensor: 0, (state, tensors)), None
 
     def traced(*flat):
         nonlocal returned
         state, tensors = tree.pack_sequence_as(given, flat)
-        result = function(model_reference(), settings, state, **tensors)
+        result = function(reference(), settings, state, *parts, **tensors)
         returned = tree.map_structure(lambda tensor: 0, result)
         return tree.flatten(result)
 

@@ -15,7 +15,10 @@ _MULTIPLE = 16
 
 
 class PaddedRows(NamedTuple):
-    """Rows of ids: as lists, and as an array (B, P) padded on the right with its mask (B, P)."""
+    """Rows of ids: as lists, and as an array (B, P) padded on the right with its mask (B, P).
+
+    The mask is that of the model itself: a padding id inside a row takes a position and is hidden.
+    """
 
     rows: list[list[int]]
     ids: np.ndarray
@@ -27,15 +30,18 @@ class Inputs(NamedTuple):
 
     Attributes:
         tensors: `prompt_ids` and `prompt_mask` (B, P), for a translator also `source_ids` and
-            `source_mask` (B, S).
+            `source_mask` (B, S). Masks are False at the padding on the right, and where the model
+            itself hides a token.
         prefixes: for each row the ids that stand in front of what is generated: a language model's
             prompt; of a translation none but those that were forced.
         history: int (B, P), the prompts with their ends in one column, -1 in front of them.
+        longest_source: the most tokens of a source, 0 for a language model.
     """
 
     tensors: dict[str, np.ndarray]
     prefixes: list[list[int]]
     history: np.ndarray
+    longest_source: int
 
 
 def prepare(
@@ -69,7 +75,7 @@ def prepare(
         prompts = pad_rows(
             "prompt_ids", prompt_ids, parts.vocabulary_size, parts.padding_id, parts.max_length
         )
-        prefixes, tensors = prompts.rows, {}
+        prefixes, tensors, longest_source = prompts.rows, {}, 0
     else:
         check_ids("start_id", [start_id], parts.vocabulary_size)
         embedding = parts.source_embedding
@@ -82,10 +88,15 @@ def prepare(
         )
         prefixes = _prefixes(prefix_ids, len(source.rows))
         rows = [[start_id, *prefix] for prefix in prefixes]
-        prompts = pad_rows("prefix_ids", rows, parts.vocabulary_size, None, parts.max_length)
+        prompts = pad_rows(
+            "prefix_ids", rows, parts.vocabulary_size, parts.padding_id, parts.max_length, False
+        )
         if all(len(row) == 1 for row in rows):
             prompts = PaddedRows(rows, prompts.ids[:, :1], prompts.mask[:, :1])
         tensors = {"source_ids": source.ids, "source_mask": source.mask}
+        longest_source = max(map(len, source.rows))
+    if parts.start_is_padding:
+        prompts.mask[:, 0] = True
     # The last new token is never fed back: it needs no position.
     longest = max(map(len, prompts.rows))
     if parts.max_length is not None and longest + max_new_tokens - 1 > parts.max_length:
@@ -98,7 +109,7 @@ def prepare(
     for row, ids in zip(history, prompts.rows, strict=True):
         row[len(row) - len(ids) :] = ids
     tensors |= {"prompt_ids": prompts.ids, "prompt_mask": prompts.mask}
-    return Inputs(tensors, prefixes, history)
+    return Inputs(tensors, prefixes, history, longest_source)
 
 
 def _prefixes(prefix_ids, num_rows):
@@ -146,6 +157,7 @@ def pad_rows(
     vocabulary_size: int,
     padding_id: int | None = 0,
     max_length: int | None = None,
+    must_have_token: bool = True,
 ) -> PaddedRows:
     """Pads rows of token ids on the right, to a width that is rounded up.
 
@@ -153,8 +165,9 @@ def pad_rows(
         name: the argument's name, for errors.
         token_ids: a list of lists of ids, or an int array (B, P) with `padding_id` on either side.
         vocabulary_size: ids must be below it.
-        padding_id: the id of padding in an array; None if an array has none.
+        padding_id: the id that the model hides, and that pads an array; None if there is none.
         max_length: the longest row that is allowed, and the largest width.
+        must_have_token: whether each row needs an id beside padding.
 
     Returns:
         `PaddedRows`.
@@ -174,7 +187,8 @@ def pad_rows(
     if hasattr(token_ids, "shape") and padding_id is not None:
         rows = [_strip(row, padding_id) for row in rows]
     for index, row in enumerate(rows):
-        if not len(row) or (padding_id is not None and (row == padding_id).all()):
+        is_hidden = padding_id is not None and (row == padding_id).all()
+        if not len(row) or (must_have_token and is_hidden):
             what = "holds nothing but padding" if len(row) else "is empty"
             raise ValueError(f"`{name}` must not have empty rows. Received: row {index} {what}.")
         if row.min() < 0 or row.max() >= vocabulary_size:
@@ -193,7 +207,7 @@ def pad_rows(
     mask = np.zeros((len(rows), width), bool)
     for index, row in enumerate(rows):
         ids[index, : len(row)] = row
-        mask[index, : len(row)] = True
+        mask[index, : len(row)] = True if padding_id is None else row != padding_id
     return PaddedRows([row.tolist() for row in rows], ids, mask)
 
 

@@ -27,6 +27,10 @@ class DecodingModel:
       layer called `logits`, hidden states into logits with `reverse=True`;
     * for translation an `encoder`, and `source_embedding` where the source has one of its own.
 
+    A token whose id is the embedding's `padding_id` takes a position and is hidden from the tokens
+    after it, wherever it stands: as in the model itself, where the mask comes with the embeddings.
+    The first target token is real all the same if the decoder has a true `start_is_padding`.
+
     A cache is a nest of tensors with the batch axis first. Those of rank 4, (B, heads, L, size),
     hold slots of positions and grow; all others are a state. In beam search it is reordered as the
     hypotheses are, unless the decoder has a true attribute `shares_slots`: then its cache is
@@ -90,6 +94,11 @@ class DecodingModel:
     def padding_id(self) -> int | None:
         """The target id that is masked, None if all are real tokens."""
         return self.target_embedding.padding_id
+
+    @property
+    def start_is_padding(self) -> bool:
+        """Whether the first target token is real though it be the padding id."""
+        return getattr(self.decoder, "start_is_padding", False)
 
     def encode(self, source_ids: Tensor, padding_mask: Tensor) -> Tensor:
         """Encodes (B, S) ids with their boolean mask (B, S) into (B, S, D)."""

@@ -64,7 +64,7 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     probabilities = ops.softmax(ops.cast(logits, "float32"), axis=-1)
     summed = ops.cumsum(probabilities, axis=-1)
     passed = summed <= uniform[:, None] * summed[:, -1:]
-    return ops.sum(ops.cast(passed, "int32"), axis=-1)
+    return ops.cast(ops.sum(ops.cast(passed, "int32"), axis=-1), "int32")
 
 
 @dataclasses.dataclass(frozen=True)

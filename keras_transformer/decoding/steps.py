@@ -20,8 +20,8 @@ class Context(NamedTuple):
     """What stays as it is while a batch is decoded.
 
     Attributes:
-        prompt_mask: boolean (R, P), True where a prompt's token is real.
-        prompt_lengths: int (R,), the tokens of each prompt.
+        prompt_mask: boolean (R, P), True where a prompt's token may be seen.
+        prompt_lengths: int (R,), the tokens of each prompt, hidden ones inside it among them.
         source_mask: boolean (B, S), True where a source token is real; an empty tuple without a
             source.
         cross_cache: the keys and values of the encoded source, once for each source, whatever the
@@ -48,6 +48,7 @@ def prefill(
     parts: DecodingModel,
     prompt_ids: Tensor,
     prompt_mask: Tensor,
+    lengths: Tensor,
     room: Any,
     repeats: int = 1,
     source_ids: Tensor | None = None,
@@ -59,6 +60,7 @@ def prefill(
         parts: the model's parts.
         prompt_ids: int (B, P), padded on the right.
         prompt_mask: boolean (B, P), True where a token is real.
+        lengths: int (B,), the tokens of each prompt, hidden ones inside it among them.
         room: L, slots of the cache for new tokens.
         repeats: hypotheses of each prompt, R / B.
         source_ids: int (B, S), for a translator.
@@ -71,7 +73,6 @@ def prefill(
     batch, width = ops.shape(prompt_ids)[:2]
     encoded = None if source_ids is None else parts.encode(source_ids, source_mask)
     cache = parts.decoder.initial_cache(batch, width, encoded, source_mask)
-    lengths = ops.sum(ops.cast(prompt_mask, "int32"), axis=1)  # (B,)
     context = Context(
         prompt_mask, lengths, () if source_mask is None else source_mask, cache.cross_attention
     )
@@ -116,6 +117,20 @@ def decode_step(
         **context.source(),
     )
     return result["output"], result["cache"].self_attention
+
+
+def prompt_lengths(history: Tensor, repeats: int) -> Tensor:
+    """Counts the tokens of each prompt.
+
+    Args:
+        history: int (R, P), the prompts with their ends in one column, -1 in front of them.
+        repeats: hypotheses of each prompt, R / B.
+
+    Returns:
+        int32 (B,).
+    """
+    lengths = ops.sum(ops.cast(history >= 0, "int32"), axis=1)
+    return ops.cast(ops.reshape(lengths, (-1, repeats))[:, 0], "int32")
 
 
 def tokens_so_far(history: Tensor, new_ids: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from keras_transformer.ops.few_rows import FEW_ROWS, multiply_in_torch
 
 Tensor = Any
 
-_NUM_SAMPLES = 16
+_NUM_SAMPLES = 1024
 
 
 class TransposedKernels:
@@ -23,6 +23,12 @@ class TransposedKernels:
 
     def __init__(self):
         self._copies: dict[int, _Copy] = {}  # by the kernel's identity
+        self._weights: list = []
+        self._present: set[int] = set()
+
+    def follows(self, kernel: Tensor) -> bool:
+        """Whether a kernel is a weight of the model, so that `refresh` looks after its copy."""
+        return id(kernel) in self._present
 
     def copy_of(self, kernel: Tensor) -> Tensor:
         """The transpose (O, I) of a kernel (I, O), in memory of its own."""
@@ -35,17 +41,22 @@ class TransposedKernels:
         """Copies again what has changed since, and forgets what the model no longer has.
 
         Args:
-            weights: all tensors of the model's weights.
+            weights: all tensors of the model's weights. The same list again is the same run, for
+                which a look at the versions must do: it comes back for every token.
         """
         import torch
 
-        present = {id(weight) for weight in weights}
+        is_new_run = weights is not self._weights
+        if is_new_run:
+            self._weights, self._present = weights, {id(weight) for weight in weights}
         for key, copy in list(self._copies.items()):
             kernel = copy.kernel
-            if key not in present:
+            if key not in self._present:
                 del self._copies[key]
             # What is written through `.data` counts no version: a sample shows it.
-            elif copy.version != _version(kernel) or not torch.equal(copy.sample, _sample(kernel)):
+            elif copy.version != _version(kernel) or (
+                is_new_run and not torch.equal(copy.sample, _sample(kernel))
+            ):
                 copy.transposed.copy_(kernel.detach().t())
                 self._copies[key] = copy._replace(version=_version(kernel), sample=_sample(kernel))
 
@@ -88,6 +99,8 @@ def use_transposed_kernels(module: Any, kernels: TransposedKernels) -> None:
         if getattr(kernel, "op", None) != "get_attr" or not _is_fit(module, node, kernel, bias):
             continue
         weight = getattr(module, kernel.target)
+        if not kernels.follows(weight):
+            continue
         if id(weight) not in names:
             names[id(weight)] = f"_transposed{len(names)}"
             module.register_buffer(names[id(weight)], kernels.copy_of(weight))

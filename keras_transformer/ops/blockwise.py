@@ -22,6 +22,7 @@ from keras import ops
 
 from keras_transformer.ops.blocks import differentiate
 from keras_transformer.ops.dropout import kept_entries
+from keras_transformer.ops.indices import same_type
 from keras_transformer.ops.masks import join_masks
 from keras_transformer.ops.seen_keys import (
     Places,
@@ -137,7 +138,7 @@ def _forward(setting, differentiable, constants):
             weights = weights * _kept(setting, seed, index, ops.shape(weights))
         weights = ops.cast(weights, value.dtype)
         block = _einsum("bkgrs,bksh->bkgrh", weights, take_keys(value, seen))
-        start = (0, 0, 0, index * setting.places.block, 0)
+        start = same_type(0, 0, 0, index * setting.places.block, 0)
         return tuple(
             ops.slice_update(whole, start, ops.cast(part, whole.dtype))
             for whole, part in zip(state, (block, *normalizer), strict=True)
@@ -193,7 +194,7 @@ def _backward(setting, residuals, upstream):
         change = _einsum("bkgrs,bkgrh->bksh", by_scores, _rows(setting, scaled, index))
         key_gradient = add_to_keys(key_gradient, change, seen)
         block = _einsum("bkgrs,bksh->bkgrh", by_scores, take_keys(key, seen)) * setting.scale
-        start = (0, 0, 0, index * setting.places.block, 0)
+        start = same_type(0, 0, 0, index * setting.places.block, 0)
         query_gradient = ops.slice_update(query_gradient, start, ops.cast(block, query.dtype))
         return (query_gradient, key_gradient, value_gradient, *bias_gradient)
 
@@ -257,7 +258,7 @@ def _rows(setting, tensor, index):
     """The queries of a block, out of axis 3."""
     shape = list(ops.shape(tensor))
     shape[3] = setting.places.block
-    return ops.slice(tensor, (0, 0, 0, index * setting.places.block, 0), shape)
+    return ops.slice(tensor, same_type(0, 0, 0, index * setting.places.block, 0), shape)
 
 
 def _block_of(setting, tensor, index, seen):
@@ -272,7 +273,7 @@ def _add_bias(setting, total, by_scores, index, seen):
     axes = [axis for axis in range(5) if total.shape[axis] == 1]
     change = ops.sum(by_scores, axis=axes, keepdims=True) if axes else by_scores
     row = 0 if total.shape[3] == 1 else index * setting.places.block
-    start = (0, 0, 0, row, 0 if total.shape[4] == 1 else seen.start)
+    start = same_type(0, 0, 0, row, 0 if total.shape[4] == 1 else seen.start)
     old = ops.slice(total, start, ops.shape(change))
     return ops.slice_update(total, start, old + change)
 

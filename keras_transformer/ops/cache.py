@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from keras import backend, ops, tree
 
 from keras_transformer.ops.arrays import to_tensors
+from keras_transformer.ops.indices import same_type
 
 Tensor = Any
 
@@ -165,7 +166,7 @@ def _heads_first(x):
 def _write(slots, new, index):
     new = ops.cast(new, slots.dtype)
     if backend.backend() != "torch":
-        return ops.slice_update(slots, (0, 0, index, 0), new)
+        return ops.slice_update(slots, same_type(0, 0, index, 0), new)
     # One operation, which decoding can do in place; `slice_update` is twenty in torch.
     rows = ops.arange(new.shape[2], dtype="int64") + ops.convert_to_tensor(index, dtype="int64")
     return slots.index_copy(2, rows, new)

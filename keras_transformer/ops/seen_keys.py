@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_transformer.ops.blocks import repeat_blocks
+from keras_transformer.ops.indices import same_type
 from keras_transformer.ops.masks import causal_mask, window_mask
 
 Tensor = Any
@@ -98,9 +99,9 @@ def take_keys(tensor: Tensor, seen: SeenKeys, axis: int = 2) -> Tensor:
     """Takes the keys that are seen, out of axis 2 of keys and values (B, K, S, H)."""
     shape, start = list(ops.shape(tensor)), [0] * len(tensor.shape)
     shape[axis], start[axis] = seen.length, seen.start
-    return ops.slice(tensor, start, shape)
+    return ops.slice(tensor, same_type(*start), shape)
 
 
 def add_to_keys(total: Tensor, change: Tensor, seen: SeenKeys) -> Tensor:
     """Adds to the gradient (B, K, S, H) of the keys that were seen."""
-    return ops.slice_update(total, (0, 0, seen.start, 0), take_keys(total, seen) + change)
+    return ops.slice_update(total, same_type(0, 0, seen.start, 0), take_keys(total, seen) + change)

@@ -24,6 +24,7 @@ def recorded_product(kernel, bias, num_rows, dtype=torch.float32):
         return (tensors[0] @ kernel + bias,), state[0].sum() > 0
 
     kernels = TransposedKernels()
+    kernels.refresh([kernel, bias])
     rows = torch.randn(num_rows, kernel.shape[0], dtype=dtype)
     state = (torch.ones(num_rows, kernel.shape[1], dtype=dtype),)
     with torch.no_grad():

@@ -1,0 +1,32 @@
+"""Indices of one integer type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import backend, ops
+
+Tensor = Any
+
+
+def same_type(*indices: Any) -> tuple:
+    """Makes the indices of one place int32 where tensors are among them.
+
+    JAX takes no mixture of types, and with `jax_enable_x64` a plain integer is one of 64 bits.
+
+    Args:
+        *indices: integers and scalar integer tensors.
+
+    Returns:
+        A tuple of as many.
+    """
+    if not any(ops.is_tensor(index) for index in indices):
+        return indices
+    return tuple(_as_int32(index) for index in indices)
+
+
+def _as_int32(index):
+    if not ops.is_tensor(index):
+        return np.int32(index)
+    return index if backend.standardize_dtype(index.dtype) == "int32" else ops.cast(index, "int32")
