@@ -93,7 +93,8 @@ class SaveTraining(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Notes where training stands, and saves it if that is due."""
         # With steps_per_execution the last of several batches may lie beyond the epoch's end.
-        self._state = self.batches.state(min(batch + 1, len(self.batches)))
+        done = min(batch + 1, len(self.batches))
+        self._state = self.batches.state(done, self.params["steps"])
         self._batches_since += batch - self._last_batch
         self._last_batch = batch
         minutes = (time.monotonic() - self._saved_at) / 60.0
@@ -118,7 +119,7 @@ class SaveTraining(keras.callbacks.Callback):
         content = {
             "model": path.name,
             # The epoch that `fit` is to begin with: the next one where this one is complete.
-            "initial_epoch": self._epoch + (state["batch"] == 0),
+            "initial_epoch": self._epoch + (0 in (state["batch"], state["steps_left"])),
             "batches": state,
             "seeds": [keras.ops.convert_to_numpy(seed).tolist() for seed in _seeds(model)],
         }
