@@ -112,7 +112,7 @@ class ReadAheadDataset(keras.utils.PyDataset):
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        self.__dict__.update(state)
         self._forget_ahead()
 
 
