@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from keras_transformer.data.buckets import Bucket, make_buckets, most_different
-from keras_transformer.data.epoch_batches import EpochBatches, fingerprint, split_steps
+from keras_transformer.data.epoch_batches import EpochBatches
+from keras_transformer.data.plans import fingerprint, split_steps
 from keras_transformer.data.rows import check_integer, flatten, padded, surround
 
 
@@ -164,7 +165,7 @@ class TranslationBatches(EpochBatches):
         others = [index for index in order if index not in first_two]
         return [steps[index] for index in first_two + others]
 
-    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _make_batch(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns inputs and labels of one batch.
 
         Args:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_transformer.data.epoch_batches import EpochBatches, fingerprint, split_steps
+from keras_transformer.data.epoch_batches import EpochBatches
+from keras_transformer.data.plans import fingerprint, split_steps
 from keras_transformer.data.rows import check_integer, one_text, padded
 
 
@@ -74,7 +75,7 @@ class LanguageModelBatches(EpochBatches):
         blocks = cut_blocks(self.num_target_tokens, self.length, generator)
         return split_steps(blocks, self.batch_size, self.num_shards)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _make_batch(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns inputs and labels of one batch.
 
         Args:

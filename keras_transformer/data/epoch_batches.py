@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any
+import warnings
+from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 
+from keras_transformer.data.plans import fingerprint
+from keras_transformer.data.read_ahead import ReadAheadDataset
 from keras_transformer.data.rows import check_integer
 
 
-class EpochBatches(keras.utils.PyDataset):
+class EpochBatches(ReadAheadDataset):
     """A dataset whose order depends on its settings, the seed and the epoch alone.
 
+    An epoch is one pass over the corpus, in which every example comes once. Keras's epochs are the
+    same unless `fit` is given `steps_per_epoch`: a pass then goes on from one of them to the next,
+    and the next pass begins, in its own order, where the last batch of it has been trained. An
+    epoch of Keras ends with the pass, short and with a warning of Keras, where the steps do not
+    divide it. Each call of `fit` begins a new pass.
+
     The plan of an epoch is a list of steps, each of `num_shards` batches: one for each worker. A
-    class of batches sets `_settings` and `_corpus`, then `epoch = 0`, and makes `_plan`.
+    class of batches sets `_settings` and `_corpus`, then `epoch = 0`, and makes `_plan` and
+    `_make_batch`.
     """
 
     # What changes the order, by name, and a fingerprint of the ids: both go into `state`.
@@ -38,6 +46,7 @@ class EpochBatches(keras.utils.PyDataset):
         self.seed = seed
         self.num_shards = num_shards
         self.shard_index = shard_index
+        self._silence: warnings.catch_warnings | None = None
 
     @property
     def epoch(self) -> int:
@@ -53,75 +62,119 @@ class EpochBatches(keras.utils.PyDataset):
         self._batches = [step[self.shard_index] for step in steps]
         self._num_batches = len(self._batches)
         self._epoch = value
-        self._resumed_batch: int | None = None
-        self._is_short = False
+        # What Keras reads now, as it knows it: the batches from `first` up to `end`.
+        self._part = _Part(0, self._num_batches)
+        # The part that it is to read first; until then it must see whole epochs.
+        self._resumed: _Part | None = None
+        self._is_begun = False
+        # How many batches of the part Keras has trained, as it last said; None: it says nothing.
+        self._seen: int | None = None
+        # How many of them before its present epoch.
+        self._seen_before = 0
+
+    def _go_to(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            self.epoch = epoch
+
+    def _begin_reading(self) -> None:
+        super()._begin_reading()
+        if self._is_begun:
+            self.epoch += 1
+        elif self._part != _Part(0, self._num_batches):
+            self._resumed = self._part
+        self._part = _Part(0, self._num_batches)
+        self._seen = self._seen_before = 0
 
     def on_epoch_end(self) -> None:
-        """Moves on to the order of the next epoch."""
-        if self._resumed_batch is None:
+        """Moves on to the order of the next epoch; Keras calls it, also in the midst of one."""
+        if self._silence is not None:
+            self._silence.__exit__(None, None, None)
+            self._silence = None
+        if self._resumed is not None:
+            # Before its first epoch, `fit` asks for the number of batches, which holds for all of
+            # its epochs, and ends an epoch that it has not trained: only from here on the resumed
+            # epoch may be short.
+            self._part, self._resumed = self._resumed, None
+            self._seen = None
+        elif self._seen is not None and self._seen < len(self):
+            # Keras goes on reading where it stands, or has read nothing but to build the model.
+            self._seen_before = self._seen
+        elif self._part.end < self._num_batches:
+            self._part = _Part(self._part.end, self._num_batches)
+            self._seen, self._seen_before = None, 0
+        else:
             self.epoch += 1
-            return
-        # Before its first epoch, `fit` asks for the number of batches, which holds for all of its
-        # epochs, and ends an epoch that it has not trained: only from here on the resumed epoch
-        # may be short.
-        self._batches = self._batches[self._resumed_batch :]
-        self._is_short = self._resumed_batch > 0
-        self._resumed_batch = None
 
-    @property
-    def workers(self) -> int:
-        """Number of threads or processes that make batches."""
-        # Keras asks for it whenever it begins to read a dataset, just before it counts the batches
-        # for all epochs to come: a short epoch that was broken off must not be what it counts.
-        self._is_short = False
-        return super().workers
-
-    @workers.setter
-    def workers(self, value: int) -> None:
-        keras.utils.PyDataset.workers.fset(self, value)
+    def _is_over(self, seen: int) -> bool:
+        """Takes down how many batches Keras has trained; whether its epoch is to end here."""
+        self._seen = seen
+        # `predict` takes no notice of what is to be resumed.
+        self._is_begun = self._is_begun or (seen > 0 and self._resumed is None)
+        over = seen >= len(self)
+        if over and self._part.is_cut and self._silence is None:
+            # Keras warns that there were fewer batches than `steps_per_epoch`: here, as planned.
+            self._silence = warnings.catch_warnings()
+            self._silence.__enter__()
+            warnings.filterwarnings("ignore", "Your input ran out of data")
+        return over
 
     def __len__(self) -> int:
         """Number of batches, the same in every epoch and shard."""
-        return len(self._batches) if self._is_short else self._num_batches
+        return self._part.end - self._part.first
+
+    def _place(self, index: int) -> tuple[int, int]:
+        return self._epoch, index + self._part.first
 
     @property
     def num_batches(self) -> int:
         """Number of batches, as Keras asks for it."""
-        if self._is_short:
+        if len(self) < self._num_batches:
             return len(self)
         length = _EpochLength(self._num_batches)
         length._dataset = self
         return length
 
-    def state(self, batch: int = 0) -> dict[str, Any]:
+    def state(self, batch: int = 0, steps_per_epoch: int | None = None) -> dict[str, Any]:
         """Says where training stands, for `resume`.
 
         Args:
             batch: how many batches of the epoch `fit` is done with; in a callback's
                 `on_train_batch_end(batch)` that is `batch + 1`.
+            steps_per_epoch: what `fit` was given, None for nothing.
 
         Returns:
             A dict for `json.dump`: `epoch` and `batch`, those to go on with, `settings`, what the
-            order depends on, and fingerprints of the `corpus` and of the `order`. It is the same in
-            all shards.
+            order depends on, fingerprints of the `corpus` and of the `order`, and `steps_left`, how
+            many steps `fit` has left of its own epoch, None without `steps_per_epoch`. It is the
+            same in all shards.
 
         Raises:
             ValueError: `batch` is no number of batches of this epoch.
         """
         check_integer("batch", batch, 0)
-        # Counted from the beginning of the epoch, which may have begun before it was resumed.
-        batch += self._resumed_batch or self._num_batches - len(self._batches)
         if batch > self._num_batches:
             raise ValueError(
                 f"`batch` must be at most {self._num_batches}, the batches of an epoch. "
                 f"Received: batch={batch}"
             )
-        place = {"epoch": self._epoch, "batch": batch}
-        order: str | None = self._order
-        if batch == self._num_batches:
-            place, order = {"epoch": self._epoch + 1, "batch": 0}, None
+        part = self._resumed or self._part
+        # With `steps_per_execution` the last of several batches may lie beyond the end.
+        place = min(part.first + self._seen_before + batch, part.end)
+        steps_left = None
+        if steps_per_epoch is not None:
+            steps_left = max(0, min(int(steps_per_epoch) - batch, part.end - place))
+        epoch, order = self._epoch, self._order
+        if place == self._num_batches:
+            epoch, place, order = epoch + 1, 0, None
         settings = {"batches": type(self).__name__, **self._all_settings()}
-        return {**place, "settings": settings, "corpus": self._corpus, "order": order}
+        return {
+            "epoch": epoch,
+            "batch": place,
+            "steps_left": steps_left,
+            "settings": settings,
+            "corpus": self._corpus,
+            "order": order,
+        }
 
     def resume(self, state: dict[str, Any]) -> None:
         """Goes on where a state was taken.
@@ -148,16 +201,20 @@ class EpochBatches(keras.utils.PyDataset):
                 "`state` must have been taken in the same order of batches. The corpus and the "
                 "settings agree: another version of this library or of NumPy must have made it."
             )
-        if state["batch"] >= self._num_batches:
+        first = state["batch"]
+        if first >= self._num_batches:
             raise ValueError(
-                f"`state` must have a batch below {self._num_batches}. "
-                f"Received: batch={state['batch']}"
+                f"`state` must have a batch below {self._num_batches}. Received: batch={first}"
             )
-        self._resumed_batch = state["batch"]
+        # Where the epoch of `fit` was complete there is nothing to cut.
+        steps = state.get("steps_left") or self._num_batches
+        end = min(first + steps, self._num_batches)
+        self._resumed = _Part(first, end, bool(state.get("steps_left")))
 
     def _check_state(self, state: Any) -> None:
         """Raises unless the state belongs to the same corpus and settings."""
         expected = self.state()
+        del expected["steps_left"]  # which is not in the files of older versions
         if not isinstance(state, dict) or not set(expected) <= set(state):
             raise ValueError(
                 f"`state` must be a dict of {sorted(expected)}, as `state` returns it. "
@@ -195,40 +252,24 @@ class EpochBatches(keras.utils.PyDataset):
         raise NotImplementedError
 
 
-def split_steps(rows: np.ndarray, batch_size: int, num_shards: int) -> list[list[np.ndarray]]:
-    """Splits rows into steps of one batch a shard, the last one as evenly as can be.
-
-    Args:
-        rows: (N, ...), what the rows of the batches are made of.
-        batch_size: most rows of a batch.
-        num_shards: batches of a step.
-
-    Returns:
-        The steps, each a list of `num_shards` arrays; some may be empty in the last one.
-    """
-    size = batch_size * num_shards
-    return [
-        np.array_split(rows[start : start + size], num_shards)
-        for start in range(0, len(rows), size)
-    ]
-
-
-def fingerprint(*arrays: np.ndarray) -> str:
-    """Returns a short hash of integers, the same on every machine."""
-    digest = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        # Shapes too: the same numbers in other rows are another corpus.
-        digest.update(repr(array.shape).encode())
-        flat = array.reshape(-1)
-        for start in range(0, len(flat), 1 << 20):  # of a large corpus no second copy
-            digest.update(flat[start : start + (1 << 20)].astype("<i8").tobytes())
-    return digest.hexdigest()
-
-
 def _fingerprint_of_plan(steps):
     batches = [batch[-1] if isinstance(batch, tuple) else batch for step in steps for batch in step]
     lengths = np.array([len(batch) for batch in batches])
     return fingerprint(lengths, np.concatenate([batch.reshape(-1) for batch in batches]))
+
+
+class _Part(NamedTuple):
+    """The batches of an epoch that Keras takes for the whole of it.
+
+    Attributes:
+        first: number of the first batch.
+        end: number of the last one plus 1.
+        is_cut: whether it may end before `fit` has made all steps of its epoch.
+    """
+
+    first: int
+    end: int
+    is_cut: bool = False
 
 
 class _EpochLength(int):
@@ -237,10 +278,11 @@ class _EpochLength(int):
     Keras takes one number for all epochs of a `fit`, and ends each where `steps_seen >= number`.
     Of a subclass of int, Python asks `number <= steps_seen` instead, and the answer depends on the
     epoch that is running. Without it Keras would ask for one batch too many, warn that there is
-    none, and on TensorFlow count one more step of the optimizer.
+    none, and on TensorFlow count one more step of the optimizer. It also is how the dataset learns
+    that an epoch of Keras has ended in the midst of a pass.
     """
 
     _dataset: EpochBatches
 
     def __le__(self, steps_seen: int) -> bool:
-        return len(self._dataset) <= steps_seen
+        return self._dataset._is_over(steps_seen)

@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_transformer.data.base import Tokenizer
 from keras_transformer.data.blocks import cut_blocks
-from keras_transformer.data.epoch_batches import EpochBatches, fingerprint, split_steps
+from keras_transformer.data.epoch_batches import EpochBatches
+from keras_transformer.data.plans import fingerprint, split_steps
 from keras_transformer.data.rows import check_integer, check_share, one_text, padded
 
 
@@ -128,7 +129,7 @@ class MaskedLanguageModelBatches(EpochBatches):
         blocks = cut_blocks(len(self._ids), self.length, generator)
         return split_steps(blocks, self.batch_size, self.num_shards)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _make_batch(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns inputs and labels of one batch.
 
         Args:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_transformer.data.epoch_batches import EpochBatches, fingerprint, split_steps
+from keras_transformer.data.epoch_batches import EpochBatches
+from keras_transformer.data.plans import fingerprint, split_steps
 from keras_transformer.data.rows import check_integer, flatten
 
 
@@ -114,7 +115,7 @@ class PackedBatches(EpochBatches):
         self._sequence_of_slot[np.argsort(self._slot_lengths, kind="stable")] = by_length
         return split_steps(rows, self.batch_size, self.num_shards)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _make_batch(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns inputs and labels of one batch.
 
         Args:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from keras_transformer.data.buckets import round_up
-from keras_transformer.data.epoch_batches import EpochBatches, fingerprint, split_steps
+from keras_transformer.data.epoch_batches import EpochBatches
+from keras_transformer.data.plans import fingerprint, split_steps
 from keras_transformer.data.rows import check_integer
 
 _Batch = tuple[int, int, np.ndarray]  # length T, number of real examples, the examples
@@ -106,7 +107,7 @@ class TaskBatches(EpochBatches):
         order = [index for index in generator.permutation(len(steps)) if index not in first_two]
         return [steps[index] for index in [*first_two, *order]]
 
-    def __getitem__(self, index: int) -> Any:
+    def _make_batch(self, index: int) -> Any:
         """Returns inputs and labels of one batch, or the inputs in a tuple where there are none.
 
         Args:

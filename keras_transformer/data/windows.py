@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
+from keras_transformer.data.read_ahead import ReadAheadDataset
 from keras_transformer.data.rows import check_integer, one_text, padded
 
 
-class SlidingWindows(keras.utils.PyDataset):
+class SlidingWindows(ReadAheadDataset):
     """Windows over one long text that score each token once, after the context before it.
 
     Each item is `({"token_ids": (B, T)}, labels (B, T))` in int32 with B = `batch_size` and
@@ -70,7 +70,7 @@ class SlidingWindows(keras.utils.PyDataset):
         """Number of batches."""
         return -(-len(self._starts) // self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _make_batch(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns inputs and labels of one batch."""
         first = index * self.batch_size
         starts = self._starts[first : first + self.batch_size]

@@ -171,7 +171,9 @@ def _forward(setting, differentiable, constants):
             change = ops.cast(change, "float32")
             change = change - setting.mean_weight * mean_row if setting.mean_weight else change
             change = change * column
-            gradients = [ops.slice_update(hidden_gradient, (index, 0, 0), change[None])]
+            # All of one dtype: with 64-bit integers, JAX takes a literal 0 for one of them.
+            place = (index, index * 0, index * 0)
+            gradients = [ops.slice_update(hidden_gradient, place, change[None])]
             if others:
                 gradients.append(
                     _add_products(others[0], slopes, rows * by_row, setting.transposed)

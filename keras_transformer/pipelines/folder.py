@@ -112,11 +112,23 @@ def read_description(folder: Path, kind: Kind) -> dict[str, Any]:
 
 
 def write_model(model: keras.Model, folder: Path) -> None:
-    """Saves a model without its optimizer."""
-    # Not keras.models.clone_model, which would take the optimizer along.
-    clone = type(model).from_config(model.get_config())
-    clone.set_weights(model.get_weights())
-    clone.save(folder / _MODEL_FILE)
+    """Saves a model without its optimizer, and leaves it as it is.
+
+    As in any file of Keras's, the weights of a layer with adapters are the sums that it computes
+    with: what is loaded has no adapters and the same outputs.
+
+    Args:
+        model: the model.
+        folder: where to.
+    """
+    # A copy would need layers of the same form, with adapters and quantized where they are.
+    trained = {name: getattr(model, name, None) for name in ("compiled", "optimizer")}
+    model.compiled, model.optimizer = False, None
+    try:
+        model.save(folder / _MODEL_FILE)
+    finally:
+        for name, value in trained.items():
+            setattr(model, name, value)
 
 
 def read_model(folder: Path) -> keras.Model:

@@ -8,7 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transformer.training.checkpoints import average_checkpoints, float64_mean, is_float
+from keras_transformer.training.checkpoints import (
+    average_checkpoints,
+    check_averaging,
+    float64_mean,
+    is_float,
+)
 
 __all__ = ["CheckpointAveraging", "average_checkpoints"]
 
@@ -35,7 +40,8 @@ class CheckpointAveraging(keras.callbacks.Callback):
 
     Raises:
         ValueError: if ``num_checkpoints`` or ``save_freq`` is out of range, or ``filepath`` does
-            not name a new `.weights.h5` file for each checkpoint.
+            not name a new `.weights.h5` file for each checkpoint; when training begins, if the
+            model has adapters and there is a ``filepath``: files hold only their sums.
 
     Example:
         >>> import numpy as np, keras, keras_transformer as kt
@@ -92,6 +98,8 @@ class CheckpointAveraging(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Forgets the checkpoints of an earlier `fit`."""
+        if self.filepath is not None:
+            check_averaging(self.model)
         self._restart()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:

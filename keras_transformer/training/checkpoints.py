@@ -12,6 +12,8 @@ import keras
 import ml_dtypes
 import numpy as np
 
+from keras_transformer.training.lora import dense_layers
+
 
 def is_float(dtype: Any) -> bool:
     """Whether values of this dtype can be averaged; counters and seed states cannot."""
@@ -72,6 +74,18 @@ def _check_same_architecture(filepath: Any, found: dict, expected: dict) -> None
             )
 
 
+def check_averaging(model: keras.Model) -> None:
+    """Raises where a model has adapters, of which files of weights hold but the sums."""
+    adapted = [path for path, layer in dense_layers(model).items() if layer.lora_enabled]
+    if adapted:
+        raise ValueError(
+            "`model` must have no adapters: files of weights hold only the sums that adapted "
+            "layers compute with, and loading their average would set the adapters to zero. "
+            "Average in memory (`CheckpointAveraging` without `filepath`), or `merge_lora` first. "
+            f"Received: adapters in {adapted[0]}."
+        )
+
+
 def average_checkpoints(model: keras.Model, filepaths: Iterable[Any]) -> None:
     """Sets a model's weights to the average of saved ones.
 
@@ -86,7 +100,7 @@ def average_checkpoints(model: keras.Model, filepaths: Iterable[Any]) -> None:
 
     Raises:
         ValueError: if there is no path, or a file is missing, unreadable or another architecture's;
-            the message names the file.
+            the message names the file. If the model has adapters.
 
     Example:
         >>> import os, tempfile, keras, keras_transformer as kt
@@ -108,6 +122,7 @@ def average_checkpoints(model: keras.Model, filepaths: Iterable[Any]) -> None:
         raise ValueError(
             f"`filepaths` must name at least one file. Received: filepaths={filepaths}"
         )
+    check_averaging(model)
     with tempfile.TemporaryDirectory() as folder:
         # The average goes into a file of the model's own, the only one that the model then loads.
         average_path = os.path.join(folder, "average.weights.h5")

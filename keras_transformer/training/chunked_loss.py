@@ -169,7 +169,9 @@ class ChunkedLossModel(keras.Model):
         return [*super().metrics, *self._compiled.metrics]
 
     def get_compile_config(self) -> dict[str, Any]:
-        """Returns the arguments of `compile`."""
+        """Returns the arguments of `compile`, none before it."""
+        if not self.compiled:
+            return {}
         given = {"loss": self._compiled.loss, "metrics": self._compiled.metrics}
         return {**super().get_compile_config(), **keras.saving.serialize_keras_object(given)}
 

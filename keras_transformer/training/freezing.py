@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_transformer.training.lora import check_not_adapted
 from keras_transformer.training.parts import make_trainable, needs_compiling
@@ -201,6 +202,9 @@ def _train_what_is_trainable(model: keras.Model) -> None:
     values = {variable.path: variable for variable in old.variables}
     for variable in new.variables:
         if variable.path in values:
-            variable.assign(values[variable.path])
+            value = values[variable.path]
+            # Keras saves the settings of the old optimizer, its learning rate too, which JAX would
+            # delete with the first step of the new one if they were the same array.
+            variable.assign(value if value.shape else ops.copy(value))
     model.optimizer = new
     model.make_train_function(force=True)

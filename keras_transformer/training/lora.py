@@ -115,7 +115,8 @@ def merge_lora(model: keras.Model) -> None:
         model: a model that `enable_lora` or `load_lora` adapted.
 
     Raises:
-        ValueError: the model has no adapters.
+        ValueError: the model has no adapters, or the weights beside them are quantized: the sum of
+            both is no matrix of integers any more.
 
     Example:
         >>> import keras_transformer as kt
@@ -130,6 +131,12 @@ def merge_lora(model: keras.Model) -> None:
         Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1.
     """
     layers = adapted_layers(model)
+    for path, layer in layers.items():
+        if getattr(layer, "quantization_mode", None) is not None:
+            raise ValueError(
+                "`model` must not be quantized: merge the adapters first, then quantize. "
+                f"Received: {path} quantized to {layer.quantization_mode}."
+            )
     # Keras collects garbage whenever a variable is deleted, which takes its time over all objects
     # of a program: those of now are spared.
     gc.freeze()

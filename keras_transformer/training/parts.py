@@ -17,34 +17,53 @@ def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     Returns:
         The layers, outer ones before inner ones.
     """
-    found, seen = [], set()
-    stack = [layer]
+    return list(layers_by_place(layer).values())
+
+
+def layers_by_place(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
+    """Returns the same layers by where they stand, which a loaded model has in common.
+
+    A layer's own path is not: it depends on who built the layer first.
+
+    Args:
+        layer: a layer or a model.
+
+    Returns:
+        The layers, outer ones before inner ones, by the names of the attributes on the way.
+    """
+    found, seen = {}, set()
+    stack = [("", layer)]
     while stack:
-        current = stack.pop()
+        place, current = stack.pop()
         if id(current) not in seen:
             seen.add(id(current))
-            found.append(current)
-            stack.extend(reversed(list(_children(current))))
+            found[place] = current
+            inner = [(f"{place}/{name}", child) for name, child in _children(current)]
+            stack.extend(reversed(inner))
     return found
 
 
-def _children(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+def _children(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
     if isinstance(layer, keras.Model):
-        yield from layer.layers
+        yield from _layers_in("layers", layer.layers)
     attributes = dict(vars(layer))
     # On torch a layer is a module too, which keeps its layers here.
     attributes |= attributes.get("_modules") or {}
-    for value in attributes.values():
-        yield from _layers_in(value)
+    # Sorted: the backends keep them in another order.
+    for name in sorted(attributes):
+        yield from _layers_in(name, attributes[name])
 
 
-def _layers_in(value: Any) -> Iterator[keras.layers.Layer]:
+def _layers_in(name: str, value: Any) -> Iterator[tuple[str, keras.layers.Layer]]:
     if isinstance(value, keras.layers.Layer):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        yield from (item for item in value if isinstance(item, keras.layers.Layer))
-    elif isinstance(value, dict):
-        yield from (item for item in value.values() if isinstance(item, keras.layers.Layer))
+        yield name, value
+        return
+    if isinstance(value, (list, tuple)):
+        value = dict(enumerate(value))
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(item, keras.layers.Layer):
+                yield f"{name}/{key}", item
 
 
 def freeze_all_but(model: keras.Model, weights: Iterable[Any]) -> None:

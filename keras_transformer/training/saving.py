@@ -9,21 +9,31 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+
+from keras_transformer.training.model_state import (
+    adapted_arrays,
+    compile_as_saved,
+    describe_state,
+    restore_arrays,
+    restore_state,
+)
 
 _STATE = "training.json"
-_PATTERN = "model-*.keras"
+_PATTERN = "model-*"
 
 
 class SaveTraining(keras.callbacks.Callback):
     """Saves all that a training needs to go on exactly: `kt.training.load_training` loads it.
 
-    In a folder: the model with its optimizer, which batch comes next, and the states of the random
-    numbers that dropout drops by, which Keras does not save with a model. (On torch, dropout draws
-    from the numbers of the whole process, as do the iterators of every `fit`: there a training goes
-    on with the same batches, but drops others, unless dropout is 0.) It is saved after every
-    epoch, also one that was stopped, and every so many batches or minutes. The state names the file
-    of its model and takes the place of the one before in a single step, so that whenever the
-    process dies there is a whole training in the folder.
+    In a folder: the model with its optimizer, which batch comes next, and what Keras does not save
+    with a model: which layers and weights are frozen, adapters beside the weights that they adapt,
+    penalties of `add_l2`, and the states of the random numbers that dropout drops by. (On torch,
+    dropout draws from the numbers of the whole process, as do the iterators of every `fit`: there a
+    training goes on with the same batches, but drops others, unless dropout is 0.) It is saved
+    after every epoch, also one that was stopped, and every so many batches or minutes. The state
+    names the files of its model and takes the place of the one before in a single step, so that
+    whenever the process dies there is a whole training in the folder.
 
     Pass `shuffle=False` to `fit`: it would shuffle the batches once more, in an order that nobody
     can go on with. What other callbacks know (the clock of `TimeBudget`, the checkpoints of
@@ -93,7 +103,8 @@ class SaveTraining(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Notes where training stands, and saves it if that is due."""
         # With steps_per_execution the last of several batches may lie beyond the epoch's end.
-        self._state = self.batches.state(min(batch + 1, len(self.batches)))
+        done = min(batch + 1, len(self.batches))
+        self._state = self.batches.state(done, self.params["steps"])
         self._batches_since += batch - self._last_batch
         self._last_batch = batch
         minutes = (time.monotonic() - self._saved_at) / 60.0
@@ -115,10 +126,12 @@ class SaveTraining(keras.callbacks.Callback):
         part = self.folder / "unfinished.keras"
         model.save(part)
         os.replace(part, path)
+        kept = {path, self._save_adapters(model, path)}
         content = {
             "model": path.name,
+            "state": describe_state(model),
             # The epoch that `fit` is to begin with: the next one where this one is complete.
-            "initial_epoch": self._epoch + (state["batch"] == 0),
+            "initial_epoch": self._epoch + (0 in (state["batch"], state["steps_left"])),
             "batches": state,
             "seeds": [keras.ops.convert_to_numpy(seed).tolist() for seed in _seeds(model)],
         }
@@ -126,9 +139,19 @@ class SaveTraining(keras.callbacks.Callback):
         part.write_text(json.dumps(content), encoding="utf-8")
         os.replace(part, self.folder / _STATE)
         for old in self.folder.glob(_PATTERN):
-            if old != path:
+            if old not in kept:
                 old.unlink(missing_ok=True)
         self._restart()
+
+    def _save_adapters(self, model, path):
+        """Saves what adapters there are in a file beside the model's."""
+        arrays = adapted_arrays(model)
+        if not arrays:
+            return path
+        part = self.folder / "unfinished.npz"
+        np.savez(part, **arrays)
+        os.replace(part, path.with_suffix(".npz"))
+        return path.with_suffix(".npz")
 
 
 def load_training(folder: Any, batches: Any) -> tuple[keras.Model, int]:
@@ -143,7 +166,8 @@ def load_training(folder: Any, batches: Any) -> tuple[keras.Model, int]:
             told where to begin.
 
     Returns:
-        The model, compiled and with its optimizer's state, and `initial_epoch` for `fit`.
+        The model, frozen, adapted and compiled as it was, with its optimizer's state, and
+        `initial_epoch` for `fit`.
 
     Raises:
         ValueError: there is no training in the folder, or it was of other batches.
@@ -164,7 +188,14 @@ def load_training(folder: Any, batches: Any) -> tuple[keras.Model, int]:
         )
     content = json.loads(path.read_text(encoding="utf-8"))
     batches.resume(content["batches"])
-    model = keras.saving.load_model(Path(folder) / content["model"])
+    path = Path(folder) / content["model"]
+    model = keras.saving.load_model(path, compile=False)
+    if "state" in content:  # which is not in the files of older versions
+        restore_state(model, content["state"])
+    compile_as_saved(model, path)
+    if path.with_suffix(".npz").is_file():
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            restore_arrays(model, arrays)
     for seed, value in zip(_seeds(model), content["seeds"], strict=True):
         seed.assign(value)
     return model, content["initial_epoch"]

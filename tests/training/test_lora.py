@@ -222,3 +222,37 @@ def test_files_that_do_not_fit_change_nothing(tmp_path):
     assert len(base.trainable_weights) == 36
     assert not any("lora" in weight.path for weight in base.weights)
     kt.training.load_lora(base, path)
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_adapters_beside_quantized_weights_are_not_merged():
+    model, inputs = make("gpt")
+    outputs(model, inputs)
+    model.quantize("int8")
+    paths = kt.training.enable_lora(model, 2)
+    layers = kt.training.lora.dense_layers(model)
+    for path in paths:
+        layers[path].lora_kernel_b.assign(normal(*layers[path].lora_kernel_b.shape))
+    before = outputs(model, inputs)
+    with pytest.raises(
+        ValueError, match="`model` must not be quantized: .*query quantized to int8"
+    ):
+        kt.training.merge_lora(model)
+    assert_equal(outputs(model, inputs), before)
+    assert all(layers[path].lora_enabled for path in paths)
+
+
+def test_files_of_adapted_models_are_not_averaged(tmp_path):
+    model, inputs = make("gpt")
+    model.save_weights(tmp_path / "base.weights.h5")
+    kt.training.enable_lora(model, 2)
+    model.save_weights(tmp_path / "adapted.weights.h5")
+    before = [np.array(to_numpy(weight)) for weight in model.weights]
+    for name in ("base", "adapted"):
+        with pytest.raises(ValueError, match="`model` must have no adapters: files of weights"):
+            kt.training.average_checkpoints(model, [tmp_path / f"{name}.weights.h5"])
+    averaging = kt.training.CheckpointAveraging(2, filepath=tmp_path / "{epoch}.weights.h5")
+    averaging.set_model(model)
+    with pytest.raises(ValueError, match="`model` must have no adapters: files of weights"):
+        averaging.on_train_begin()
+    assert_equal([to_numpy(weight) for weight in model.weights], before)

@@ -1,0 +1,130 @@
+"""What training has changed on a model and no file of Keras's holds: what is frozen or adapted."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import zipfile
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_transformer.training.parts import layers_by_place
+
+
+def describe_state(model: keras.Model) -> dict[str, Any]:
+    """Returns which layers and weights train, which have adapters, and the weights' penalties.
+
+    Args:
+        model: a built model.
+
+    Returns:
+        A dict for `json.dump`, which `restore_state` takes.
+    """
+    layers = layers_by_place(model)
+    return {
+        "layers": {place: bool(layer.trainable) for place, layer in layers.items()},
+        "adapters": {
+            place: [layer.lora_rank, layer.lora_alpha] for place, layer in _adapted(layers).items()
+        },
+        "weights": [
+            [
+                list(weight.shape),
+                bool(weight.trainable),
+                # Of those that were given to the layer, and those of `add_l2`.
+                weight.regularizer and keras.regularizers.serialize(weight.regularizer),
+            ]
+            for weight in model.weights
+        ],
+    }
+
+
+def adapted_arrays(model: keras.Model) -> dict[str, np.ndarray]:
+    """Returns the weights of all adapted layers: a file of Keras's holds but their sums.
+
+    Args:
+        model: a model, with or without adapters.
+
+    Returns:
+        Arrays by the layer's place and the weight's name, none without adapters.
+    """
+    return {
+        f"{place}/{weight.name}": _array(weight)
+        for place, layer in _adapted(layers_by_place(model)).items()
+        for weight in layer.weights
+    }
+
+
+def restore_state(model: keras.Model, state: dict[str, Any]) -> None:
+    """Freezes and adapts a model as another one was.
+
+    Args:
+        model: a built model of the same form, without adapters.
+        state: what `describe_state` returned.
+
+    Raises:
+        ValueError: the model has other layers or weights.
+    """
+    layers = layers_by_place(model)
+    _check_same("layers", sorted(state["layers"]), sorted(layers))
+    for place, (rank, alpha) in state["adapters"].items():
+        layers[place].enable_lora(rank, lora_alpha=alpha)
+    shapes = [shape for shape, *_ in state["weights"]]
+    _check_same("weights", shapes, [list(weight.shape) for weight in model.weights])
+    # Outer layers first, which set the flags of those inside; the weights, which may differ, last.
+    for place, layer in layers.items():
+        layer.trainable = state["layers"][place]
+    for weight, (_, trainable, regularizer) in zip(model.weights, state["weights"], strict=True):
+        weight.trainable = trainable
+        weight.regularizer = regularizer and keras.regularizers.deserialize(regularizer)
+
+
+def restore_arrays(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+    """Sets the weights of the adapted layers of a model.
+
+    Args:
+        model: a model to which `restore_state` has given its adapters.
+        arrays: what `adapted_arrays` returned.
+    """
+    for place, layer in _adapted(layers_by_place(model)).items():
+        for weight in layer.weights:
+            weight.assign(arrays[f"{place}/{weight.name}"])
+
+
+def compile_as_saved(model: keras.Model, path: Any) -> None:
+    """Compiles a model as the one in a file, and loads its weights with the optimizer's state.
+
+    `keras.saving.load_model` does so before anything could be frozen, and drops the state of an
+    optimizer that was made for other weights.
+
+    Args:
+        model: the model, frozen and adapted as that in the file was.
+        path: a `.keras` file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+    if config.get("compile_config"):
+        model.compile_from_config(config["compile_config"])
+        model.load_weights(path)
+
+
+def _adapted(layers):
+    return {
+        place: layer for place, layer in layers.items() if getattr(layer, "lora_enabled", False)
+    }
+
+
+def _check_same(what, saved, own):
+    if saved != own:
+        differing = [pair for pair in itertools.zip_longest(saved, own) if pair[0] != pair[1]]
+        raise ValueError(
+            "`folder` must hold a training of the model that is loaded from it. Received: other "
+            f"{what}, {differing[0][0]} where the model has {differing[0][1]}."
+        )
+
+
+def _array(weight):
+    array = keras.ops.convert_to_numpy(weight)
+    # bfloat16 is no number to a file of NumPy's.
+    return array.astype("float32") if array.dtype.name == "bfloat16" else array
