@@ -129,6 +129,8 @@ class DecodingModel:
         return ops.cast(logits, "float32")
 
     def _some_logits(self, hidden, candidate_ids):
+        if not _is_matrix(self.projection):
+            return ops.take(self.projection(hidden), candidate_ids, axis=-1)
         if self.projection is None:
             matrix, bias = self.target_embedding.embeddings, self.target_embedding.bias
         else:
@@ -139,6 +141,14 @@ class DecodingModel:
         if bias is None:
             return logits
         return logits + ops.cast(ops.take(bias, candidate_ids), logits.dtype)
+
+
+def _is_matrix(projection):
+    """Whether logits are a product with a matrix, of which columns can be taken."""
+    if projection is None:
+        return True
+    is_dense = type(projection) is keras.layers.Dense and projection.quantization_mode is None
+    return is_dense and projection.activation is keras.activations.linear
 
 
 def _max_length(stack):

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_transformer.layers.serialization import argument_names
+from keras_transformer.layers.sublayers import all_layers
 
 
 def variables_of(model: keras.Model) -> dict[str, Any]:
@@ -25,8 +26,9 @@ def variables_of(model: keras.Model) -> dict[str, Any]:
         The weights by path.
 
     Raises:
-        ValueError: two weights have one path.
+        ValueError: two weights have one path, or a layer holds integers in place of its weights.
     """
+    _check_not_quantized(model)
     found: dict[str, Any] = {}
     seen: set[int] = set()
     for layer in model.layers:
@@ -40,6 +42,15 @@ def variables_of(model: keras.Model) -> dict[str, Any]:
             seen.add(id(weight))
             found[path] = weight
     return found
+
+
+def _check_not_quantized(model):
+    for layer in all_layers(model):
+        if layer.quantization_mode is not None:
+            raise ValueError(
+                "`model` must hold its weights in floating point: hand it on before `quantize`. "
+                f"Received: the layer {layer.path!r} with {layer.dtype_policy.name!r}."
+            )
 
 
 def _walk(layer: keras.layers.Layer, path: str) -> Iterator[tuple[str, Any]]:

@@ -1,5 +1,6 @@
 """Lexical shortlists: each row chooses among its own candidates, whatever the batch."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -105,3 +106,22 @@ def test_shortlist():
     ):
         with pytest.raises(ValueError, match=message):
             kt.decoding.LexicalShortlist(offsets, ids)
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize")
+@pytest.mark.parametrize("changed", ["quantized", "adapted", "activated"])
+def test_output_matrix_that_is_more_than_a_matrix(changed):
+    """All ids as candidates are no candidates, whatever has become of the dense layer."""
+    model = make_case("transformer_untied_grouped").model
+    if changed == "quantized":
+        model.quantize("int8")
+    elif changed == "adapted":
+        model.get_layer("logits").enable_lora(2)
+        model.get_layer("logits").lora_kernel_b.assign(np.full((2, V), 0.7, "float32"))
+    else:
+        model.get_layer("logits").activation = keras.activations.tanh
+    options = {"max_new_tokens": 7, "return_log_probs": True}
+    expected = kt.decoding.generate(model, SOURCES, **options)
+    found = kt.decoding.generate(model, SOURCES, candidate_ids=list(range(V)), **options)
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_allclose(found.log_probs, expected.log_probs, atol=1e-4)

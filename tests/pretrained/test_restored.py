@@ -199,3 +199,14 @@ def test_two_weights_of_one_path():
     model = keras.Model(inputs, Twins(name="twins")(inputs))
     with pytest.raises(ValueError, match="different names for its layers. .*'twins/same/kernel'"):
         variables_of(model)
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize")
+@pytest.mark.parametrize("write", [kt.pretrained.save_huggingface, kt.pretrained.save_ctranslate2])
+@pytest.mark.parametrize("name", WIDER)
+def test_integers_in_place_of_weights_are_refused(name, write, tmp_path):
+    model = WIDER[name]()
+    model.quantize("int8")
+    with pytest.raises(ValueError, match="before `quantize`. Received: the layer '.*int8_from"):
+        write(model, trained(72), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
