@@ -28,7 +28,7 @@ def variables_of(model: keras.Model) -> dict[str, Any]:
     Raises:
         ValueError: two weights have one path, or a layer holds integers in place of its weights.
     """
-    _check_not_quantized(model)
+    check_not_quantized(model)
     found: dict[str, Any] = {}
     seen: set[int] = set()
     for layer in model.layers:
@@ -44,7 +44,8 @@ def variables_of(model: keras.Model) -> dict[str, Any]:
     return found
 
 
-def _check_not_quantized(model):
+def check_not_quantized(model: keras.Model) -> None:
+    """Raises the ValueError of a model that holds integers in place of its weights."""
     for layer in all_layers(model):
         if layer.quantization_mode is not None:
             raise ValueError(

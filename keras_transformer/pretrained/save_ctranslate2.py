@@ -17,6 +17,7 @@ from keras_transformer.data.marian import MarianTokenizer
 from keras_transformer.data.special_ids import special_ids
 from keras_transformer.layers.positional import LearnedPositionalEmbedding, PositionalEncoding
 from keras_transformer.pretrained.mapping import to_float32
+from keras_transformer.pretrained.paths import check_not_quantized
 from keras_transformer.pretrained.settings import activation_name
 from keras_transformer.pretrained.tokenizer_files import sentencepiece_of, tokenizers_of
 from keras_transformer.pretrained.whole_folder import write_new_folder
@@ -127,6 +128,7 @@ def _names(model):
 
 
 def _check(model) -> None:
+    check_not_quantized(model)
     names = _names(model)
     has_heads = "decoder" in names and hasattr(model.get_layer("decoder"), "num_heads")
     if not has_heads or not names & {"token_embedding", "target_embedding"}:
