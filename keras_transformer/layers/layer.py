@@ -15,6 +15,7 @@ from keras_transformer.layers.sublayers import restore_states, states_of
 PACKAGE = "keras_transformer"
 
 
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class Layer(keras.layers.Layer):
     """A Keras layer that is saved with its arguments and with the states of the layers inside it.
 

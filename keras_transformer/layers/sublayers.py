@@ -15,11 +15,14 @@ class Inner(NamedTuple):
 
     Attributes:
         path: the names of the layers down to this one, joined by "/".
+        place: the names of the attributes on the way there, which do not depend on how layers are
+            called.
         outer: the layer that holds it.
         layer: the layer.
     """
 
     path: str
+    place: str
     outer: keras.layers.Layer
     layer: keras.layers.Layer
 
@@ -49,7 +52,10 @@ def inner_layers(
         An iterator of `Inner`.
     """
     seen = {id(layer), *map(id, but)}
-    stack = [Inner(child.name, layer, child) for child in reversed(list(_children(layer)))]
+    stack = [
+        Inner(child.name, place, layer, child)
+        for place, child in reversed(list(direct_layers(layer)))
+    ]
     while stack:
         inner = stack.pop()
         if id(inner.layer) in seen:
@@ -57,28 +63,42 @@ def inner_layers(
         seen.add(id(inner.layer))
         yield inner
         stack.extend(
-            Inner(f"{inner.path}/{child.name}", inner.layer, child)
-            for child in reversed(list(_children(inner.layer)))
+            Inner(f"{inner.path}/{child.name}", f"{inner.place}/{place}", inner.layer, child)
+            for place, child in reversed(list(direct_layers(inner.layer)))
         )
 
 
-def _children(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+def direct_layers(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Lists the layers that a layer holds itself, with where it holds them.
+
+    Args:
+        layer: a layer or a model.
+
+    Returns:
+        An iterator of pairs of an attribute's name, with "/" and the index in a list or dict, and a
+        layer; the same layer may come twice.
+    """
     if isinstance(layer, keras.Model):
-        yield from layer.layers
+        yield from _layers_in("layers", layer.layers)
     attributes = dict(vars(layer))
     # On torch a layer is a module too, which keeps its layers here.
     attributes |= attributes.get("_modules") or {}
-    for value in attributes.values():
-        yield from _layers_in(value)
+    # Sorted: the backends keep them in another order. Keras's own records of the same layers start
+    # with an underscore, and come last.
+    for name in sorted(attributes, key=lambda name: (name.startswith("_"), name)):
+        yield from _layers_in(name, attributes[name])
 
 
-def _layers_in(value: Any) -> Iterator[keras.layers.Layer]:
+def _layers_in(name: str, value: Any) -> Iterator[tuple[str, keras.layers.Layer]]:
     if isinstance(value, keras.layers.Layer):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        yield from (item for item in value if isinstance(item, keras.layers.Layer))
-    elif isinstance(value, dict):
-        yield from (item for item in value.values() if isinstance(item, keras.layers.Layer))
+        yield name, value
+        return
+    if isinstance(value, (list, tuple)):
+        value = dict(enumerate(value))
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(item, keras.layers.Layer):
+                yield f"{name}/{key}", item
 
 
 def states_of(layer: keras.layers.Layer, layer_class: type) -> dict[str, dict[str, Any]]:
@@ -95,7 +115,7 @@ def states_of(layer: keras.layers.Layer, layer_class: type) -> dict[str, dict[st
     arguments = [getattr(layer, name, None) for name in argument_names(layer_class)]
     given = tuple(value for value in arguments if isinstance(value, keras.layers.Layer))
     states = {}
-    for path, outer, inner in inner_layers(layer, but=given):
+    for path, _, outer, inner in inner_layers(layer, but=given):
         state: dict[str, Any] = {}
         # A layer that is made frozen tells those inside when it is built.
         if inner.trainable != outer.trainable and (outer.trainable or layer.built):
@@ -124,7 +144,7 @@ def restore_states(
     """
     if not states:
         return {}
-    found = {path: inner for path, _, inner in inner_layers(layer)}
+    found = {inner.path: inner.layer for inner in inner_layers(layer)}
     for path in sorted(set(states) & set(found), key=lambda path: path.count("/")):
         _restore(found[path], states[path])
     return {path: state for path, state in states.items() if path not in found}

@@ -89,6 +89,12 @@ def _open(folder: Path) -> tuple[Family, Config, Any]:
         marian = MarianBinary(binary)
         return FIREFOX, Config(binary, marian.settings(), marian.names(), FIREFOX.keys), marian
     values = read_json(path)
+    adapters = folder / "adapter_config.json"
+    if adapters.exists():
+        raise ValueError(
+            "`folder` must hold a whole model: merge its adapters first, with the library that "
+            f"wrote them. Received: {adapters}."
+        )
     model_type = values.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ValueError(

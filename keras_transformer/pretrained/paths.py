@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_transformer.layers.serialization import argument_names
-from keras_transformer.layers.sublayers import all_layers
+from keras_transformer.layers.sublayers import all_layers, direct_layers
 
 
 def variables_of(model: keras.Model) -> dict[str, Any]:
@@ -67,15 +67,9 @@ def _walk(layer: keras.layers.Layer, path: str) -> Iterator[tuple[str, Any]]:
 def _children(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
     """The layers inside a layer, each once, with the name that it goes by there."""
     given = set(argument_names(type(layer)))
-    # On torch a layer is a module too, which keeps its layers apart.
-    attributes = {**vars(layer), **(vars(layer).get("_modules") or {})}
     seen = set()
-    for attribute, value in attributes.items():
-        values = value if isinstance(value, (list, tuple)) else [value]
-        for child in values:
-            # What starts with an underscore is Keras's own record of the same layers.
-            if attribute[0] == "_" or not isinstance(child, keras.layers.Layer):
-                continue
-            if id(child) not in seen:
-                seen.add(id(child))
-                yield (attribute if attribute in given else child.name), child
+    for place, child in direct_layers(layer):
+        attribute = place.partition("/")[0]
+        if id(child) not in seen:
+            seen.add(id(child))
+            yield (attribute if attribute in given else child.name), child

@@ -9,7 +9,7 @@ import keras
 
 from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.distribution import uneven_axes
-from keras_transformer.training.parts import all_layers
+from keras_transformer.layers.sublayers import all_layers
 
 # Whatever a layer stands in, it is found by the end of its weights' paths. The output of the first
 # layers is split, the input of the second ones: what comes out of the first needs no word with the

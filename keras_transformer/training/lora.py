@@ -10,8 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.layers.sublayers import all_layers
 from keras_transformer.training.parts import (
-    all_layers,
     freeze_all_but,
     make_trainable,
     needs_compiling,

@@ -60,7 +60,7 @@ def test_a_new_layer_has_nothing_to_say_of_its_sublayers(name):
 
 def test_all_layers_are_found_once():
     model = model_of(encoder())
-    paths = [path for path, _, _ in inner_layers(model)]
+    paths = [inner.path for inner in inner_layers(model)]
     assert len(paths) == len(set(paths)) == len(all_layers(model)) - 1
     assert any(path.endswith("block_2/self_attention/attention/query") for path in paths)
     found = {id(weight) for layer in all_layers(model) for weight in layer.weights}
@@ -68,7 +68,7 @@ def test_all_layers_are_found_once():
 
 
 def flags(model):
-    return {path: layer.trainable for path, _, layer in inner_layers(model.get_layer("encoder"))}
+    return {one.path: one.layer.trainable for one in inner_layers(model.get_layer("encoder"))}
 
 
 def freeze_a_block(stack):

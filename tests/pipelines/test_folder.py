@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
+from keras_transformer.layers.sublayers import all_layers
 from keras_transformer.training.model_state import describe_state
 
 TEXTS = ["the cat sat on the mat", "the dog sat on the log"]
@@ -47,7 +48,7 @@ def adapt(model):
 
 
 def freeze_some(model):
-    for layer in kt.training.parts.all_layers(model)[3::3]:
+    for layer in all_layers(model)[3::3]:
         layer.trainable = False
 
 

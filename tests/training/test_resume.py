@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
+from keras_transformer.layers.sublayers import all_layers
 from keras_transformer.training.model_state import describe_state, restore_state
 from tests.training.model_kinds import KINDS, V, _gpt
 
@@ -153,7 +154,7 @@ def test_a_training_of_an_older_version_is_loaded(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_state_of_every_kind_of_model(tmp_path, kind):
     model = KINDS[kind]().model
-    every = kt.training.parts.all_layers(model)
+    every = all_layers(model)
     generator = np.random.default_rng(4)
     for layer in every:
         layer.trainable = bool(generator.random() < 0.7)
