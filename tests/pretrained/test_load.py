@@ -130,6 +130,13 @@ def refuse(folder, message):
         kt.pretrained.load(folder)
 
 
+def test_adapters_beside_the_weights(folder):
+    """They would be lost without a word."""
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2}')
+    with pytest.raises(ValueError, match="merge its adapters first.*adapter_config.json"):
+        kt.pretrained.load(folder)
+
+
 def test_not_a_folder(tmp_path):
     refuse(tmp_path / "nothing", "`folder` must be a folder, or a name on the Hugging Face hub")
 
