@@ -48,7 +48,8 @@ class TranslationBatches(EpochBatches):
             `kt.training.transformer_recipe(..., padding_id=...)`.
         num_shards: Number of workers that train together, each on a dataset of its own.
         shard_index: Which of them this one is, from 0.
-        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`.
+        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`: threads that make batches
+            ahead where `fit` is given `shuffle=False`.
 
     Raises:
         ValueError: If the lists are empty or of different lengths, if a row is empty or holds

@@ -41,7 +41,8 @@ class MaskedLanguageModelBatches(EpochBatches):
         seed: Non-negative integer; everything random depends on it and on the epoch's number alone.
         num_shards: Number of workers that train together, each on a dataset of its own.
         shard_index: Which of them this one is, from 0.
-        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`.
+        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`: threads that make batches
+            ahead where `fit` is given `shuffle=False`.
 
     Raises:
         ValueError: If there are fewer than two tokens, an argument or an id is out of range, or

@@ -44,7 +44,8 @@ class PackedBatches(EpochBatches):
         vocabulary_size: Upper limit of the ids, to be checked, or None.
         num_shards: Number of workers that train together, each on a dataset of its own.
         shard_index: Which of them this one is, from 0.
-        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`.
+        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`: threads that make batches
+            ahead where `fit` is given `shuffle=False`.
 
     Raises:
         ValueError: If there are no sequences, one has fewer than two ids or, unless they are to be

@@ -46,7 +46,8 @@ class TaskBatches(EpochBatches):
         vocabulary_size: upper limit of the ids, to be checked, or None.
         num_shards: number of workers that train together, each on a dataset of its own.
         shard_index: which of them this one is, from 0.
-        **kwargs: arguments of `keras.utils.PyDataset`, such as `workers`.
+        **kwargs: arguments of `keras.utils.PyDataset`, such as `workers`: threads that make batches
+            ahead where `fit` is given `shuffle=False`.
 
     Raises:
         ValueError: there are no examples, a row is empty or its ids are out of range, K differs, or

@@ -35,11 +35,9 @@ def _rows(length, seed):
     return np.where(np.arange(length) < lengths[:, None], ids, 0)
 
 
-def _gpt(**more):
+def small_gpt(num_layers=1, **more):
     arguments = {"max_length": 7, "dropout": 0.0, **more}
-    return kt.models.gpt(
-        V, num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=12, **arguments
-    )
+    return kt.models.gpt(V, num_layers, 2, hidden_dim=8, intermediate_dim=12, **arguments)
 
 
 def _next(ids):
@@ -48,14 +46,14 @@ def _next(ids):
 
 def gpt():
     ids = _rows(5, 0)
-    return Kind(_gpt(), {"token_ids": ids}, _next(ids), kt.training.MaskedCrossentropy(0.1))
+    return Kind(small_gpt(), {"token_ids": ids}, _next(ids), kt.training.MaskedCrossentropy(0.1))
 
 
 def packed():
     ids = _rows(7, 1)
     segments = np.where(ids > 0, 1 + (np.arange(7) >= 3), 0).astype("int32")
     inputs = {"token_ids": ids, "segment_ids": segments}
-    return Kind(kt.models.packed(_gpt()), inputs, _next(ids), kt.training.MaskedCrossentropy())
+    return Kind(kt.models.packed(small_gpt()), inputs, _next(ids), kt.training.MaskedCrossentropy())
 
 
 def _pairs():
@@ -65,7 +63,7 @@ def _pairs():
 
 def transformer():
     model = kt.models.transformer(
-        V, num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=12, dropout=0.0
+        V, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=12, dropout=0.0
     )
     return Kind(model, *_pairs(), kt.training.MaskedCrossentropy(0.1))
 
@@ -77,7 +75,7 @@ def recurrent_seq2seq():
 
 def bert():
     ids = _rows(5, 4)
-    model = kt.models.bert(V, 2, 2, 8, 12, max_length=7, dropout=0.0, pooler=False, masked_lm=True)
+    model = kt.models.bert(V, 1, 2, 8, 12, max_length=7, dropout=0.0, pooler=False, masked_lm=True)
     model = keras.Model(model.input, model.output["logits"])
     inputs = {"token_ids": ids, "segment_ids": np.zeros_like(ids)}
     return Kind(model, inputs, ids, kt.training.MaskedCrossentropy())
@@ -85,20 +83,20 @@ def bert():
 
 def vit():
     images = np.random.default_rng(5).normal(size=(7, 4, 6, 3)).astype("float32")
-    model = kt.models.vit((4, 6), 2, 3, 2, 2, 8, 12)
+    model = kt.models.vit((4, 6), 2, 3, 1, 2, 8, 12)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     return Kind(model, images, np.arange(7) % 3, loss)
 
 
 def classifier():
-    model = kt.models.classifier(_gpt(), 3, dropout=0.0)
+    model = kt.models.classifier(small_gpt(), 3, dropout=0.0)
     loss = keras.losses.SparseCategoricalCrossentropy()
     return Kind(model, {"token_ids": _rows(5, 6)}, np.arange(7) % 3, loss)
 
 
 def sequence_classifier():
     model = kt.models.sequence_classifier(
-        V, 3, hidden_dim=8, num_layers=2, num_heads=2, intermediate_dim=12, dropout=0.0
+        V, 3, hidden_dim=8, num_layers=1, num_heads=2, intermediate_dim=12, dropout=0.0
     )
     loss = keras.losses.SparseCategoricalCrossentropy()
     return Kind(model, {"token_ids": _rows(5, 7)}, np.arange(7) % 3, loss)
@@ -106,7 +104,7 @@ def sequence_classifier():
 
 def series_forecaster():
     model = kt.models.series_forecaster(
-        2, num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=12
+        2, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=12
     )
     series = np.random.default_rng(8).normal(size=(7, 8, 2)).astype("float32")
     past, future = series[:, :5], series[:, 5:]

@@ -10,7 +10,7 @@ from keras import ops
 import keras_transformer as kt
 from keras_transformer.layers.sublayers import all_layers
 from keras_transformer.training.model_state import describe_state, restore_state
-from tests.training.model_kinds import KINDS, V, _gpt
+from tests.training.model_kinds import KINDS, V, small_gpt
 
 IDS = np.random.default_rng(3).integers(4, V, 60)
 
@@ -31,13 +31,13 @@ def compiled(model, optimizer=None, loss=None, **more):
 
 
 def frozen_in_half_precision():
-    model = _gpt(dtype="mixed_float16")  # whose loss is scaled
+    model = small_gpt(2, dtype="mixed_float16")  # whose loss is scaled
     kt.training.freeze(model, up_to=1)
     return compiled(model)
 
 
 def partly_frozen_and_penalized():
-    model = _gpt()
+    model = small_gpt(2)
     lower, upper = model.get_layer("decoder").blocks
     upper.feed_forward.trainable = False
     # One weight of a layer, and a layer that trains inside of a frozen one.
@@ -49,13 +49,13 @@ def partly_frozen_and_penalized():
 
 
 def adapted(dtype="mixed_bfloat16", **more):
-    model = _gpt(dtype=dtype)
+    model = small_gpt(2, dtype=dtype)
     kt.training.enable_lora(model, rank=2, alpha=3, trainable=("final_norm",))
     return compiled(model, **more)
 
 
 def chunked():
-    model = _gpt()
+    model = small_gpt(2)
     kt.training.enable_lora(model, rank=2)
     return compiled(kt.training.ChunkedLossModel(model, chunk_size=5))
 
@@ -66,7 +66,7 @@ MODES = {
     "averaged": lambda: adapted(use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=3),
     "accumulated": lambda: adapted("bfloat16", gradient_accumulation_steps=2),
     "chunked": chunked,
-    "gradual": lambda: compiled(_gpt()),
+    "gradual": lambda: compiled(small_gpt(2)),
 }
 
 
@@ -140,7 +140,7 @@ def test_the_files_of_a_training_are_those_of_its_last_state(tmp_path):
 
 @pytest.mark.slow
 def test_a_training_of_an_older_version_is_loaded(tmp_path):
-    model, data = compiled(_gpt()), batches()
+    model, data = compiled(small_gpt(2)), batches()
     fit(model, data, "", [kt.training.SaveTraining(tmp_path, data)])
     content = json.loads((tmp_path / "training.json").read_text())
     del content["state"], content["batches"]["steps_left"]
@@ -172,10 +172,10 @@ def test_the_state_of_every_kind_of_model(tmp_path, kind):
 
 
 def test_another_model_is_refused():
-    state = describe_state(_gpt())
+    state = describe_state(small_gpt(2))
     with pytest.raises(
         ValueError, match="`folder` must hold a training of the model.*other layers"
     ):
         restore_state(KINDS["vit"]().model, state)
     with pytest.raises(ValueError, match="`folder` must hold a training of the model.*other weigh"):
-        restore_state(_gpt(max_length=9), state)
+        restore_state(small_gpt(2, max_length=9), state)
