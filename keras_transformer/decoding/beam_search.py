@@ -5,6 +5,7 @@ Shape letters: B batch, K beams, T longest hypothesis, S source length.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -133,11 +134,7 @@ def beam_search(
         Neural Machine Translation System", section 7, equation 14.
     """
     parts = DecodingModel(model)
-    check_count("max_length", max_length, 1)
-    check_count("min_length", min_length, 0)
-    check_count("no_repeat_ngram_size", no_repeat_ngram_size, 0)
-    check_ids("end_id", [end_id], parts.vocabulary_size)
-    check_ids("banned_ids", banned_ids, parts.vocabulary_size)
+    max_length = check_count("max_length", max_length, 1)
     _check_beams(num_beams, num_return, parts.vocabulary_size, max_length)
     if return_alignments and not parts.is_translator:
         raise ValueError(
@@ -149,15 +146,15 @@ def beam_search(
             f"Received: length_normalization={length_normalization!r}."
         )
     settings = SearchSettings(
-        int(num_beams),
-        int(num_return),
-        int(end_id),
-        float(length_penalty),
+        check_count("num_beams", num_beams, 1),
+        check_count("num_return", num_return, 1),
+        *check_ids("end_id", [end_id], parts.vocabulary_size),
+        _check_length_penalty(length_penalty, max_length),
         length_normalization,
         bool(early_stopping),
-        tuple(map(int, banned_ids)),
-        int(min_length),
-        int(no_repeat_ngram_size),
+        check_ids("banned_ids", banned_ids, parts.vocabulary_size),
+        check_count("min_length", min_length, 0),
+        check_count("no_repeat_ngram_size", no_repeat_ngram_size, 0),
         bool(renormalize),
     )
     inputs = prepare(parts, source_ids, max_length, start_id, prefix_ids)
@@ -180,6 +177,11 @@ def beam_search(
 def _check_beams(num_beams, num_return, vocabulary_size, max_length):
     check_count("num_beams", num_beams, 1)
     check_count("num_return", num_return, 1)
+    if vocabulary_size < 2:
+        raise ValueError(
+            "`model` must have at least two ids to search among. "
+            f"Received: vocabulary_size={vocabulary_size}."
+        )
     # Enough for all prefixes is an exhaustive search, which makes sense on tiny vocabularies.
     exhaustive = num_beams >= (vocabulary_size - 1) ** (max_length - 1)
     if num_beams > vocabulary_size and not exhaustive:
@@ -192,6 +194,20 @@ def _check_beams(num_beams, num_return, vocabulary_size, max_length):
             "`num_return` must not be above `num_beams`. "
             f"Received: num_return={num_return}, num_beams={num_beams}."
         )
+
+
+def _check_length_penalty(length_penalty, max_length):
+    """Returns it as a float; scores beyond what float32 tells apart are refused."""
+    try:
+        penalty = float(length_penalty)
+    except (TypeError, ValueError):
+        penalty = math.nan
+    if not abs(penalty) * math.log(max_length + 1) <= 40:
+        raise ValueError(
+            "`length_penalty` must be a number, so small that `max_length` to the power of it is "
+            f"one. Received: length_penalty={length_penalty}, max_length={max_length}."
+        )
+    return penalty
 
 
 def _search(programs, inputs, candidates, max_length):

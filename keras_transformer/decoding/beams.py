@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_transformer.decoding.candidates import ban, ban_ngrams, next_logits, to_ids
-from keras_transformer.decoding.logits import lowest
+from keras_transformer.decoding.logits import least_logit, lowest
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.steps import (
     column,
@@ -70,8 +70,8 @@ class SearchState(NamedTuple):
 
 
 def worst_score() -> float:
-    """A score that no hypothesis has, and sums with it."""
-    return lowest("float32") / 2
+    """A score below those of all hypotheses, above those with a token that is ruled out."""
+    return least_logit() / 10
 
 
 def begin_search(

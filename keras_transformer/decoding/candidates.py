@@ -12,7 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_transformer.decoding.logits import ban_ids, ban_repeated_ngrams, lowest
+from keras_transformer.decoding.logits import (
+    ban_ids,
+    ban_repeated_ngrams,
+    least_logit,
+    lowest,
+)
 from keras_transformer.decoding.prompts import check_ids
 from keras_transformer.decoding.protocol import DecodingModel
 
@@ -95,19 +100,34 @@ def _rows(candidate_ids, num_rows) -> list[np.ndarray]:
             "`candidate_ids` must be ids for the whole batch, or a list of ids for each row. "
             f"Received: {len(items)} rows for a batch of {num_rows}."
         )
-    return [np.unique(np.asarray(item, "int32")) for item in items]
+    return [_as_ids(item) for item in items]
+
+
+def _as_ids(item):
+    ids = ops.convert_to_numpy(item) if ops.is_tensor(item) else np.asarray(item)
+    if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
+        raise ValueError(f"`candidate_ids` must hold integer ids. Received: {item!r}.")
+    return np.unique(ids.astype("int64")).astype("int32")
 
 
 def next_logits(parts: DecodingModel, hidden: Tensor, candidates: Candidates | None) -> Tensor:
     """The logits (R, V), or (R, C) of the candidates, that follow from hidden states (R, 1, D)."""
     if candidates is None:
-        return parts.logits(hidden)[:, 0]
-    logits = parts.logits(hidden, candidates.ids)[:, 0]
+        return _finite(parts.logits(hidden)[:, 0])
+    logits = _finite(parts.logits(hidden, candidates.ids)[:, 0])
     batch, columns = ops.shape(candidates.allowed)
     # The rows of a batch's item are neighbours.
     logits = ops.reshape(logits, (batch, -1, columns))
     logits = ops.where(candidates.allowed[:, None], logits, lowest("float32"))
     return ops.reshape(logits, (-1, columns))
+
+
+def _finite(logits):
+    """An infinite logit, of an id that the model rules out itself, counts as what it is meant for.
+
+    It stays above what is banned, and sums with it are numbers.
+    """
+    return ops.clip(logits, least_logit(), -least_logit())
 
 
 def to_ids(columns: Tensor, candidates: Candidates | None) -> Tensor:

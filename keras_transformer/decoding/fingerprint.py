@@ -164,10 +164,7 @@ class _Notes:
         elif isinstance(value, (keras.DTypePolicy, keras.dtype_policies.DTypePolicyMap)):
             self._add_all(kind, value, vars(value).values())  # equal ones are as good
         else:
-            self.written += (kind, Same(value))
-            if hasattr(value, "__dict__") and not isinstance(value, _BY_IDENTITY):
-                if not ops.is_tensor(value):
-                    self._add_attributes(vars(value), ())
+            self._add_object(value, kind)
 
     def _add_layer(self, layer, kind):
         self.written += (kind, layer.autocast)
@@ -178,6 +175,15 @@ class _Notes:
         self._add_attributes(vars(layer).get("_modules") or {}, ("_torch_params",))
         if is_model:
             self._add_all(kind, layer, layer.layers)
+
+    def _add_object(self, value, kind):
+        has_parts = hasattr(value, "__dict__") and not isinstance(value, _BY_IDENTITY)
+        has_parts = has_parts and not ops.is_tensor(value)
+        # What is equal and hashable by its parts is as good as another one: a sampler, say.
+        is_value = kind.__eq__ is not object.__eq__ and kind.__hash__ is not None
+        self.written += (kind, None if has_parts and is_value else Same(value))
+        if has_parts:
+            self._add_attributes(vars(value), ())
 
     def _add_attributes(self, attributes, but):
         for name, value in list(attributes.items()):

@@ -20,7 +20,12 @@ from keras_transformer.decoding.candidates import (
     of_candidates,
     to_ids,
 )
-from keras_transformer.decoding.logits import penalize_repetition, used_ids
+from keras_transformer.decoding.logits import (
+    check_positive_number,
+    least_logit,
+    penalize_repetition,
+    used_ids,
+)
 from keras_transformer.decoding.loop import run_compiled, run_loop
 from keras_transformer.decoding.programs import programs_of
 from keras_transformer.decoding.prompts import Inputs, check_count, check_ids, prepare, round_up
@@ -98,34 +103,40 @@ class GenerationRun:
         first_row=0,
     ):
         parts = DecodingModel(model)
-        check_count("max_new_tokens", max_new_tokens, 1)
-        check_count("min_new_tokens", min_new_tokens, 0)
-        check_count("no_repeat_ngram_size", no_repeat_ngram_size, 0)
-        check_count("num_return", 1 if num_return is None else num_return, 1)
-        check_count("seed", 0 if seed is None else seed, 0)
-        if not repetition_penalty > 0:
-            raise ValueError(
-                "`repetition_penalty` must be more than 0. "
-                f"Received: repetition_penalty={repetition_penalty}."
-            )
-        check_ids("stop_ids", stop_ids, parts.vocabulary_size)
-        check_ids("banned_ids", banned_ids, parts.vocabulary_size)
-        self.model, self.limit = model, max_new_tokens
+        self.model, self.limit = model, check_count("max_new_tokens", max_new_tokens, 1)
         self.settings = _Settings(
             get_sampler(sampler),
-            tuple(map(int, stop_ids)),
-            tuple(map(int, banned_ids)),
-            float(repetition_penalty),
-            int(no_repeat_ngram_size),
-            int(min_new_tokens),
-            int(num_return or 1),
+            check_ids("stop_ids", stop_ids, parts.vocabulary_size),
+            check_ids("banned_ids", banned_ids, parts.vocabulary_size),
+            check_positive_number("repetition_penalty", repetition_penalty),
+            check_count("no_repeat_ngram_size", no_repeat_ngram_size, 0),
+            check_count("min_new_tokens", min_new_tokens, 0),
+            1 if num_return is None else check_count("num_return", num_return, 1),
             bool(log_probs),
         )
-        self.inputs: Inputs = prepare(parts, prompt_ids, max_new_tokens, start_id)
+        self.inputs: Inputs = prepare(parts, prompt_ids, self.limit, start_id)
         self.candidates = make_candidates(
             candidate_ids, len(self.inputs.prefixes), parts.vocabulary_size
         )
+        self._check_bans(parts.vocabulary_size)
+        seed = None if seed is None else check_count("seed", seed, 0)
         self._begin(seed, first_row)
+
+    def _check_bans(self, vocabulary_size):
+        """Raises where the first token could be none at all."""
+        banned = list(self.settings.banned_ids)
+        banned += self.settings.stop_ids if self.settings.min_new_tokens else ()
+        allowed = np.ones((1, vocabulary_size), bool)
+        if self.candidates is not None:
+            allowed = self.candidates.allowed & ~np.isin(self.candidates.ids, banned)
+        else:
+            allowed[:, banned] = False
+        if not allowed.any(axis=1).all():
+            raise ValueError(
+                "`banned_ids` must leave each row an id that may be generated, beside `stop_ids` "
+                f"where there is a `min_new_tokens`. Received: banned_ids="
+                f"{self.settings.banned_ids}, stop_ids={self.settings.stop_ids}."
+            )
 
     def _begin(self, seed, first_row):
         # The room is rounded up, and the limit is handed in: fewer shapes to compile.
@@ -281,16 +292,16 @@ def _choose(parts, settings, state, hidden, uniform, history, candidates):
 
 
 def _filter(parts, settings, logits, state, history, candidates):
-    """Applies what `generate` was told to avoid."""
-    logits = ban(logits, settings.banned_ids, candidates)
+    """Applies what `generate` was told to avoid; what is banned comes last, and wins."""
     size, vocabulary_size = settings.no_repeat_ngram_size, parts.vocabulary_size
     if settings.repetition_penalty != 1.0 or size:
         so_far, length = tokens_so_far(history, state.new_ids, state.step)
         if settings.repetition_penalty != 1.0:
             seen = of_candidates(used_ids(so_far, vocabulary_size), candidates)
             logits = penalize_repetition(logits, seen, settings.repetition_penalty)
+            logits = ops.maximum(logits, least_logit())
         logits = ban_ngrams(logits, so_far, length, size, vocabulary_size, candidates)
     if settings.min_new_tokens and settings.stop_ids:
         early = state.step < settings.min_new_tokens
         logits = ops.where(early, ban(logits, settings.stop_ids, candidates), logits)
-    return logits
+    return ban(logits, settings.banned_ids, candidates)

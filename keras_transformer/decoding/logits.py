@@ -5,6 +5,7 @@ Shape letters: B batch, L length of a history, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,27 @@ Tensor = Any
 def lowest(dtype: Any) -> float:
     """A finite value so low that its exponential is 0, for logits of the dtype."""
     return -6e4 if keras.backend.standardize_dtype(dtype) == "float16" else -1e30
+
+
+def least_logit() -> float:
+    """The lowest float32 logit that a model itself may have: above what is banned."""
+    return lowest("float32") / 10
+
+
+def check_range(name: str, value: Any, holds: bool, range_: str) -> None:
+    """Raises a ValueError unless a value is in its range."""
+    if not holds:
+        raise ValueError(f"`{name}` must be {range_}. Received: {name}={value}.")
+
+
+def check_positive_number(name: str, value: Any) -> float:
+    """Returns a number as Python's; a ValueError unless it is finite and more than 0."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    check_range(name, value, 0 < number < math.inf, "more than 0, and finite")
+    return number
 
 
 def _keep(logits, kept):
@@ -41,7 +63,10 @@ def ban_ids(logits: Tensor, banned_ids: Sequence[int]) -> Tensor:
     """
     if not len(banned_ids):
         return logits
-    allowed = np.ones(logits.shape[-1], dtype=bool)
+    width = logits.shape[-1]
+    in_range = all(0 <= token_id < width for token_id in banned_ids)
+    check_range("banned_ids", banned_ids, in_range, f"in the range [0, {width})")
+    allowed = np.ones(width, dtype=bool)
     allowed[list(banned_ids)] = False
     return _keep(logits, allowed)
 
@@ -51,7 +76,7 @@ def scale_temperature(logits: Tensor, temperature: float) -> Tensor:
 
     Args:
         logits: float (B, V).
-        temperature: more than 0.
+        temperature: more than 0. Below 1e-3 the largest logit is taken off first.
 
     Returns:
         (B, V).
@@ -61,7 +86,16 @@ def scale_temperature(logits: Tensor, temperature: float) -> Tensor:
         >>> float(kt.decoding.scale_temperature(keras.ops.convert_to_tensor([[3.0]]), 2.0)[0, 0])
         1.5
     """
-    return logits if temperature == 1.0 else logits / temperature
+    temperature = check_positive_number("temperature", temperature)
+    if temperature == 1.0:
+        return logits
+    if temperature < 1e-3:  # so that nothing becomes infinite but what is out of reach
+        logits = logits - ops.max(logits, axis=-1, keepdims=True)
+        temperature = max(temperature, 1e-30)
+    scaled = logits / temperature
+    if temperature <= 1e6:
+        return scaled
+    return ops.where(logits <= lowest(logits.dtype) / 2, logits, scaled)  # banned at any heat
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
@@ -83,6 +117,7 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
     Reference:
         Fan, Lewis and Dauphin 2018, "Hierarchical Neural Story Generation", section 5.1.
     """
+    check_range("k", k, k >= 1, "at least 1")
     if k >= logits.shape[-1]:
         return logits
     least = ops.top_k(logits, k)[0][:, -1:]
@@ -119,7 +154,8 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     Reference:
         Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1.
     """
-    if p >= 1.0:
+    check_range("p", p, 0 < p <= 1, "in (0, 1]")
+    if p == 1.0:
         return logits
     probabilities = ops.softmax(ops.cast(logits, "float32"), axis=-1)
     descending = ops.flip(ops.sort(probabilities, axis=-1), axis=-1)
@@ -151,7 +187,8 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
         Nguyen et al. 2024, "Turning Up the Heat: Min-p Sampling for Creative and Coherent LLM
         Outputs", section 4.
     """
-    if p <= 0.0:
+    check_range("p", p, 0 <= p <= 1, "in [0, 1]")
+    if p == 0.0:
         return logits
     gap = float(np.log(p))
     return _keep(logits, logits - ops.max(logits, axis=-1, keepdims=True) >= gap)
@@ -179,6 +216,7 @@ def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
         Keskar et al. 2019, "CTRL: A Conditional Transformer Language Model for Controllable
         Generation", section 4.1.
     """
+    penalty = check_positive_number("penalty", penalty)
     if penalty == 1.0:
         return logits
     penalized = ops.where(logits > 0, logits / penalty, logits * penalty)
@@ -212,13 +250,15 @@ def ban_repeated_ngrams(logits: Tensor, history: Tensor, length: Any, size: int)
     if size < 1:
         return logits
     num_windows = slots - size + 1
+    # No window fits in a shorter history.
+    num_windows = max(num_windows, 0) if isinstance(slots, int) else ops.maximum(num_windows, 0)
     ends = ops.arange(num_windows, dtype="int32") + (size - 1)  # each window's last column
     repeated = ops.broadcast_to(ends[None] < length, (ops.shape(history)[0], num_windows))
     for offset in range(size - 1):
         # The latest ids, which a window's beginning must equal; before there are enough, none do.
         column = ops.maximum(length - (size - 1) + offset, 0)
         latest = ops.take(history, ops.reshape(column, (1,)), axis=1)  # (B, 1)
-        window = history[:, offset : slots - size + 1 + offset]
+        window = history[:, offset : offset + num_windows]
         repeated = ops.logical_and(repeated, ops.equal(window, latest))
         repeated = ops.logical_and(repeated, window >= 0)
     repeated = ops.logical_and(repeated, length >= size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,7 +77,7 @@ def prepare(
         )
         prefixes, tensors, longest_source = prompts.rows, {}, 0
     else:
-        check_ids("start_id", [start_id], parts.vocabulary_size)
+        (start_id,) = check_ids("start_id", [start_id], parts.vocabulary_size)
         embedding = parts.source_embedding
         source = pad_rows(
             "prompt_ids",
@@ -127,23 +127,41 @@ def _prefixes(prefix_ids, num_rows):
     return [[int(token_id) for token_id in row] for row in rows]
 
 
-def check_count(name: str, value: Any, least: int) -> None:
-    """Raises a ValueError unless a value is an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+def check_count(name: str, value: Any, least: int) -> int:
+    """Returns an integer of any kind as Python's; a ValueError unless it is at least `least`."""
+    number = _as_integer(value)
+    if number is None:
         raise ValueError(f"`{name}` must be an integer. Received: {name}={value!r}.")
-    if value < least:
-        raise ValueError(f"`{name}` must be at least {least}. Received: {name}={value}.")
+    if number < least:
+        raise ValueError(f"`{name}` must be at least {least}. Received: {name}={number}.")
+    return number
 
 
-def check_ids(name: str, ids: Sequence[int], vocabulary_size: int) -> None:
-    """Raises a ValueError unless all ids are in the vocabulary."""
-    if isinstance(ids, (int, np.integer)):
+def check_ids(name: str, ids: Any, vocabulary_size: int) -> tuple[int, ...]:
+    """Returns ids as Python's integers; a ValueError unless all are in the vocabulary."""
+    if _as_integer(ids) is not None:
         raise ValueError(f"`{name}` must be a sequence of ids. Received: {ids}.")
+    numbers = []
     for token_id in ids:
-        if not 0 <= token_id < vocabulary_size:
+        number = _as_integer(token_id)
+        if number is None:
+            raise ValueError(f"`{name}` must hold integer ids. Received: {token_id!r}.")
+        if not 0 <= number < vocabulary_size:
             raise ValueError(
-                f"`{name}` must be in the range [0, {vocabulary_size}). Received: {token_id}."
+                f"`{name}` must be in the range [0, {vocabulary_size}). Received: {number}."
             )
+        numbers.append(number)
+    return tuple(numbers)
+
+
+def _as_integer(value):
+    """An integer, of NumPy's and tensors without axes too; None for anything else."""
+    if isinstance(value, (bool, np.bool_)) or getattr(value, "shape", ()) != ():
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, RuntimeError):
+        return None
 
 
 def round_up(length: int) -> int:

@@ -13,11 +13,14 @@ import numpy as np
 from keras import ops
 
 from keras_transformer.decoding.logits import (
+    check_positive_number,
+    check_range,
     keep_min_p,
     keep_top_k,
     keep_top_p,
     scale_temperature,
 )
+from keras_transformer.decoding.prompts import check_count
 from keras_transformer.decoding.top_k import best_id
 
 Tensor = Any
@@ -96,17 +99,20 @@ class RandomSampler:
     min_p: float | None = None
 
     def __post_init__(self):
-        checks = {
-            "temperature": (self.temperature > 0, "more than 0"),
-            "top_k": (self.top_k is None or self.top_k >= 1, "at least 1"),
-            "top_p": (self.top_p is None or 0 < self.top_p <= 1, "in (0, 1]"),
-            "min_p": (self.min_p is None or 0 <= self.min_p <= 1, "in [0, 1]"),
+        # Python's own numbers, whatever kind was given.
+        values: dict[str, Any] = {
+            "temperature": check_positive_number("temperature", self.temperature)
         }
-        for name, (holds, range_) in checks.items():
-            if not holds:
-                raise ValueError(
-                    f"`{name}` must be {range_}. Received: {name}={getattr(self, name)}."
-                )
+        if self.top_k is not None:
+            values["top_k"] = check_count("top_k", self.top_k, 1)
+        if self.top_p is not None:
+            check_range("top_p", self.top_p, 0 < self.top_p <= 1, "in (0, 1]")
+            values["top_p"] = float(self.top_p)
+        if self.min_p is not None:
+            check_range("min_p", self.min_p, 0 <= self.min_p <= 1, "in [0, 1]")
+            values["min_p"] = float(self.min_p)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def __call__(self, logits: Tensor, uniform: Tensor) -> Tensor:
         """Chooses ids (B,) from logits (B, V) with one random number (B,) in [0, 1) a row."""
@@ -218,7 +224,7 @@ def get_sampler(sampler: str | Callable) -> Callable:
     """
     if callable(sampler):
         return sampler
-    if sampler not in _SAMPLERS:
+    if not isinstance(sampler, str) or sampler not in _SAMPLERS:
         raise ValueError(
             f"`sampler` must be one of {sorted(_SAMPLERS)} or a callable. "
             f"Received: sampler={sampler!r}."

@@ -84,7 +84,11 @@ def _fuse_bias(graph, node, aten):
     if getattr(product, "target", None) is not aten.mm.default or len(product.users) > 1:
         return
     whole, added = node.meta.get("val"), getattr(bias, "meta", {}).get("val")
-    if added is None or added.dtype != whole.dtype or product.meta["val"].shape != whole.shape:
+    multiplied = product.meta["val"]
+    # Keras multiplies float64 in float32.
+    if added is None or not added.dtype == whole.dtype == multiplied.dtype:
+        return
+    if multiplied.shape != whole.shape:
         return
     if added.ndim != 1:  # another product, as in a recurrent cell
         return

@@ -207,6 +207,13 @@ def test_programs_are_found_again():
     assert programs_of(model, ("greedy",)).compiled is first.compiled
 
 
+def test_an_equal_sampler_is_the_same_sampler():
+    model = make_case("gpt").model
+    settings = [kt.decoding.RandomSampler(t, top_p=0.5) for t in (0.5, 0.5, 0.6)]
+    one, same, other = (programs_of(model, (sampler,)).compiled for sampler in settings)
+    assert one is same and one is not other
+
+
 def test_few_are_kept():
     model = make_case("gpt").model
     for number in range(100):
