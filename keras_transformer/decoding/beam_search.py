@@ -148,7 +148,7 @@ def beam_search(
     settings = SearchSettings(
         check_count("num_beams", num_beams, 1),
         check_count("num_return", num_return, 1),
-        *check_ids("end_id", [end_id], parts.vocabulary_size),
+        check_ids("end_id", [end_id], parts.vocabulary_size)[0],
         _check_length_penalty(length_penalty, max_length),
         length_normalization,
         bool(early_stopping),
