@@ -103,7 +103,7 @@ def test_when_it_saves(tmp_path, monkeypatch, arguments, expected):
             content = json.loads((tmp_path / "training.json").read_text())
             assert (tmp_path / content["model"]).is_file()
             place = content["batches"]
-            places.append((place["epoch"] - 1) * 9 + place["batch"])
+            places.append(place["epoch"] * 9 + place["batch"])
 
     if "every_minutes" in arguments:
         # A reading is 25 seconds after the one before: after two batches it is not yet time.
