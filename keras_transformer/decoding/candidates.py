@@ -157,9 +157,15 @@ def ban_ngrams(
     vocabulary_size: int,
     candidates: Candidates | None,
 ) -> Tensor:
-    """As `ban_repeated_ngrams`, for logits (R, V), or (R, C) of the candidates."""
-    if candidates is None or not size:
-        return ban_repeated_ngrams(logits, history, length, size)
+    """As `ban_repeated_ngrams`, for logits (R, V), or (R, C) of the candidates.
+
+    What would repeat stays above what may never come, for where nothing else is left.
+    """
+    if not size:
+        return logits
+    if candidates is None:
+        banned = ban_repeated_ngrams(logits, history, length, size)
+        return ops.maximum(banned, lowest("float32") / 2)
     nothing = ops.zeros((ops.shape(logits)[0], vocabulary_size), "float32")
     bans = ban_repeated_ngrams(nothing, history, length, size)
-    return logits + of_candidates(bans, candidates)
+    return logits + of_candidates(bans, candidates) / 2

@@ -79,8 +79,8 @@ def generate(
         banned_ids: ids that are never generated.
         repetition_penalty: more than 1 makes ids less likely that stand in the prompt or have been
             generated, see `kt.decoding.penalize_repetition`.
-        no_repeat_ngram_size: no run of so many ids occurs twice, the prompt included; 0 for no
-            limit.
+        no_repeat_ngram_size: no run of so many ids occurs twice, the prompt included, as long as
+            there is another id; 0 for no limit.
         min_new_tokens: no stop id is generated before so many tokens.
         num_return: sequences of each prompt, drawn independently; None for one.
         return_log_probs: return a `Generation`, the log-probabilities beside the ids.

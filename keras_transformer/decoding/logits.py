@@ -127,8 +127,9 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 def _best(values, least, count):
     """The `count` largest values (B, V), the least of which is known (B, 1)."""
     above, equal = values > least, ops.equal(values, least)
-    needed = count - ops.sum(ops.cast(above, "int32"), axis=-1, keepdims=True)
-    place = ops.cumsum(ops.cast(equal, "int32"), axis=-1)  # from 1
+    # Counts as floats, which a CPU adds up faster; they are exact up to 2^24.
+    needed = count - ops.sum(ops.cast(above, "float32"), axis=-1, keepdims=True)
+    place = ops.cumsum(ops.cast(equal, "float32"), axis=-1)  # from 1
     return ops.logical_or(above, ops.logical_and(equal, place <= needed))
 
 
@@ -161,7 +162,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     descending = ops.flip(ops.sort(probabilities, axis=-1), axis=-1)
     before = ops.cumsum(descending, axis=-1) - descending  # what is likelier, together
     is_needed = before < p * (1.0 - 1e-6)
-    count = ops.sum(ops.cast(is_needed, "int32"), axis=-1, keepdims=True)
+    count = ops.sum(ops.cast(is_needed, "float32"), axis=-1, keepdims=True)
     least = ops.min(ops.where(is_needed, descending, 2.0), axis=-1, keepdims=True)
     return _keep(logits, _best(probabilities, least, count))
 

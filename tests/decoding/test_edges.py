@@ -192,6 +192,16 @@ def test_all_but_one_are_banned():
     assert candidates.tolist() == [[5, 9, 7, 7, 7]]
 
 
+@pytest.mark.parametrize("candidate_ids", [None, [0, 4, 5, 6]])
+def test_what_is_banned_never_comes_though_all_else_would_repeat(candidate_ids):
+    options = {"no_repeat_ngram_size": 1, "banned_ids": [0], "candidate_ids": candidate_ids}
+    for sampler in ("greedy", "random"):
+        new = generate(max_new_tokens=30, sampler=sampler, seed=1, **options)[0, 2:]
+        fresh = V - 3 if candidate_ids is None else 2  # but 0 and the prompt
+        assert len(set(new[:fresh])) == fresh and 0 not in new
+        assert candidate_ids is None or set(new) <= {4, 5, 6}
+
+
 def test_rules_that_never_come_to_bear():
     expected = generate()
     unused = next(token for token in range(V) if token not in expected)
