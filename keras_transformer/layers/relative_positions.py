@@ -88,9 +88,7 @@ class RelativePositionBias(Layer):
         positions_shape: tuple | None = None,
         key_positions_shape: tuple | None = None,
     ) -> tuple:
-        batched = [s[0] for s in (positions_shape, key_positions_shape) if s and len(s) == 2]
-        batch = batched[0] if batched else 1
-        return (batch, *_scores_shape(query_shape, positions_shape, key_positions_shape))
+        return _bias_shape(query_shape, positions_shape, key_positions_shape)
 
     def call(
         self, query: Tensor, positions: Tensor | None = None, key_positions: Tensor | None = None
@@ -183,7 +181,8 @@ class RelativePositionKeys(Layer):
         positions_shape: tuple | None = None,
         key_positions_shape: tuple | None = None,
     ) -> tuple:
-        return (query_shape[0], *_scores_shape(query_shape, positions_shape, key_positions_shape))
+        shape = _bias_shape(query_shape, positions_shape, key_positions_shape)
+        return (query_shape[0], *shape[1:])
 
     def call(
         self, query: Tensor, positions: Tensor | None = None, key_positions: Tensor | None = None
@@ -255,9 +254,7 @@ class LinearPositionBias(Layer):
         positions_shape: tuple | None = None,
         key_positions_shape: tuple | None = None,
     ) -> tuple:
-        batched = [s[0] for s in (positions_shape, key_positions_shape) if s and len(s) == 2]
-        batch = batched[0] if batched else 1
-        return (batch, *_scores_shape(query_shape, positions_shape, key_positions_shape))
+        return _bias_shape(query_shape, positions_shape, key_positions_shape)
 
     def call(
         self, query: Tensor, positions: Tensor | None = None, key_positions: Tensor | None = None
@@ -281,11 +278,13 @@ class LinearPositionBias(Layer):
         return 0.0 - far * ops.reshape(ops.convert_to_tensor(self.slopes), (-1, 1, 1))
 
 
-def _scores_shape(query_shape, positions_shape, key_positions_shape):
-    """(N, T, S)."""
+def _bias_shape(query_shape, positions_shape, key_positions_shape):
+    """(1, N, T, S), or (B, N, T, S) for positions with a batch axis."""
     _, length, num_heads, _ = query_shape
-    keys = (key_positions_shape or positions_shape or (length,))[-1]
-    return num_heads, length, keys
+    given = [shape for shape in (key_positions_shape, positions_shape) if shape]
+    keys = given[0][-1] if given else length
+    batch = next((shape[0] for shape in given if len(shape) == 2), 1)
+    return batch, num_heads, length, keys
 
 
 def _slopes(num_heads: int, max_exponent: int) -> np.ndarray:
