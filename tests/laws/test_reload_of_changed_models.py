@@ -6,7 +6,7 @@ import pytest
 
 import keras_transformer as kt
 from keras_transformer.layers.sublayers import all_layers
-from tests.harness import assert_close, normal, randomize, to_numpy, token_ids
+from tests.harness import BACKEND, assert_close, normal, randomize, to_numpy, token_ids
 
 IDS = token_ids(2, 7, vocabulary_size=50, low=4)
 PAIR = {"source_ids": IDS, "target_ids": IDS}
@@ -50,7 +50,8 @@ def numbers(outputs):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize")
-@pytest.mark.parametrize("name", MODELS)
+# JAX compiles each operation on integers anew: two models show it there.
+@pytest.mark.parametrize("name", ["gpt", "luong"] if BACKEND == "jax" else MODELS)
 def test_quantized_model_gives_the_same_after_loading(name, tmp_path):
     make, inputs = MODELS[name]
     model = make()
