@@ -40,7 +40,8 @@ def take_layer(identifier: Any, owner: keras.layers.Layer) -> keras.layers.Layer
 
     Returns:
         The layer. Those that shared one share its copy: each takes the copy that was made last,
-        unless one of its class and name has taken that already.
+        unless one of its class and name has taken that already, or it has been made otherwise
+        since, as of another dtype policy.
     """
     if identifier is None:
         return None
@@ -50,7 +51,11 @@ def take_layer(identifier: Any, owner: keras.layers.Layer) -> keras.layers.Layer
         layer, token = keras.saving.deserialize_keras_object(identifier), identifier.get(_KEY)
     if token is not None:
         last = _copies.get(token)
-        if last is not None and role not in _sharing_of(last).roles:
+        if (
+            last is not None
+            and role not in _sharing_of(last).roles
+            and last.get_config() == layer.get_config()
+        ):
             layer = last
         _copies[token] = layer
         _sharing_of(layer).token = token

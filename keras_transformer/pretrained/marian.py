@@ -20,6 +20,7 @@ from keras_transformer.pretrained.equivalence import (
 )
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import ROW, Rule, attention, linear, norm, to_float32
+from keras_transformer.pretrained.paths import check_start_is_seen
 from keras_transformer.pretrained.settings import activation_name
 from keras_transformer.pretrained.tokenizer_spm import write_marian_tokenizer
 
@@ -184,6 +185,7 @@ def _check(model, padding_id, ids):
     for name, value in (("padding_id", padding_id), ("start", ids.start), ("end", ids.end)):
         if value is None:
             raise ValueError(f"A Marian must have an id for its `{name}`. Received: None.")
+    check_start_is_seen(model, padding_id, ids.start)
 
 
 def _is_transformer(model, names):

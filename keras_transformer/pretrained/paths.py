@@ -54,6 +54,19 @@ def check_not_quantized(model: keras.Model) -> None:
             )
 
 
+def check_start_is_seen(model: keras.Model, padding_id: int | None, start_id: int | None) -> None:
+    """Raises the ValueError of a translator that hides the token that its targets start with.
+
+    Other runtimes always attend to the first token of a translation.
+    """
+    if start_id is None or start_id != padding_id or model.get_layer("decoder").start_is_padding:
+        return
+    raise ValueError(
+        "`start_is_padding` must be True for a translator whose targets start with the padding id. "
+        f"Received: start_is_padding=False, padding_id={padding_id}, start id={start_id}."
+    )
+
+
 def _walk(layer: keras.layers.Layer, path: str) -> Iterator[tuple[str, Any]]:
     inner = set()
     for name, child in _children(layer):

@@ -17,7 +17,7 @@ from keras_transformer.data.marian import MarianTokenizer
 from keras_transformer.data.special_ids import special_ids
 from keras_transformer.layers.positional import LearnedPositionalEmbedding, PositionalEncoding
 from keras_transformer.pretrained.mapping import to_float32
-from keras_transformer.pretrained.paths import check_not_quantized
+from keras_transformer.pretrained.paths import check_not_quantized, check_start_is_seen
 from keras_transformer.pretrained.settings import activation_name
 from keras_transformer.pretrained.tokenizer_files import sentencepiece_of, tokenizers_of
 from keras_transformer.pretrained.whole_folder import write_new_folder
@@ -276,6 +276,8 @@ def _set_vocabularies(spec, model, pair):
     if "encoder" not in names:
         spec.register_vocabulary(tokens[1])
         return
+    padding_id = model.get_layer(name).padding_id
+    check_start_is_seen(model, padding_id, start)
     spec.register_source_vocabulary(tokens[0])
     spec.register_target_vocabulary(tokens[1])
     spec.config.decoder_start_token = tokens[1][start]

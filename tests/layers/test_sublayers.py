@@ -1,5 +1,6 @@
 """What became of the layers inside a layer since they were made is saved with it."""
 
+import copy
 import json
 
 import keras
@@ -184,3 +185,14 @@ def test_positions_that_are_not_shared_stay_apart(tmp_path):
     copies = [kt.layers.TransformerEncoder.from_config(config) for _ in range(2)]
     assert len({id(one.positional_encoding) for one in [alone, *copies]}) == 3
     assert "shared_object_id" not in config["positional_encoding"]
+
+
+def test_a_copy_of_another_dtype_policy_is_not_shared():
+    model = translator_with_shared_positions(kt.layers.LearnedPositionalEmbedding(16))
+    encoder, decoder = (model.get_layer(name).get_config() for name in ("encoder", "decoder"))
+    half = copy.deepcopy(encoder)
+    half["positional_encoding"]["config"]["dtype"] = "mixed_float16"
+    other = kt.layers.TransformerEncoder.from_config(half)
+    again = kt.layers.TransformerDecoder.from_config(decoder)
+    assert again.positional_encoding is not other.positional_encoding
+    assert again.get_config() == decoder

@@ -147,7 +147,11 @@ def test_a_loaded_tokenizer(tmp_path):
     folder = folders.marian(tmp_path / "theirs")
     pair = [kt.pretrained.load_tokenizer(folder, target=target) for target in (False, True)]
     size, padding_id = pair[0].vocabulary_size(), pair[0].padding_id
-    model = randomize(kt.models.transformer(size, padding_id=padding_id, **SIZE))
+    hidden = kt.models.transformer(size, padding_id=padding_id, **SIZE)
+    with pytest.raises(ValueError, match="`start_is_padding` must be True for a translator whose"):
+        save(hidden, pair, tmp_path / "new")
+    more = {"padding_id": padding_id, "start_is_padding": True}
+    model = randomize(kt.models.transformer(size, **more, **SIZE))
     save(model, pair, tmp_path / "new")
     rows = kt.data.encode(pair[0], ["The cat", "the old house"])
     ours = kt.decoding.generate(
