@@ -246,11 +246,15 @@ def refuse(model, folder, message, tokenizer=None, **options):
         ({"layer_norm_epsilon": 0.1}, "`layer_norm_epsilon` must be near that of Marian, 1e-5"),
         ({"activation": "selu"}, "`activation` must be one of .*selu.* in the layer 'encoder'"),
         ({"padding_id": None}, "A Marian must have an id for its `padding_id`. Received: None"),
-        ({"padding_id": 2}, "`start_is_padding` must be True .*padding_id=2, start id=2"),
     ],
 )
 def test_settings_that_marian_does_not_have(more, message, tmp_path):
     refuse(marian(**more), tmp_path, message)
+
+
+def test_a_start_that_the_model_hides(tmp_path):
+    message = "`start_is_padding` must be True .*padding_id=2, start id=2"
+    refuse(marian(padding_id=2), tmp_path, message, start_id=2, end_id=3)
 
 
 @pytest.mark.parametrize(
