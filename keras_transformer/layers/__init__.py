@@ -15,7 +15,6 @@ from keras_transformer.layers.positional import (
     PositionalEncoding,
     RotaryEmbedding,
 )
-from keras_transformer.layers.recurrent import SSRU
 from keras_transformer.layers.recurrent_attention import BahdanauAttention, LuongAttention
 from keras_transformer.layers.recurrent_decoder import RecurrentDecoder
 from keras_transformer.layers.recurrent_encoder import RecurrentEncoder
@@ -26,6 +25,7 @@ from keras_transformer.layers.relative_positions import (
 )
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
 from keras_transformer.layers.serialization import gelu_approximate
+from keras_transformer.layers.ssru import SSRU
 
 __all__ = [
     "SSRU",

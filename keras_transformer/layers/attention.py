@@ -12,11 +12,18 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_flag, check_hidden, check_positive, check_rate
+from keras_transformer.layers.checks import (
+    check_above,
+    check_flag,
+    check_hidden,
+    check_positive,
+    check_rate,
+)
 from keras_transformer.layers.layer import Layer
+from keras_transformer.layers.norms import check_norm, make_norm
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.serialization import clone_initializer
-from keras_transformer.ops.attention import dot_product_attention
+from keras_transformer.ops.attention import check_implementation, dot_product_attention
 from keras_transformer.ops.cache import KVCache, as_cache
 from keras_transformer.ops.masks import combine_masks, first_mask
 
@@ -41,9 +48,17 @@ class MultiHeadAttention(Layer):
             query, key and value that of one joint matrix: its bound is smaller by about sqrt(2)
             than that of three, and the Transformer learns faster from there.
         bias_initializer: initializer of the biases.
+        use_output_bias: whether the output projection has a bias; by default as `use_bias`.
+        scale: factor on the attention scores, by default 1 / sqrt(H).
+        query_key_norm: "layer" or "rms" to normalize queries and keys over H, with weights that the
+            heads share; None for not.
+        norm_epsilon: epsilon of these norms.
+        implementation: how the scores are computed, see `kt.ops.dot_product_attention`. Calls that
+            return attention weights compute all scores whatever it is.
 
     Raises:
-        ValueError: heads that do not divide the width, or masks of the wrong rank or dtype.
+        ValueError: an argument outside its range, heads that do not divide the hidden size, or
+            masks of the wrong rank or dtype.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -53,7 +68,8 @@ class MultiHeadAttention(Layer):
 
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.2.2; Shazeer 2019, "Fast
-        Transformer Decoding"; Ainslie et al. 2023, "GQA".
+        Transformer Decoding"; Ainslie et al. 2023, "GQA"; norms: Henry et al. 2020, "Query-Key
+        Normalization for Transformers".
     """
 
     def __init__(
@@ -65,12 +81,26 @@ class MultiHeadAttention(Layer):
         use_bias: bool = True,
         kernel_initializer: Any = None,
         bias_initializer: Any = "zeros",
+        *,
+        use_output_bias: bool | None = None,
+        scale: float | None = None,
+        query_key_norm: str | None = None,
+        norm_epsilon: float = 1e-6,
+        implementation: str = "auto",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_positive(num_heads=num_heads)
         check_rate(dropout=dropout)
         check_flag(use_bias=use_bias)
+        check_above(0, norm_epsilon=norm_epsilon)
+        if use_output_bias is not None:
+            check_flag(use_output_bias=use_output_bias)
+        if scale is not None:
+            check_above(0, scale=scale)
+        if query_key_norm is not None:
+            check_norm(query_key_norm=query_key_norm)
+        check_implementation(implementation)
         if head_dim is not None:
             check_positive(head_dim=head_dim)
         if num_key_value_heads is not None:
@@ -87,6 +117,11 @@ class MultiHeadAttention(Layer):
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.use_output_bias = use_output_bias
+        self.scale = scale
+        self.query_key_norm = query_key_norm
+        self.norm_epsilon = norm_epsilon
+        self.implementation = implementation
         self.seed_generator = keras.random.SeedGenerator() if dropout > 0.0 else None
         self.supports_masking = True
 
@@ -106,16 +141,29 @@ class MultiHeadAttention(Layer):
         self.query_dense = self._dense(hidden_dim, query_dim, "query", joint_dim)
         self.key_dense = self._dense(source_dim, key_dim, "key", joint_dim)
         self.value_dense = self._dense(source_dim, key_dim, "value", joint_dim)
-        self.output_dense = self._dense(query_dim, hidden_dim, "output", hidden_dim)
+        output_bias = self.use_bias if self.use_output_bias is None else self.use_output_bias
+        self.output_dense = self._dense(query_dim, hidden_dim, "output", hidden_dim, output_bias)
+        self.query_norm, self.key_norm = self._make_norms()
 
-    def _dense(self, inputs, units, name, fan_out):
+    def _make_norms(self):
+        if self.query_key_norm is None:
+            return None, None
+        norms = [
+            make_norm(self.query_key_norm, self.norm_epsilon, dtype=self.dtype_policy, name=name)
+            for name in ("query_norm", "key_norm")
+        ]
+        for norm in norms:
+            norm.build((None, None, None, self.head_size))
+        return norms
+
+    def _dense(self, inputs, units, name, fan_out, use_bias=None):
         initializer = clone_initializer(self.kernel_initializer)
         if initializer is None:
             limit = math.sqrt(6.0 / (inputs + fan_out))
             initializer = keras.initializers.RandomUniform(-limit, limit)
         dense = keras.layers.Dense(
             units,
-            use_bias=self.use_bias,
+            use_bias=self.use_bias if use_bias is None else use_bias,
             kernel_initializer=initializer,
             bias_initializer=clone_initializer(self.bias_initializer),
             dtype=self.dtype_policy,
@@ -179,15 +227,15 @@ class MultiHeadAttention(Layer):
     def project_query(self, query: Tensor) -> Tensor:
         """Projects (B, T, D) onto query heads, (B, T, N, H)."""
         check_hidden("query", query)
-        return self._split_heads(self.query_dense, query, self.num_heads)
+        heads = self._split_heads(self.query_dense, query, self.num_heads)
+        return heads if self.query_norm is None else self.query_norm(heads)
 
     def project_key_value(self, key_value: Tensor) -> tuple[Tensor, Tensor]:
         """Projects (B, S, D') onto keys and values, each (B, S, K, H)."""
         check_hidden("key_value", key_value)
-        return (
-            self._split_heads(self.key_dense, key_value, self.num_kv_heads),
-            self._split_heads(self.value_dense, key_value, self.num_kv_heads),
-        )
+        key = self._split_heads(self.key_dense, key_value, self.num_kv_heads)
+        value = self._split_heads(self.value_dense, key_value, self.num_kv_heads)
+        return key if self.key_norm is None else self.key_norm(key), value
 
     def make_cache(self, key_value: Tensor) -> KVCache:
         """Projects (B, S, D') onto keys and values as a cache holds them, each (B, K, S, H)."""
@@ -237,6 +285,8 @@ class MultiHeadAttention(Layer):
             causal=causal,
             window=window,
             dropout=self.dropout if training else 0.0,
+            implementation="dense" if return_attention_scores else self.implementation,
+            scale=self.scale,
             seed=self.seed_generator,
             return_attention_scores=return_attention_scores,
             heads_first=heads_first,

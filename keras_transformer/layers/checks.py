@@ -56,20 +56,6 @@ def check_window(window: Any) -> None:
         check_positive(window=window)
 
 
-def window_of_layer(window: Any, index: int) -> int | None:
-    """The window of one layer of a stack, where the windows of a sequence take turns."""
-    return window[index % len(window)] if isinstance(window, (tuple, list)) else window
-
-
-def check_windows(window: Any) -> None:
-    """Raises a ValueError unless it is a window, or a sequence of them."""
-    windows = window if isinstance(window, (tuple, list)) else [window]
-    if not windows:
-        raise ValueError(f"`window` must not be an empty sequence. Received: window={window!r}.")
-    for one in windows:
-        check_window(one)
-
-
 def check_hidden(name: str, tensor: Any) -> None:
     """Raises a ValueError unless a tensor is (batch, length, hidden)."""
     check_hidden_shape(name, tuple(tensor.shape))

@@ -10,21 +10,10 @@ from typing import Any
 import keras
 
 from keras_transformer.layers.attention import MultiHeadAttention
-from keras_transformer.layers.block_parts import (
-    check_arguments,
-    common_arguments,
-    head_arguments,
-    make_feed_forward,
-    make_norm,
-    make_self_attention,
-)
+from keras_transformer.layers.block import Block
 from keras_transformer.layers.checks import check_flag, check_hidden
-from keras_transformer.layers.dropout import Dropout
-from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
-from keras_transformer.layers.recurrent import SSRU
-from keras_transformer.layers.relative_choice import get_relative_positions
-from keras_transformer.layers.serialization import get_activation
+from keras_transformer.layers.ssru import SSRU
 from keras_transformer.ops.cache import KVCache, PositionedKVCache
 from keras_transformer.ops.masks import first_mask, target_mask
 
@@ -32,8 +21,8 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class DecoderBlock(Layer):
-    r"""Causal self-attention, attention to an encoded source, and a feed-forward network.
+class DecoderBlock(Block):
+    r"""Decoder block: causal self-attention, cross-attention and a feed-forward network.
 
     Post-LN, as in the paper and GPT-1: $x = \text{LayerNorm}(x + \text{Dropout}(f(x)))$.
     Pre-LN (`normalize_first`, GPT-2): $x = x + \text{Dropout}(f(\text{LayerNorm}(x)))$.
@@ -42,29 +31,21 @@ class DecoderBlock(Layer):
         num_heads: number of attention heads.
         intermediate_dim: width of the feed-forward network.
         cross_attention: attend to an encoded source; False for language models.
-        dropout: rate on the output of each sub-layer, before it is added.
-        activation: of the feed-forward network.
+        dropout: dropout rate on the output of each sub-layer, before the residual is added.
+        activation: activation of the feed-forward network: a Keras activation or
+            "gelu_approximate".
         normalize_first: pre-LN instead of post-LN.
-        layer_norm_epsilon: epsilon of the layer norms.
-        attention_dropout: rate on the attention weights.
-        activation_dropout: rate inside the feed-forward network.
-        num_key_value_heads: fewer key/value heads than query heads, see `MultiHeadAttention`.
-        use_attention_bias: whether the attention projections have biases.
-        rotary: rotary positions in the self-attention.
-        causal: each position sees only itself and what came before it.
-        kernel_initializer: initializer of all kernels; by default Glorot's uniform one, in the
-            attention as `MultiHeadAttention` says.
-        bias_initializer: initializer of all biases.
-        recurrence: "ssru" for the recurrent unit `SSRU` in place of the self-attention, as in
-            Marian's fast students; None for self-attention.
-        relative_positions: "shaw", "t5" or "alibi", see `MultiHeadSelfAttention`.
-        window: how far the self-attention sees, see `MultiHeadSelfAttention`.
-        gated: a gated feed-forward network, see `FeedForward`.
+        layer_norm_epsilon: epsilon of the norms.
+        causal: apply the causal mask, which hides future positions.
+        recurrence: "ssru" replaces the self-attention with the recurrent unit `SSRU`, as in
+            Marian's fast student models; None for self-attention.
+        **kwargs: the further arguments of `TransformerEncoderBlock`, such as `attention_dropout`,
+            `num_key_value_heads`, `rotary`, `window` or `norm`, and those of `keras.layers.Layer`.
 
     Raises:
-        ValueError: `encoded` is missing with `cross_attention`, or given without; `recurrence`
-            with rotary or relative positions or a window, without `causal`, or with an attention
-            mask.
+        ValueError: an argument outside its range; `encoded` missing with `cross_attention`, or
+            given without; `recurrence` with rotary or relative positions or a window, without
+            `causal`, or with an attention mask.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -86,43 +67,23 @@ class DecoderBlock(Layer):
         activation: Any = "relu",
         normalize_first: bool = False,
         layer_norm_epsilon: float = 1e-6,
-        attention_dropout: float = 0.0,
-        activation_dropout: float = 0.0,
-        num_key_value_heads: int | None = None,
-        use_attention_bias: bool = True,
-        rotary: bool = False,
         causal: bool = True,
-        kernel_initializer: Any = None,
-        bias_initializer: Any = "zeros",
         recurrence: str | None = None,
-        relative_positions: Any = None,
-        window: int | None = None,
-        gated: bool = False,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.num_heads = num_heads
-        self.intermediate_dim = intermediate_dim
-        self.cross_attention = cross_attention
-        self.dropout = dropout
-        self.activation = get_activation(activation)
-        self.normalize_first = normalize_first
-        self.layer_norm_epsilon = layer_norm_epsilon
-        self.attention_dropout = attention_dropout
-        self.activation_dropout = activation_dropout
-        self.num_key_value_heads = num_key_value_heads
-        self.use_attention_bias = use_attention_bias
-        self.rotary = rotary
-        self.causal = causal
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.recurrence = recurrence
-        self.relative_positions = get_relative_positions(relative_positions)
-        self.window = window
-        self.gated = gated
-        self.supports_masking = True
-        check_arguments(self)
+        super().__init__(
+            num_heads,
+            intermediate_dim,
+            dropout,
+            activation,
+            normalize_first,
+            layer_norm_epsilon,
+            **kwargs,
+        )
         check_flag(cross_attention=cross_attention, causal=causal)
+        self.cross_attention = cross_attention
+        self.causal = causal
+        self.recurrence = recurrence
         self._check_recurrence()
         self._make_sublayers()
 
@@ -134,31 +95,29 @@ class DecoderBlock(Layer):
         own = (self.rotary, self.relative_positions, self.window, self.causal)
         if self.recurrence is not None and own != (False, None, None, True):
             raise ValueError(
-                "`recurrence` has its own order of time: it needs `rotary=False`, "
-                "`relative_positions=None`, `window=None` and `causal=True`. Received: "
-                f"rotary={self.rotary}, relative_positions={self.relative_positions!r}, "
-                f"window={self.window}, causal={self.causal}."
+                "`recurrence` requires `rotary=False`, `relative_positions=None`, `window=None` "
+                f"and `causal=True`. Received: rotary={self.rotary}, "
+                f"relative_positions={self.relative_positions!r}, window={self.window}, "
+                f"causal={self.causal}."
             )
 
     def _make_sublayers(self):
         self.self_attention = self.ssru = None
         if self.recurrence is None:
-            self.self_attention = make_self_attention(self, self.causal)
+            self.self_attention = self._make_self_attention(self.causal)
         else:
-            self.ssru = SSRU(name="ssru", **common_arguments(self))
-        # Of whichever of the two there is.
-        self.self_attention_norm = make_norm(self, f"{self.recurrence or 'self_attention'}_norm")
+            self.ssru = SSRU(name="ssru", **self._kernel_arguments())
+        # The norm of either of the two.
+        self.self_attention_norm = self.make_norm(f"{self.recurrence or 'self_attention'}_norm")
         self.source_attention = self.source_attention_norm = None
         if self.cross_attention:
             self.source_attention = MultiHeadAttention(
-                name="cross_attention", **head_arguments(self)
+                name="cross_attention", **self._head_arguments()
             )
-            self.source_attention_norm = make_norm(self, "cross_attention_norm")
-        self.feed_forward = make_feed_forward(self)
-        self.feed_forward_norm = make_norm(self, "feed_forward_norm")
-        self.residual_dropout = Dropout(
-            self.dropout, dtype=self.dtype_policy, name="residual_dropout"
-        )
+            self.source_attention_norm = self.make_norm("cross_attention_norm")
+        self.feed_forward = self._make_feed_forward()
+        self.feed_forward_norm = self.make_norm("feed_forward_norm")
+        self.residual_dropout = self._make_residual_dropout()
 
     def build(self, inputs_shape: tuple, encoded_shape: tuple | None = None) -> None:
         (self.self_attention or self.ssru).build(inputs_shape)
@@ -174,8 +133,17 @@ class DecoderBlock(Layer):
     ) -> tuple:
         return inputs_shape
 
+    @property
+    def shares_slots(self) -> bool:
+        """Whether the cache only holds slots of positions, see `kt.decoding.DecodingModel`."""
+        return self.recurrence is None
+
+    def make_cross_cache(self, encoded: Tensor) -> KVCache:
+        """Projects an encoded source (B, S, D') onto the keys and values of the cross-attention."""
+        return self.source_attention.make_cache(encoded)
+
     def initial_cache(self, batch_size: int, length: int) -> Any:
-        """Makes what a first cached call starts from.
+        """Makes the cache that a first cached call starts from.
 
         Args:
             batch_size: B.
@@ -231,34 +199,29 @@ class DecoderBlock(Layer):
         check_hidden("inputs", inputs)
         self._check_source(encoded, cross_cache)
         extras: dict[str, Any] = {}
-        x = self.self_attention_norm(inputs) if self.normalize_first else inputs
-        result = self._look_back(
-            x,
-            attention_mask,
-            padding_mask=target_mask(padding_mask, cache, mask, inputs_mask),
-            cache=cache,
-            cache_index=cache_index,
-            positions=positions,
-            return_attention_scores=return_attention_scores,
-            training=training,
-        )
-        y = take_output(result, extras)
-        x = self._add(inputs, y, self.self_attention_norm, training)
-        if self.cross_attention:
-            query = self.source_attention_norm(x) if self.normalize_first else x
-            result = self.source_attention(
-                query,
-                encoded,
-                padding_mask=first_mask(encoded_padding_mask, encoded_mask),
-                cache=cross_cache,
-                return_attention_scores=return_attention_scores,
-                training=training,
+        common = {"return_attention_scores": return_attention_scores, "training": training}
+
+        def attend(x):
+            hides = target_mask(padding_mask, cache, mask, inputs_mask)
+            result = self._look_back(
+                x, attention_mask, hides, cache, cache_index, positions=positions, **common
             )
-            y = take_output(result, extras, prefix="cross_")
-            x = self._add(x, y, self.source_attention_norm, training)
-        y = self.feed_forward_norm(x) if self.normalize_first else x
-        y = self.feed_forward(y, training=training)
-        x = self._add(x, y, self.feed_forward_norm, training)
+            return take_output(result, extras)
+
+        def attend_to_source(x):
+            hides = first_mask(encoded_padding_mask, encoded_mask)
+            result = self.source_attention(
+                x, encoded, padding_mask=hides, cache=cross_cache, **common
+            )
+            return take_output(result, extras, prefix="cross_")
+
+        def feed_forward(x):
+            return self.feed_forward(x, training=training)
+
+        x = self.residual(inputs, self.self_attention_norm, attend, training)
+        if self.cross_attention:
+            x = self.residual(x, self.source_attention_norm, attend_to_source, training)
+        x = self.residual(x, self.feed_forward_norm, feed_forward, training)
         return make_output(x, extras)
 
     def _look_back(self, x, attention_mask, padding_mask, cache, cache_index, **more):
@@ -272,10 +235,6 @@ class DecoderBlock(Layer):
                 f"before. Received: a mask of shape {tuple(attention_mask.shape)}."
             )
         return self.ssru(x, **common)
-
-    def _add(self, x, y, norm, training):
-        x = x + self.residual_dropout(y, training=training)
-        return x if self.normalize_first else norm(x)
 
     def _check_source(self, encoded, cross_cache):
         has_source = encoded is not None or cross_cache is not None

@@ -9,26 +9,17 @@ from typing import Any
 
 import keras
 
-from keras_transformer.layers.block_parts import (
-    check_arguments,
-    make_feed_forward,
-    make_norm,
-    make_self_attention,
-)
+from keras_transformer.layers.block import Block
 from keras_transformer.layers.checks import check_hidden
-from keras_transformer.layers.dropout import Dropout
-from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
-from keras_transformer.layers.relative_choice import get_relative_positions
-from keras_transformer.layers.serialization import get_activation
 from keras_transformer.ops.masks import first_mask
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
-class TransformerEncoderBlock(Layer):
-    r"""Self-attention and a feed-forward network, each with a residual connection.
+class TransformerEncoderBlock(Block):
+    r"""Encoder block: self-attention and a feed-forward network, each with a residual connection.
 
     Post-LN, as in the paper: $x = \text{LayerNorm}(x + \text{Dropout}(\text{Sublayer}(x)))$.
     Pre-LN (`normalize_first`): $x = x + \text{Dropout}(\text{Sublayer}(\text{LayerNorm}(x)))$.
@@ -36,21 +27,37 @@ class TransformerEncoderBlock(Layer):
     Args:
         num_heads: number of attention heads.
         intermediate_dim: width of the feed-forward network.
-        dropout: rate on the output of each sub-layer, before it is added.
-        activation: of the feed-forward network.
+        dropout: dropout rate on the output of each sub-layer, before the residual is added.
+        activation: activation of the feed-forward network: a Keras activation or
+            "gelu_approximate".
         normalize_first: pre-LN instead of post-LN.
-        layer_norm_epsilon: epsilon of the layer norms.
-        attention_dropout: rate on the attention weights.
-        activation_dropout: rate inside the feed-forward network.
-        num_key_value_heads: fewer key/value heads than query heads, see `MultiHeadAttention`.
-        use_attention_bias: whether the attention projections have biases.
-        rotary: rotary positions in the self-attention.
-        kernel_initializer: initializer of all kernels; by default Glorot's uniform one, in the
-            attention as `MultiHeadAttention` says.
+        layer_norm_epsilon: epsilon of the norms.
+        attention_dropout: dropout rate on the attention weights.
+        activation_dropout: dropout rate inside the feed-forward network.
+        num_key_value_heads: number of key/value heads, by default `num_heads`; see
+            `MultiHeadAttention`.
+        use_attention_bias: whether the query, key and value projections have biases.
+        rotary: rotary positions in the self-attention: True, a `RotaryEmbedding`, or a dict of its
+            arguments, such as `{"max_wavelength": 500000.0}`.
+        kernel_initializer: initializer of all kernels; by default Glorot uniform, in the attention
+            as `MultiHeadAttention` describes.
         bias_initializer: initializer of all biases.
-        relative_positions: "shaw", "t5" or "alibi", see `MultiHeadSelfAttention`.
-        window: how far the self-attention sees, see `MultiHeadSelfAttention`.
-        gated: a gated feed-forward network, see `FeedForward`.
+        relative_positions: "shaw", "t5", "alibi" or a layer, see `MultiHeadSelfAttention`.
+        window: width of local self-attention, see `MultiHeadSelfAttention`; None for global.
+        gated: use a gated feed-forward network, see `FeedForward`.
+        head_dim: size of a head, by default the hidden size divided by `num_heads`.
+        norm: "layer" for layer normalization or "rms" for RMS normalization.
+        use_norm_bias: whether layer norms have a bias; RMS norms never have one.
+        query_key_norm: "layer" or "rms" to normalize each head's queries and keys; None for not.
+        attention_scale: factor on the attention scores, by default 1 / sqrt(head size).
+        use_attention_output_bias: whether the attention's output projection has a bias; by default
+            as `use_attention_bias`.
+        use_feed_forward_bias: whether the feed-forward network has biases.
+        attention_implementation: "auto", "dense", "fused" or "blockwise", see
+            `kt.ops.dot_product_attention`.
+
+    Raises:
+        ValueError: an argument outside its range, or heads that do not divide the hidden size.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -71,47 +78,22 @@ class TransformerEncoderBlock(Layer):
         activation: Any = "relu",
         normalize_first: bool = False,
         layer_norm_epsilon: float = 1e-6,
-        attention_dropout: float = 0.0,
-        activation_dropout: float = 0.0,
-        num_key_value_heads: int | None = None,
-        use_attention_bias: bool = True,
-        rotary: bool = False,
-        kernel_initializer: Any = None,
-        bias_initializer: Any = "zeros",
-        relative_positions: Any = None,
-        window: int | None = None,
-        gated: bool = False,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.num_heads = num_heads
-        self.intermediate_dim = intermediate_dim
-        self.dropout = dropout
-        self.activation = get_activation(activation)
-        self.normalize_first = normalize_first
-        self.layer_norm_epsilon = layer_norm_epsilon
-        self.attention_dropout = attention_dropout
-        self.activation_dropout = activation_dropout
-        self.num_key_value_heads = num_key_value_heads
-        self.use_attention_bias = use_attention_bias
-        self.rotary = rotary
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.relative_positions = get_relative_positions(relative_positions)
-        self.window = window
-        self.gated = gated
-        self.supports_masking = True
-        check_arguments(self)
-        self._make_sublayers()
-
-    def _make_sublayers(self):
-        self.self_attention = make_self_attention(self, causal=False)
-        self.feed_forward = make_feed_forward(self)
-        self.self_attention_norm = make_norm(self, "self_attention_norm")
-        self.feed_forward_norm = make_norm(self, "feed_forward_norm")
-        self.residual_dropout = Dropout(
-            self.dropout, dtype=self.dtype_policy, name="residual_dropout"
+        super().__init__(
+            num_heads,
+            intermediate_dim,
+            dropout,
+            activation,
+            normalize_first,
+            layer_norm_epsilon,
+            **kwargs,
         )
+        self.self_attention = self._make_self_attention(causal=False)
+        self.feed_forward = self._make_feed_forward()
+        self.self_attention_norm = self.make_norm("self_attention_norm")
+        self.feed_forward_norm = self.make_norm("feed_forward_norm")
+        self.residual_dropout = self._make_residual_dropout()
 
     def build(self, inputs_shape: tuple) -> None:
         for sublayer in (
@@ -142,7 +124,7 @@ class TransformerEncoderBlock(Layer):
             inputs: (B, T, D).
             padding_mask: boolean (B, T), True where a token is real.
             attention_mask: boolean (T, T), (B, T, T) or (B, N, T, T), True = may attend.
-            positions: int (T,) or (B, T), where each token stands; by default 0 .. T - 1.
+            positions: int (T,) or (B, T), the position of each token; by default 0 .. T - 1.
             return_attention_scores: also return the attention weights.
             training: whether dropout is active.
             mask: the implicit Keras mask of `inputs`; Keras passes it.
@@ -152,23 +134,22 @@ class TransformerEncoderBlock(Layer):
             (B, T, D), or `{"output": ..., "attention_scores": (B, N, T, T)}`.
         """
         check_hidden("inputs", inputs)
-        x = self.self_attention_norm(inputs) if self.normalize_first else inputs
-        attended = self.self_attention(
-            x,
-            padding_mask=first_mask(padding_mask, mask, inputs_mask),
-            attention_mask=attention_mask,
-            positions=positions,
-            return_attention_scores=return_attention_scores,
-            training=training,
-        )
         extras: dict[str, Any] = {}
-        output = take_output(attended, extras)
-        x = inputs + self.residual_dropout(output, training=training)
-        if self.normalize_first:
-            y = self.feed_forward(self.feed_forward_norm(x), training=training)
-            x = x + self.residual_dropout(y, training=training)
-        else:
-            x = self.self_attention_norm(x)
-            y = self.feed_forward(x, training=training)
-            x = self.feed_forward_norm(x + self.residual_dropout(y, training=training))
+
+        def attend(x):
+            result = self.self_attention(
+                x,
+                padding_mask=first_mask(padding_mask, mask, inputs_mask),
+                attention_mask=attention_mask,
+                positions=positions,
+                return_attention_scores=return_attention_scores,
+                training=training,
+            )
+            return take_output(result, extras)
+
+        def feed_forward(x):
+            return self.feed_forward(x, training=training)
+
+        x = self.residual(inputs, self.self_attention_norm, attend, training)
+        x = self.residual(x, self.feed_forward_norm, feed_forward, training)
         return make_output(x, extras)

@@ -191,18 +191,25 @@ class LearnedPositionalEmbedding(Layer):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class RotaryEmbedding(Layer):
-    r"""Rotates the halves of each head by an angle that grows with the position.
+    r"""Rotary positions: rotates each head by angles that grow with the position.
 
-    $x'_i = x_i \cos(p f_i) - x_{i+H/2} \sin(p f_i)$ and
-    $x'_{i+H/2} = x_{i+H/2} \cos(p f_i) + x_i \sin(p f_i)$ with $f_i = m^{-2i/H}$, so that the
-    product of a query and a key depends on their distance alone.
+    $x'_i = x_i \cos(p f_i) - x_{i+R/2} \sin(p f_i)$ and
+    $x'_{i+R/2} = x_{i+R/2} \cos(p f_i) + x_i \sin(p f_i)$ with $f_i = m^{-2i/R}$ over the first
+    $R$ dimensions, so that the product of a query and a key depends on their distance only.
 
     Args:
-        max_wavelength: m.
+        max_wavelength: m, the base of the frequencies.
+        fraction: R / H, the part of each head that is rotated; the rest stays as it is.
+        scaling: stretches the positions of a model for longer sequences than it was trained on:
+            `{"kind": "linear", "factor": s}` divides all frequencies by s;
+            `{"kind": "llama3", "factor": s, "low_frequency_factor": a,
+            "high_frequency_factor": b, "original_max_length": L}` divides only those of
+            wavelengths above L / a, keeps those below L / b and interpolates between. None for
+            neither.
 
     Raises:
-        ValueError: a `max_wavelength` of 1 or less, an odd head size, or an input that is not
-            (B, T, N, H).
+        ValueError: an argument outside its range, a part of the head that is not an even number of
+            dimensions, or an input that is not (B, T, N, H).
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -210,21 +217,38 @@ class RotaryEmbedding(Layer):
         (2, 5, 4, 8)
 
     Reference:
-        Su et al. 2021, "RoFormer", section 3.2.2, equation 15; halves instead of neighbouring
-        pairs, as GPT-NeoX and Llama arrange them.
+        Su et al. 2021, "RoFormer", section 3.2.2, equation 15, with halves in place of neighboring
+        pairs, as in GPT-NeoX and Llama; linear scaling: Chen et al. 2023, "Extending Context Window
+        of Large Language Models via Positional Interpolation"; llama3: Grattafiori et al. 2024,
+        "The Llama 3 Herd of Models".
     """
 
-    def __init__(self, max_wavelength: float = 10000.0, **kwargs: Any):
+    def __init__(
+        self,
+        max_wavelength: float = 10000.0,
+        fraction: float = 1.0,
+        scaling: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         check_above(1, max_wavelength=max_wavelength)
+        check_above(0, fraction=fraction)
+        if fraction > 1:
+            raise ValueError(f"`fraction` must be at most 1. Received: fraction={fraction!r}.")
+        _check_scaling(scaling)
         self.max_wavelength = max_wavelength
+        self.fraction = fraction
+        # A plain dict: Keras would wrap an attribute to track what is inside.
+        self.__dict__["scaling"] = None if scaling is None else dict(scaling)
         self.supports_masking = True
 
     def build(self, inputs_shape: tuple) -> None:
         check_heads_shape("inputs", inputs_shape)
-        if inputs_shape[-1] % 2:
+        size = self.fraction * inputs_shape[-1]
+        if size != int(size) or size % 2:
             raise ValueError(
-                f"The head size must be even for rotary positions. Received: {inputs_shape[-1]}."
+                "The rotated part of a head must be an even number of dimensions. Received: "
+                f"head size={inputs_shape[-1]}, fraction={self.fraction}."
             )
 
     def compute_output_shape(self, inputs_shape: tuple) -> tuple:
@@ -235,7 +259,7 @@ class RotaryEmbedding(Layer):
 
         Args:
             inputs: (B, T, N, H).
-            positions: int (T,) or (B, T), where each token stands; by default 0 .. T - 1.
+            positions: int (T,) or (B, T), the position of each token; by default 0 .. T - 1.
 
         Returns:
             (B, T, N, H).
@@ -243,14 +267,60 @@ class RotaryEmbedding(Layer):
         check_heads_shape("inputs", tuple(inputs.shape))
         if positions is None:
             positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
-        half = inputs.shape[-1] // 2
-        exponents = ops.arange(half, dtype="float32") * (-math.log(self.max_wavelength) / half)
-        angles = ops.cast(positions, "float32")[..., None] * ops.exp(exponents)
-        angles = angles[..., None, :]  # (..., T, 1, H / 2)
+        half = int(self.fraction * inputs.shape[-1]) // 2
+        angles = ops.cast(positions, "float32")[..., None] * self._frequencies(half)
+        angles = angles[..., None, :]  # (..., T, 1, R / 2)
         sines, cosines = ops.sin(angles), ops.cos(angles)
         first = ops.cast(inputs[..., :half], "float32")
-        second = ops.cast(inputs[..., half:], "float32")
+        second = ops.cast(inputs[..., half : 2 * half], "float32")
         rotated = ops.concatenate(
             [first * cosines - second * sines, second * cosines + first * sines], axis=-1
         )
-        return ops.cast(rotated, inputs.dtype)
+        rotated = ops.cast(rotated, inputs.dtype)
+        if 2 * half == inputs.shape[-1]:
+            return rotated
+        return ops.concatenate([rotated, inputs[..., 2 * half :]], axis=-1)
+
+    def _frequencies(self, half):
+        """The frequencies (R / 2,), float32."""
+        exponents = ops.arange(half, dtype="float32") * (-math.log(self.max_wavelength) / half)
+        frequencies = ops.exp(exponents)
+        if self.scaling is None:
+            return frequencies
+        factor = self.scaling["factor"]
+        if self.scaling["kind"] == "linear":
+            return frequencies / factor
+        low, high = (self.scaling[f"{end}_frequency_factor"] for end in ("low", "high"))
+        turns = frequencies * (self.scaling["original_max_length"] / (2 * math.pi))
+        kept = ops.clip((turns - low) / (high - low), 0.0, 1.0)
+        return frequencies * (kept + (1.0 - kept) / factor)
+
+
+_SCALINGS = {
+    "linear": {"factor"},
+    "llama3": {
+        "factor",
+        "low_frequency_factor",
+        "high_frequency_factor",
+        "original_max_length",
+    },
+}
+
+
+def _check_scaling(scaling):
+    if scaling is None:
+        return
+    kind = scaling.get("kind") if isinstance(scaling, dict) else None
+    if kind not in _SCALINGS or set(scaling) != {"kind", *_SCALINGS[kind]}:
+        raise ValueError(
+            '`scaling` must be None, {"kind": "linear", "factor": ...} or {"kind": "llama3", '
+            '"factor": ..., "low_frequency_factor": ..., "high_frequency_factor": ..., '
+            f'"original_max_length": ...}}. Received: scaling={scaling!r}.'
+        )
+    for name in sorted(_SCALINGS[kind]):
+        check_above(0, **{f"scaling[{name!r}]": scaling[name]})
+    if kind == "llama3" and scaling["low_frequency_factor"] >= scaling["high_frequency_factor"]:
+        raise ValueError(
+            "`low_frequency_factor` must be below `high_frequency_factor`. "
+            f"Received: scaling={scaling!r}."
+        )

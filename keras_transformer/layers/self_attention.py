@@ -15,10 +15,11 @@ from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.checks import check_flag, check_window
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
-from keras_transformer.layers.positional import RotaryEmbedding
-from keras_transformer.layers.relative_choice import (
+from keras_transformer.layers.position_arguments import (
     get_relative_positions,
+    get_rotary,
     make_relative_positions,
+    make_rotary,
 )
 from keras_transformer.ops.cache import KVCache, PositionedKVCache, init_cache, update_cache
 from keras_transformer.ops.masks import causal_mask, combine_masks, target_mask, window_mask
@@ -39,7 +40,8 @@ class MultiHeadSelfAttention(Layer):
         causal: each position sees only itself and what came before it.
         dropout: rate at which attention weights are dropped in training.
         use_bias: whether the four projections have biases.
-        rotary: rotate queries and keys by their positions (`RotaryEmbedding`).
+        rotary: rotate queries and keys by their positions: True, a `RotaryEmbedding`, or a dict of
+            its arguments.
         kernel_initializer: initializer of the projections; the default is `MultiHeadAttention`'s.
         bias_initializer: initializer of the biases.
         relative_positions: what is added to the scores for the distance of two tokens: "shaw" for
@@ -48,6 +50,11 @@ class MultiHeadSelfAttention(Layer):
             one of its own; None for nothing.
         window: a token sees only those less than so many positions away: local (banded) attention,
             whose time and memory grow with T alone from 2,048 on (not on torch). None for all.
+        use_output_bias: whether the output projection has a bias; by default as `use_bias`.
+        scale: factor on the attention scores, by default 1 / sqrt(H).
+        query_key_norm: "layer" or "rms" to normalize queries and keys, see `MultiHeadAttention`.
+        norm_epsilon: epsilon of these norms.
+        implementation: how the scores are computed, see `MultiHeadAttention`.
 
     Raises:
         ValueError: heads that do not divide the width, masks of the wrong rank or dtype, unknown
@@ -73,15 +80,21 @@ class MultiHeadSelfAttention(Layer):
         causal: bool = False,
         dropout: float = 0.0,
         use_bias: bool = True,
-        rotary: bool = False,
+        rotary: Any = False,
         kernel_initializer: Any = None,
         bias_initializer: Any = "zeros",
         relative_positions: Any = None,
         window: int | None = None,
+        *,
+        use_output_bias: bool | None = None,
+        scale: float | None = None,
+        query_key_norm: str | None = None,
+        norm_epsilon: float = 1e-6,
+        implementation: str = "auto",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        check_flag(causal=causal, rotary=rotary)
+        check_flag(causal=causal)
         check_window(window)
         self.num_heads = num_heads
         self.head_dim = head_dim
@@ -89,11 +102,16 @@ class MultiHeadSelfAttention(Layer):
         self.causal = causal
         self.dropout = dropout
         self.use_bias = use_bias
-        self.rotary = rotary
+        self.rotary = get_rotary(rotary)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.relative_positions = get_relative_positions(relative_positions)
         self.window = window
+        self.use_output_bias = use_output_bias
+        self.scale = scale
+        self.query_key_norm = query_key_norm
+        self.norm_epsilon = norm_epsilon
+        self.implementation = implementation
         self.supports_masking = True
         self.attention = MultiHeadAttention(
             num_heads,
@@ -103,12 +121,15 @@ class MultiHeadSelfAttention(Layer):
             use_bias,
             self.kernel_initializer,
             self.bias_initializer,
+            use_output_bias=use_output_bias,
+            scale=scale,
+            query_key_norm=query_key_norm,
+            norm_epsilon=norm_epsilon,
+            implementation=implementation,
             dtype=self.dtype_policy,
             name="attention",
         )
-        self.rotary_embedding = (
-            RotaryEmbedding(dtype=self.dtype_policy, name="rotary") if rotary else None
-        )
+        self.rotary_embedding = make_rotary(self.rotary, self.dtype_policy)
         self.position_bias = make_relative_positions(
             self.relative_positions, causal, self.dtype_policy
         )
@@ -184,7 +205,7 @@ class MultiHeadSelfAttention(Layer):
         cache_index = 0 if cache_index is None else cache_index
         query = self.attention.project_query(inputs)
         key, value = self.attention.project_key_value(inputs)
-        if self.rotary:
+        if self.rotary_embedding is not None:
             query, key = self._rotate(query, key, positions, cache_index)
         if cache is not None:
             step = {"return_attention_scores": return_attention_scores, "training": training}

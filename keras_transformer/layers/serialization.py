@@ -8,7 +8,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import window_of_layer
 from keras_transformer.layers.sharing import serialize_layer
 
 
@@ -63,23 +62,33 @@ def constructor_config(layer: keras.layers.Layer, layer_class: type) -> dict[str
 
 
 def argument_names(layer_class: type) -> list[str]:
-    """The names of a class's own constructor arguments, without `self` and `**kwargs`."""
-    # Of __init__, not of the class: Keras gives classes a __new__ that takes anything.
-    parameters = inspect.signature(layer_class.__init__).parameters.values()  # type: ignore[misc]
-    return [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
+    """The names of the constructor arguments of a class, without `self` and `**kwargs`.
 
-
-def make_block(stack: keras.layers.Layer, block_class: type, index: int) -> Any:
-    """Makes one block of a stack from the stack's attributes of the block's argument names."""
-    arguments = {name: getattr(stack, name) for name in argument_names(block_class)}
-    arguments["window"] = window_of_layer(stack.window, index)
-    return block_class(**arguments, dtype=stack.dtype_policy, name=f"block_{index}")
+    Those of its parents count too where it passes keywords on to them; those of the base class of
+    all layers do not.
+    """
+    names: dict[str, None] = {}
+    for cls in layer_class.__mro__:
+        # Of __init__, not of the class: Keras gives classes a __new__ that takes anything.
+        init = vars(cls).get("__init__")
+        if init is None:
+            continue
+        if cls is not layer_class and cls.__name__ == "Layer":
+            break
+        parameters = list(inspect.signature(init).parameters.values())[1:]
+        passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        names |= {p.name: None for p in parameters if p.kind is not p.VAR_KEYWORD}
+        if not passes_on:
+            break
+    return list(names)
 
 
 def serialize(value: Any) -> Any:
     """Puts an argument of a constructor into the form of a config."""
     if isinstance(value, keras.layers.Layer):
         return serialize_layer(value)
+    if isinstance(value, (list, tuple)) and any(isinstance(v, keras.layers.Layer) for v in value):
+        return [serialize(one) for one in value]
     if isinstance(value, keras.initializers.Initializer):
         return keras.saving.serialize_keras_object(value)
     if callable(value):

@@ -10,8 +10,10 @@ from keras import ops
 from keras_transformer.layers.checks import check_positive
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.encoder import TransformerEncoder
+from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
 from keras_transformer.layers.serialization import get_activation
+from keras_transformer.models.blocks import make_blocks
 from keras_transformer.models.initial import initial_stddev
 
 
@@ -35,6 +37,7 @@ def bert(
     rematerialize: bool = False,
     name: str = "bert",
     dtype: Any = None,
+    **block: Any,
 ) -> keras.Model:
     """Builds BERT, by default of the base size.
 
@@ -63,10 +66,14 @@ def bert(
         initializer_stddev: standard deviation of all kernels and embeddings at the start; None for
             0.02 at a width of 768, and in proportion to `hidden_dim ** -0.5` at others.
         padding_id: the id of padding, which is masked; None if all ids are real tokens.
-        rematerialize: compute each block once more in the backward pass instead of keeping its
-            activations: less memory, more time.
+        rematerialize: recompute each block in the backward pass (gradient checkpointing): less
+            memory, more time.
         name: name of the model.
         dtype: dtype policy of its layers, by default Keras's global policy.
+        **block: any other argument of the blocks, see `TransformerEncoderBlock`:
+            `normalize_first`, `num_key_value_heads`, `rotary`, `relative_positions`, `gated`,
+            `norm` and so on. `window` may also be a sequence of windows that the layers take turns
+            with.
 
     Returns:
         A `keras.Model`, whose output is the hidden states (B, T, D), or with a pooler or a
@@ -126,15 +133,19 @@ def bert(
     positional_encoding = LearnedPositionalEmbedding(
         max_length, initializer(), dtype=dtype, name="positional_encoding"
     )
-    encoder = TransformerEncoder(
-        num_layers,
-        num_heads,
-        intermediate_dim,
+    blocks = make_blocks(
+        TransformerEncoderBlock,
+        num_heads=num_heads,
+        intermediate_dim=intermediate_dim,
         dropout=dropout,
         activation=activation,
         layer_norm_epsilon=layer_norm_epsilon,
         attention_dropout=dropout if attention_dropout is None else attention_dropout,
-        kernel_initializer=initializer(),
+        **{"kernel_initializer": initializer(), "dtype": dtype, **block},
+    )
+    encoder = TransformerEncoder(
+        num_layers,
+        blocks,
         input_dropout=dropout,
         rematerialize=rematerialize,
         dtype=dtype,

@@ -78,8 +78,33 @@ def join(
     if share_embeddings:
         logits = target_embedding(decoded, reverse=True)
     else:
-        size = target_embedding.vocabulary_size
-        dense = keras.layers.Dense(size, use_bias=output_bias, dtype=dtype, name="logits")
-        with whole_if_uneven("logits/kernel", (decoded.shape[-1], size)):
-            logits = dense(decoded)
+        logits = make_projection(
+            decoded, target_embedding.vocabulary_size, output_bias, None, dtype
+        )
     return keras.Model({"source_ids": source_ids, "target_ids": target_ids}, logits, name=name)
+
+
+def make_projection(
+    hidden: Any, vocabulary_size: int, use_bias: bool, initializer: Any, dtype: Any
+) -> Any:
+    """Makes the layer `logits`, an output projection that is not tied to an embedding.
+
+    Args:
+        hidden: symbolic (B, T, D).
+        vocabulary_size: V.
+        use_bias: whether the logits have a bias.
+        initializer: initializer of the kernel (D, V); None for Glorot uniform.
+        dtype: dtype policy of the layer.
+
+    Returns:
+        The logits, symbolic (B, T, V).
+    """
+    dense = keras.layers.Dense(
+        vocabulary_size,
+        use_bias=use_bias,
+        kernel_initializer=initializer or "glorot_uniform",
+        dtype=dtype,
+        name="logits",
+    )
+    with whole_if_uneven("logits/kernel", (hidden.shape[-1], vocabulary_size)):
+        return dense(hidden)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_transformer.layers.checks import check_positive
 from keras_transformer.layers.decoder import TransformerDecoder
+from keras_transformer.layers.decoder_block import DecoderBlock
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
+from keras_transformer.models.blocks import make_blocks
+from keras_transformer.models.encoder_decoder import make_projection
 from keras_transformer.models.initial import initial_stddev
 
 
@@ -26,25 +28,22 @@ def gpt(
     activation: Any = "gelu_approximate",
     normalize_first: bool = False,
     layer_norm_epsilon: float = 1e-5,
-    num_key_value_heads: int | None = None,
     attention_dropout: float | None = None,
     embedding_dropout: float | None = None,
     initializer_stddev: float | None = None,
     padding_id: int | None = 0,
-    rotary: bool = False,
-    relative_positions: Any = None,
-    window: int | Sequence[int | None] | None = None,
-    gated: bool = False,
+    share_embeddings: bool = True,
     rematerialize: bool = False,
     name: str = "gpt",
     dtype: Any = None,
+    **block: Any,
 ) -> keras.Model:
     """Builds a GPT-style language model.
 
     A functional model with the input `token_ids` (B, T), int32, and logits (B, T, V) as output:
     position `t` predicts the token after `token_ids[:, t]`. Post-LN, learned positions, output
     projection tied to the embedding, no output bias. Its layers are found by name:
-    `token_embedding` and `decoder`.
+    `token_embedding` and `decoder`, and `logits` where the output projection is not tied.
 
     Args:
         vocabulary_size: V.
@@ -59,21 +58,21 @@ def gpt(
         activation: of the feed-forward networks.
         normalize_first: pre-LN, with a final layer norm (the shape of GPT-2).
         layer_norm_epsilon: epsilon of the layer norms.
-        num_key_value_heads: fewer key/value heads than query heads.
         attention_dropout: rate on the attention weights; None for `dropout`.
         embedding_dropout: rate on embeddings plus positions; None for `dropout`.
         initializer_stddev: standard deviation of all kernels and embeddings at the start; None for
             0.02 at a width of 768, and in proportion to `hidden_dim ** -0.5` at others.
         padding_id: the id of padding, which is masked; None if all ids are real tokens.
-        rotary: rotary positions in the self-attentions.
-        relative_positions: "shaw", "t5" or "alibi", see `MultiHeadSelfAttention`.
-        window: how far the self-attentions see; of a sequence the blocks take turns: `(None, 128)`
-            is GPT-3's alternation of dense and banded attention.
-        gated: gated feed-forward networks, see `FeedForward`.
-        rematerialize: compute each block once more in the backward pass instead of keeping its
-            activations: less memory, more time.
+        share_embeddings: tie the output projection to the token embedding; False for a matrix of
+            its own, the layer `logits`.
+        rematerialize: recompute each block in the backward pass (gradient checkpointing): less
+            memory, more time.
         name: name of the model.
         dtype: dtype policy of its layers, by default Keras's global policy.
+        **block: any other argument of the blocks, see `DecoderBlock`: `num_key_value_heads`,
+            `rotary`, `relative_positions`, `gated`, `norm` and so on. `window` may also be a
+            sequence of windows that the layers take turns with: `(None, 128)` is GPT-3's
+            alternation of dense and local attention.
 
     Returns:
         A `keras.Model`.
@@ -116,23 +115,22 @@ def gpt(
         positions = LearnedPositionalEmbedding(
             max_length, initializer(), dtype=dtype, name="positional_encoding"
         )
-    decoder = TransformerDecoder(
-        num_layers,
-        num_heads,
-        intermediate_dim,
+    blocks = make_blocks(
+        DecoderBlock,
+        num_heads=num_heads,
+        intermediate_dim=intermediate_dim,
         cross_attention=False,
         dropout=dropout,
         activation=activation,
         normalize_first=normalize_first,
         layer_norm_epsilon=layer_norm_epsilon,
         attention_dropout=dropout if attention_dropout is None else attention_dropout,
-        num_key_value_heads=num_key_value_heads,
-        kernel_initializer=initializer(),
+        **{"kernel_initializer": initializer(), "dtype": dtype, **block},
+    )
+    decoder = TransformerDecoder(
+        num_layers,
+        blocks,
         positional_encoding=positions,
-        rotary=rotary,
-        relative_positions=relative_positions,
-        window=window,
-        gated=gated,
         input_dropout=dropout if embedding_dropout is None else embedding_dropout,
         rematerialize=rematerialize,
         dtype=dtype,
@@ -140,7 +138,11 @@ def gpt(
     )
     # === Functional model ===
     token_ids = keras.Input(shape=(None,), dtype="int32", name="token_ids")
-    logits = embedding(decoder(embedding(token_ids)), reverse=True)
+    hidden = decoder(embedding(token_ids))
+    if share_embeddings:
+        logits = embedding(hidden, reverse=True)
+    else:
+        logits = make_projection(hidden, vocabulary_size, False, initializer(), dtype)
     return keras.Model({"token_ids": token_ids}, logits, name=name)
 
 

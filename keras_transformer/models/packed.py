@@ -45,12 +45,13 @@ def packed(lm: keras.Model, *, name: str = "packed") -> keras.Model:
         Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination", section 3.2.
     """
     embedding, decoder = language_model_parts(lm)
-    if decoder.recurrence is not None or not decoder.causal:
-        raise ValueError(
-            "`lm` must have a decoder with causal attention: what else it has would carry one "
-            f"sequence into the next. Received: recurrence={decoder.recurrence!r}, "
-            f"causal={decoder.causal}."
-        )
+    for block in decoder.blocks:
+        recurrence, causal = getattr(block, "recurrence", None), getattr(block, "causal", True)
+        if recurrence is not None or not causal:
+            raise ValueError(
+                "`lm` must have a decoder with causal attention: a recurrent unit would carry one "
+                f"sequence into the next. Received: recurrence={recurrence!r}, causal={causal}."
+            )
     token_ids = keras.Input(shape=(None,), dtype="int32", name="token_ids")
     segment_ids = keras.Input(shape=(None,), dtype="int32", name="segment_ids")
     segments = PackedSegments(dtype="int32", name="segments")(segment_ids)

@@ -11,6 +11,7 @@ from keras_transformer.layers.convolutional import ConvolutionalEncoder
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.encoder import TransformerEncoder
+from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.pooling import SequencePooling
 from keras_transformer.layers.positional import PositionalEncoding
 from keras_transformer.layers.recurrent_encoder import RecurrentEncoder
@@ -95,12 +96,17 @@ def sequence_classifier(
     elif kind == "transformer":
         encoder = TransformerEncoder(
             num_layers or 2,
-            num_heads,
-            intermediate_dim or 4 * hidden_dim,
-            normalize_first=True,
+            TransformerEncoderBlock(
+                num_heads,
+                intermediate_dim or 4 * hidden_dim,
+                dropout=dropout,
+                normalize_first=True,
+                dtype=dtype,
+            ),
             positional_encoding=PositionalEncoding(dtype=dtype),
             input_dropout=dropout,
-            **common,
+            dtype=dtype,
+            name="encoder",
         )
     else:
         both = kind == "bi_lstm"

@@ -8,7 +8,9 @@ import keras
 
 from keras_transformer.layers.checks import check_positive
 from keras_transformer.layers.decoder import TransformerDecoder
+from keras_transformer.layers.decoder_block import DecoderBlock
 from keras_transformer.layers.encoder import TransformerEncoder
+from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.positional import PositionalEncoding
 from keras_transformer.layers.recurrent_decoder import RecurrentDecoder
 from keras_transformer.layers.recurrent_encoder import RecurrentEncoder
@@ -71,16 +73,25 @@ def series_forecaster(
         raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}.")
     if kind == "transformer":
         blocks: dict[str, Any] = {
-            "num_layers": num_layers,
             "num_heads": num_heads,
             "intermediate_dim": intermediate_dim,
             "dropout": dropout,
             "normalize_first": True,
             "dtype": dtype,
         }
-        encoder, decoder = (
-            stack(positional_encoding=PositionalEncoding(dtype=dtype), name=part, **blocks)
-            for stack, part in ((TransformerEncoder, "encoder"), (TransformerDecoder, "decoder"))
+        encoder: Any = TransformerEncoder(
+            num_layers,
+            TransformerEncoderBlock(**blocks),
+            PositionalEncoding(dtype=dtype),
+            dtype=dtype,
+            name="encoder",
+        )
+        decoder: Any = TransformerDecoder(
+            num_layers,
+            DecoderBlock(**blocks),
+            PositionalEncoding(dtype=dtype),
+            dtype=dtype,
+            name="decoder",
         )
     else:
         common: dict[str, Any] = {"hidden_dim": hidden_dim, "cell": kind, "num_layers": num_layers}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_transformer.layers.checks import check_positive
 from keras_transformer.layers.decoder import TransformerDecoder
+from keras_transformer.layers.decoder_block import DecoderBlock
 from keras_transformer.layers.encoder import TransformerEncoder
-from keras_transformer.layers.positional import PositionalEncoding
+from keras_transformer.layers.encoder_block import TransformerEncoderBlock
+from keras_transformer.layers.positional import LearnedPositionalEmbedding, PositionalEncoding
+from keras_transformer.models.blocks import make_blocks
 from keras_transformer.models.encoder_decoder import join, make_embeddings
 
 
@@ -25,26 +27,18 @@ def transformer(
     share_embeddings: bool = True,
     *,
     num_decoder_layers: int | None = None,
-    activation: Any = "relu",
-    normalize_first: bool = False,
-    layer_norm_epsilon: float = 1e-6,
-    attention_dropout: float = 0.0,
-    activation_dropout: float = 0.0,
-    num_key_value_heads: int | None = None,
-    use_attention_bias: bool = True,
     position_layout: str | None = "interleaved",
+    first_position: int = 0,
+    max_length: int | None = None,
     scale_embeddings: bool = True,
     output_bias: bool = False,
     padding_id: int | None = 0,
     start_is_padding: bool = False,
     decoder_recurrence: str | None = None,
-    rotary: bool = False,
-    relative_positions: Any = None,
-    window: int | Sequence[int | None] | None = None,
-    gated: bool = False,
     rematerialize: bool = False,
     name: str = "transformer",
     dtype: Any = None,
+    **block: Any,
 ) -> keras.Model:
     """Builds the encoder-decoder Transformer of "Attention Is All You Need".
 
@@ -65,35 +59,32 @@ def transformer(
         share_embeddings: one matrix for the target embedding and the output projection, and for
             the source embedding too where the vocabulary is shared.
         num_decoder_layers: decoder blocks, where they are not as many as the encoder's.
-        activation: of the feed-forward networks.
-        normalize_first: pre-LN instead of the paper's post-LN.
-        layer_norm_epsilon: epsilon of the layer norms.
-        attention_dropout: rate on the attention weights.
-        activation_dropout: rate inside the feed-forward networks.
-        num_key_value_heads: fewer key/value heads than query heads.
-        use_attention_bias: whether the attention projections have biases.
-        position_layout: layout of `PositionalEncoding`; None for no positions in front of the
-            stacks, where rotary or relative ones take their place.
+        position_layout: layout of the sinusoids of `PositionalEncoding`; "learned" for a
+            `LearnedPositionalEmbedding` in each stack; None for no positions on the input, where
+            rotary or relative ones replace them.
+        first_position: the position of the first token, of sinusoids.
+        max_length: number of learned positions, the longest sequence.
         scale_embeddings: multiply the embeddings by sqrt(D).
         output_bias: add a learned bias to the logits.
         padding_id: the id of padding, masked in source and target; None if there is none.
-        start_is_padding: targets start with the padding id, as Marian's do: there it is a token.
-        decoder_recurrence: "ssru" for recurrent units in place of the decoder's self-attentions;
-            a step of decoding then costs the same at every length.
-        rotary: rotary positions in the self-attentions.
-        relative_positions: "shaw", "t5" or "alibi", see `MultiHeadSelfAttention`.
-        window: how far the self-attentions see, see `TransformerEncoder`.
-        gated: gated feed-forward networks, see `FeedForward`.
-        rematerialize: compute each block once more in the backward pass instead of keeping its
-            activations: less memory, more time.
+        start_is_padding: targets start with the padding id, as Marian's do; there it is a token.
+        decoder_recurrence: "ssru" replaces the decoder's self-attentions with recurrent units: a
+            decoding step then costs the same at every length.
+        rematerialize: recompute each block in the backward pass (gradient checkpointing): less
+            memory, more time.
         name: name of the model.
         dtype: dtype policy of its layers, by default Keras's global policy.
+        **block: any other argument of the blocks, see `TransformerEncoderBlock`: `activation`,
+            `normalize_first`, `attention_dropout`, `num_key_value_heads`, `rotary`,
+            `relative_positions`, `gated`, `norm` and so on. `window` may also be a sequence of
+            windows that the layers take turns with.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: sizes that are not positive, heads that do not divide the width.
+        ValueError: an argument outside its range, heads that do not divide the width, learned
+            positions without `max_length` or the reverse.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -117,44 +108,53 @@ def transformer(
         "num_heads": num_heads,
         "intermediate_dim": intermediate_dim,
         "dropout": dropout,
-        "activation": activation,
-        "normalize_first": normalize_first,
-        "layer_norm_epsilon": layer_norm_epsilon,
-        "attention_dropout": attention_dropout,
-        "activation_dropout": activation_dropout,
-        "num_key_value_heads": num_key_value_heads,
-        "use_attention_bias": use_attention_bias,
-        "rotary": rotary,
-        "relative_positions": relative_positions,
-        "window": window,
-        "gated": gated,
-        "input_dropout": dropout,
-        "rematerialize": rematerialize,
         "dtype": dtype,
+        **block,
     }
+    stacks = {"input_dropout": dropout, "rematerialize": rematerialize, "dtype": dtype}
     # === Layers ===
     embeddings = make_embeddings(
         vocabulary_size, target_vocabulary_size, share_embeddings, output_bias, **embedding
     )
 
     def positions():
-        return PositionalEncoding(position_layout, dtype=dtype) if position_layout else None
+        return _positions(position_layout, first_position, max_length, hidden_dim, dtype)
 
     encoder = TransformerEncoder(
         num_layers,
+        make_blocks(TransformerEncoderBlock, **blocks),
         positional_encoding=positions(),
         name="encoder",
-        **blocks,
+        **stacks,
     )
     decoder = TransformerDecoder(
         num_decoder_layers or num_layers,
+        make_blocks(DecoderBlock, recurrence=decoder_recurrence, **blocks),
         positional_encoding=positions(),
-        recurrence=decoder_recurrence,
         start_is_padding=start_is_padding,
         name="decoder",
-        **blocks,
+        **stacks,
     )
     return join(embeddings, encoder, decoder, share_embeddings, output_bias, name, dtype)
+
+
+def _positions(layout, first_position, max_length, hidden_dim, dtype):
+    if (layout == "learned") != (max_length is not None):
+        raise ValueError(
+            '`max_length` must be given with `position_layout="learned"` and only then. '
+            f"Received: max_length={max_length}, position_layout={layout!r}."
+        )
+    if first_position and layout in ("learned", None):
+        raise ValueError(
+            "`first_position` must be 0 without sinusoids. "
+            f"Received: first_position={first_position}, position_layout={layout!r}."
+        )
+    if layout is None:
+        return None
+    if layout == "learned":
+        initializer = keras.initializers.RandomNormal(stddev=hidden_dim**-0.5)
+        return LearnedPositionalEmbedding(max_length, initializer, dtype=dtype)
+    return PositionalEncoding(layout, first_position=first_position, dtype=dtype)
 
 
 def transformer_base(vocabulary_size: int, **arguments: Any) -> keras.Model:
@@ -193,7 +193,7 @@ def transformer_big(vocabulary_size: int, **arguments: Any) -> keras.Model:
     Example:
         >>> import keras_transformer as kt
         >>> model = kt.models.transformer_big(vocabulary_size=1000, num_layers=1)
-        >>> model.get_layer("encoder").num_heads
+        >>> model.get_layer("encoder").block.num_heads
         16
 
     Reference:

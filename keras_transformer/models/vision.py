@@ -11,7 +11,9 @@ from keras import ops
 from keras_transformer.layers.checks import check_positive
 from keras_transformer.layers.class_token import ClassToken
 from keras_transformer.layers.encoder import TransformerEncoder
+from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
+from keras_transformer.models.blocks import make_blocks
 from keras_transformer.models.initial import initial_stddev
 
 
@@ -30,11 +32,11 @@ def vit(
     activation: Any = "gelu",
     layer_norm_epsilon: float = 1e-6,
     attention_dropout: float = 0.0,
-    use_attention_bias: bool = True,
     initializer_stddev: float | None = None,
     rematerialize: bool = False,
     name: str = "vit",
     dtype: Any = None,
+    **block: Any,
 ) -> keras.Model:
     """Builds a Vision Transformer, by default ViT-B/16.
 
@@ -58,13 +60,16 @@ def vit(
         activation: of the feed-forward networks.
         layer_norm_epsilon: epsilon of the layer norms.
         attention_dropout: rate on the attention weights.
-        use_attention_bias: whether the attention projections have biases.
         initializer_stddev: standard deviation of all kernels and embeddings at the start; None for
             0.02 at a width of 768, and in proportion to `hidden_dim ** -0.5` at others.
-        rematerialize: compute each block once more in the backward pass instead of keeping its
-            activations: less memory, more time.
+        rematerialize: recompute each block in the backward pass (gradient checkpointing): less
+            memory, more time.
         name: name of the model.
         dtype: dtype policy of its layers, by default Keras's global policy.
+        **block: any other argument of the blocks, see `TransformerEncoderBlock`:
+            `normalize_first`, `num_key_value_heads`, `rotary`, `relative_positions`, `gated`,
+            `norm` and so on. `window` may also be a sequence of windows that the layers take turns
+            with.
 
     Returns:
         A `keras.Model`, whose output is logits (B, C), or without a classifier the hidden states
@@ -120,17 +125,24 @@ def vit(
     positional_encoding = LearnedPositionalEmbedding(
         1 + num_patches, initializer(), dtype=dtype, name="positional_encoding"
     )
+    arguments = {
+        "dropout": dropout,
+        "activation": activation,
+        "normalize_first": True,
+        "layer_norm_epsilon": layer_norm_epsilon,
+        "attention_dropout": attention_dropout,
+        "kernel_initializer": initializer(),
+        "dtype": dtype,
+        **block,
+    }
     encoder = TransformerEncoder(
         num_layers,
-        num_heads,
-        intermediate_dim,
-        dropout=dropout,
-        activation=activation,
-        normalize_first=True,
-        layer_norm_epsilon=layer_norm_epsilon,
-        attention_dropout=attention_dropout,
-        use_attention_bias=use_attention_bias,
-        kernel_initializer=initializer(),
+        make_blocks(
+            TransformerEncoderBlock,
+            num_heads=num_heads,
+            intermediate_dim=intermediate_dim,
+            **arguments,
+        ),
         positional_encoding=positional_encoding,
         input_dropout=dropout,
         rematerialize=rematerialize,

@@ -11,7 +11,7 @@ from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import Rule, attention, linear, norm
-from keras_transformer.pretrained.settings import activation_name, learned_length
+from keras_transformer.pretrained.settings import activation_name, block_of, learned_length
 from keras_transformer.pretrained.tokenizer_json import write_tokenizer_json
 
 _KEYS = Keys(
@@ -109,6 +109,7 @@ def _copies(config: Config) -> dict[str, str]:
 
 def _describe(model: keras.Model, ids: SpecialIds) -> Config:
     embedding, encoder = model.get_layer("token_embedding"), model.get_layer("encoder")
+    block = block_of(encoder)
     names = {layer.name for layer in model.layers}
     has_masked_lm = "masked_lm_dense" in names
     values = {
@@ -117,16 +118,16 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
         "vocab_size": embedding.vocabulary_size,
         "hidden_size": embedding.hidden_dim,
         "num_hidden_layers": encoder.num_layers,
-        "num_attention_heads": encoder.num_heads,
-        "intermediate_size": encoder.intermediate_dim,
+        "num_attention_heads": block.num_heads,
+        "intermediate_size": block.intermediate_dim,
         "max_position_embeddings": learned_length(
             model.get_layer("positional_encoding"), "positional_encoding"
         ),
         "type_vocab_size": model.get_layer("segment_embedding").vocabulary_size,
-        "hidden_act": activation_name(encoder),
-        "hidden_dropout_prob": encoder.dropout,
-        "attention_probs_dropout_prob": encoder.attention_dropout,
-        "layer_norm_eps": encoder.layer_norm_epsilon,
+        "hidden_act": activation_name(block),
+        "hidden_dropout_prob": block.dropout,
+        "attention_probs_dropout_prob": block.attention_dropout,
+        "layer_norm_eps": block.layer_norm_epsilon,
         "tie_word_embeddings": True,
         "pad_token_id": embedding.padding_id,
         "bos_token_id": ids.start,

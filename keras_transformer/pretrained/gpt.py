@@ -13,7 +13,7 @@ from keras_transformer.pretrained.config import ACTIVATIONS, Config
 from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import SAME, Rule, joint, linear, norm
-from keras_transformer.pretrained.settings import activation_name, learned_length
+from keras_transformer.pretrained.settings import activation_name, block_of, learned_length
 from keras_transformer.pretrained.tokenizer_json import write_tokenizer_json
 
 # GPT-1's "gelu" is the approximation that its paper used.
@@ -183,11 +183,15 @@ _COMPUTED = {
 
 def _is_gpt(model, names, normalize_first):
     fits = {"token_embedding", "decoder"} <= names and "encoder" not in names
-    return fits and getattr(model.get_layer("decoder"), "normalize_first", None) == normalize_first
+    if not fits:
+        return False
+    blocks = getattr(model.get_layer("decoder"), "blocks", [None])
+    return getattr(blocks[0], "normalize_first", None) == normalize_first
 
 
 def _describe(model: keras.Model, ids: SpecialIds, values: dict, keys: Keys) -> Config:
     embedding, decoder = model.get_layer("token_embedding"), model.get_layer("decoder")
+    block = block_of(decoder)
     return Config(
         "the model",
         {
@@ -195,11 +199,11 @@ def _describe(model: keras.Model, ids: SpecialIds, values: dict, keys: Keys) -> 
             "n_positions": learned_length(decoder.positional_encoding, "decoder"),
             "n_embd": embedding.hidden_dim,
             "n_layer": decoder.num_layers,
-            "n_head": decoder.num_heads,
-            "resid_pdrop": decoder.dropout,
-            "attn_pdrop": decoder.attention_dropout,
+            "n_head": block.num_heads,
+            "resid_pdrop": block.dropout,
+            "attn_pdrop": block.attention_dropout,
             "embd_pdrop": decoder.input_dropout,
-            "layer_norm_epsilon": decoder.layer_norm_epsilon,
+            "layer_norm_epsilon": block.layer_norm_epsilon,
             "tie_word_embeddings": True,
             "bos_token_id": ids.start,
             "eos_token_id": ids.end,
@@ -214,7 +218,7 @@ def _describe_gpt1(model, ids):
     values = {
         "model_type": "openai-gpt",
         "architectures": ["OpenAIGPTLMHeadModel"],
-        "afn": activation_name(model.get_layer("decoder"), _GPT1_ACTIVATIONS),
+        "afn": activation_name(block_of(model.get_layer("decoder")), _GPT1_ACTIVATIONS),
     }
     # Without the width of the feed-forward networks, which Hugging Face's GPT-1 does not read: it
     # must be 4 D.
@@ -222,12 +226,12 @@ def _describe_gpt1(model, ids):
 
 
 def _describe_gpt2(model, ids):
-    decoder = model.get_layer("decoder")
+    block = block_of(model.get_layer("decoder"))
     values = {
         "model_type": "gpt2",
         "architectures": ["GPT2LMHeadModel"],
-        "n_inner": decoder.intermediate_dim,
-        "activation_function": activation_name(decoder, ACTIVATIONS),
+        "n_inner": block.intermediate_dim,
+        "activation_function": activation_name(block, ACTIVATIONS),
     }
     return _describe(model, ids, values, _GPT2_KEYS)
 

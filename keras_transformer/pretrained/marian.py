@@ -21,7 +21,7 @@ from keras_transformer.pretrained.equivalence import (
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import ROW, Rule, attention, linear, norm, to_float32
 from keras_transformer.pretrained.paths import check_start_is_seen
-from keras_transformer.pretrained.settings import activation_name
+from keras_transformer.pretrained.settings import activation_name, block_of
 from keras_transformer.pretrained.tokenizer_spm import write_marian_tokenizer
 
 _EPSILON = 1e-5
@@ -191,13 +191,14 @@ def _check(model, padding_id, ids):
 def _is_transformer(model, names):
     # Recurrent models have layers of these names, too.
     stacks = {"encoder", "decoder"}
-    return stacks <= names and all(hasattr(model.get_layer(name), "num_heads") for name in stacks)
+    return stacks <= names and all(hasattr(model.get_layer(name), "block") for name in stacks)
 
 
 def _describe(model: keras.Model, ids: SpecialIds) -> Config:
     source, target = _embeddings(model)
     _check(model, source.padding_id, ids)
     encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
+    block = block_of(encoder)
     values = {
         "model_type": "marian",
         "architectures": ["MarianMTModel"],
@@ -207,10 +208,10 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
         "share_encoder_decoder_embeddings": source is target,
         "d_model": source.hidden_dim,
         "max_position_embeddings": _MAX_LENGTH,
-        "dropout": encoder.dropout,
-        "attention_dropout": encoder.attention_dropout,
-        "activation_dropout": encoder.activation_dropout,
-        "activation_function": activation_name(encoder),
+        "dropout": block.dropout,
+        "attention_dropout": block.attention_dropout,
+        "activation_dropout": block.activation_dropout,
+        "activation_function": activation_name(block),
         "scale_embedding": source.scale,
         **_FORM,
         "pad_token_id": source.padding_id,
@@ -221,8 +222,8 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
     }
     for name, stack in (("encoder", encoder), ("decoder", decoder)):
         values[f"{name}_layers"] = stack.num_layers
-        values[f"{name}_attention_heads"] = stack.num_heads
-        values[f"{name}_ffn_dim"] = stack.intermediate_dim
+        values[f"{name}_attention_heads"] = block_of(stack).num_heads
+        values[f"{name}_ffn_dim"] = block_of(stack).intermediate_dim
     return Config("the model", values, keys=_KEYS)
 
 
@@ -240,8 +241,9 @@ def _adapt(model: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.nd
         (encoder, ("self_attention", "feed_forward")),
         (decoder, ("self_attention", "cross_attention", "feed_forward")),
     ):
-        if stack.layer_norm_epsilon != _EPSILON:
-            factor = math.sqrt(_EPSILON / stack.layer_norm_epsilon)
+        epsilon = block_of(stack).layer_norm_epsilon
+        if epsilon != _EPSILON:
+            factor = math.sqrt(_EPSILON / epsilon)
             arrays = scale_to_epsilon(arrays, stack.name, stack.num_layers, norms, factor)
     return arrays
 

@@ -18,7 +18,7 @@ from keras_transformer.data.special_ids import special_ids
 from keras_transformer.layers.positional import LearnedPositionalEmbedding, PositionalEncoding
 from keras_transformer.pretrained.mapping import to_float32
 from keras_transformer.pretrained.paths import check_not_quantized, check_start_is_seen
-from keras_transformer.pretrained.settings import activation_name
+from keras_transformer.pretrained.settings import activation_name, block_of
 from keras_transformer.pretrained.tokenizer_files import sentencepiece_of, tokenizers_of
 from keras_transformer.pretrained.whole_folder import write_new_folder
 
@@ -130,29 +130,26 @@ def _names(model):
 def _check(model) -> None:
     check_not_quantized(model)
     names = _names(model)
-    has_heads = "decoder" in names and hasattr(model.get_layer("decoder"), "num_heads")
-    if not has_heads or not names & {"token_embedding", "target_embedding"}:
+    has_blocks = "decoder" in names and hasattr(model.get_layer("decoder"), "block")
+    if not has_blocks or not names & {"token_embedding", "target_embedding"}:
         raise ValueError(
             "`model` must be a translator or a language model, as kt.models.transformer or gpt "
             f"builds it. Received: {model.name!r} with the layers {sorted(names)}."
         )
     stacks = [model.get_layer(name) for name in ("encoder", "decoder") if name in names]
+    last = block_of(stacks[-1])
+    wanted = {
+        "num_heads": last.num_heads,
+        "normalize_first": last.normalize_first,
+        "layer_norm_epsilon": last.layer_norm_epsilon,
+        "activation": last.activation,
+        **_FIXED,
+    }
     for stack in stacks:
-        wanted = {
-            "num_heads": stacks[-1].num_heads,
-            "num_key_value_heads": None,
-            "rotary": False,
-            "relative_positions": None,
-            "window": None,
-            "gated": False,
-            "recurrence": None,
-            "normalize_first": stacks[-1].normalize_first,
-            "layer_norm_epsilon": stacks[-1].layer_norm_epsilon,
-            "activation": stacks[-1].activation,
-        }
+        block = block_of(stack)
         for name, value in wanted.items():
-            received = getattr(stack, name, value)
-            if received != value and (name, received) != ("num_key_value_heads", stack.num_heads):
+            received = getattr(block, name, value)
+            if received != value and (name, received) != ("num_key_value_heads", block.num_heads):
                 raise ValueError(
                     f"`{name}` must be {value!r} for CTranslate2, in both stacks. "
                     f"Received: {received!r} in the layer {stack.name!r}."
@@ -165,6 +162,21 @@ def _check(model) -> None:
                 "LearnedPositionalEmbedding for CTranslate2. "
                 f"Received: {stack.positional_encoding!r} in {stack.name!r}."
             )
+
+
+# What CTranslate2's blocks have no choice of, in this library's names.
+_FIXED = {
+    "num_key_value_heads": None,
+    "head_dim": None,
+    "rotary": False,
+    "relative_positions": None,
+    "window": None,
+    "gated": False,
+    "recurrence": None,
+    "norm": "layer",
+    "query_key_norm": None,
+    "attention_scale": None,
+}
 
 
 class _Writer:
@@ -180,10 +192,11 @@ class _Writer:
         from ctranslate2.specs import common_spec, transformer_spec
 
         decoder, is_translator = self.decoder, "encoder" in self.names
+        block = block_of(decoder)
         options = {
-            "num_heads": decoder.num_heads,
-            "pre_norm": decoder.normalize_first,
-            "activation": common_spec.Activation[activation_name(decoder, _ACTIVATIONS)],
+            "num_heads": block.num_heads,
+            "pre_norm": block.normalize_first,
+            "activation": common_spec.Activation[activation_name(block, _ACTIVATIONS)],
         }
         if is_translator:
             encoder = self.model.get_layer("encoder")
@@ -198,7 +211,7 @@ class _Writer:
         target = self._embedding("target")
         self._stack(spec.decoder, decoder, target, spec.decoder.embeddings)
         self._projection(spec.decoder.projection, target)
-        spec.config.layer_norm_epsilon = decoder.layer_norm_epsilon
+        spec.config.layer_norm_epsilon = block.layer_norm_epsilon
         return spec
 
     def _embedding(self, side):
@@ -251,7 +264,8 @@ class _Writer:
             spec.bias = np.concatenate([_numpy(layer.bias) for layer in layers])
 
     def _norm(self, spec, layer):
-        spec.gamma, spec.beta = _numpy(layer.gamma), _numpy(layer.beta)
+        spec.gamma = _numpy(layer.gamma)
+        spec.beta = _numpy(layer.beta) if layer.center else np.zeros_like(spec.gamma)
 
 
 def _numpy(weight):

@@ -35,7 +35,7 @@ def activation_name(layer: Any, names: dict[str, str] = ACTIVATIONS) -> str:
     """The foreign name of a layer's activation.
 
     Args:
-        layer: a stack, with an attribute `activation`.
+        layer: a block, with an attribute `activation`.
         names: our names by the foreign ones.
 
     Returns:
@@ -51,6 +51,20 @@ def activation_name(layer: Any, names: dict[str, str] = ACTIVATIONS) -> str:
         f"`activation` must be one of {sorted(set(names.values()))} in this format. "
         f"Received: activation={layer.activation!r} in the layer {layer.name!r}."
     )
+
+
+def block_of(stack: Any) -> Any:
+    """The block that all layers of a stack repeat, of which a foreign config can speak.
+
+    Raises:
+        ValueError: layers of several kinds take turns.
+    """
+    if isinstance(stack.block, (list, tuple)):
+        raise ValueError(
+            "`block` must be one block for all layers in this format. Received: "
+            f"{len(stack.block)} blocks that take turns in the layer {stack.name!r}."
+        )
+    return stack.block
 
 
 def learned_length(layer: Any, name: str) -> int:

@@ -10,7 +10,7 @@ from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import Form, Rule, attention, linear, norm
-from keras_transformer.pretrained.settings import activation_name
+from keras_transformer.pretrained.settings import activation_name, block_of
 
 _KEYS = Keys(
     {
@@ -123,6 +123,7 @@ def _side(sides):
 
 def _describe(model: keras.Model, ids: SpecialIds) -> Config:
     encoder, patches = model.get_layer("encoder"), model.get_layer("patch_embedding")
+    block = block_of(encoder)
     names = {layer.name for layer in model.layers}
     has_classifier = "classifier" in names
     *image_size, num_channels = model.inputs[0].shape[1:]
@@ -133,13 +134,13 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
         "patch_size": _side(patches.kernel_size),
         "num_channels": num_channels,
         "num_hidden_layers": encoder.num_layers,
-        "num_attention_heads": encoder.num_heads,
+        "num_attention_heads": block.num_heads,
         "hidden_size": patches.filters,
-        "intermediate_size": encoder.intermediate_dim,
-        "hidden_dropout_prob": encoder.dropout,
-        "attention_probs_dropout_prob": encoder.attention_dropout,
-        "hidden_act": activation_name(encoder),
-        "layer_norm_eps": encoder.layer_norm_epsilon,
+        "intermediate_size": block.intermediate_dim,
+        "hidden_dropout_prob": block.dropout,
+        "attention_probs_dropout_prob": block.attention_dropout,
+        "hidden_act": activation_name(block),
+        "layer_norm_eps": block.layer_norm_epsilon,
         "qkv_bias": True,
     }
     if has_classifier:

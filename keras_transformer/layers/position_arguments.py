@@ -1,4 +1,4 @@
-"""Relative positions by their names, as the arguments of attentions, blocks and stacks."""
+"""The arguments `relative_positions` and `rotary` of attentions and blocks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_transformer.layers.positional import RotaryEmbedding
 from keras_transformer.layers.relative_positions import (
     LinearPositionBias,
     RelativePositionBias,
@@ -54,10 +55,50 @@ def make_relative_positions(
     if identifier is None:
         return None
     if isinstance(identifier, keras.layers.Layer):
-        return identifier.__class__.from_config(
-            {**identifier.get_config(), "name": "relative_positions"}
-        )
+        return _copy(identifier, "relative_positions")
     common = {"dtype": dtype, "name": "relative_positions"}
     if identifier == "t5":
         return RelativePositionBias(bidirectional=not causal, **common)
     return {"shaw": RelativePositionKeys, "alibi": LinearPositionBias}[identifier](**common)
+
+
+def get_rotary(identifier: Any) -> RotaryEmbedding | bool:
+    """Restores or checks the argument `rotary` of a layer.
+
+    Args:
+        identifier: a flag, a `RotaryEmbedding`, its config, or a dict of its arguments.
+
+    Returns:
+        False, True or the layer.
+
+    Raises:
+        ValueError: it is none of these, or an argument that `RotaryEmbedding` does not take.
+    """
+    if isinstance(identifier, dict):
+        is_config = "class_name" in identifier
+        identifier = get_layer(identifier) if is_config else RotaryEmbedding(**identifier)
+    if isinstance(identifier, (bool, RotaryEmbedding)):
+        return identifier
+    raise ValueError(
+        "`rotary` must be True, False, a RotaryEmbedding or a dict of its arguments. "
+        f"Received: rotary={identifier!r}."
+    )
+
+
+def make_rotary(identifier: RotaryEmbedding | bool, dtype: Any) -> RotaryEmbedding | None:
+    """Makes the rotary embedding of one attention.
+
+    Args:
+        identifier: as `get_rotary` returns it; a layer is copied.
+        dtype: dtype policy of the layer for True.
+
+    Returns:
+        A layer, or None.
+    """
+    if isinstance(identifier, RotaryEmbedding):
+        return _copy(identifier, "rotary")
+    return RotaryEmbedding(dtype=dtype, name="rotary") if identifier else None
+
+
+def _copy(layer, name):
+    return type(layer).from_config({**layer.get_config(), "name": name})

@@ -1,0 +1,39 @@
+"""The normalization layers of blocks and stacks, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+KINDS = ("layer", "rms")
+
+
+def check_norm(**arguments: Any) -> None:
+    """Raises a ValueError that names the first argument that is not a kind of normalization."""
+    for name, value in arguments.items():
+        if value not in KINDS:
+            raise ValueError(f"`{name}` must be one of {KINDS}. Received: {name}={value!r}.")
+
+
+def make_norm(
+    kind: str, epsilon: float, use_bias: bool = True, **arguments: Any
+) -> keras.layers.Layer:
+    """Makes a normalization layer over the last axis.
+
+    Args:
+        kind: "layer" for layer normalization, "rms" for root mean square normalization.
+        epsilon: added to the variance.
+        use_bias: whether a layer norm has a bias; an RMS norm never has one.
+        **arguments: `name` and `dtype` of the layer.
+
+    Returns:
+        A Keras layer.
+
+    Reference:
+        Ba et al. 2016, "Layer Normalization"; Zhang and Sennrich 2019, "Root Mean Square Layer
+        Normalization".
+    """
+    if kind == "rms":
+        return keras.layers.RMSNormalization(epsilon=epsilon, **arguments)
+    return keras.layers.LayerNormalization(epsilon=epsilon, center=use_bias, **arguments)

@@ -1,0 +1,121 @@
+"""What the encoder stack and the decoder stack have in common.
+
+Shape letters: B batch, T length, N heads, D hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_transformer.layers.checks import check_flag, check_positive, check_rate
+from keras_transformer.layers.dropout import Dropout
+from keras_transformer.layers.layer import Layer
+from keras_transformer.layers.outputs import take_output
+from keras_transformer.layers.rematerialization import call_block
+from keras_transformer.layers.serialization import get_layer
+from keras_transformer.layers.sharing import take_layer
+
+Tensor = Any
+
+
+class Stack(Layer):
+    """Base class of the encoder and the decoder stack: positions, blocks and a last norm."""
+
+    def __init__(
+        self,
+        num_layers: int,
+        block: keras.layers.Layer | Sequence[keras.layers.Layer],
+        positional_encoding: Any,
+        input_dropout: float,
+        rematerialize: bool,
+        **kwargs: Any,
+    ):
+        prototypes = _prototypes(block)
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = prototypes[0].dtype_policy
+        super().__init__(**kwargs)
+        check_positive(num_layers=num_layers)
+        check_rate(input_dropout=input_dropout)
+        check_flag(rematerialize=rematerialize)
+        self.num_layers = num_layers
+        # Not an attribute: Keras would take prototypes, which are never built, for sub-layers.
+        self.__dict__["block"] = prototypes if isinstance(block, (list, tuple)) else prototypes[0]
+        self.positional_encoding = take_layer(positional_encoding, owner=self)
+        self.input_dropout = input_dropout
+        self.rematerialize = rematerialize
+        self.supports_masking = True
+        self.blocks = [
+            _clone(prototypes[index % len(prototypes)], f"block_{index}", self.dtype_policy)
+            for index in range(num_layers)
+        ]
+        self.input_dropout_layer = Dropout(
+            input_dropout, dtype=self.dtype_policy, name="input_dropout"
+        )
+        last = self.blocks[-1]
+        # The sum of pre-LN blocks is normalized by nothing else.
+        self.final_norm = (
+            last.make_norm("final_norm") if getattr(last, "normalize_first", False) else None
+        )
+
+    def _embed_positions(self, inputs, positions, training):
+        x = inputs
+        if self.positional_encoding is not None:
+            x = self.positional_encoding(x, positions)
+        return self.input_dropout_layer(x, training=training)
+
+    def _run_blocks(
+        self,
+        x: Tensor,
+        sources: Sequence[Tensor | None],
+        rematerialize: bool | None,
+        arguments: dict[str, Any],
+        caches: Sequence[dict[str, Any]] | None = None,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Runs the blocks and the last norm.
+
+        Args:
+            x: (B, T, D).
+            sources: what each block attends to beside `x`, (B, S, D') or None; empty in encoders.
+            rematerialize: whether the backward pass computes each block again.
+            arguments: further arguments of all blocks; those that are None or False are not passed,
+                so that a block only has to take what is used.
+            caches: further arguments of each block.
+
+        Returns:
+            (B, T, D), and tuples over the blocks of what else they returned.
+        """
+        given = {k: v for k, v in arguments.items() if v is not None and v is not False}
+        # A block sees the mode that the stack was called in, False included.
+        given["training"] = arguments["training"]
+        extras: dict[str, Any] = {}
+        for index, block in enumerate(self.blocks):
+            own = {} if caches is None else caches[index]
+            inputs = (x, *(sources if getattr(block, "cross_attention", True) else ()))
+            result = call_block(block, *inputs, rematerialize=rematerialize, **given, **own)
+            gathered: dict[str, Any] = {}
+            x = take_output(result, gathered)
+            for key, value in gathered.items():
+                extras[key] = (*extras.get(key, ()), value)
+        if self.final_norm is not None:
+            x = self.final_norm(x)
+        return x, extras
+
+
+def _prototypes(block):
+    if isinstance(block, (list, tuple)):
+        prototypes = [get_layer(one) for one in block]
+    else:
+        prototypes = [get_layer(block)]
+    if not prototypes or not all(isinstance(one, keras.layers.Layer) for one in prototypes):
+        raise ValueError(
+            "`block` must be a layer such as TransformerEncoderBlock or DecoderBlock, or a list of "
+            f"such layers. Received: block={block!r}."
+        )
+    return prototypes
+
+
+def _clone(prototype, name, dtype):
+    return type(prototype).from_config({**prototype.get_config(), "name": name, "dtype": dtype})
