@@ -14,6 +14,8 @@ import keras
 import numpy as np
 from keras import ops
 
+import keras_transformer as kt
+from keras_transformer.models.blocks import make_blocks
 from tests.jax_settings import JAX_SETTINGS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -53,6 +55,30 @@ def token_ids(*shape, vocabulary_size, seed=0, low=1):
     """Ids without padding."""
     generator = np.random.default_rng(seed)
     return generator.integers(low, vocabulary_size, size=shape).astype("int32")
+
+
+_OF_STACKS = ("positional_encoding", "input_dropout", "start_is_padding", "rematerialize")
+_OF_STACKS += ("name", "dtype")
+
+
+def _make_stack(stack_class, block_class, num_layers, num_heads, intermediate_dim, arguments):
+    of_stack = {name: arguments.pop(name) for name in _OF_STACKS if name in arguments}
+    block = make_blocks(
+        block_class, num_heads=num_heads, intermediate_dim=intermediate_dim, **arguments
+    )
+    return stack_class(num_layers, block, **of_stack)
+
+
+def make_encoder(num_layers, num_heads, intermediate_dim, **arguments):
+    """An encoder stack of one kind of block, of the arguments of both."""
+    classes = kt.layers.TransformerEncoder, kt.layers.TransformerEncoderBlock
+    return _make_stack(*classes, num_layers, num_heads, intermediate_dim, arguments)
+
+
+def make_decoder(num_layers, num_heads, intermediate_dim, **arguments):
+    """A decoder stack of one kind of block, of the arguments of both."""
+    classes = kt.layers.TransformerDecoder, kt.layers.DecoderBlock
+    return _make_stack(*classes, num_layers, num_heads, intermediate_dim, arguments)
 
 
 def randomize(layer, seed=0, stddev=0.3):

@@ -49,10 +49,10 @@ class MultiHeadAttention(Layer):
             than that of three, and the Transformer learns faster from there.
         bias_initializer: initializer of the biases.
         use_output_bias: whether the output projection has a bias; by default as `use_bias`.
-        scale: factor on the attention scores, by default 1 / sqrt(H).
+        attention_scale: factor on the attention scores, by default 1 / sqrt(H).
         query_key_norm: "layer" or "rms" to normalize queries and keys over H, with weights that the
             heads share; None for not.
-        norm_epsilon: epsilon of these norms.
+        layer_norm_epsilon: epsilon of these norms.
         implementation: how the scores are computed, see `kt.ops.dot_product_attention`. Calls that
             return attention weights compute all scores whatever it is.
 
@@ -83,9 +83,9 @@ class MultiHeadAttention(Layer):
         bias_initializer: Any = "zeros",
         *,
         use_output_bias: bool | None = None,
-        scale: float | None = None,
+        attention_scale: float | None = None,
         query_key_norm: str | None = None,
-        norm_epsilon: float = 1e-6,
+        layer_norm_epsilon: float = 1e-6,
         implementation: str = "auto",
         **kwargs: Any,
     ):
@@ -93,14 +93,14 @@ class MultiHeadAttention(Layer):
         check_positive(num_heads=num_heads)
         check_rate(dropout=dropout)
         check_flag(use_bias=use_bias)
-        check_above(0, norm_epsilon=norm_epsilon)
+        check_above(0, layer_norm_epsilon=layer_norm_epsilon)
         if use_output_bias is not None:
             check_flag(use_output_bias=use_output_bias)
-        if scale is not None:
-            check_above(0, scale=scale)
+        if attention_scale is not None:
+            check_above(0, attention_scale=attention_scale)
         if query_key_norm is not None:
             check_norm(query_key_norm=query_key_norm)
-        check_implementation(implementation)
+        check_implementation(implementation=implementation)
         if head_dim is not None:
             check_positive(head_dim=head_dim)
         if num_key_value_heads is not None:
@@ -118,9 +118,9 @@ class MultiHeadAttention(Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.use_output_bias = use_output_bias
-        self.scale = scale
+        self.attention_scale = attention_scale
         self.query_key_norm = query_key_norm
-        self.norm_epsilon = norm_epsilon
+        self.layer_norm_epsilon = layer_norm_epsilon
         self.implementation = implementation
         self.seed_generator = keras.random.SeedGenerator() if dropout > 0.0 else None
         self.supports_masking = True
@@ -149,7 +149,9 @@ class MultiHeadAttention(Layer):
         if self.query_key_norm is None:
             return None, None
         norms = [
-            make_norm(self.query_key_norm, self.norm_epsilon, dtype=self.dtype_policy, name=name)
+            make_norm(
+                self.query_key_norm, self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+            )
             for name in ("query_norm", "key_norm")
         ]
         for norm in norms:
@@ -286,7 +288,7 @@ class MultiHeadAttention(Layer):
             window=window,
             dropout=self.dropout if training else 0.0,
             implementation="dense" if return_attention_scores else self.implementation,
-            scale=self.scale,
+            scale=self.attention_scale,
             seed=self.seed_generator,
             return_attention_scores=return_attention_scores,
             heads_first=heads_first,

@@ -15,6 +15,7 @@ from keras_transformer.layers.norms import check_norm, make_norm
 from keras_transformer.layers.position_arguments import get_relative_positions, get_rotary
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
 from keras_transformer.layers.serialization import get_activation
+from keras_transformer.ops.attention import check_implementation
 
 Tensor = Any
 
@@ -69,6 +70,9 @@ class Block(Layer):
         )
         check_above(0, layer_norm_epsilon=layer_norm_epsilon)
         check_norm(norm=norm)
+        check_implementation(attention_implementation=attention_implementation)
+        if use_attention_output_bias is not None:
+            check_flag(use_attention_output_bias=use_attention_output_bias)
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
         self.dropout = dropout
@@ -145,8 +149,8 @@ class Block(Layer):
             "use_bias": self.use_attention_bias,
             "use_output_bias": self.use_attention_output_bias,
             "query_key_norm": self.query_key_norm,
-            "norm_epsilon": self.layer_norm_epsilon,
-            "scale": self.attention_scale,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "attention_scale": self.attention_scale,
             "implementation": self.attention_implementation,
             **self._kernel_arguments(),
         }

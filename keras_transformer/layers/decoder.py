@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_transformer.layers.checks import check_flag, check_hidden
 from keras_transformer.layers.outputs import make_output
-from keras_transformer.layers.stack import Stack
+from keras_transformer.layers.stack import Stack, build_block
 from keras_transformer.ops.cache import DecoderCache
 from keras_transformer.ops.masks import first_mask, target_mask
 
@@ -85,7 +85,7 @@ class TransformerDecoder(Stack):
     def build(self, inputs_shape: tuple, encoded_shape: tuple | None = None) -> None:
         for block in self.blocks:
             shapes = (encoded_shape,) if getattr(block, "cross_attention", True) else ()
-            block.build(inputs_shape, *shapes)
+            build_block(block, inputs_shape, *shapes)
         for sublayer in (self.positional_encoding, self.final_norm):
             # Built already: positions that two stacks share.
             if sublayer is not None and not sublayer.built:

@@ -12,7 +12,7 @@ import keras
 
 from keras_transformer.layers.checks import check_hidden
 from keras_transformer.layers.outputs import make_output
-from keras_transformer.layers.stack import Stack
+from keras_transformer.layers.stack import Stack, build_block
 from keras_transformer.ops.masks import first_mask
 
 Tensor = Any
@@ -72,8 +72,8 @@ class TransformerEncoder(Stack):
     def build(self, inputs_shape: tuple) -> None:
         for sublayer in (self.positional_encoding, *self.blocks, self.final_norm):
             # Positions that two stacks share may be built already.
-            if sublayer is not None and not sublayer.built:
-                sublayer.build(inputs_shape)
+            if sublayer is not None:
+                build_block(sublayer, inputs_shape)
 
     def compute_output_shape(self, inputs_shape: tuple) -> tuple:
         return inputs_shape

@@ -51,9 +51,9 @@ class MultiHeadSelfAttention(Layer):
         window: a token sees only those less than so many positions away: local (banded) attention,
             whose time and memory grow with T alone from 2,048 on (not on torch). None for all.
         use_output_bias: whether the output projection has a bias; by default as `use_bias`.
-        scale: factor on the attention scores, by default 1 / sqrt(H).
+        attention_scale: factor on the attention scores, by default 1 / sqrt(H).
         query_key_norm: "layer" or "rms" to normalize queries and keys, see `MultiHeadAttention`.
-        norm_epsilon: epsilon of these norms.
+        layer_norm_epsilon: epsilon of these norms.
         implementation: how the scores are computed, see `MultiHeadAttention`.
 
     Raises:
@@ -87,9 +87,9 @@ class MultiHeadSelfAttention(Layer):
         window: int | None = None,
         *,
         use_output_bias: bool | None = None,
-        scale: float | None = None,
+        attention_scale: float | None = None,
         query_key_norm: str | None = None,
-        norm_epsilon: float = 1e-6,
+        layer_norm_epsilon: float = 1e-6,
         implementation: str = "auto",
         **kwargs: Any,
     ):
@@ -108,9 +108,9 @@ class MultiHeadSelfAttention(Layer):
         self.relative_positions = get_relative_positions(relative_positions)
         self.window = window
         self.use_output_bias = use_output_bias
-        self.scale = scale
+        self.attention_scale = attention_scale
         self.query_key_norm = query_key_norm
-        self.norm_epsilon = norm_epsilon
+        self.layer_norm_epsilon = layer_norm_epsilon
         self.implementation = implementation
         self.supports_masking = True
         self.attention = MultiHeadAttention(
@@ -122,9 +122,9 @@ class MultiHeadSelfAttention(Layer):
             self.kernel_initializer,
             self.bias_initializer,
             use_output_bias=use_output_bias,
-            scale=scale,
+            attention_scale=attention_scale,
             query_key_norm=query_key_norm,
-            norm_epsilon=norm_epsilon,
+            layer_norm_epsilon=layer_norm_epsilon,
             implementation=implementation,
             dtype=self.dtype_policy,
             name="attention",

@@ -104,6 +104,12 @@ class Stack(Layer):
         return x, extras
 
 
+def build_block(block: keras.layers.Layer, *shapes: tuple | None) -> None:
+    """Builds a block, unless it is of a class that leaves that to its first call."""
+    if not block.built and type(block).build is not keras.layers.Layer.build:
+        block.build(*shapes)
+
+
 def _prototypes(block):
     if isinstance(block, (list, tuple)):
         prototypes = [get_layer(one) for one in block]

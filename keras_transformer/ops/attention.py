@@ -125,18 +125,19 @@ def dot_product_attention(
     return {"output": output, "attention_scores": weights}
 
 
-def check_implementation(implementation: str) -> None:
-    """Raises a ValueError unless an implementation of attention has this name."""
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"`implementation` must be one of {IMPLEMENTATIONS}. Received: {implementation!r}."
-        )
+def check_implementation(**arguments: str) -> None:
+    """Raises a ValueError that names the first argument that is no implementation of attention."""
+    for name, value in arguments.items():
+        if value not in IMPLEMENTATIONS:
+            raise ValueError(
+                f"`{name}` must be one of {IMPLEMENTATIONS}. Received: {name}={value!r}."
+            )
 
 
 def _check_arguments(query, key, value, implementation, heads_first, window):
     if window is not None and (not isinstance(window, int) or window < 1):
         raise ValueError(f"`window` must be None or at least 1. Received: window={window!r}.")
-    check_implementation(implementation)
+    check_implementation(implementation=implementation)
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         if len(tensor.shape) != 4:
             raise ValueError(

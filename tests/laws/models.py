@@ -6,7 +6,8 @@ import keras
 import numpy as np
 
 import keras_transformer as kt
-from tests.harness import randomize
+from tests.harness import make_decoder, make_encoder, randomize
+from tests.laws.own_block import own_block_translator
 
 V, SOURCE_V = 23, 29
 
@@ -43,17 +44,27 @@ TRANSFORMERS = {
         "num_key_value_heads": 1,
         "output_bias": True,
         "num_decoder_layers": 1,
-        "position_layout": "concatenated",
+        "position_layout": "learned",
+        "max_length": 37,
+        "norm": "rms",
+        "head_dim": 3,
     },
     "transformer_relative_keys_gated": {
         "relative_positions": "shaw",
         "position_layout": None,
         "gated": True,
+        "query_key_norm": "layer",
+        "attention_scale": 0.4,
+        "use_feed_forward_bias": False,
     },
     "transformer_relative_bias_in_a_window": {
         "relative_positions": "t5",
         "window": 3,
         "normalize_first": True,
+        "position_layout": "concatenated",
+        "first_position": 2,
+        "use_norm_bias": False,
+        "attention_implementation": "blockwise",
     },
     "ssru": {"decoder_recurrence": "ssru", "position_layout": "tensor2tensor"},
 }
@@ -73,10 +84,31 @@ RECURRENT = {
         "share_embeddings": False,
     },
 }
-TRANSLATORS = {**TRANSFORMERS, **RECURRENT}
+TRANSLATORS = {**TRANSFORMERS, **RECURRENT, "own_block": {}}
 LANGUAGE_MODELS = {
     "gpt": {},
-    "gpt_pre_norm_grouped": {"normalize_first": True, "num_key_value_heads": 1},
+    "gpt_pre_norm_grouped": {
+        "normalize_first": True,
+        "num_key_value_heads": 1,
+        "max_length": None,
+        "rotary": {
+            "max_wavelength": 500.0,
+            "fraction": 0.5,
+            "scaling": {
+                "kind": "llama3",
+                "factor": 4.0,
+                "low_frequency_factor": 1.0,
+                "high_frequency_factor": 3.0,
+                "original_max_length": 11,
+            },
+        },
+        "norm": "rms",
+        "query_key_norm": "rms",
+        "head_dim": 8,
+        "use_attention_bias": False,
+        "use_attention_output_bias": True,
+        "share_embeddings": False,
+    },
     "gpt_linear_bias_banded": {
         "relative_positions": "alibi",
         "max_length": None,
@@ -91,7 +123,9 @@ def make_case(name, **more):
     """Builds one of the models above."""
     if name in TRANSLATORS:
         size = SOURCE_V if "target_vocabulary_size" in TRANSLATORS[name] else V
-        if name in RECURRENT:
+        if name == "own_block":
+            model = own_block_translator(size, **{**SMALL, **more})
+        elif name in RECURRENT:
             arguments = {"hidden_dim": SMALL["hidden_dim"], **RECURRENT[name], **more}
             model = kt.models.recurrent_seq2seq(size, **arguments)
         else:
@@ -115,13 +149,13 @@ def get_case(name):
 def rotary_decoder(**more):
     """A pre-LN stack as today's language models are built."""
     arguments = {"cross_attention": False, "rotary": True, "normalize_first": True, **more}
-    decoder = kt.layers.TransformerDecoder(2, 2, 11, num_key_value_heads=1, **arguments)
-    decoder.build((None, None, 8), (None, None, 8) if decoder.cross_attention else None)
+    decoder = make_decoder(2, 2, 11, num_key_value_heads=1, **arguments)
+    decoder.build((None, None, 8), (None, None, 8) if decoder.block.cross_attention else None)
     return randomize(decoder, stddev=0.4)
 
 
 def rotary_encoder(**more):
     """An encoder stack with rotary positions."""
-    encoder = kt.layers.TransformerEncoder(2, 2, 11, rotary=True, **more)
+    encoder = make_encoder(2, 2, 11, rotary=True, **more)
     encoder.build((None, None, 8))
     return randomize(encoder, stddev=0.4)

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
-from tests.harness import assert_close, normal, randomize, to_numpy, token_ids
+from tests.harness import assert_close, make_decoder, normal, randomize, to_numpy, token_ids
 from tests.laws.models import NAMES, V, get_case, rotary_decoder
 
 B, T, S = 2, 5, 7
@@ -97,7 +97,7 @@ def test_rotary_stack_with_a_source_and_padding_on_the_left():
 )
 def test_every_step_after_prompts_of_all_lengths(dtype, tolerance):
     """Grouped heads. In bfloat16 (8 bits) a layer norm's output, about 3, is known to 0.008."""
-    decoder = kt.layers.TransformerDecoder(
+    decoder = make_decoder(
         2, 4, 11, cross_attention=False, num_key_value_heads=2, normalize_first=True, dtype=dtype
     )
     decoder.build((None, None, 8))

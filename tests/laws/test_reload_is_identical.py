@@ -11,7 +11,7 @@ from tests.laws.models import NAMES, V, get_case
 LOAD = """
 import json, sys
 import keras, numpy as np
-import keras_transformer
+import keras_transformer, tests.laws.own_block
 result = {}
 for name in json.loads(sys.argv[2]):
     model = keras.saving.load_model(f"{sys.argv[1]}/{name}.keras")

@@ -208,7 +208,7 @@ CASES = {
         kt.layers.TransformerEncoder,
         {
             "num_layers": 2,
-            **BLOCK,
+            "block": kt.layers.TransformerEncoderBlock(**BLOCK),
             "positional_encoding": kt.layers.PositionalEncoding("tensor2tensor"),
             "input_dropout": 0.1,
         },
@@ -219,8 +219,17 @@ CASES = {
     ),
     "encoder_pre_norm_rotary": (
         kt.layers.TransformerEncoder,
-        {"num_layers": 1, "num_heads": 2, "intermediate_dim": 17, "normalize_first": True}
-        | {"rotary": True, "num_key_value_heads": 1, "activation": "gelu_approximate"},
+        {
+            "num_layers": 1,
+            "block": kt.layers.TransformerEncoderBlock(
+                2,
+                17,
+                normalize_first=True,
+                rotary=True,
+                num_key_value_heads=1,
+                activation="gelu_approximate",
+            ),
+        },
         X,
         X,
         18,
@@ -228,7 +237,8 @@ CASES = {
     ),
     "decoder": (
         kt.layers.TransformerDecoder,
-        {"num_layers": 2, **BLOCK, "positional_encoding": kt.layers.PositionalEncoding()},
+        {"num_layers": 2, "block": kt.layers.DecoderBlock(**BLOCK)}
+        | {"positional_encoding": kt.layers.PositionalEncoding()},
         decoder_inputs(),
         X,
         52,
@@ -236,9 +246,19 @@ CASES = {
     ),
     "decoder_pre_norm_learned": (
         kt.layers.TransformerDecoder,
-        {"num_layers": 1, **BLOCK, "normalize_first": True, "cross_attention": False}
-        | {"positional_encoding": kt.layers.LearnedPositionalEmbedding(T), "causal": False}
-        | {"input_dropout": 0.1, "num_key_value_heads": 2, "use_attention_bias": False},
+        {
+            "num_layers": 1,
+            "block": kt.layers.DecoderBlock(
+                **BLOCK,
+                normalize_first=True,
+                cross_attention=False,
+                causal=False,
+                num_key_value_heads=2,
+                use_attention_bias=False,
+            ),
+            "positional_encoding": kt.layers.LearnedPositionalEmbedding(T),
+            "input_dropout": 0.1,
+        },
         X,
         X,
         15,

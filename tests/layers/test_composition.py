@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
-from tests.harness import assert_close, normal, randomize, to_numpy
+from tests.harness import assert_close, make_decoder, make_encoder, normal, randomize, to_numpy
 
 B, T, S, D, V = 2, 5, 7, 12, 13
 TARGET = np.array([[3, 4, 5, 6, 7], [8, 9, 0, 0, 0]], "int32")
@@ -18,9 +18,9 @@ def self_attending_layers():
         "attention": kt.layers.MultiHeadSelfAttention(3),
         "causal_attention": kt.layers.MultiHeadSelfAttention(3, causal=True),
         "encoder_block": kt.layers.TransformerEncoderBlock(3, 17),
-        "encoder": kt.layers.TransformerEncoder(2, 3, 17, normalize_first=True),
+        "encoder": make_encoder(2, 3, 17, normalize_first=True),
         "decoder_block": kt.layers.DecoderBlock(3, 17, cross_attention=False, causal=False),
-        "decoder": kt.layers.TransformerDecoder(2, 3, 17, cross_attention=False, causal=False),
+        "decoder": make_decoder(2, 3, 17, cross_attention=False, causal=False),
     }
 
 
@@ -28,7 +28,7 @@ def cross_attending_layers():
     return {
         "attention": kt.layers.MultiHeadAttention(3),
         "decoder_block": kt.layers.DecoderBlock(3, 17, causal=False),
-        "decoder": kt.layers.TransformerDecoder(2, 3, 17, causal=False),
+        "decoder": make_decoder(2, 3, 17, causal=False),
     }
 
 
@@ -89,7 +89,7 @@ def test_implicit_masks_of_two_inputs(name):
 
 
 def test_an_explicit_mask_goes_before_the_implicit_one():
-    layer = randomize_stack(kt.layers.TransformerEncoder(1, 3, 17))
+    layer = randomize_stack(make_encoder(1, 3, 17))
     embed, mask = embedding(), np.array([[True] * 5, [True, True, True, False, False]])
     expected = to_numpy(layer(to_numpy(embed(TARGET)), padding_mask=mask))
     assert_close(layer(embed(TARGET), padding_mask=mask), expected, 1e-5)
@@ -142,7 +142,7 @@ def test_a_subclassed_model_trains_and_reloads(tmp_path):
 
 def test_an_implicit_mask_does_not_reach_the_slots_of_a_cache():
     embedding = keras.layers.Embedding(13, 6, mask_zero=True)
-    decoder = kt.layers.TransformerDecoder(2, 2, 11, cross_attention=False)
+    decoder = make_decoder(2, 2, 11, cross_attention=False)
     ids = np.array([[3, 5, 7, 11, 2]])
     full = decoder(embedding(ids))
     randomize(decoder)
@@ -155,8 +155,8 @@ def test_an_implicit_mask_does_not_reach_the_slots_of_a_cache():
 
 def test_positions_may_be_shared_by_two_stacks():
     positions = kt.layers.LearnedPositionalEmbedding(9)
-    encoder = kt.layers.TransformerEncoder(1, 3, 17, positional_encoding=positions)
-    decoder = kt.layers.TransformerDecoder(1, 3, 17, positional_encoding=positions)
+    encoder = make_encoder(1, 3, 17, positional_encoding=positions)
+    decoder = make_decoder(1, 3, 17, positional_encoding=positions)
     decoder(normal(B, T, D), encoder(normal(B, S, D)))
     assert encoder.positional_encoding.embeddings is decoder.positional_encoding.embeddings
 
@@ -218,7 +218,7 @@ def test_gelu_approximate_is_the_tanh_form():
 
 
 def test_scores_of_stacks():
-    decoder = kt.layers.TransformerDecoder(2, 3, 17)
+    decoder = make_decoder(2, 3, 17)
     result = decoder(normal(B, T, D), normal(B, S, D), return_attention_scores=True)
     assert [tuple(x.shape) for x in result["attention_scores"]] == [(B, 3, T, T)] * 2
     assert [tuple(x.shape) for x in result["cross_attention_scores"]] == [(B, 3, T, S)] * 2
@@ -230,7 +230,7 @@ def test_scores_of_stacks():
         return_attention_scores=True,
     )
     assert sorted(symbolic) == sorted(result)
-    encoder = kt.layers.TransformerEncoder(2, 3, 17)
+    encoder = make_encoder(2, 3, 17)
     result = encoder(normal(B, S, D), return_attention_scores=True)
     assert [tuple(x.shape) for x in result["attention_scores"]] == [(B, 3, S, S)] * 2
 
@@ -258,9 +258,9 @@ def test_scores_of_stacks():
             lambda: kt.layers.DecoderBlock(2, 3, activation_dropout=-0.1),
             "`activation_dropout` must be in the range .*activation_dropout=-0.1",
         ),
-        (lambda: kt.layers.TransformerEncoder(0, 2, 3), "`num_layers` must be a positive integer"),
+        (lambda: make_encoder(0, 2, 3), "`num_layers` must be a positive integer"),
         (
-            lambda: kt.layers.TransformerDecoder(1, 2, 3, input_dropout=2),
+            lambda: make_decoder(1, 2, 3, input_dropout=2),
             "`input_dropout` must be in the range",
         ),
         (lambda: kt.layers.TokenEmbedding(0, 3), "`vocabulary_size` must be a positive integer"),
@@ -276,7 +276,7 @@ def test_bad_calls():
     with pytest.raises(ValueError, match="`num_heads` must divide `hidden_dim`. Received: num_h"):
         kt.layers.MultiHeadSelfAttention(5)(x)
     with pytest.raises(ValueError, match=r"`inputs` must have shape \(batch, length, hidden_dim"):
-        kt.layers.TransformerEncoder(1, 3, 17)(x[0])
+        make_encoder(1, 3, 17)(x[0])
     with pytest.raises(ValueError, match="`key_value` or `cache` must be given. Received: neither"):
         kt.layers.MultiHeadAttention(3)(x)
     with pytest.raises(ValueError, match="`padding_mask` must be boolean.*dtype=int32"):
@@ -288,7 +288,7 @@ def test_bad_calls():
         kt.layers.DecoderBlock(3, 17, cross_attention=False)(x, x)
     with pytest.raises(ValueError, match="`inputs` must be integer token ids.*dtype=float32"):
         kt.layers.TokenEmbedding(V, D)(x)
-    decoder = kt.layers.TransformerDecoder(1, 3, 17)
+    decoder = make_decoder(1, 3, 17)
     decoder(x, x)
     with pytest.raises(ValueError, match=f"{message}cross_attention=True, encoded=None"):
         decoder.initial_cache(B, T)

@@ -6,18 +6,18 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
-from tests.harness import to_numpy
+from tests.harness import make_decoder, make_encoder, to_numpy
 
 B, T, D, V = 3, 7, 12, 11
 CASES = {
     "attention": (lambda: kt.layers.MultiHeadAttention(3), 2),
     "self_attention": (lambda: kt.layers.MultiHeadSelfAttention(3), 1),
     "encoder_block": (lambda: kt.layers.TransformerEncoderBlock(3, 17, dropout=0.0), 1),
-    "encoder": (lambda: kt.layers.TransformerEncoder(2, 3, 17, dropout=0.0), 1),
+    "encoder": (lambda: make_encoder(2, 3, 17, dropout=0.0), 1),
     "decoder_block": (lambda: kt.layers.DecoderBlock(3, 17, dropout=0.0), 2),
-    "decoder": (lambda: kt.layers.TransformerDecoder(2, 3, 17, dropout=0.0), 2),
+    "decoder": (lambda: make_decoder(2, 3, 17, dropout=0.0), 2),
     "language_model": (
-        lambda: kt.layers.TransformerDecoder(2, 3, 17, dropout=0.0, cross_attention=False),
+        lambda: make_decoder(2, 3, 17, dropout=0.0, cross_attention=False),
         1,
     ),
 }

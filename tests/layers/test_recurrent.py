@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
-from tests.harness import normal, randomize, to_numpy
+from tests.harness import make_decoder, normal, randomize, to_numpy
 
 B, T, D = 3, 7, 5
 
@@ -79,8 +79,8 @@ def test_implicit_mask_and_training():
 def test_what_a_recurrent_block_refuses():
     with pytest.raises(ValueError, match='`recurrence` must be None or "ssru".*lstm'):
         kt.layers.DecoderBlock(2, 8, recurrence="lstm")
-    with pytest.raises(ValueError, match="`recurrence` has its own order of time.*rotary=True"):
-        kt.layers.TransformerDecoder(1, 2, 8, recurrence="ssru", rotary=True)
+    with pytest.raises(ValueError, match="`recurrence` requires `rotary=False`.*rotary=True"):
+        make_decoder(1, 2, 8, recurrence="ssru", rotary=True)
     block = kt.layers.DecoderBlock(2, 8, recurrence="ssru", cross_attention=False)
     with pytest.raises(ValueError, match="`attention_mask` must be None with a recurrent unit"):
         block(normal(2, 3, 4), attention_mask=np.ones((3, 3), bool))

@@ -8,7 +8,7 @@ from keras import ops
 
 import keras_transformer as kt
 from keras_transformer.ops.relative import all_distances, shift_rows
-from tests.harness import assert_close, normal, randomize, to_numpy
+from tests.harness import assert_close, make_decoder, make_encoder, normal, randomize, to_numpy
 
 B, T, N, H = 2, 5, 3, 4
 D = N * H
@@ -163,7 +163,7 @@ def test_attention_against_loops(relative_positions, window, causal, with_positi
 
 def test_each_attention_has_a_layer_of_its_own():
     given = kt.layers.RelativePositionBias(num_buckets=4, max_distance=9)
-    encoder = kt.layers.TransformerEncoder(2, 2, 7, relative_positions=given)
+    encoder = make_encoder(2, 2, 7, relative_positions=given)
     encoder.build((None, None, 8))
     first, second = (block.self_attention.position_bias for block in encoder.blocks)
     assert first is not second and first is not given
@@ -171,13 +171,13 @@ def test_each_attention_has_a_layer_of_its_own():
 
 
 def test_windows_of_a_stack_take_turns():
-    decoder = kt.layers.TransformerDecoder(
+    decoder = make_decoder(
         5, 2, 7, cross_attention=False, window=(None, 3), relative_positions="t5"
     )
     assert [block.window for block in decoder.blocks] == [None, 3, None, 3, None]
     assert not decoder.blocks[0].self_attention.position_bias.bidirectional
     assert (
-        kt.layers.TransformerEncoder(1, 2, 7, relative_positions="t5")
+        make_encoder(1, 2, 7, relative_positions="t5")
         .blocks[0]
         .self_attention.position_bias.bidirectional
     )
@@ -202,15 +202,15 @@ def test_gated_feed_forward():
     ("make", "message"),
     [
         (lambda: kt.layers.MultiHeadSelfAttention(2, window=0), "`window` must be a positive int"),
-        (lambda: kt.layers.TransformerEncoder(1, 2, 7, window=(2, -1)), "Received: window=-1"),
-        (lambda: kt.layers.TransformerEncoder(1, 2, 7, window=()), "must not be an empty sequence"),
+        (lambda: make_encoder(1, 2, 7, window=(2, -1)), "Received: window=-1"),
+        (lambda: make_encoder(1, 2, 7, window=()), "must not be an empty sequence"),
         (
             lambda: kt.layers.DecoderBlock(2, 7, relative_positions="rotary"),
             r"`relative_positions` must be None, one of \('shaw', 't5', 'alibi'\)",
         ),
         (
             lambda: kt.layers.DecoderBlock(2, 7, recurrence="ssru", window=3),
-            "`recurrence` has its own order of time.*window=3",
+            "`recurrence` requires `rotary=False`.*window=3",
         ),
         (
             lambda: kt.layers.MultiHeadSelfAttention(2, window=3)(

@@ -1,10 +1,9 @@
 """Settings out of their range are refused by name, in each layer that takes them."""
 
-import inspect
-
 import pytest
 
 import keras_transformer as kt
+from keras_transformer.layers.serialization import argument_names
 from tests.layers.cases import CASES
 
 # By argument what it must not be. A name means one thing in all layers.
@@ -35,12 +34,24 @@ WRONG = {
     "output_bias": (0, 2, None),
     "padding_id": (-1, 1.5, True),
     "rematerialize": (0, 2, None),
-    "rotary": (0, 2, -2, 1.5, None),
+    "attention_implementation": ("fast", None),
+    "attention_scale": (0, -1.0, True, float("nan"), float("inf")),
+    "block": (None, 3, "encoder", []),
+    "fraction": (0, -0.5, 1.5, True),
+    "implementation": ("fast", None),
+    "norm": ("batch", None, True),
+    "query_key_norm": ("batch", True),
+    "rotary": (0, 2, -2, 1.5, None, {"class_name": "Dense", "config": {"units": 2}}),
     "scale": (0, 2, None),
+    "scaling": (2.0, {"factor": 2.0}, {"kind": "yarn", "factor": 2.0}),
     "start_is_padding": (0, 2, None),
     "units": (0, -2, 1.5, True),
     "use_attention_bias": (0, 2, None),
+    "use_attention_output_bias": (0, 2),
     "use_bias": (0, 2, None),
+    "use_feed_forward_bias": (0, 2, None),
+    "use_norm_bias": (0, 2, None),
+    "use_output_bias": (0, 2),
     "vocabulary_size": (0, -2, 1.5, True),
     "window": (0, -2, 1.5, True),
 }
@@ -63,8 +74,7 @@ CLASSES = {case[0]: case[1] for case in reversed(CASES.values())}
 
 
 def arguments_of(layer_class):
-    names = set(inspect.signature(layer_class.__init__).parameters)
-    return names - {"self", "kwargs"}
+    return set(argument_names(layer_class))
 
 
 def test_every_argument_of_every_layer_is_here():

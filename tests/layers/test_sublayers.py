@@ -9,14 +9,14 @@ import pytest
 
 import keras_transformer as kt
 from keras_transformer.layers.sublayers import all_layers, inner_layers, states_of
-from tests.harness import assert_close, randomize
+from tests.harness import assert_close, make_decoder, make_encoder, randomize
 from tests.layers.cases import CASES, given
 
 B, T, D = 2, 5, 12
 
 
 def encoder(**arguments):
-    return kt.layers.TransformerEncoder(
+    return make_encoder(
         3,
         2,
         7,
@@ -151,10 +151,10 @@ def test_config_of_a_layer_that_is_not_built_keeps_what_waits():
 def translator_with_shared_positions(positions):
     source, target = (keras.Input((None,), dtype="int32", name=name) for name in "st")
     embedding = kt.layers.TokenEmbedding(20, 8)
-    encoded = kt.layers.TransformerEncoder(1, 2, 16, positional_encoding=positions, name="encoder")(
+    encoded = make_encoder(1, 2, 16, positional_encoding=positions, name="encoder")(
         embedding(source)
     )
-    decoded = kt.layers.TransformerDecoder(1, 2, 16, positional_encoding=positions, name="decoder")(
+    decoded = make_decoder(1, 2, 16, positional_encoding=positions, name="decoder")(
         embedding(target), encoded
     )
     return keras.Model({"s": source, "t": target}, embedding(decoded, reverse=True))
@@ -180,7 +180,7 @@ def test_positions_that_two_stacks_share_are_shared_by_their_copies(how, tmp_pat
 
 def test_positions_that_are_not_shared_stay_apart(tmp_path):
     layer = kt.layers.LearnedPositionalEmbedding(16)
-    alone = kt.layers.TransformerEncoder(1, 2, 16, positional_encoding=layer, name="encoder")
+    alone = make_encoder(1, 2, 16, positional_encoding=layer, name="encoder")
     config = alone.get_config()
     copies = [kt.layers.TransformerEncoder.from_config(config) for _ in range(2)]
     assert len({id(one.positional_encoding) for one in [alone, *copies]}) == 3

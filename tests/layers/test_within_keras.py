@@ -8,7 +8,15 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
-from tests.harness import assert_close, functional_model, named, normal, randomize, to_numpy
+from tests.harness import (
+    assert_close,
+    functional_model,
+    make_decoder,
+    named,
+    normal,
+    randomize,
+    to_numpy,
+)
 from tests.layers.cases import CASES, OF_HEADS, D, T, given
 
 ALONE = [name for name, case in CASES.items() if isinstance(case[2], tuple)]
@@ -189,7 +197,7 @@ def test_every_layer_that_takes_a_sequence_alone_refuses_other_ranks():
         lambda: kt.layers.RecurrentDecoder(6),
         lambda: kt.layers.RecurrentDecoder(6, attention="luong"),
         lambda: kt.layers.DecoderBlock(2, 8),
-        lambda: kt.layers.TransformerDecoder(1, 2, 8),
+        lambda: make_decoder(1, 2, 8),
     ],
 )
 def test_decoder_over_a_sequence_of_another_rank_is_refused(make, wrong):

@@ -48,13 +48,14 @@ def test_the_rates_of_the_papers():
         model = getattr(kt.models, factory)(50, **small)
         for stack in ("encoder", "decoder"):
             layer = model.get_layer(stack)
-            assert (layer.dropout, layer.input_dropout) == (rate, rate)
-            assert layer.attention_dropout == 0.0 and layer.layer_norm_epsilon == 1e-6
+            assert (layer.block.dropout, layer.input_dropout) == (rate, rate)
+            assert layer.block.attention_dropout == 0.0
+            assert layer.block.layer_norm_epsilon == 1e-6
     decoder = kt.models.gpt1(vocabulary_size=50, max_length=8, **{**small, "num_heads": 2})
     decoder = decoder.get_layer("decoder")
-    rates = decoder.dropout, decoder.input_dropout, decoder.attention_dropout
+    rates = decoder.block.dropout, decoder.input_dropout, decoder.block.attention_dropout
     assert rates == (0.1, 0.1, 0.1)
-    assert decoder.layer_norm_epsilon == 1e-5 and not decoder.normalize_first
+    assert decoder.block.layer_norm_epsilon == 1e-5 and not decoder.block.normalize_first
 
 
 def test_num_decoder_layers():

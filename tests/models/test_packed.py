@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_transformer as kt
-from tests.harness import outputs_after_reload, randomize, to_numpy
+from tests.harness import make_decoder, outputs_after_reload, randomize, to_numpy
 
 V = 23
 SIZE = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 11, "dropout": 0.0}
@@ -128,9 +128,7 @@ def test_errors():
         ({"causal": False}, "Received: recurrence=None, causal=False"),
     ]:
         embedding = kt.layers.TokenEmbedding(V, 8, name="token_embedding")
-        decoder = kt.layers.TransformerDecoder(
-            1, 2, 11, cross_attention=False, name="decoder", **arguments
-        )
+        decoder = make_decoder(1, 2, 11, cross_attention=False, name="decoder", **arguments)
         token_ids = keras.Input((None,), dtype="int32", name="token_ids")
         logits = embedding(decoder(embedding(token_ids)), reverse=True)
         with pytest.raises(ValueError, match=f"`lm` must have a decoder with causal.*{message}"):

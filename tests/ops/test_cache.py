@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
-from tests.harness import normal, to_numpy
+from tests.harness import make_decoder, normal, to_numpy
 
 B, S, K, H = 3, 7, 2, 5
 
@@ -58,7 +58,7 @@ def test_reorder_cache_moves_rows_of_any_nest():
 
 
 def test_no_leaf_of_a_decoder_cache_is_shared():
-    decoder = kt.layers.TransformerDecoder(2, 2, 8)
+    decoder = make_decoder(2, 2, 8)
     encoded = normal(B, 3, 4)
     decoder(normal(B, 5, 4), encoded)
     leaves = keras.tree.flatten(decoder.initial_cache(B, 5, encoded))

@@ -5,8 +5,7 @@ import pytest
 import torch
 from keras import ops
 
-import keras_transformer as kt
-from tests.harness import normal, to_numpy
+from tests.harness import make_decoder, make_encoder, normal, to_numpy
 from tests.parity.weights import WeightCopier, randomize_torch
 
 B, T, S, D = 2, 5, 7, 12
@@ -44,13 +43,13 @@ def make_pair(kind, norm_first, activation):
     if kind == "encoder":
         layer = torch.nn.TransformerEncoderLayer(**options)
         reference = torch.nn.TransformerEncoder(layer, 2, norm, enable_nested_tensor=False)
-        stack = kt.layers.TransformerEncoder(2, 3, 17, **own)
+        stack = make_encoder(2, 3, 17, **own)
         stack.build((None, None, D))
     else:
         reference = torch.nn.TransformerDecoder(
             torch.nn.TransformerDecoderLayer(**options), 2, norm
         )
-        stack = kt.layers.TransformerDecoder(2, 3, 17, **own)
+        stack = make_decoder(2, 3, 17, **own)
         stack.build((None, None, D), (None, None, D))
     # In training mode with no dropout: the same mathematics without the inference-only kernels.
     reference = randomize_torch(reference.train())

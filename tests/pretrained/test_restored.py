@@ -8,7 +8,7 @@ import transformers
 
 import keras_transformer as kt
 from keras_transformer.pretrained.paths import variables_of
-from tests.harness import normal, randomize, to_numpy, token_ids
+from tests.harness import make_decoder, normal, randomize, to_numpy, token_ids
 from tests.pretrained.tokenizers import trained
 
 V = 53
@@ -121,7 +121,7 @@ def gpt_of(positions):
     embedding = kt.layers.TokenEmbedding(
         V, 12, scale=False, padding_id=None, name="token_embedding"
     )
-    decoder = kt.layers.TransformerDecoder(
+    decoder = make_decoder(
         1,
         3,
         48,

@@ -12,7 +12,7 @@ from safetensors import safe_open
 import keras_transformer as kt
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.tokenizer_json import write_tokenizer_json
-from tests.harness import normal, randomize, to_numpy, token_ids
+from tests.harness import make_decoder, normal, randomize, to_numpy, token_ids
 from tests.parity.test_checkpoints import bert_reference, marian_reference
 from tests.parity.weights import loaded
 from tests.pretrained import folders
@@ -235,11 +235,17 @@ def refuse(model, folder, message, tokenizer=None, **options):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"num_key_value_heads": 2}, "`encoder.num_key_value_heads` must be None.*Received: 2"),
-        ({"decoder_recurrence": "ssru"}, "`decoder.recurrence` must be None.*Received: 'ssru'"),
-        ({"relative_positions": "shaw"}, "`encoder.relative_positions` must be None.*'shaw'"),
-        ({"window": 3}, "`encoder.window` must be None.*Received: 3"),
-        ({"gated": True}, "`encoder.gated` must be False.*Received: True"),
+        (
+            {"num_key_value_heads": 2},
+            "`encoder.block.num_key_value_heads` must be None.*Received: 2",
+        ),
+        (
+            {"decoder_recurrence": "ssru"},
+            "`decoder.block.recurrence` must be None.*'ssru'",
+        ),
+        ({"relative_positions": "shaw"}, "`encoder.block.relative_positions` must be None.*'shaw'"),
+        ({"window": 3}, "`encoder.block.window` must be None.*Received: 3"),
+        ({"gated": True}, "`encoder.block.gated` must be False.*Received: True"),
         ({"position_layout": None}, "`position"),
         ({"position_layout": "tensor2tensor"}, '`position_layout` must be "interleaved" or'),
         ({"share_embeddings": False}, "`share_embeddings` must be True: a Marian has no output"),
@@ -260,10 +266,14 @@ def test_a_start_that_the_model_hides(tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"num_key_value_heads": 1}, "`decoder.num_key_value_heads` must be None in a openai-gpt"),
-        ({"window": (None, 2)}, "`decoder.window` must be None in a openai-gpt"),
+        (
+            {"num_key_value_heads": 1},
+            "`decoder.block.num_key_value_heads` must be None in a openai-gpt",
+        ),
+        ({"window": 2}, "`decoder.block.window` must be None in a openai-gpt"),
+        ({"window": (None, 2)}, "`block` must be one block for all layers.*Received: 2 blocks"),
         ({"max_length": None, "rotary": True}, "`positional_encoding` must be a LearnedPos"),
-        ({"intermediate_dim": 19}, "`decoder.intermediate_dim` must be 96 in .*Received: 19"),
+        ({"intermediate_dim": 19}, "`decoder.block.intermediate_dim` must be 96 in .*Received: 19"),
         ({"activation": "gelu"}, "`activation` must be one of"),
     ],
 )
@@ -284,11 +294,11 @@ def test_models_of_ones_own(tmp_path):
     size |= {"layer_norm_epsilon": 1e-5, "name": "decoder", "activation": "gelu_approximate"}
     layer = kt.layers.LearnedPositionalEmbedding(31, name="positional_encoding")
     positions = {"positional_encoding": layer}
-    rotary = kt.layers.TransformerDecoder(rotary=True, **size)
+    rotary = make_decoder(rotary=True, **size)
     refuse(gpt_of(rotary), tmp_path, "`positional_encoding` must be a LearnedPositionalEmbedding")
-    rotary = kt.layers.TransformerDecoder(rotary=True, **size, **positions)
-    refuse(gpt_of(rotary), tmp_path, "`decoder.rotary` must be False in a openai-gpt")
-    own = gpt_of(kt.layers.TransformerDecoder(**size, **positions))
+    rotary = make_decoder(rotary=True, **size, **positions)
+    refuse(gpt_of(rotary), tmp_path, "`decoder.block.rotary` must be False in a openai-gpt")
+    own = gpt_of(make_decoder(**size, **positions))
     save(own, None, tmp_path / "new")
     check_read_back(own, tmp_path / "new")
     more = keras.Model(own.input, keras.layers.Activation("relu")(own.output))

@@ -1,0 +1,64 @@
+"""A decoder block of a user's own, and a translator made of it."""
+
+import keras
+
+import keras_transformer as kt
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class ParallelBlock(keras.layers.Layer):
+    """Self-attention, cross-attention and feed-forward network side by side, as in GPT-J."""
+
+    cross_attention = True
+
+    def __init__(self, num_heads, intermediate_dim, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads, self.intermediate_dim = num_heads, intermediate_dim
+        self.norm = keras.layers.LayerNormalization(dtype=self.dtype_policy)
+        self.self_attention = kt.layers.MultiHeadSelfAttention(
+            num_heads, causal=True, dtype=self.dtype_policy
+        )
+        self.source_attention = kt.layers.MultiHeadAttention(num_heads, dtype=self.dtype_policy)
+        self.feed_forward = kt.layers.FeedForward(intermediate_dim, dtype=self.dtype_policy)
+
+    def initial_cache(self, batch_size, length):
+        return self.self_attention.initial_cache(batch_size, length)
+
+    def make_cross_cache(self, encoded):
+        return self.source_attention.make_cache(encoded)
+
+    def call(
+        self,
+        inputs,
+        encoded=None,
+        encoded_padding_mask=None,
+        cross_cache=None,
+        training=None,
+        **of_self_attention,
+    ):
+        x = self.norm(inputs)
+        result = self.self_attention(x, training=training, **of_self_attention)
+        extras = result if isinstance(result, dict) else {}
+        source = self.source_attention(
+            x, encoded, padding_mask=encoded_padding_mask, cache=cross_cache, training=training
+        )
+        attended = result["output"] if extras else result
+        output = inputs + attended + source + self.feed_forward(x, training=training)
+        return {**extras, "output": output} if extras else output
+
+
+def own_block_translator(vocabulary_size, hidden_dim, num_layers, num_heads, intermediate_dim):
+    """A translator with such a decoder; in its encoder two kinds of block take turns."""
+    blocks = [
+        kt.layers.TransformerEncoderBlock(num_heads, intermediate_dim),
+        kt.layers.TransformerEncoderBlock(num_heads, intermediate_dim, gated=True, window=3),
+    ]
+    positions = kt.layers.PositionalEncoding
+    embedding = kt.layers.TokenEmbedding(vocabulary_size, hidden_dim, name="token_embedding")
+    encoder = kt.layers.TransformerEncoder(num_layers, blocks, positions(), name="encoder")
+    block = ParallelBlock(num_heads, intermediate_dim)
+    decoder = kt.layers.TransformerDecoder(num_layers, block, positions(), name="decoder")
+    ids = [keras.Input((None,), dtype="int32", name=f"{side}_ids") for side in ("source", "target")]
+    decoded = decoder(embedding(ids[1]), encoder(embedding(ids[0])))
+    inputs = {"source_ids": ids[0], "target_ids": ids[1]}
+    return keras.Model(inputs, embedding(decoded, reverse=True))
