@@ -72,8 +72,8 @@ def dot_product_attention(
         (B, T, N, H), or `{"output": ..., "attention_scores": (B, N, T, S)}`.
 
     Raises:
-        ValueError: if ranks or head counts do not match, `window` is below 1, or "fused" or
-            "blockwise" is combined with scores, or a kernel with dropout.
+        ValueError: if ranks or head counts do not match, `window` is below 1, "fused" or
+            "blockwise" is combined with `return_attention_scores`, or a kernel with `dropout`.
 
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.2.1, equation 1; grouped heads:

@@ -143,5 +143,5 @@ def check_labels_and_logits(labels: Any, logits: Any) -> None:
     if not matching:
         raise ValueError(
             "`y_true` must have the shape of `y_pred` without its last axis. "
-            f"Received: y_true.shape={label_shape}, y_pred.shape={logit_shape}"
+            f"Received: y_true.shape={label_shape}, y_pred.shape={logit_shape}."
         )

@@ -14,7 +14,7 @@ def check_accumulation(gradient_accumulation_steps: int | None) -> None:
     if not isinstance(steps, numbers.Integral) or isinstance(steps, bool) or steps < 1:
         raise ValueError(
             "`gradient_accumulation_steps` must be None or an integer >= 1. "
-            f"Received: gradient_accumulation_steps={steps!r}"
+            f"Received: gradient_accumulation_steps={steps!r}."
         )
 
 
@@ -37,7 +37,7 @@ def accumulation_arguments(
     """
     check_accumulation(gradient_accumulation_steps)
     if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"`clip_norm` must be > 0. Received: clip_norm={clip_norm}")
+        raise ValueError(f"`clip_norm` must be > 0. Received: clip_norm={clip_norm}.")
     steps = gradient_accumulation_steps or 1
     if steps > 1 and isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         learning_rate = AccumulationSchedule(learning_rate, steps)
@@ -85,7 +85,7 @@ class AccumulationSchedule(keras.optimizers.schedules.LearningRateSchedule):
         super().__init__()
         if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
             raise ValueError(
-                f"`schedule` must be a LearningRateSchedule. Received: schedule={schedule!r}"
+                f"`schedule` must be a LearningRateSchedule. Received: schedule={schedule!r}."
             )
         check_accumulation(gradient_accumulation_steps)
         self.schedule = schedule

@@ -66,11 +66,11 @@ class CheckpointAveraging(keras.callbacks.Callback):
         if not isinstance(num_checkpoints, int) or num_checkpoints < 1:
             raise ValueError(
                 "`num_checkpoints` must be an integer >= 1. "
-                f"Received: num_checkpoints={num_checkpoints}"
+                f"Received: num_checkpoints={num_checkpoints}."
             )
         if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
             raise ValueError(
-                f'`save_freq` must be "epoch" or an integer >= 1. Received: save_freq={save_freq}'
+                f'`save_freq` must be "epoch" or an integer >= 1. Received: save_freq={save_freq}.'
             )
         self.num_checkpoints = num_checkpoints
         self.save_freq = save_freq
@@ -86,8 +86,8 @@ class CheckpointAveraging(keras.callbacks.Callback):
         names = {self.filepath.format(epoch=epochs[i], step=i + 1) for i in range(2)}
         if len(names) < 2 or not self.filepath.endswith(".weights.h5"):
             raise ValueError(
-                "`filepath` must end in .weights.h5 and contain {step}, or {epoch} with "
-                f'save_freq="epoch". Received: filepath={self.filepath}, save_freq={self.save_freq}'
+                "`filepath` must end in .weights.h5 and contain {step}, or {epoch} with save_freq="
+                f'"epoch". Received: filepath={self.filepath}, save_freq={self.save_freq}.'
             )
 
     def _restart(self) -> None:

@@ -120,7 +120,7 @@ def average_checkpoints(model: keras.Model, filepaths: Iterable[Any]) -> None:
     filepaths = list(filepaths)
     if not filepaths:
         raise ValueError(
-            f"`filepaths` must name at least one file. Received: filepaths={filepaths}"
+            f"`filepaths` must name at least one file. Received: filepaths={filepaths}."
         )
     check_averaging(model)
     with tempfile.TemporaryDirectory() as folder:
@@ -152,7 +152,7 @@ def _open_checkpoint(
     except (OSError, KeyError, RuntimeError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
             "`filepaths` must name readable .weights.h5 or .keras files. "
-            f"Received: filepaths with {str(filepath)!r} ({error})"
+            f"Received: filepaths with {str(filepath)!r} ({error})."
         ) from error
 
 
@@ -167,7 +167,7 @@ def _write_average(
         except (OSError, ValueError) as error:
             raise ValueError(
                 "`filepaths` must name readable .weights.h5 or .keras files. "
-                f"Received: filepaths with {str(filepaths[index])!r} ({error})"
+                f"Received: filepaths with {str(filepaths[index])!r} ({error})."
             ) from error
 
     for path, dataset in average.items():

@@ -27,7 +27,7 @@ class StopAfter(keras.callbacks.Callback):
     def __init__(self, minutes: float) -> None:
         super().__init__()
         if not minutes > 0:
-            raise ValueError(f"`minutes` must be > 0. Received: minutes={minutes}")
+            raise ValueError(f"`minutes` must be > 0. Received: minutes={minutes}.")
         self.minutes = minutes
         self._deadline = float("inf")
 
@@ -86,7 +86,7 @@ class TimeBudget(StopAfter):
         super().__init__(minutes)
         if not isinstance(warmup_steps, int) or warmup_steps < 0:
             raise ValueError(
-                f"`warmup_steps` must be an integer >= 0. Received: warmup_steps={warmup_steps}"
+                f"`warmup_steps` must be an integer >= 0. Received: warmup_steps={warmup_steps}."
             )
         self.warmup_steps = warmup_steps
 
@@ -112,7 +112,7 @@ class TimeBudget(StopAfter):
         except (TypeError, AttributeError) as error:
             raise ValueError(
                 "`TimeBudget` sets the learning rate: the optimizer's must be a number, not a "
-                f"schedule. Received: learning_rate={optimizer.get_config()['learning_rate']}"
+                f"schedule. Received: learning_rate={optimizer.get_config()['learning_rate']}."
             ) from error
         self._epoch = 0
         self._steps_before_epoch = self._step = 0

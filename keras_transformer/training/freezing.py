@@ -28,7 +28,7 @@ def freeze(model: keras.Model, up_to: int | None = None) -> None:
     """Freezes the embeddings and lowest blocks of a model and makes everything above trainable.
 
     Only Keras's `trainable` attribute of the layers is set. Compile the model afterwards.
-    Embeddings tied to the logits are frozen there too.
+    Embeddings tied to the output projection are frozen in both roles.
 
     Args:
         model: a model of `kt.models`, with or without a task head.
@@ -97,7 +97,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     Keras compiles the training step for a fixed set of trainable weights, and its optimizers hold
     slots for these. At each change, this callback therefore recompiles the step and replaces the
-    optimizer by a new one with the same settings, the update count, and the slots of all weights
+    optimizer with a new one with the same settings, the update count, and the slots of all weights
     that were already training. Frozen weights have no slots and stay bit-identical. Settings that
     are not in an optimizer's config, such as Keras's `exclude_from_weight_decay`, are lost;
     `DecoupledAdamW` keeps its own.
@@ -192,7 +192,7 @@ def set_frozen(model: keras.Model, up_to: int) -> None:
 
 def _check_count(name: str, value: Any, minimum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"`{name}` must be an integer >= {minimum}. Received: {name}={value!r}")
+        raise ValueError(f"`{name}` must be an integer >= {minimum}. Received: {name}={value!r}.")
 
 
 def _train_what_is_trainable(model: keras.Model) -> None:

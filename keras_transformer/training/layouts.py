@@ -69,7 +69,9 @@ def layout_map(
         Model Parallelism", section 3.
     """
     if not isinstance(mesh, keras.distribution.DeviceMesh):
-        raise ValueError(f"`mesh` must be a keras.distribution.DeviceMesh. Received: mesh={mesh!r}")
+        raise ValueError(
+            f"`mesh` must be a keras.distribution.DeviceMesh. Received: mesh={mesh!r}."
+        )
     if axis not in mesh.axis_names:
         raise ValueError(
             f"`axis` must name an axis of `mesh`. Received: axis={axis!r}, a mesh with "

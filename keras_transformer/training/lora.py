@@ -44,8 +44,8 @@ def enable_lora(
         targets: the dense layers to adapt, as patterns for their names ("query", "key", "value",
             "output" and "intermediate" in the layers of `kt`) or for their full paths, with
             wildcards ("decoder/block_1*/query").
-        trainable: other layers that stay trainable, as patterns like those of `targets`: `head` is
-            that of the models of `kt.models.heads`, `classifier` that of `vit`. () for none.
+        trainable: other layers that stay trainable, as patterns like `targets`: `head` is the head
+            of the models of `kt.models.heads`, `classifier` that of `vit`. () for none.
 
     Returns:
         The paths of the adapted layers.

@@ -115,16 +115,16 @@ class MaskedCrossentropy(keras.losses.Loss):
     ) -> None:
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(
-                f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}"
+                f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}."
             )
         if smoothing_spread not in _SPREADS:
             raise ValueError(
                 f"`smoothing_spread` must be one of {_SPREADS}. "
-                f"Received: smoothing_spread={smoothing_spread}"
+                f"Received: smoothing_spread={smoothing_spread}."
             )
         if reduction not in _REDUCTIONS:
             raise ValueError(
-                f"`reduction` must be one of {_REDUCTIONS}. Received: reduction={reduction}"
+                f"`reduction` must be one of {_REDUCTIONS}. Received: reduction={reduction}."
             )
         super().__init__(name=name, reduction=reduction, dtype="float32")
         self.label_smoothing = label_smoothing
@@ -199,7 +199,7 @@ class MaskedCrossentropy(keras.losses.Loss):
         if vocabulary_size < 2:
             raise ValueError(
                 "`y_pred` must have at least 2 classes to smooth over the wrong ones. "
-                f"Received: y_pred.shape[-1]={vocabulary_size}"
+                f"Received: y_pred.shape[-1]={vocabulary_size}."
             )
         mean_weight = self.label_smoothing * vocabulary_size / (vocabulary_size - 1)
         return 1.0 - mean_weight, mean_weight

@@ -49,11 +49,11 @@ class DecoupledAdamW(keras.optimizers.AdamW):
     ) -> None:
         if weight_decay is None or weight_decay < 0:
             raise ValueError(
-                f"`weight_decay` must be a number >= 0. Received: weight_decay={weight_decay}"
+                f"`weight_decay` must be a number >= 0. Received: weight_decay={weight_decay}."
             )
         if isinstance(exclude, str):
             raise ValueError(
-                f"`exclude` must be a collection of names. Received: exclude={exclude!r}"
+                f"`exclude` must be a collection of names. Received: exclude={exclude!r}."
             )
         super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **kwargs)
         self.exclude = tuple(exclude)

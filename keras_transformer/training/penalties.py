@@ -45,9 +45,9 @@ def add_l2(
         Krogh and Hertz 1991, "A Simple Weight Decay Can Improve Generalization".
     """
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate < 0:
-        raise ValueError(f"`rate` must be a number >= 0. Received: rate={rate!r}")
+        raise ValueError(f"`rate` must be a number >= 0. Received: rate={rate!r}.")
     if isinstance(exclude, str):
-        raise ValueError(f"`exclude` must be a collection of names. Received: exclude={exclude!r}")
+        raise ValueError(f"`exclude` must be a collection of names. Received: exclude={exclude!r}.")
     excluded = set(exclude)
     if not model.trainable_weights:
         raise ValueError(

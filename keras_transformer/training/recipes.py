@@ -182,7 +182,7 @@ def gpt1_finetuning_recipe(
     """
     if not 0.0 <= warmup_fraction < 1.0:
         raise ValueError(
-            f"`warmup_fraction` must be in [0, 1). Received: warmup_fraction={warmup_fraction}"
+            f"`warmup_fraction` must be in [0, 1). Received: warmup_fraction={warmup_fraction}."
         )
     warmup_steps = round(warmup_fraction * total_steps)
     schedule = WarmupLinearSchedule(peak_learning_rate, warmup_steps, total_steps)

@@ -74,11 +74,11 @@ class SaveTraining(keras.callbacks.Callback):
         _check_batches(batches)
         if every_batches is not None and (not isinstance(every_batches, int) or every_batches < 1):
             raise ValueError(
-                f"`every_batches` must be an integer >= 1. Received: every_batches={every_batches}"
+                f"`every_batches` must be an integer >= 1. Received: every_batches={every_batches}."
             )
         if every_minutes is not None and not every_minutes > 0:
             raise ValueError(
-                f"`every_minutes` must be > 0. Received: every_minutes={every_minutes}"
+                f"`every_minutes` must be > 0. Received: every_minutes={every_minutes}."
             )
         self.folder = Path(folder)
         self.batches = batches
@@ -184,7 +184,7 @@ def load_training(folder: Any, batches: Any) -> tuple[keras.Model, int]:
     if not path.is_file():
         raise ValueError(
             "`folder` must contain a training state saved by SaveTraining. "
-            f"Received: folder={os.fspath(folder)!r}, without {_STATE}"
+            f"Received: folder={os.fspath(folder)!r}, without {_STATE}."
         )
     content = json.loads(path.read_text(encoding="utf-8"))
     batches.resume(content["batches"])
@@ -210,5 +210,5 @@ def _check_batches(batches: Any) -> None:
     if not (hasattr(batches, "state") and hasattr(batches, "resume")):
         raise ValueError(
             "`batches` must have the methods `state` and `resume`, like those of kt.data. "
-            f"Received: batches={batches!r}"
+            f"Received: batches={batches!r}."
         )

@@ -25,12 +25,12 @@ def _update_number(step: Any) -> Any:
 
 def _check_positive_integer(name: str, value: Any, minimum: int = 1) -> None:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
-        raise ValueError(f"`{name}` must be an integer >= {minimum}. Received: {name}={value}")
+        raise ValueError(f"`{name}` must be an integer >= {minimum}. Received: {name}={value}.")
 
 
 def _check_not_negative(name: str, value: float) -> None:
     if value < 0:
-        raise ValueError(f"`{name}` must be >= 0. Received: {name}={value}")
+        raise ValueError(f"`{name}` must be >= 0. Received: {name}={value}.")
 
 
 def _check_warmup_and_decay(
@@ -44,7 +44,7 @@ def _check_warmup_and_decay(
     if total_steps <= warmup_steps:
         raise ValueError(
             "`total_steps` must be larger than `warmup_steps`. "
-            f"Received: total_steps={total_steps}, warmup_steps={warmup_steps}"
+            f"Received: total_steps={total_steps}, warmup_steps={warmup_steps}."
         )
 
 
