@@ -137,7 +137,7 @@ def _check_arguments(query, key, value, implementation, heads_first, window):
         if len(tensor.shape) != 4:
             raise ValueError(
                 f"`{name}` must have shape (batch, length, heads, head size). "
-                f"Received: {name} of shape {tuple(tensor.shape)}."
+                f"Received: shape={tuple(tensor.shape)}."
             )
     axis = 1 if heads_first else 2
     if query.shape[2] % key.shape[axis] or key.shape[axis] != value.shape[axis]:
