@@ -1,4 +1,4 @@
-"""Pure functions: masks, attention, caches."""
+"""Pure functions: masks, attention and caches."""
 
 from keras_transformer.ops.attention import dot_product_attention
 from keras_transformer.ops.cache import (

@@ -1,4 +1,4 @@
-"""NumPy arrays where tensors are expected, as Keras's own operations take them."""
+"""Conversion of NumPy arrays to tensors, so that both are accepted as in Keras's own ops."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Tensor = Any
 
 
 def to_tensors(*values: Any) -> list[Any]:
-    """Makes tensors of the NumPy arrays among some values; torch's operators refuse them.
+    """Converts NumPy arrays to tensors, since torch's operators reject arrays.
 
     Args:
         *values: tensors, arrays, or None.
 
     Returns:
-        The values, in their order.
+        The values in the same order; anything but arrays is unchanged.
     """
     return [
         ops.convert_to_tensor(value) if isinstance(value, (np.ndarray, np.generic)) else value

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention: every attention of the library goes through this one function.
+"""Scaled dot-product attention, the one function behind every attention layer of the library.
 
 Shape letters: B batch, T query length, S key length, N query heads, K key/value heads, H head size.
 """
@@ -19,9 +19,9 @@ from keras_transformer.ops.softmax import lowest, softmax_over_keys
 
 Tensor = Any
 
-# From here on "auto" goes block by block: the scores of one head alone would take 16 MB.
+# The length from which "auto" is blockwise: the scores of a single head would take 16 MB.
 _MANY = 2048
-_MANY_FOR_JAX = 1024  # on a CPU, where blocks are up to three times as fast from here on
+_MANY_FOR_JAX = 1024  # on a CPU, where blocks are up to three times as fast from this length
 IMPLEMENTATIONS = ("auto", "dense", "fused", "blockwise")
 
 
@@ -43,8 +43,8 @@ def dot_product_attention(
 ) -> Tensor | dict[str, Tensor]:
     r"""Computes $\text{softmax}(s Q K^\top + \text{bias}) V$ under a mask.
 
-    The softmax is taken in float32 whatever the dtype of the inputs. A query that may attend to
-    nothing gets zeros.
+    The softmax is computed in float32 whatever the inputs' dtype. A query that may not attend to
+    any key outputs zeros.
 
     Args:
         query: (B, T, N, H).
@@ -52,28 +52,28 @@ def dot_product_attention(
         value: (B, S, K, H).
         mask: boolean, broadcastable to (B, N, T, S), True = may attend.
         bias: float, broadcastable to (B, N, T, S), added to the scaled scores.
-        causal: query `i` sees keys `0 .. i`. For queries that continue a cache, pass
-            `causal_mask(T, S, offset)` as `mask` instead.
-        dropout: rate at which attention weights are dropped; 0 outside training.
-        implementation: "dense" computes every score; "fused" calls the kernel of the backend (JAX
-            and torch have one, TensorFlow does not and computes the scores); "blockwise" never has
-            all scores at once, at any length (torch: its kernel); "auto" is blockwise for long
-            sequences on TensorFlow and JAX, else fused where there is a kernel (not that of JAX on
-            a CPU, which is slower) and neither dropout nor scores are asked for.
-        window: query `i` sees keys `i - window + 1 .. i + window - 1`, with `causal` none after
-            `i`; None for all. Blocks skip the keys that none of their queries sees.
-        scale: s, by default 1 / sqrt(H).
-        seed: an int or `keras.random.SeedGenerator` for the dropout.
-        return_attention_scores: also return the weights, after the softmax and before dropout.
-        heads_first: `key` and `value` are (B, K, S, H), as a cache holds them.
+        causal: whether query `i` attends only to keys `0 .. i`. For queries that continue a cache,
+            pass `causal_mask(T, S, offset)` as `mask` instead.
+        dropout: dropout rate of the attention weights; 0 outside training.
+        implementation: "dense" computes all scores; "fused" calls the backend's kernel (on
+            TensorFlow, which has none, as "dense"); "blockwise" never holds all scores at once, at
+            any length (on torch, its kernel). "auto" is blockwise for long sequences on TensorFlow
+            and JAX, and otherwise fused if there is a kernel (except JAX's on a CPU, which is
+            slower) and neither dropout nor scores are requested.
+        window: query `i` attends to keys `i - window + 1 .. i + window - 1`, and with `causal` to
+            none after `i`; None for no limit. Blocks skip keys that none of their queries sees.
+        scale: s; None for 1 / sqrt(H).
+        seed: an int or `keras.random.SeedGenerator` for dropout.
+        return_attention_scores: whether to also return the weights, after softmax and before
+            dropout.
+        heads_first: whether `key` and `value` are (B, K, S, H), as in a cache.
 
     Returns:
         (B, T, N, H), or `{"output": ..., "attention_scores": (B, N, T, S)}`.
 
     Raises:
-        ValueError: the ranks or head counts do not fit, a window is below 1, or "fused" or
-            "blockwise" is asked for together with what it cannot give: scores, or dropout from a
-            kernel.
+        ValueError: if ranks or head counts do not match, `window` is below 1, "fused" or
+            "blockwise" is combined with `return_attention_scores`, or a kernel with `dropout`.
 
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.2.1, equation 1; grouped heads:
@@ -107,7 +107,7 @@ def dot_product_attention(
         )
         return ops.transpose(output, (0, 2, 1, 3))
     if window is not None or (causal and mask is not None):
-        # One mask: what all forbid together may leave a query without any key.
+        # Join into one mask: only together may they leave a query without any key.
         mask = _all_masks(query, key, mask, causal, window, heads_first)
         causal = False
     if wants_kernel and not heads_first and not needs_weights:
@@ -147,8 +147,9 @@ def _check_arguments(query, key, value, implementation, heads_first, window):
     axis = 1 if heads_first else 2
     if query.shape[2] % key.shape[axis] or key.shape[axis] != value.shape[axis]:
         raise ValueError(
-            "The heads of `key` and `value` must be equal and divide those of `query`. Received: "
-            f"query={query.shape[2]}, key={key.shape[axis]}, value={value.shape[axis]} heads."
+            "`key` and `value` must have the same number of heads, a divisor of that of `query`. "
+            f"Received: query={query.shape[2]}, key={key.shape[axis]}, value={value.shape[axis]} "
+            "heads."
         )
 
 
@@ -163,35 +164,35 @@ def _is_blockwise(query, key, implementation, return_attention_scores, heads_fir
 
 
 def _check_kernel(implementation, in_blocks, return_attention_scores, dropout):
-    """What blocks do not have is the scores; a kernel drops none of them either."""
+    """Raises if scores or dropout are requested that the implementation cannot provide."""
     if implementation not in ("fused", "blockwise"):
         return
     if return_attention_scores or (dropout > 0.0 and not in_blocks):
-        without = "gives no attention scores" + ("" if in_blocks else " and drops none")
+        unsupported = "attention scores" + ("" if in_blocks else " or dropout")
         raise ValueError(
-            f'`implementation="{implementation}"` {without}. Received: '
+            f'`implementation="{implementation}"` does not support {unsupported}. Received: '
             f"return_attention_scores={return_attention_scores}, dropout={dropout}."
         )
 
 
 def _may_transpose(query, implementation):
-    """Whether the order that the kernels want may be made of the one that caches have.
+    """Returns whether to transpose keys and values from a cache's layout to that of the kernels.
 
-    That is a view in torch; elsewhere a copy, worth it for a prompt, not for a token at a time.
+    On torch this is a view; elsewhere a copy, worthwhile for a prompt but not for single tokens.
     """
-    length = query.shape[1]  # an int, None, or a symbol
+    length = query.shape[1]  # an int, None, or symbolic
     is_short = isinstance(length, int) and length <= 16
     return not is_short or implementation == "fused" or keras.backend.backend() == "torch"
 
 
 def _wants_kernel(query, implementation):
-    """Whether to call the backend's kernel: where there is one, and it is the faster way."""
+    """Returns whether to call the backend's kernel: if there is one and it is faster."""
     if implementation == "dense" or keras.backend.backend() == "tensorflow":
         return False
     if not _is_jax_on_a_cpu():
         return True
-    # Here it is plain products, in an order that takes up to twice the time, and that cannot be
-    # compiled for float16.
+    # JAX's CPU kernel is plain products, in an order that takes up to twice as long and does not
+    # compile for float16.
     is_half = keras.backend.standardize_dtype(query.dtype) == "float16"
     return implementation == "fused" and not is_half
 
@@ -213,7 +214,7 @@ def _with_four_axes(tensor):
 
 def _fused_attention(query, key, value, mask, bias, causal, scale):
     if bias is not None and (mask is not None or causal):
-        # The backends disagree on what bias, mask and is_causal mean together: hand over one.
+        # Backends disagree on how bias, mask and is_causal combine: pass only one of them.
         allowed = _square_causal_mask(query, key) if mask is None else mask
         bias = ops.where(allowed, ops.cast(bias, query.dtype), lowest(query.dtype))
         mask, causal = None, False
@@ -225,11 +226,11 @@ def _fused_attention(query, key, value, mask, bias, causal, scale):
 def _attention_weights(query, key, mask, bias, causal, scale):
     num_groups = query.shape[2] // key.shape[1]
     query = ops.transpose(query * ops.cast(scale, query.dtype), (0, 2, 1, 3))  # (B, N, T, H)
-    # An einsum, which multiplies with the transpose and makes none.
+    # An einsum multiplies by the transpose without materializing it.
     if num_groups == 1:
         scores = ops.einsum("bnth,bnsh->bnts", query, key)
     else:
-        # The queries of a group stand one below the other, so that no key is repeated.
+        # Stack the queries of a group along the length, so that no key is repeated.
         batch, heads, length, size = ops.shape(query)
         query = ops.reshape(query, (batch, key.shape[1], num_groups * length, size))
         scores = ops.einsum("bnth,bnsh->bnts", query, key)
@@ -248,14 +249,14 @@ def _weighted_sum(weights, value):
     num_groups = weights.shape[1] // value.shape[1]
     if num_groups > 1:
         weights = ops.reshape(weights, (batch, value.shape[1], num_groups * length, keys))
-    output = ops.cast(ops.matmul(weights, value), value.dtype)  # on torch else not of float64
+    output = ops.cast(ops.matmul(weights, value), value.dtype)  # otherwise not float64 on torch
     if num_groups > 1:
         output = ops.reshape(output, (batch, heads, length, value.shape[-1]))
     return ops.transpose(output, (0, 2, 1, 3))  # (B, T, N, H)
 
 
 def _zero_masked_queries(output, mask):
-    """A softmax over nothing is a uniform average: it must not reach the output (law 5)."""
+    """Zeroes queries without any key, whose softmax is a meaningless uniform average."""
     if mask is None:
         return output
     allowed = ops.any(mask, axis=-1, keepdims=True)  # (B, N, T, 1)

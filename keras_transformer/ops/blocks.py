@@ -1,4 +1,4 @@
-"""What operations that work block by block share: their loop, and a gradient written out."""
+"""Helpers for blockwise operations: a sequential loop and hand-written gradients."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Tensor = Any
 
 
 def repeat_blocks(first: int, end: Any, body: Callable, state: tuple) -> tuple:
-    """Calls `state = body(index, *state)` for `index` from `first` to `end - 1`, one after another.
+    """Calls `state = body(index, *state)` for `index` from `first` to `end - 1`, sequentially.
 
     Args:
         first: the first index.
-        end: one past the last, an int or a scalar tensor.
-        body: takes the index, int32, and the tensors of the state; returns new ones.
-        state: a tuple of tensors; shapes and dtypes stay.
+        end: one past the last index, an int or a scalar tensor.
+        body: takes the index (int32) and the tensors of the state; returns the new state.
+        state: a tuple of tensors, whose shapes and dtypes must not change.
 
     Returns:
         The last state.
@@ -31,7 +31,7 @@ def repeat_blocks(first: int, end: Any, body: Callable, state: tuple) -> tuple:
     if backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        # Left to itself, TensorFlow begins up to 10 blocks at once, and holds them all.
+        # By default, TensorFlow runs up to 10 iterations at once and keeps them all in memory.
         loop = functools.partial(tf.while_loop, parallel_iterations=1)
     return loop(
         lambda index, *state: index < end,
@@ -43,14 +43,14 @@ def repeat_blocks(first: int, end: Any, body: Callable, state: tuple) -> tuple:
 def differentiate(
     forward: Callable, backward: Callable, differentiable: tuple, constants: Any
 ) -> tuple:
-    """Calls `forward(differentiable, constants) -> (outputs, residuals)`, with a written gradient.
+    """Calls `forward(differentiable, constants) -> (outputs, residuals)` with a custom gradient.
 
     Args:
-        forward: gives a tuple of tensors, and what their gradient needs.
-        backward: `backward(residuals, upstream)`, with one upstream gradient for each output, gives
+        forward: returns a tuple of output tensors, and the residuals that `backward` needs.
+        backward: `backward(residuals, upstream)` takes one upstream gradient per output and returns
             the gradient of each differentiable tensor.
-        differentiable: tensors.
-        constants: a nest of tensors and None, which have no gradient.
+        differentiable: the tensors to differentiate with respect to.
+        constants: a nest of tensors and None, without gradients.
 
     Returns:
         The outputs.
@@ -70,7 +70,7 @@ def differentiate(
         outputs, residuals = forward(differentiable, constants)
         return outputs, lambda *upstream: backward(residuals, upstream)
 
-    # Tensors: what a variable's gradient is, TensorFlow would ask for apart.
+    # Pass tensors: TensorFlow would request the gradients of variables separately.
     return in_tensorflow(*(tf.convert_to_tensor(tensor) for tensor in differentiable))
 
 

@@ -1,12 +1,12 @@
-"""Attention in blocks of queries: no tensor of T x S scores is ever whole.
+"""Attention in blocks of queries, which never materializes all T x S scores.
 
-Each block of queries computes scores, weights and output, and keeps the output alone, with the
-logarithm of the softmax's denominator where that is of use: the backward pass makes scores and
-weights of a block anew. So memory grows with T + S, and one of the six products of the dense path
-is done twice.
+Each block of queries computes scores, weights and output, and stores only the output, plus the log
+of the softmax's denominator where useful: the backward pass recomputes the block's scores and
+weights. Memory thus grows with T + S, and one of the six products of the dense path is computed
+twice.
 
-Shape letters: B batch, T query length, S key length, K key/value heads, G query heads of each,
-H head size, R queries of a block.
+Shape letters: B batch, T query length, S key length, K key/value heads, G query heads per key/value
+head, H head size, R queries per block.
 
 Reference:
     Rabe and Staats 2021, "Self-attention Does Not Need O(n^2) Memory"; Dao et al. 2022,
@@ -35,7 +35,7 @@ from keras_transformer.ops.softmax import lowest, softmax_over_keys
 
 Tensor = Any
 
-# Where causal parts or dropout's masks need room beside the scores, blocks are smaller.
+# Blocks are smaller where causal parts or dropout masks need memory in addition to the scores.
 BLOCK, SMALL_BLOCK = 512, 256
 
 
@@ -65,17 +65,17 @@ def blockwise_attention(
         key: (B, K, S, H).
         value: (B, K, S, H).
         mask: boolean (B or 1, K * G or 1, T or 1, S or 1), True = may attend.
-        bias: float, of such a shape, added to the scaled scores.
-        causal: query `i` sees keys `0 .. i`, together with `mask`.
-        dropout: rate at which attention weights are dropped.
-        seed: an int or `keras.random.SeedGenerator` for the dropout.
-        scale: of the scores.
-        block: R, the queries that are computed at once; None for what suits.
-        window: query `i` sees keys less than so many places from it; None for all. A block takes
-            no more keys than its queries see, so that time grows with T alone.
+        bias: float, of a shape like that of `mask`, added to the scaled scores.
+        causal: whether query `i` sees only keys `0 .. i`, in addition to `mask`.
+        dropout: dropout rate of the attention weights.
+        seed: an int or `keras.random.SeedGenerator` for dropout.
+        scale: factor by which to multiply the scores.
+        block: R, the number of queries computed at once; None for a suitable default.
+        window: query `i` sees only keys at distances below `window`; None for no limit. A block
+            reads only the keys that its queries see, so that time grows linearly with T.
 
     Returns:
-        (B, K * G, T, H); zeros where a query may attend to nothing.
+        (B, K * G, T, H); zeros for queries that may not attend to any key.
     """
     batch, heads, length, size = ops.shape(query)
     groups = query.shape[1] // key.shape[1]
@@ -100,14 +100,14 @@ def blockwise_attention(
 
 
 def _pad_rows(tensor, count):
-    """Adds queries at the end of axis 3."""
+    """Pads the queries (axis 3) at the end."""
     if isinstance(count, int) and not count:
         return tensor
     return ops.pad(tensor, [[0, 0], [0, 0], [0, 0], [0, count], [0, 0]])
 
 
 def _grouped(tensor, groups, rows, length):
-    """Splits the heads of a mask or bias as those of the queries, and pads its queries."""
+    """Splits the heads of a mask or bias like those of the queries, and pads its queries."""
     if tensor is None:
         return None
     batch, heads, queries, keys = ops.shape(tensor)
@@ -160,8 +160,8 @@ def _backward(setting, residuals, upstream):
     products = ops.sum(product, axis=-1, keepdims=True)
     scaled = query * setting.scale
     scored, weighed = (scaled, key), (gradient, value)
-    # What is taken off scores and gradients comes out of their products, in place of a pass over
-    # each block; half precision would round it.
+    # Fold the subtractions from scores and gradients into their products, instead of a pass over
+    # each block; in half precision they would be rounded.
     is_float32 = _is_float32(query)
     if is_float32:
         scored = _less(*scored, *normalizer) if normalizer else scored
@@ -211,13 +211,13 @@ def _is_float32(tensor):
 
 
 def _less(first, second, less):
-    """Tensors whose product over the last axis is that of these two, less one number a query."""
+    """Extends two tensors so that their product over the last axis is reduced by `less`."""
     ones = ops.ones_like(second[..., :1])
     return ops.concatenate([first, -less], axis=-1), ops.concatenate([second, ones], axis=-1)
 
 
 def _scores(setting, index, seen, scaled, key, mask, bias):
-    """The scores of a block, float32 (B, K, G, R, S), and what it may see (None: all)."""
+    """Returns a block's scores, float32 (B, K, G, R, S), and its mask (None allows all)."""
     rows = _rows(setting, scaled, index)
     scores = _einsum("bkgrh,bksh->bkgrs", rows, take_keys(key, seen))
     if bias:
@@ -230,15 +230,16 @@ def _scores(setting, index, seen, scaled, key, mask, bias):
 
 
 def _has_kernel():
-    """Whether the softmax is one pass over memory: it is made again then, and nothing is kept.
+    """Returns whether softmax is one pass over memory, so that it is recomputed, not stored.
 
-    So it is in TensorFlow without XLA, as we advise on a CPU. XLA has a loop for each of its steps.
+    It is in TensorFlow without XLA, which we recommend on a CPU. XLA runs a loop for each of its
+    steps.
     """
     return keras.backend.backend() == "tensorflow"
 
 
 def _softmax(scores):
-    """The weights of a block and, without a kernel, the logarithm of their denominator."""
+    """Returns a block's weights and, without a softmax kernel, the log of their denominator."""
     if _has_kernel():
         return (softmax_over_keys(scores),)
     normalizer = ops.logsumexp(scores, axis=-1, keepdims=True)
@@ -246,7 +247,7 @@ def _softmax(scores):
 
 
 def _hide(weights, allowed):
-    """Zeros for a query that may attend to nothing too, whose hidden scores are all equal."""
+    """Zeroes masked weights, including those of a query whose keys are all masked."""
     return weights if allowed is None else ops.where(allowed, weights, 0.0)
 
 
@@ -255,21 +256,21 @@ def _einsum(equation, first, second):
 
 
 def _rows(setting, tensor, index):
-    """The queries of a block, out of axis 3."""
+    """Slices the queries of a block from axis 3."""
     shape = list(ops.shape(tensor))
     shape[3] = setting.places.block
     return ops.slice(tensor, same_type(0, 0, 0, index * setting.places.block, 0), shape)
 
 
 def _block_of(setting, tensor, index, seen):
-    """A block of a mask or bias, whose axes may have one entry for all."""
+    """Slices a block of a mask or bias, whose axes may have size 1 for broadcasting."""
     if tensor.shape[3] != 1:
         tensor = _rows(setting, tensor, index)
     return tensor if tensor.shape[4] == 1 else take_keys(tensor, seen, axis=4)
 
 
 def _add_bias(setting, total, by_scores, index, seen):
-    """Adds to the gradient of a bias, summed over what it holds once."""
+    """Adds a block to the gradient of a bias, summed over its broadcast axes."""
     axes = [axis for axis in range(5) if total.shape[axis] == 1]
     change = ops.sum(by_scores, axis=axes, keepdims=True) if axes else by_scores
     row = 0 if total.shape[3] == 1 else index * setting.places.block
@@ -279,8 +280,8 @@ def _add_bias(setting, total, by_scores, index, seen):
 
 
 def _kept(setting, seed, index, shape):
-    """What a weight is multiplied with: 0 where it is dropped. The same in both passes."""
-    # A seed of its own for each block, other than those of the calls that follow.
+    """Returns the dropout factors of a block's weights, the same in both passes."""
+    # Each block needs its own seed, different from those of later calls.
     block_seed = seed[0] + ops.cast(index, "uint32") * ops.cast(0x9E3779B1, "uint32")
     kept = kept_entries(ops.stack([block_seed, seed[1]]), shape, setting.dropout)
     return ops.where(kept, 1.0 / (1.0 - setting.dropout), 0.0)

@@ -1,4 +1,4 @@
-"""Key and value caches of a decoder: plain tensors, handed in and handed back.
+"""Key/value caches of a decoder, as plain tensors that are passed in and returned.
 
 Shape letters: B batch, S key length, K key/value heads, H head size.
 """
@@ -19,7 +19,7 @@ class KVCache(NamedTuple):
     """The projected keys and values of one attention layer.
 
     Attributes:
-        key: (B, K, S, H): the heads stand first, so that a step reads each head in one piece.
+        key: (B, K, S, H), heads first, so that a step reads each head contiguously.
         value: (B, K, S, H).
 
     Example:
@@ -35,15 +35,15 @@ class KVCache(NamedTuple):
 
 
 class PositionedKVCache(NamedTuple):
-    """Keys and values, and where they stand, for attention that looks at distances.
+    """Keys and values with their positions, for attention with relative positions.
 
-    Slots are not positions: prompts of several lengths are padded in front of the tokens that
-    follow them, and the hypotheses of a beam search stand beside each other.
+    Slots are not positions: prompts of different lengths are padded before the generated tokens,
+    and the hypotheses of a beam search are stored next to each other.
 
     Attributes:
         key: (B, K, S, H).
         value: (B, K, S, H).
-        positions: int (B, 1, S, 1): of the rank of the others, so that it grows with them.
+        positions: int (B, 1, S, 1), of the same rank as the others, so that it grows with them.
 
     Example:
         >>> import keras_transformer as kt
@@ -57,14 +57,14 @@ class PositionedKVCache(NamedTuple):
 
 
 class DecoderCache(NamedTuple):
-    """What a decoder stack remembers.
+    """The cache of a decoder stack.
 
     Attributes:
-        self_attention: a tuple over the layers of what each keeps of the tokens so far, a
-            `KVCache` or, where a recurrent unit stands in its place, its state (B, D). It changes
-            with every step and belongs to one hypothesis.
-        cross_attention: a tuple over the layers, made once from the encoded source; it never
-            changes. Empty without a source.
+        self_attention: a tuple with one entry per layer: a `KVCache` of the tokens so far or, for a
+            recurrent unit in place of self-attention, its state (B, D). It changes at every step
+            and belongs to one hypothesis.
+        cross_attention: a tuple with one entry per layer, computed once from the encoded source and
+            constant from then on. Empty without a source.
 
     Example:
         >>> import keras_transformer as kt
@@ -88,15 +88,15 @@ def init_cache(
     dtype: str = "float32",
     positioned: bool = False,
 ) -> KVCache | PositionedKVCache:
-    """Makes an empty cache.
+    """Creates an empty cache.
 
     Args:
         batch_size: B.
-        length: S, the most positions that it can hold.
+        length: S, the maximum number of positions.
         num_heads: K, the number of key/value heads.
         head_dim: H.
         dtype: the compute dtype of the layer.
-        positioned: whether it also holds where the keys stand.
+        positioned: whether to also store the positions of the keys.
 
     Returns:
         A `KVCache` of zeros, each (B, K, S, H), or a `PositionedKVCache`.
@@ -107,7 +107,7 @@ def init_cache(
         (2, 4, 16, 8)
     """
     shape = (batch_size, num_heads, length, head_dim)
-    # Two tensors: in-place backends would write the keys over the values of a shared one.
+    # Two tensors: with a shared one, in-place backends would overwrite the values with the keys.
     cache = KVCache(ops.zeros(shape, dtype=dtype), ops.zeros(shape, dtype=dtype))
     if not positioned:
         return cache
@@ -121,15 +121,15 @@ def update_cache(
     index: int | Tensor,
     positions: Tensor | None = None,
 ) -> KVCache | PositionedKVCache:
-    """Writes new keys and values from slot `index` on.
+    """Writes new keys and values starting at slot `index`.
 
     Args:
         cache: each (B, K, S, H).
         key: (B, T, K, H).
         value: (B, T, K, H).
-        index: first slot to write, an int or a scalar integer tensor; `index + T <= S`.
-        positions: int (T,) or (B, T), where the new keys stand, for a `PositionedKVCache`; by
-            default `index` and on.
+        index: first slot to write to, an int or a scalar integer tensor; `index + T <= S`.
+        positions: int (T,) or (B, T), the positions of the new keys in a `PositionedKVCache`; None
+            for `index, index + 1, ...`.
 
     Returns:
         A new cache of the same class.
@@ -154,7 +154,7 @@ def update_cache(
 
 
 def _of_keys(positions):
-    """(T,) or (B, T) as (1 or B, 1, T, 1)."""
+    """Reshapes (T,) or (B, T) to (1 or B, 1, T, 1)."""
     positions = ops.cast(positions, "int32")
     return ops.reshape(positions, (-1, 1, ops.shape(positions)[-1], 1))
 
@@ -167,20 +167,20 @@ def _write(slots, new, index):
     new = ops.cast(new, slots.dtype)
     if backend.backend() != "torch":
         return ops.slice_update(slots, same_type(0, 0, index, 0), new)
-    # One operation, which decoding can do in place; `slice_update` is twenty in torch.
+    # One operation, which decoding can run in place; `slice_update` takes twenty on torch.
     rows = ops.arange(new.shape[2], dtype="int64") + ops.convert_to_tensor(index, dtype="int64")
     return slots.index_copy(2, rows, new)
 
 
 def as_cache(key: Tensor, value: Tensor) -> KVCache:
-    """Makes a full cache of projected keys and values.
+    """Creates a full cache from projected keys and values.
 
     Args:
         key: (B, S, K, H).
         value: (B, S, K, H).
 
     Returns:
-        A `KVCache`, each (B, K, S, H).
+        A `KVCache` with key and value of shape (B, K, S, H).
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -190,17 +190,17 @@ def as_cache(key: Tensor, value: Tensor) -> KVCache:
     """
     key, value = _heads_first(key), _heads_first(value)
     if backend.backend() == "torch":
-        # Views: without a copy of their own here, each step would make one.
+        # The transposes are views: unless copied here, every step would copy them.
         key, value = key.contiguous(), value.contiguous()
     return KVCache(key, value)
 
 
 def reorder_cache(cache: Any, indices: Tensor) -> Any:
-    """Picks rows of the batch axis, as beam search does when hypotheses move.
+    """Selects rows along the batch axis, as beam search does when it reorders hypotheses.
 
     Args:
         cache: any nest of tensors with the batch axis first.
-        indices: int tensor (B,), the row that each new row continues.
+        indices: int tensor (B,), the old row for each new row.
 
     Returns:
         A nest of the same structure.

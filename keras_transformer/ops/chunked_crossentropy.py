@@ -1,13 +1,13 @@
 """Cross-entropy over a large vocabulary, without the logits of all positions at once.
 
-``loss_n = log sum_v exp(l_nv) - a l_n(label) - b mean_v l_nv``, with logits ``l = h W^T + c``, goes
-over a chunk of positions at a time. The gradient by the logits, ``softmax(l_n) - a onehot(label) -
-b / V``, is multiplied with the matrix and the hidden states while the chunk is there, so that
-nothing is computed twice and the gradient of the matrix is there but once. The mean logit is ``h``
-times the mean row of ``W``, and its share of the gradients needs no logits: label smoothing costs
-no pass over a chunk.
+``loss_n = log sum_v exp(l_nv) - a l_n(label) - b mean_v l_nv``, with logits ``l = h W^T + c``, is
+computed one chunk of positions at a time. The gradient with respect to the logits, ``softmax(l_n) -
+a onehot(label) - b / V``, is multiplied by the matrix and the hidden states while the chunk is in
+memory, so that nothing is computed twice and the gradient of the matrix is stored only once. The
+mean logit is ``h`` times the mean row of ``W``, and its share of the gradients needs no logits:
+label smoothing costs no extra pass over a chunk.
 
-Shape letters: N positions, C positions of a chunk, D hidden, V vocabulary.
+Shape letters: N positions, C positions per chunk, D hidden size, V vocabulary size.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from keras_transformer.ops.likelihood import label_logits, right_predictions, su
 
 Tensor = Any
 
-# XLA keeps more of a chunk at once.
+# XLA holds more intermediate tensors of a chunk at once.
 CHUNK = 256 if backend.backend() == "jax" else 512
 
 
@@ -30,10 +30,10 @@ class ChunkedSums(NamedTuple):
     """Sums over all positions, float32 scalars.
 
     Attributes:
-        loss: of the losses times their weights, with a gradient.
-        negative_log_likelihood: of -log P(label), each times its metric weight.
-        correct: of the metric weights where no other logit reaches the label's; None unless asked
-            for.
+        loss: sum of the weighted losses, with a gradient.
+        negative_log_likelihood: sum of -log P(label) times the metric weight.
+        correct: sum of the metric weights where the label's logit exceeds all others; None unless
+            requested.
     """
 
     loss: Tensor
@@ -65,32 +65,32 @@ def chunked_crossentropy(
     matrix_trainable: bool = True,
     count_correct: bool = False,
 ) -> ChunkedSums:
-    """Sums weighted losses, and what metrics need.
+    """Computes the sum of the weighted losses, and the sums that metrics need.
 
     Args:
-        hidden: (N, D), in the dtype to compute in.
-        matrix: (V, D), which makes logits of hidden states; (D, V) if `transposed`.
+        hidden: (N, D), in the compute dtype.
+        matrix: (V, D), the projection of hidden states to logits; (D, V) if `transposed`.
         bias: (V,) or None.
         labels: int (N,), ids in [0, V).
-        weights: float32 (N,), not negative; where it is 0 the position counts for nothing.
-        metric_weights: such weights for the other two sums; None for `weights`.
+        weights: float32 (N,), not negative; positions with weight 0 are ignored.
+        metric_weights: weights for the other two sums, of the same form; None for `weights`.
         label_weight: a, the weight of the label's logit.
-        mean_weight: b, that of the mean logit.
+        mean_weight: b, the weight of the mean logit.
         chunk_size: C.
         transposed: whether the matrix is (D, V).
-        training: whether gradients are wanted.
-        matrix_trainable: whether those of matrix and bias are; else they count as constants.
-        count_correct: whether to count the right predictions.
+        training: whether gradients are needed.
+        matrix_trainable: whether matrix and bias need gradients; otherwise they are constants.
+        count_correct: whether to count correct predictions.
 
     Returns:
-        Three sums.
+        A `ChunkedSums`.
     """
     length = ops.shape(hidden)[0]
     if isinstance(length, int):
         chunk_size = max(1, min(chunk_size, length))
     hidden, matrix = ops.convert_to_tensor(hidden), ops.convert_to_tensor(matrix)
     projection = (matrix,) if bias is None else (matrix, ops.convert_to_tensor(bias))
-    if backend.backend() == "torch":  # whose tensors know it themselves
+    if backend.backend() == "torch":  # torch tensors carry this themselves
         matrix_trainable = matrix_trainable and any(one.requires_grad for one in projection)
     if not matrix_trainable:
         projection = tuple(ops.stop_gradient(tensor) for tensor in projection)
@@ -119,12 +119,12 @@ def chunked_crossentropy(
 
 
 def _weighted_sum(values, weights):
-    """Whatever stands where nothing counts, infinities included, must not reach the sum."""
+    """Sums weighted values; those with weight 0, which may be infinite, are left out."""
     return ops.sum(ops.where(weights > 0, values * weights, 0.0))
 
 
 def _in_chunks(tensor, length, chunk):
-    """Cuts the first axis (N, ...) into (N / C, C, ...), with zeros at the end."""
+    """Reshapes (N, ...) to (N / C, C, ...), padded with zeros at the end."""
     missing = -length % chunk
     if not isinstance(missing, int) or missing:
         tensor = ops.pad(tensor, [[0, missing]] + [[0, 0]] * (len(tensor.shape) - 1))
@@ -132,7 +132,7 @@ def _in_chunks(tensor, length, chunk):
 
 
 def _forward(setting, differentiable, constants):
-    """Sums of losses, of negative log-likelihoods, of what is right; gradients of the first."""
+    """Returns the sums of losses, negative log-likelihoods and hits, and the loss's gradients."""
     hidden, *trained = differentiable
     labels, weights, metric_weights, frozen = constants
     matrix, *bias = trained or frozen
@@ -162,7 +162,7 @@ def _forward(setting, differentiable, constants):
             losses = losses - setting.mean_weight * (of_rows + mean_bias)
         loss = loss + _weighted_sum(losses, row_weights)
         if gradients:
-            # Weights go to the rows (C, D) on either side, not to (C, V).
+            # Apply weights to the rows (C, D) on either side rather than to (C, V).
             column = row_weights[:, None]
             slopes = subtract_at_labels(slopes, row_labels, setting.label_weight)
             slopes, by_row = ops.cast(slopes, rows.dtype), ops.cast(column, rows.dtype)
@@ -171,7 +171,7 @@ def _forward(setting, differentiable, constants):
             change = ops.cast(change, "float32")
             change = change - setting.mean_weight * mean_row if setting.mean_weight else change
             change = change * column
-            # All of one dtype: with 64-bit integers, JAX takes a literal 0 for one of them.
+            # All of one dtype: with x64 enabled, JAX treats a literal 0 as a 64-bit integer.
             place = (index, index * 0, index * 0)
             gradients = [ops.slice_update(hidden_gradient, place, change[None])]
             if others:
@@ -200,10 +200,10 @@ def _forward(setting, differentiable, constants):
 
 
 def _start(setting, chunks, weights, matrix, bias=None):
-    """What the gradients of matrix and bias start from: the mean logits' share.
+    """Initializes the gradients of matrix and bias with the mean logit's share.
 
-    It is the same for each word. The gradient of the matrix comes in pieces along the vocabulary:
-    TensorFlow adds a product to a total in a third place, and of a piece that is less than of all.
+    It is the same for each word. The matrix's gradient is split along the vocabulary: TensorFlow
+    adds a product to a total in a third buffer, which is smaller for a piece than for the whole.
     """
     words, width = matrix.shape[:: -1 if setting.transposed else 1]
     of_word, of_bias = ops.zeros((width,)), ops.zeros(())
@@ -223,12 +223,12 @@ def _start(setting, chunks, weights, matrix, bias=None):
 def _log_sum_exp(logits, softmax):
     if softmax is None:
         return ops.logsumexp(logits, axis=-1)
-    # The largest logit has the largest share, which is one over the sum less that logit.
+    # The largest softmax entry is 1 / sum_v exp(l_v - max(l)).
     return ops.max(logits, axis=-1) - ops.log(ops.max(softmax, axis=-1))
 
 
 def _multiply(first, second, turn_first=False, turn_second=False):
-    """Multiplies matrices, or their transposes, of which TensorFlow would make copies."""
+    """Multiplies matrices or their transposes, which TensorFlow would otherwise copy."""
     if backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -246,7 +246,7 @@ def _add_products(totals, slopes, rows, transposed):
         piece = slopes[:, end - total.shape[axis] : end] if totals[1:] else slopes
         first, second = (rows, piece) if transposed else (piece, rows)
         if backend.backend() == "torch" and first.dtype == total.dtype:
-            # Neither a second total nor a pass over it.
+            # In place: no second total and no pass over it.
             sums.append(total.addmm_(first.t(), second))
         else:
             product = _multiply(first, second, turn_first=True)
@@ -255,7 +255,7 @@ def _add_products(totals, slopes, rows, transposed):
 
 
 def _backward(dtypes, gradients, upstream):
-    # Multiplied before they are rounded: under loss scaling they would vanish.
+    # Multiply before rounding: under loss scaling, gradients would underflow otherwise.
     return [
         ops.cast(gradient * upstream, dtype)
         for gradient, dtype in zip(gradients, dtypes, strict=True)

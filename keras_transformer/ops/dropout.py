@@ -1,4 +1,4 @@
-"""Dropout whose random numbers cost little."""
+"""Dropout with cheap random numbers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Tensor = Any
 
 
 def dropout(inputs: Tensor, rate: float, seed: Any = None) -> Tensor:
-    """Zeroes each entry with a probability, and scales the others so that the mean stays.
+    """Zeroes entries at random and scales the others to preserve the mean.
 
-    As `keras.random.dropout`, whose random numbers are up to 8 % of a training step on a CPU. Here
-    they are a hash of the entry's place on TensorFlow and JAX (`kept_entries`), which XLA makes on
-    the way, and 16 bits of torch's own an entry on torch on a CPU.
+    Like `keras.random.dropout`, whose random numbers take up to 8% of a training step on a CPU.
+    Here, on TensorFlow and JAX, they are a hash of the entry's index (see `kept_entries`), which
+    XLA fuses; on torch on a CPU, they are 16 bits per entry from torch's own generator.
 
     Args:
         inputs: float tensor of any shape.
-        rate: the probability, from 0 to below 1; on torch in steps of 1 / 65,536.
+        rate: probability of dropping an entry, in [0, 1); on torch in steps of 1 / 65,536.
         seed: an int or `keras.random.SeedGenerator`; None for the global one.
 
     Returns:
-        A tensor as `inputs`.
+        A tensor of the shape and dtype of `inputs`.
     """
     on_torch = backend.backend() == "torch"
     if on_torch and inputs.device.type == "cpu" and not _is_seeded(seed):
@@ -39,22 +39,22 @@ def dropout(inputs: Tensor, rate: float, seed: Any = None) -> Tensor:
 
 
 def kept_entries(state: Tensor, shape: tuple, rate: float) -> Tensor:
-    """Decides for each entry whether dropout keeps it.
+    """Returns a random mask of the entries that dropout keeps.
 
-    The place of an entry is hashed, between two keys that are made of the state: other states give
-    other decisions, and none of them has to wait for another.
+    The index of each entry is combined with two keys derived from the state, before and after
+    hashing. Different states give different masks, and all entries are computed independently.
 
     Args:
-        state: unsigned integers (2,), of a `keras.random.SeedGenerator`.
-        shape: of the entries, fewer than 2**31 of them.
-        rate: the probability to be dropped, in [0, 1).
+        state: unsigned integers (2,), the state of a `keras.random.SeedGenerator`.
+        shape: shape of the mask, with fewer than 2**31 entries.
+        rate: probability of dropping an entry, in [0, 1).
 
     Returns:
-        Boolean, of the shape.
+        A boolean tensor of the given shape.
 
     Reference:
-        Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3", for numbers from
-        counters; Wellons 2018, "Prospecting for Hash Functions", for the hash ("lowbias32").
+        Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3", for counter-based random
+        numbers; Wellons 2018, "Prospecting for Hash Functions", for the hash ("lowbias32").
     """
     state = ops.cast(state, "uint32")
     first = _hash(ops.add(state[0], _hash(state[1])))
@@ -78,7 +78,7 @@ def _unsigned(number):
 
 
 def _is_seeded(seed):
-    # Keras, too, draws from torch's own generator unless the user gave a seed.
+    # Keras also draws from torch's own generator unless the user set a seed.
     if isinstance(seed, keras.random.SeedGenerator):
         seed = seed.get_config()["seed"]
     return seed is not None
@@ -90,7 +90,7 @@ def _with_16_bits(inputs, rate):
     kept = min(max(round((1.0 - rate) * 65536), 1), 65536)  # of 65,536 numbers
     if kept == 65536:
         return inputs
-    # Four numbers are drawn at once, from -32,768 to 32,767.
+    # Each 64-bit draw yields four numbers from -32,768 to 32,767.
     draws = torch.empty(-(-inputs.numel() // 4), dtype=torch.int64)
     numbers = draws.random_(-(2**63), None).view(torch.int16)[: inputs.numel()]
     dropped = numbers.view(inputs.shape) >= kept - 32768

@@ -1,6 +1,6 @@
-"""Products of a few rows with a large matrix, whose time is that of reading the matrix.
+"""Products of a few rows with a large matrix, bound by the time to read the matrix.
 
-On a CPU every backend reads it fastest where it stands first, `matrix @ rows.T`.
+On a CPU, every backend reads the matrix fastest as the first operand, `matrix @ rows.T`.
 
 Shape letters: M rows, I inputs, O outputs.
 """
@@ -17,7 +17,7 @@ FEW_ROWS = 64
 
 
 def multiply_few_rows(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Computes `rows @ matrix.T + bias` with the matrix standing first.
+    """Computes `rows @ matrix.T + bias` with the matrix as the first operand.
 
     Args:
         rows: (M, I).
@@ -25,24 +25,24 @@ def multiply_few_rows(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) 
         bias: (O,).
 
     Returns:
-        (M, O), on torch in contiguous rows: what is chosen from a row reads it far faster so.
+        (M, O), contiguous by rows on torch, which makes selecting from a row much faster.
     """
     if backend.backend() == "torch":
         return multiply_in_torch(rows, matrix, bias)
-    # XLA would turn the product around again, were it not for an axis in front.
+    # The leading axis keeps XLA from swapping the operands back.
     columns = ops.matmul(matrix[None], ops.transpose(rows)[None])  # (1, O, M)
     product = ops.reshape(ops.transpose(columns, (2, 0, 1)), (-1, matrix.shape[0]))
     return product if bias is None else product + bias
 
 
 def multiply_in_torch(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
-    """As `multiply_few_rows`, of tensors of torch whatever Keras's backend is."""
+    """Like `multiply_few_rows`, for torch tensors on any Keras backend."""
     import torch
 
     columns = rows.t()  # (I, M)
     outputs, inputs = matrix.shape
     if columns.shape[1] == 1 and outputs % 2 == 0:
-        # A product with a single column runs on one core; two halves of it run on two.
+        # A product with a single column runs on one core; its two halves run on two.
         halves = matrix.view(2, outputs // 2, inputs)
         columns = columns.expand(2, inputs, 1)
         if bias is None:

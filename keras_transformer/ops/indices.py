@@ -1,4 +1,4 @@
-"""Indices of one integer type."""
+"""Indices of a single integer type."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Tensor = Any
 
 
 def same_type(*indices: Any) -> tuple:
-    """Makes the indices of one place int32 where tensors are among them.
+    """Converts a set of indices to int32 if any of them is a tensor.
 
-    JAX takes no mixture of types, and with `jax_enable_x64` a plain integer is one of 64 bits.
+    JAX rejects mixed types, and with `jax_enable_x64` a Python integer has 64 bits.
 
     Args:
         *indices: integers and scalar integer tensors.
 
     Returns:
-        A tuple of as many.
+        A tuple of the same length.
     """
     if not any(ops.is_tensor(index) for index in indices):
         return indices

@@ -1,4 +1,4 @@
-"""What losses and metrics over token ids share: likelihoods of labels, and which labels count.
+"""Label likelihoods and token weights, shared by losses and metrics over token ids.
 
 Shape letters: B batch, T length, V vocabulary.
 """
@@ -10,7 +10,7 @@ from keras import ops
 
 
 def label_logits(labels: Any, logits: Any) -> Any:
-    """Returns each position's logit of its label: ``logits[..., labels]``.
+    """Returns the logit of each position's label: ``logits[..., labels]``.
 
     Args:
         labels: (...) integer ids in [0, V).
@@ -23,8 +23,8 @@ def label_logits(labels: Any, logits: Any) -> Any:
     vocabulary_size = logits.shape[-1]
     known = ops.clip(labels, 0, vocabulary_size - 1)
     if keras.backend.backend() == "tensorflow":
-        # The gradient of TensorFlow's take_along_axis takes half as long again as that of this flat
-        # lookup. The indices are int64: B * T * V passes 2^31 on large batches.
+        # The gradient of TensorFlow's take_along_axis takes 1.5 times as long as that of this flat
+        # lookup. Indices are int64: B * T * V exceeds 2^31 for large batches.
         flat = ops.cast(ops.reshape(known, (-1,)), "int64")
         rows = ops.arange(ops.shape(flat)[0], dtype="int64")
         picked = ops.take(ops.reshape(logits, (-1,)), rows * vocabulary_size + flat)
@@ -32,15 +32,15 @@ def label_logits(labels: Any, logits: Any) -> Any:
     else:
         picked = ops.take_along_axis(logits, ops.expand_dims(known, axis=-1), axis=-1)
         picked = ops.squeeze(picked, axis=-1)
-    # Left to themselves some backends read another row's logit here, without a word.
+    # Without this, some backends would silently read another row's logit.
     return ops.where(ops.equal(known, labels), picked, float("nan"))
 
 
 def subtract_at_labels(slopes: Any, labels: Any, amount: Any) -> Any:
-    """Subtracts from each position's entry of its label; on torch, in the tensor itself.
+    """Subtracts an amount from the entry of each position's label; in place on torch.
 
     Args:
-        slopes: (N, V) floats, a gradient by logits.
+        slopes: (N, V) floats, a gradient with respect to logits.
         labels: (N,) integer ids in [0, V).
         amount: a number, or (N,).
 
@@ -50,7 +50,7 @@ def subtract_at_labels(slopes: Any, labels: Any, amount: Any) -> Any:
     labels = ops.clip(ops.cast(labels, "int32"), 0, slopes.shape[-1] - 1)
     amount = ops.broadcast_to(ops.cast(amount, slopes.dtype), ops.shape(labels))
     if keras.backend.backend() == "jax":
-        # A comparison that XLA fuses with whatever made the slopes.
+        # A comparison, which XLA fuses with the computation of the slopes.
         at_label = ops.arange(slopes.shape[-1], dtype="int32") == labels[:, None]
         return ops.where(at_label, slopes - amount[:, None], slopes)
     places = ops.arange(ops.shape(labels)[0], dtype="int32"), labels
@@ -62,7 +62,7 @@ def subtract_at_labels(slopes: Any, labels: Any, amount: Any) -> Any:
 
 
 def right_predictions(labels: Any, logits: Any) -> Any:
-    """Says where the label's logit is larger than every other one; a tie is wrong.
+    """Returns whether the label's logit is larger than all others; ties count as wrong.
 
     Args:
         labels: (...) integer ids in [0, V).
@@ -71,26 +71,26 @@ def right_predictions(labels: Any, logits: Any) -> Any:
     Returns:
         (...) booleans.
     """
-    # Counting the logits that reach the label's takes TensorFlow a third of an argmax's time.
+    # On TensorFlow, counting the logits that reach the label's takes a third of argmax's time.
     reached = logits >= ops.expand_dims(label_logits(labels, logits), axis=-1)
     return ops.equal(ops.sum(ops.cast(reached, "float32"), axis=-1), 1.0)
 
 
 def log_likelihood_terms(labels: Any, logits: Any) -> tuple[Any, Any, Any]:
-    """Returns what every cross-entropy here is made of, each position's largest logit taken off.
+    """Returns the terms of the cross-entropy, relative to each position's largest logit.
 
     Args:
         labels: (...) integer ids in [0, V).
         logits: (..., V) of any float dtype; computed in float32.
 
     Returns:
-        Three float32 tensors: the log of the sum of exp(logits) (...), the label's logit (...),
-        both less the largest logit, and that largest logit (...). The first less the second is the
-        negative log-likelihood.
+        Three float32 tensors (...): the log-sum-exp of the logits and the label's logit, both minus
+        the largest logit, and the largest logit. The first minus the second is the negative
+        log-likelihood.
     """
     logits = ops.cast(logits, "float32")
-    # Less the largest logit, confident predictions lose no digits in the difference below. Its
-    # gradient cancels out, and is not computed.
+    # Subtracting the largest logit avoids cancellation for confident predictions. Its gradient
+    # cancels out and is not computed.
     largest = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
     log_sum = ops.log(ops.sum(ops.exp(logits - largest), axis=-1))
     largest = ops.squeeze(largest, axis=-1)
@@ -98,39 +98,39 @@ def log_likelihood_terms(labels: Any, logits: Any) -> tuple[Any, Any, Any]:
 
 
 def real_tokens(labels: Any, padding_id: int | None) -> Any:
-    """Returns a boolean tensor shaped as ``labels``: True where the label is not padding."""
+    """Returns a boolean tensor of the shape of ``labels``: True where the label is not padding."""
     if padding_id is None:
         return ops.ones_like(labels, dtype="bool")
     return ops.not_equal(labels, padding_id)
 
 
 def token_weights(labels: Any, padding_id: int | None, sample_weight: Any = None) -> Any:
-    """Returns each token's weight in a mean: 0 for padding, else 1 or its sample weight.
+    """Returns each token's weight: 0 for padding, otherwise 1 or its sample weight.
 
     Args:
         labels: (B, ...) integer ids.
-        padding_id: the id that counts for nothing, or None.
+        padding_id: the id to ignore, or None.
         sample_weight: None, (B,) or any shape that broadcasts to that of the labels.
 
     Returns:
-        float32 tensor shaped as ``labels``.
+        float32 tensor of the shape of ``labels``.
     """
     weights = ops.cast(real_tokens(labels, padding_id), "float32")
     if sample_weight is None:
         return weights
     sample_weight = ops.convert_to_tensor(sample_weight)
-    # One weight an example belongs to the batch axis; broadcasting alone would take the last.
+    # Weights per example belong to the batch axis; broadcasting would align the last axis.
     while len(sample_weight.shape) < len(labels.shape):
         sample_weight = ops.expand_dims(sample_weight, axis=-1)
     return weights * ops.cast(sample_weight, "float32")
 
 
 def check_labels_and_logits(labels: Any, logits: Any) -> None:
-    """Raises unless the labels have the logits' shape without the last axis.
+    """Raises unless the labels have the shape of the logits without the last axis.
 
     Args:
         labels: tensor of ids.
-        logits: tensor with one more axis.
+        logits: tensor with one additional axis.
 
     Raises:
         ValueError: if the shapes do not match.
@@ -143,5 +143,5 @@ def check_labels_and_logits(labels: Any, logits: Any) -> None:
     if not matching:
         raise ValueError(
             "`y_true` must have the shape of `y_pred` without its last axis. "
-            f"Received: y_true.shape={label_shape}, y_pred.shape={logit_shape}"
+            f"Received: y_true.shape={label_shape}, y_pred.shape={logit_shape}."
         )

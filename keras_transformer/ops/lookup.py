@@ -1,4 +1,4 @@
-"""Rows of a table by their numbers.
+"""Lookup of table rows by index.
 
 Shape letters: V rows of the table, D width.
 """
@@ -11,7 +11,7 @@ Tensor = Any
 
 
 def take_rows(table: Tensor, rows: Tensor) -> Tensor:
-    """Looks up rows of a table; the gradient of the table is dense on every backend.
+    """Looks up rows of a table, with a dense gradient on every backend.
 
     Args:
         table: (V, D).
@@ -22,7 +22,8 @@ def take_rows(table: Tensor, rows: Tensor) -> Tensor:
     """
     if backend.backend() != "tensorflow":
         return ops.take(table, rows, axis=0)
-    # Along the first axis TensorFlow's gradient is a list of rows, in which one that was looked up
-    # n times stands n times. Norms of gradients do not add these up: clipping by them is wrong. And
-    # where replicas join their lists, Adam squares the parts of a row's gradient, not their sum.
+    # Along the first axis, TensorFlow's gradient is a list of rows, in which a row looked up n
+    # times appears n times. Gradient norms do not sum the duplicates, so clipping would be wrong.
+    # And where replicas concatenate their lists, Adam squares the parts of a row's gradient rather
+    # than their sum.
     return ops.squeeze(ops.take(ops.expand_dims(table, axis=0), rows, axis=1), axis=0)

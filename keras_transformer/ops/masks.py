@@ -1,6 +1,6 @@
-"""Attention masks: the one place where they are made and combined.
+"""Construction and combination of attention masks.
 
-A mask is boolean and True means "may attend" or "is a real token".
+Masks are boolean; True means "may attend" or "is a real token".
 
 Shape letters: B batch, T query length, S key length, N heads.
 """
@@ -20,14 +20,14 @@ Tensor = Any
 
 
 def padding_mask(token_ids: Tensor, padding_id: int = 0) -> Tensor:
-    """Marks the real tokens of a padded batch.
+    """Padding mask: marks the real tokens of a padded batch.
 
     Args:
         token_ids: int tensor (B, T).
-        padding_id: the id that fills the unused positions.
+        padding_id: the id of padding.
 
     Returns:
-        A boolean tensor (B, T), True where a token is real.
+        A boolean tensor (B, T), True for real tokens.
 
     Example:
         >>> import keras_transformer as kt
@@ -38,11 +38,11 @@ def padding_mask(token_ids: Tensor, padding_id: int = 0) -> Tensor:
 
 
 def causal_mask(query_length: int, key_length: int, offset: int | Tensor = 0) -> Tensor:
-    """Lets each position see itself and what came before it.
+    """Causal mask: hides future positions.
 
-    Query `i` stands at position `i + offset` and may attend to keys `0 .. i + offset`, so that one
-    query at the end of a cache sees the whole cache (`is_causal` of the fused kernels, which is
-    aligned to the top left, would show it the first key alone).
+    Query `i` is at position `i + offset` and may attend to keys `0 .. i + offset`, so that a single
+    query at the end of a cache sees the whole cache (with `is_causal` of the fused kernels, which
+    is aligned to the top left, it would see only the first key).
 
     Args:
         query_length: T.
@@ -66,12 +66,12 @@ def causal_mask(query_length: int, key_length: int, offset: int | Tensor = 0) ->
 
 
 def window_mask(query_positions: Tensor, key_positions: Tensor, window: int) -> Tensor:
-    """Lets each query see what stands less than `window` positions from it, on both sides.
+    """Sliding-window mask: hides keys `window` or more positions away, on both sides.
 
     Args:
         query_positions: int (T,) or (B, T).
         key_positions: int (S,) or (B, S).
-        window: 1 for the query's own position alone.
+        window: distance from which keys are hidden; with 1, a query sees only its own position.
 
     Returns:
         A boolean tensor (T, S) or (B, T, S).
@@ -90,14 +90,14 @@ def window_mask(query_positions: Tensor, key_positions: Tensor, window: int) -> 
 
 
 def packing_mask(segment_ids: Tensor) -> Tensor:
-    """Separates the sequences that are packed into one row.
+    """Block-diagonal mask: separates the sequences packed into one row.
 
     Args:
-        segment_ids: int tensor (B, T): the number of the sequence that a position belongs to,
+        segment_ids: int tensor (B, T), the number of the sequence that each position belongs to,
             0 for padding.
 
     Returns:
-        A boolean tensor (B, T, T): True where both positions are real and of the same sequence.
+        A boolean tensor (B, T, T), True where both positions are real and in the same sequence.
 
     Example:
         >>> import keras_transformer as kt
@@ -115,19 +115,19 @@ def combine_masks(
     causal: Tensor | None = None,
     window: Tensor | None = None,
 ) -> Tensor | None:
-    """Joins what may be attended to into one mask; an absent mask forbids nothing.
+    """Combines masks by logical AND; None allows everything.
 
     Args:
-        padding_mask: boolean (B, S), True where a key is real.
+        padding_mask: boolean (B, S), True for real keys.
         attention_mask: boolean (T, S), (B, T, S) or (B, N, T, S), True where a query may attend.
-        causal: boolean (T, S), as `causal_mask` makes it.
-        window: boolean (T, S) or (B, T, S), as `window_mask` makes it.
+        causal: boolean (T, S), from `causal_mask`.
+        window: boolean (T, S) or (B, T, S), from `window_mask`.
 
     Returns:
-        A boolean tensor that broadcasts to (B, N, T, S), or None if there is no mask at all.
+        A boolean tensor that broadcasts to (B, N, T, S), or None if all masks are None.
 
     Raises:
-        ValueError: a mask is not boolean, or has another rank.
+        ValueError: if a mask is not boolean or has the wrong rank.
 
     Example:
         >>> import keras_transformer as kt
@@ -154,16 +154,16 @@ def combine_masks(
 
 
 def join_masks(masks: Iterable[Tensor | None]) -> Tensor | None:
-    """Joins masks that broadcast; None forbids nothing, and is what nothing at all gives."""
+    """Combines masks by logical AND, with broadcasting; None if all of them are None."""
     masks = [mask for mask in masks if mask is not None]
     return functools.reduce(ops.logical_and, masks) if masks else None
 
 
 def check_mask(name: str, mask: Tensor, ranks: tuple[int, ...]) -> None:
-    """Raises the ValueError of a mask with a foreign dtype or rank.
+    """Raises a ValueError unless a mask is boolean and has one of the given ranks.
 
-    Numbers are refused because their polarity cannot be known: 1 means "attend" in some libraries
-    and "ignore" in others, and the wrong guess trains a model that sees the future.
+    Numbers are rejected because their polarity is ambiguous: 1 means "attend" in some libraries and
+    "ignore" in others, and a wrong guess trains a model that sees the future.
     """
     dtype = backend.standardize_dtype(mask.dtype)
     if dtype != "bool":
@@ -178,10 +178,10 @@ def check_mask(name: str, mask: Tensor, ranks: tuple[int, ...]) -> None:
 
 
 def first_mask(*masks: Tensor | None) -> Tensor | None:
-    """Returns the first mask that is there.
+    """Returns the first mask that is not None, or None.
 
-    Keras hands a layer the implicit mask of its input as `mask` if the input is its only tensor,
-    and as `<argument>_mask` if there are more; an explicit `padding_mask` goes before both.
+    Keras passes a layer the implicit mask of its input as `mask` if the input is its only tensor,
+    and otherwise as `<argument>_mask`; an explicit `padding_mask` takes precedence over both.
     """
     return next((mask for mask in masks if mask is not None), None)
 
@@ -189,17 +189,17 @@ def first_mask(*masks: Tensor | None) -> Tensor | None:
 def target_mask(padding_mask: Tensor | None, cache: Any, *implicit: Tensor | None) -> Tensor | None:
     """Returns the padding mask of a decoder's own sequence.
 
-    With a cache the keys are its slots, of which the implicit mask of the new tokens knows nothing:
-    only an explicit `padding_mask` over the slots counts then.
+    With a cache, the keys are its slots, which the implicit mask of the new tokens does not cover:
+    only an explicit `padding_mask` over the slots is used.
     """
     return first_mask(padding_mask, *(implicit if cache is None else ()))
 
 
 def real_tokens(*masks: Tensor | None) -> Tensor | None:
-    """Returns the first padding mask (B, T) that is there, checked.
+    """Returns the first padding mask (B, T) that is not None, after checking it.
 
     Raises:
-        ValueError: it is not boolean, or has another rank.
+        ValueError: if the mask is not boolean or has the wrong rank.
     """
     mask = first_mask(*masks)
     if mask is not None:
@@ -214,20 +214,20 @@ def new_tokens_mask(
     length: Any,
     *implicit: Tensor | None,
 ) -> Tensor | None:
-    """Says which of the tokens that a recurrent layer reads now are real.
+    """Returns the padding mask of the new tokens that a recurrent layer reads.
 
     Args:
         padding_mask: boolean (B, T); with a cache (B, L), over all positions.
-        cache: what the layer continues, or None.
+        cache: the state that the layer continues, or None.
         cache_index: the position of the first new token, with a cache; None for 0.
         length: T, the number of new tokens.
-        *implicit: the implicit Keras masks of the new tokens, which count without a cache.
+        *implicit: the implicit Keras masks of the new tokens, used only without a cache.
 
     Returns:
-        Boolean (B, T), or None where nothing is known to be padding.
+        Boolean (B, T), or None without a mask.
 
     Raises:
-        ValueError: a mask is not boolean, or has another rank.
+        ValueError: if a mask is not boolean or has the wrong rank.
     """
     real = real_tokens(target_mask(padding_mask, cache, *implicit))
     if real is None or cache is None:

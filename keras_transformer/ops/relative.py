@@ -1,4 +1,4 @@
-"""From what belongs to a distance to what belongs to a query and a key.
+"""Relative positions: from values per distance to values per query and key.
 
 Shape letters: T query length, S key length.
 """
@@ -13,7 +13,7 @@ Tensor = Any
 
 
 def distances(query_positions: Tensor, key_positions: Tensor) -> Tensor:
-    """Counts from each query how far ahead each key stands; negative is behind.
+    """Returns how far each key is ahead of each query; negative if it is behind.
 
     Args:
         query_positions: int (T,) or (B, T).
@@ -26,7 +26,7 @@ def distances(query_positions: Tensor, key_positions: Tensor) -> Tensor:
 
 
 def all_distances(query_length: Any, key_length: Any) -> Tensor:
-    """The distances that queries and keys `0, 1, ...` can have, and one more to fill up.
+    """Returns all distances between queries and keys at `0, 1, ...`, plus one for padding.
 
     Args:
         query_length: T.
@@ -39,20 +39,20 @@ def all_distances(query_length: Any, key_length: Any) -> Tensor:
 
 
 def shift_rows(by_distance: Tensor, key_length: Any) -> Tensor:
-    """Turns values by distance into values by key: row `i` moves `i` places to the left.
+    """Converts values per distance to values per key: shifts row `i` by `i` places to the left.
 
-    No gather, whose gradient adds up one entry after another: read in rows that are one entry
-    shorter, the same numbers stand where they belong.
+    Reading the flat buffer in rows that are one entry shorter aligns the values without a gather,
+    whose gradient would be summed one entry at a time.
 
     Args:
-        by_distance: (..., T, T + S), for each query by `all_distances`.
+        by_distance: (..., T, T + S), for each query, in the order of `all_distances`.
         key_length: S.
 
     Returns:
         (..., T, S).
 
     Reference:
-        Huang et al. 2018, "Music Transformer", section 3.4.1, where the trick is from.
+        Huang et al. 2018, "Music Transformer", section 3.4.1, which introduced the trick.
     """
     *leading, length, width = ops.shape(by_distance)
     flat = ops.reshape(by_distance, (*leading, length * width))

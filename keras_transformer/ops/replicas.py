@@ -1,6 +1,6 @@
-"""What replicas of `tf.distribute` must add up, for a mean to be that of the whole batch.
+"""Sums over the replicas of `tf.distribute`, for means over the global batch.
 
-On JAX a tensor is the whole batch, wherever its parts are, and there is nothing to do.
+On JAX, a tensor is the global batch wherever its shards are, and nothing needs to be done.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from keras import backend, ops
 
 
 def num_replicas() -> int:
-    """Returns how many replicas work on one batch, this code being run by one of them; else 1."""
+    """Returns the number of replicas that share a batch, or 1 outside a replica context."""
     if backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf
@@ -19,13 +19,13 @@ def num_replicas() -> int:
 
 
 def sum_over_replicas(value: Any) -> Any:
-    """Returns the sum of a tensor over all replicas, which has no gradient.
+    """Returns the sum of a tensor over all replicas, without a gradient.
 
     Args:
         value: a tensor of the same shape on each replica.
 
     Returns:
-        A tensor of that shape; the tensor itself where there is one replica.
+        A tensor of that shape; `value` itself if there is one replica.
     """
     if num_replicas() == 1:
         return value

@@ -1,6 +1,6 @@
-"""Which keys a block of queries sees, so that it computes no scores for the others.
+"""The keys that each block of queries sees, so that no other scores are computed.
 
-Shape letters: B batch, S key length, K key/value heads, H head size, R queries of a block.
+Shape letters: B batch, S key length, K key/value heads, H head size, R queries per block.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from keras_transformer.ops.masks import causal_mask, window_mask
 
 Tensor = Any
 
-# A causal pass is cut into so many parts, each of which sees the keys up to its last query alone.
+# Number of parts of a causal pass, each of which reads the keys only up to its last query.
 _CAUSAL_PARTS = 4
 
 
 class Places(NamedTuple):
-    """What places alone say of who sees whom.
+    """Which keys a query may see by position.
 
     Attributes:
         block: R.
-        causal: query `i` sees keys up to `i`.
-        window: query `i` sees keys less than so many places from it; None for all.
+        causal: whether query `i` sees only keys up to `i`.
+        window: query `i` sees only keys at distances below `window`; None for no limit.
     """
 
     block: int
@@ -36,7 +36,7 @@ class Places(NamedTuple):
 
 
 class SeenKeys(NamedTuple):
-    """The keys that a block computes scores for: `length` of them, from `start` on."""
+    """The keys that a block computes scores for: `length` keys starting at `start`."""
 
     start: Tensor | int
     length: Tensor | int
@@ -46,10 +46,10 @@ def for_each_block(places: Places, rows: Any, keys: Any, body: Callable, state: 
     """Calls `state = body(index, seen, state)` for all blocks of queries.
 
     Args:
-        places: who sees whom.
-        rows: number of queries, a multiple of the block.
+        places: block size, causality and window.
+        rows: number of queries, a multiple of the block size.
         keys: S.
-        body: takes the number of the block, its `SeenKeys` and the state; returns a new state.
+        body: takes the index of the block, its `SeenKeys` and the state; returns a new state.
         state: a tuple of tensors.
 
     Returns:
@@ -69,7 +69,7 @@ def for_each_block(places: Places, rows: Any, keys: Any, body: Callable, state: 
 
 
 def _parts(places, rows, keys):
-    """Runs of blocks `(first, end)`, and how many keys each of their blocks sees."""
+    """Returns runs of blocks as `(first, end, number of keys that each block sees)`."""
     num_blocks = rows // places.block
     is_known = isinstance(rows, int) and isinstance(keys, int)
     if places.window is not None and is_known:
@@ -86,7 +86,7 @@ def _parts(places, rows, keys):
 
 
 def masks_of_place(places: Places, index: Tensor, seen: SeenKeys) -> Iterator[Tensor]:
-    """Yields what a block may see because of where it stands, boolean (R, S)."""
+    """Yields the causal and window masks of a block, boolean (R, S)."""
     offset = index * places.block - seen.start
     if places.causal:
         yield causal_mask(places.block, seen.length, offset=offset)
@@ -96,12 +96,12 @@ def masks_of_place(places: Places, index: Tensor, seen: SeenKeys) -> Iterator[Te
 
 
 def take_keys(tensor: Tensor, seen: SeenKeys, axis: int = 2) -> Tensor:
-    """Takes the keys that are seen, out of axis 2 of keys and values (B, K, S, H)."""
+    """Slices the seen keys from keys or values (B, K, S, H), or from another axis."""
     shape, start = list(ops.shape(tensor)), [0] * len(tensor.shape)
     shape[axis], start[axis] = seen.length, seen.start
     return ops.slice(tensor, same_type(*start), shape)
 
 
 def add_to_keys(total: Tensor, change: Tensor, seen: SeenKeys) -> Tensor:
-    """Adds to the gradient (B, K, S, H) of the keys that were seen."""
+    """Adds to the gradient (B, K, S, H) at the seen keys."""
     return ops.slice_update(total, same_type(0, 0, seen.start, 0), take_keys(total, seen) + change)

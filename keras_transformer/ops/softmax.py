@@ -1,4 +1,4 @@
-"""The softmax of attention, of dense and of blockwise, of recurrent decoders and of Transformers.
+"""The attention softmax, shared by dense, blockwise and recurrent decoders' attention.
 
 Shape letters: S key length.
 """
@@ -14,12 +14,12 @@ Tensor = Any
 
 
 def softmax_over_keys(scores: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Makes weights of scores, in float32.
+    """Computes attention weights from scores, in float32.
 
     Args:
         scores: (..., S).
-        mask: boolean, broadcastable to the scores, True = may attend. Where it forbids every key
-            the weights are equal ones, and whatever they weigh has to be zeroed.
+        mask: boolean, broadcastable to the scores, True = may attend. If it masks every key of a
+            row, the weights are uniform and the caller must zero the result.
 
     Returns:
         (..., S).
@@ -28,11 +28,11 @@ def softmax_over_keys(scores: Tensor, mask: Tensor | None = None) -> Tensor:
     if mask is not None:
         scores = ops.where(mask, scores, lowest("float32"))
     if scores.shape[-1] == 1:
-        return ops.ones_like(scores)  # as a softmax would, which Keras warns of for one key
+        return ops.ones_like(scores)  # same as softmax, which makes Keras warn about a single key
     return ops.softmax(scores, axis=-1)
 
 
 def lowest(dtype: Any) -> Tensor:
-    """A score for what is hidden: finite, so that a row without any key gives no NaN."""
+    """Returns the score of masked keys: finite, so that a fully masked row does not yield NaN."""
     dtype = keras.backend.standardize_dtype(dtype)
     return ops.cast(-6e4 if dtype == "float16" else -1e30, dtype)

@@ -1,4 +1,4 @@
-"""Text in, text out: models with their tokenisers, in one folder on disk."""
+"""Text-to-text pipelines: a model and its tokenizers, saved in one folder."""
 
 from keras_transformer.pipelines.defaults import DecodingDefaults, GenerationDefaults
 from keras_transformer.pipelines.text_generator import TextGenerator

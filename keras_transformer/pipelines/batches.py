@@ -1,4 +1,4 @@
-"""Many rows of different lengths, a few at a time."""
+"""Batching of rows of different lengths."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ def in_batches(
     verbose: int,
     run: Callable[[list[Sequence[int]]], Sequence[Any]],
 ) -> list[Any]:
-    """Runs a function over batches of rows of like length, and hands back in the order given.
+    """Runs a function over batches of rows of similar length.
 
     Args:
         rows: N lists of ids.
-        batch_size: rows that go together.
+        batch_size: number of rows per batch.
         verbose: 1 shows a progress bar.
-        run: from a batch to the result of each of its rows.
+        run: maps a batch to one result per row.
 
     Returns:
-        N results.
+        N results, in the order of `rows`.
     """
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     results: list[Any] = [None] * len(rows)
     progress = keras.utils.Progbar(len(rows), verbose=verbose, unit_name="sentence")
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        # A power of two of rows: what was compiled for one batch serves the next.
+        # Pad to a power of two rows, so that batches reuse compiled functions.
         batch = [rows[index] for index in chosen]
         batch += [batch[-1]] * ((1 << (len(batch) - 1).bit_length()) - len(batch))
         for index, result in zip(chosen, run(batch)[: len(chosen)], strict=True):

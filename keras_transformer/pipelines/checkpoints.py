@@ -1,4 +1,4 @@
-"""What pipelines are made of, from folders of foreign checkpoints."""
+"""Loading of foreign checkpoints for pipelines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras_transformer.pretrained.tokenizers import load_tokenizer
 
 
 class OpenedTranslator(NamedTuple):
-    """What a `kt.Translator` is made of."""
+    """The parts of a `kt.Translator`."""
 
     model: keras.Model
     source_tokenizer: Any
@@ -32,11 +32,11 @@ def open_translator(folder: str | os.PathLike) -> OpenedTranslator:
         folder: a folder, or a name on the Hugging Face hub.
 
     Returns:
-        The model, the source's and the target's tokeniser, how the checkpoint wants to be decoded,
-        and its lexical shortlist, if it has one.
+        The model, the source and target tokenizers, the checkpoint's decoding defaults, and its
+        lexical shortlist, if any.
 
     Raises:
-        ValueError: it is no translation model, or cannot be loaded.
+        ValueError: if it is not a translation model or cannot be loaded.
     """
     path = find_folder(folder)
     model = load(path)
@@ -47,7 +47,7 @@ def open_translator(folder: str | os.PathLike) -> OpenedTranslator:
         return _firefox(path, model, source)
     settings, search = read_generation(path), read_search(path, is_translator=True)
     defaults = DecodingDefaults(
-        # Padding is what a translation starts from; it must never come again.
+        # Padding is the start token of a translation; it must not be generated.
         banned_ids=tuple(dict.fromkeys((target.padding_id, *settings.banned_ids))),
         max_new_tokens=settings.max_new_tokens,
         length_penalty=settings.length_penalty,
@@ -69,7 +69,7 @@ def _firefox(path, model, tokenizer):
 
 
 class OpenedLanguageModel(NamedTuple):
-    """What a `kt.TextGenerator` is made of."""
+    """The parts of a `kt.TextGenerator`."""
 
     model: keras.Model
     tokenizer: Any
@@ -78,17 +78,16 @@ class OpenedLanguageModel(NamedTuple):
 
 
 def open_language_model(folder: str | os.PathLike) -> OpenedLanguageModel:
-    """Opens a language model's checkpoint.
+    """Opens a language model checkpoint.
 
     Args:
         folder: a folder, or a name on the Hugging Face hub.
 
     Returns:
-        The model, its tokeniser, the ids that the checkpoint bans, and how it wants its text to be
-        generated.
+        The model, its tokenizer, the ids that the checkpoint bans, and its generation defaults.
 
     Raises:
-        ValueError: it is no language model, or cannot be loaded.
+        ValueError: if it is not a language model or cannot be loaded.
     """
     path = find_folder(folder)
     model = load(path)
@@ -114,5 +113,5 @@ def _stacks(model):
 def _other_model(wanted, folder, model):
     return ValueError(
         f"`folder` must hold a {wanted}. "
-        f"Received: folder={os.fspath(folder)!r}, which holds a {model.name}."
+        f"Received: folder={os.fspath(folder)!r}, which holds a {model.name} model."
     )

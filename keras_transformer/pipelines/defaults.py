@@ -1,4 +1,4 @@
-"""How a pipeline decodes unless told otherwise, kept with it on disk."""
+"""Default decoding options of a pipeline, saved with it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from keras_transformer.decoding.samplers import RandomSampler
 
 
 class DecodingDefaults(NamedTuple):
-    """What a translator does where `translate` is not told otherwise.
+    """Default decoding options of a translator, used unless overridden in `translate`.
 
     Attributes:
         banned_ids: ids that are never generated; None for the padding, unknown and start ids.
-        max_new_tokens: the most tokens; None for what `max_length_factor` says.
-        max_length_factor: the most tokens of a translation, as a multiple of those of its source;
-            None for 50 more than the longest source of the batch has.
+        max_new_tokens: maximum number of tokens to generate; None to use `max_length_factor`.
+        max_length_factor: maximum number of tokens as a multiple of the source length; None for 50
+            more tokens than the longest source of the batch.
         length_penalty: alpha of the beam search.
-        length_normalization: "gnmt" or "length", the form of its length penalty.
-        early_stopping: whether the search stops at the first `num_beams` finished hypotheses.
-        min_new_tokens: the fewest tokens before the end.
-        no_repeat_ngram_size: no run of so many ids occurs twice; 0 for no limit.
-        repetition_penalty: more than 1 makes ids less likely that have been generated; greedy
-            decoding alone knows it.
-        renormalize: whether the scores of the beam search are those of a model that knows what it
-            must not choose, see `kt.decoding.beam_search`.
+        length_normalization: "gnmt" or "length", the form of the length penalty.
+        early_stopping: whether beam search stops once `num_beams` hypotheses are finished.
+        min_new_tokens: minimum number of tokens before the end token.
+        no_repeat_ngram_size: forbids repeated n-grams of this size; 0 for no limit.
+        repetition_penalty: values above 1 make generated ids less likely to recur; greedy decoding
+            only.
+        renormalize: whether beam search renormalizes the scores over the allowed ids, see
+            `kt.decoding.beam_search`.
 
     Example:
         >>> import keras_transformer as kt
@@ -48,7 +48,7 @@ class DecodingDefaults(NamedTuple):
     renormalize: bool = False
 
     def limits(self, lengths: Sequence[int]) -> list[int]:
-        """The most tokens of the translation of each source, from the sources' lengths."""
+        """Returns the maximum number of new tokens for each source, given the source lengths."""
         if self.max_new_tokens is not None:
             return [self.max_new_tokens] * len(lengths)
         if self.max_length_factor is not None:
@@ -57,15 +57,16 @@ class DecodingDefaults(NamedTuple):
 
 
 class GenerationDefaults(NamedTuple):
-    """What a text generator does where `generate` is not told otherwise.
+    """Default decoding options of a text generator, used unless overridden in `generate`.
 
     Attributes:
-        max_new_tokens: the most tokens to add; None for what `max_length` says.
-        max_length: the most tokens of prompt and continuation together; None for 64 new ones.
-        min_new_tokens: the fewest tokens before the end.
-        no_repeat_ngram_size: no run of so many ids occurs twice; 0 for no limit.
-        repetition_penalty: more than 1 makes ids less likely that have been used.
-        sampling: the arguments of a `kt.decoding.RandomSampler`; None to choose the likeliest.
+        max_new_tokens: maximum number of tokens to generate; None to use `max_length`.
+        max_length: maximum number of tokens of prompt and continuation together; None for 64 new
+            tokens.
+        min_new_tokens: minimum number of tokens before the end token.
+        no_repeat_ngram_size: forbids repeated n-grams of this size; 0 for no limit.
+        repetition_penalty: values above 1 make ids less likely that have occurred before.
+        sampling: arguments of a `kt.decoding.RandomSampler`; None for greedy decoding.
 
     Example:
         >>> import keras_transformer as kt
@@ -81,11 +82,11 @@ class GenerationDefaults(NamedTuple):
     sampling: dict[str, Any] | None = None
 
     def sampler(self) -> Any:
-        """The sampler: "greedy", or a `kt.decoding.RandomSampler`."""
+        """Returns the sampler: "greedy" or a `kt.decoding.RandomSampler`."""
         return "greedy" if self.sampling is None else RandomSampler(**self.sampling)
 
     def limits(self, lengths: Sequence[int], max_new_tokens: int | None) -> list[int]:
-        """The most tokens that are added to each prompt, from the prompts' lengths."""
+        """Returns the maximum number of new tokens for each prompt, given the prompt lengths."""
         limit = self.max_new_tokens if max_new_tokens is None else max_new_tokens
         if limit is None and self.max_length is not None:
             return [max(1, self.max_length - length) for length in lengths]
@@ -93,7 +94,7 @@ class GenerationDefaults(NamedTuple):
 
 
 def check_generation_defaults(defaults: GenerationDefaults) -> GenerationDefaults:
-    """Returns the defaults, or raises a ValueError for one that cannot be."""
+    """Returns the defaults, or raises a ValueError if one is invalid."""
     for name in ("max_new_tokens", "max_length"):
         _check_limit(name, getattr(defaults, name))
     _check_constraints(defaults)
@@ -102,7 +103,8 @@ def check_generation_defaults(defaults: GenerationDefaults) -> GenerationDefault
         known = {"temperature", "top_k", "top_p", "min_p"}
         if not isinstance(sampling, dict) or set(sampling) - known:
             raise ValueError(
-                f"`sampling` must be None or some of {sorted(known)}. Received: {sampling!r}."
+                f"`sampling` must be None or a dict with keys among {sorted(known)}. "
+                f"Received: sampling={sampling!r}."
             )
         defaults.sampler()
     return defaults
@@ -110,40 +112,47 @@ def check_generation_defaults(defaults: GenerationDefaults) -> GenerationDefault
 
 def _check_limit(name, limit):
     if limit is not None and not (_is_integer(limit) and limit > 0):
-        raise ValueError(f"`{name}` must be a positive integer or None. Received: {limit!r}.")
+        raise ValueError(
+            f"`{name}` must be a positive integer or None. Received: {name}={limit!r}."
+        )
 
 
 def _check_constraints(defaults):
     for name in ("min_new_tokens", "no_repeat_ngram_size"):
         count = getattr(defaults, name)
         if not (_is_integer(count) and count >= 0):
-            raise ValueError(f"`{name}` must be an integer of at least 0. Received: {count!r}.")
+            raise ValueError(f"`{name}` must be an integer >= 0. Received: {name}={count!r}.")
     penalty = defaults.repetition_penalty
     if not (_is_number(penalty) and penalty > 0):
-        raise ValueError(f"`repetition_penalty` must be more than 0. Received: {penalty!r}.")
+        raise ValueError(
+            f"`repetition_penalty` must be > 0. Received: repetition_penalty={penalty!r}."
+        )
 
 
 def check_defaults(defaults: DecodingDefaults, vocabulary_size: int) -> DecodingDefaults:
-    """Returns the defaults with a tuple of ids, or raises a ValueError for one that cannot be."""
+    """Returns the defaults with a tuple of ids, or raises a ValueError if one is invalid."""
     penalty = defaults.length_penalty
     factor = defaults.max_length_factor
     if factor is not None and not (_is_number(factor) and factor > 0):
         raise ValueError(
-            f"`max_length_factor` must be a positive number or None. Received: {factor!r}."
+            "`max_length_factor` must be a positive number or None. "
+            f"Received: max_length_factor={factor!r}."
         )
     _check_limit("max_new_tokens", defaults.max_new_tokens)
     _check_constraints(defaults)
     if not _is_number(penalty):
-        raise ValueError(f"`length_penalty` must be a number. Received: {penalty!r}.")
+        raise ValueError(
+            f"`length_penalty` must be a number. Received: length_penalty={penalty!r}."
+        )
     if defaults.length_normalization not in NORMALIZATIONS:
         raise ValueError(
             f"`length_normalization` must be one of {NORMALIZATIONS}. "
-            f"Received: {defaults.length_normalization!r}."
+            f"Received: length_normalization={defaults.length_normalization!r}."
         )
     for name in ("early_stopping", "renormalize"):
         if not isinstance(getattr(defaults, name), bool):
             raise ValueError(
-                f"`{name}` must be True or False. Received: {getattr(defaults, name)!r}."
+                f"`{name}` must be True or False. Received: {name}={getattr(defaults, name)!r}."
             )
     if defaults.banned_ids is None:
         return defaults
@@ -151,7 +160,7 @@ def check_defaults(defaults: DecodingDefaults, vocabulary_size: int) -> Decoding
 
 
 def check_banned_ids(banned_ids: Any, vocabulary_size: int) -> tuple[int, ...]:
-    """Returns the ids as a tuple, or raises a ValueError where one is none of the vocabulary."""
+    """Returns the ids as a tuple, or raises a ValueError if one is not in the vocabulary."""
     listed = isinstance(banned_ids, Sequence) and not isinstance(banned_ids, str)
     if not listed or not all(_is_integer(i) and 0 <= i < vocabulary_size for i in banned_ids):
         raise ValueError(
@@ -162,17 +171,20 @@ def check_banned_ids(banned_ids: Any, vocabulary_size: int) -> tuple[int, ...]:
 
 
 def usual_bans(tokenizer: Any) -> tuple[int, ...]:
-    """The special ids of a tokenizer but for its end."""
+    """Returns a tokenizer's special ids except the end id."""
     padding, unknown, start, end = special_ids(tokenizer)
     bans = dict.fromkeys((padding, unknown, start))
     return tuple(token_id for token_id in bans if token_id is not None and token_id != end)
 
 
 def read_defaults(path: Path, values: Any, kind: type = DecodingDefaults) -> Any:
-    """Returns what a saved folder says, or raises a ValueError that names the file."""
+    """Returns the defaults saved in a folder, or raises a ValueError that names the file."""
     fields = kind._fields  # type: ignore[attr-defined]
     if not isinstance(values, dict) or set(values) - set(fields):
-        raise ValueError(f"`defaults` in {path} must be some of {fields}. Received: {values!r}.")
+        raise ValueError(
+            f"`defaults` in {path} must be an object with keys among {fields}. "
+            f"Received: defaults={values!r}."
+        )
     return kind(**values)
 
 

@@ -1,6 +1,6 @@
-"""A translator as a SavedModel: strings in, strings out, with TensorFlow alone.
+"""Export of a translator as a SavedModel from strings to strings.
 
-Shape letters: B batch, T target length, S source length, K hypotheses of each source.
+Shape letters: B batch, T target length, S source length, K hypotheses per source.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ def export_translator(
     length_penalty: float | None = None,
     max_new_tokens: int | None = None,
 ) -> None:
-    """Writes a TensorFlow SavedModel that takes strings and returns strings.
+    """Exports the translator as a TensorFlow SavedModel from strings to strings.
 
-    Tokenisers and search are part of its graph: it is opened with tensorflow and tensorflow_text
-    alone, without Keras and without this library. Its `translate`, which is also its serving
-    signature, takes strings (B,) and returns a dict of the strings `translations` (B,). It chooses
-    from the whole vocabulary: a translator's shortlist is left out.
+    Tokenizers and search are part of the graph: loading it requires only tensorflow and
+    tensorflow_text, not Keras or this library. Its `translate` function, which is also its serving
+    signature, takes strings (B,) and returns a dict with the strings `translations` (B,). It
+    decodes over the whole vocabulary: a translator's shortlist is not exported.
 
     Args:
         translator: the `kt.Translator` itself.
         folder: a new or empty folder.
-        num_beams: hypotheses that the beam search keeps; 1 is greedy decoding.
-        length_penalty: of the beam search; None for the translator's own.
-        max_new_tokens: the most sub-words of a translation; None for the translator's own limit,
-            by default 50 more than the longest source of a call has.
+        num_beams: beam size; 1 is greedy decoding.
+        length_penalty: alpha of the beam search; None for the translator's default.
+        max_new_tokens: maximum number of subwords in a translation; None for the translator's
+            default, usually 50 more than the longest source of a call.
 
     Raises:
-        ValueError: Keras does not run on TensorFlow, the folder holds something, a tokeniser is not
-            one of SentencePiece with its own ids or Marian's, or a number is out of range.
+        ValueError: if the backend is not TensorFlow, the folder is not empty, a tokenizer is
+            neither SentencePiece with its original ids nor Marian's, or a number is out of range.
 
     Example:
         ```python
@@ -62,15 +62,15 @@ def export_translator(
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise ValueError(
-            "`export` needs Keras on TensorFlow. Received: backend="
-            f"{backend!r}. Save the translator, set KERAS_BACKEND=tensorflow, and load it there: "
-            "a saved folder opens on every backend."
+            f"`export` requires the TensorFlow backend. Received: backend={backend!r}. Save the "
+            "translator, set KERAS_BACKEND=tensorflow, and load it there: a saved folder loads on "
+            "every backend."
         )
     check_count("num_beams", num_beams, 1)
     check_count("max_new_tokens", 1 if max_new_tokens is None else max_new_tokens, 1)
     if translator.defaults.repetition_penalty != 1.0:
         raise ValueError(
-            "`repetition_penalty` must be 1 in a translator that is exported. Received: "
+            "`repetition_penalty` in `translator.defaults` must be 1 for export. Received: "
             f"repetition_penalty={translator.defaults.repetition_penalty}."
         )
     for tokenizer in (translator.source_tokenizer, translator.target_tokenizer):
@@ -106,7 +106,7 @@ def _settings(translator, num_beams, defaults):
 
 
 def _make_module(translator, num_beams, defaults):
-    """A `tf.Module` with what the graph needs, and no Python of ours after it was saved."""
+    """Builds a `tf.Module` that, once saved, runs without Python code of this library."""
     import tensorflow as tf
 
     model, parts = translator.model, DecodingModel(translator.model)
@@ -115,7 +115,7 @@ def _make_module(translator, num_beams, defaults):
     start_id = special_ids(translator.target_tokenizer).start
     padding_id = parts.source_embedding.padding_id or 0
     module = tf.Module(name="translator")
-    # What is not an attribute would not be saved.
+    # Only attributes are saved.
     module.weights = [variable.value for variable in model.variables]
     module.source = make_graph_tokenizer(translator.source_tokenizer)
     module.target = make_graph_tokenizer(translator.target_tokenizer)
@@ -143,7 +143,7 @@ def _make_module(translator, num_beams, defaults):
 
 
 def _search(model, settings, start_id, source_ids, source_mask, limit):
-    """The best hypothesis of each source, ragged (B, T), without its end."""
+    """Returns the best hypothesis for each source, ragged (B, T), without its end token."""
     import tensorflow as tf
 
     batch, beams = tf.shape(source_ids)[0], settings.num_beams

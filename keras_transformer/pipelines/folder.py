@@ -1,4 +1,4 @@
-"""One folder on disk for a model with its tokenisers, written as a whole or not at all."""
+"""A folder for a model and its tokenizers, written atomically."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MODEL_FILE = "model.keras"
 
 
 class Kind(NamedTuple):
-    """What a folder holds.
+    """The kind of pipeline in a folder.
 
     Attributes:
-        name: the class that wrote it.
-        file: the small JSON file that says so.
-        fields: what else stands in that file, by name and type.
+        name: name of the class that writes the folder.
+        file: name of the JSON file that describes the folder.
+        fields: further fields of that file, as types by name.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Kind(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What a person calls it."""
+        """The kind's name in error messages."""
         return self.file.removesuffix(".json").replace("_", " ")
 
 
@@ -43,16 +43,16 @@ def write_folder(
     description: dict[str, Any],
     write: Callable[[Path], None],
 ) -> None:
-    """Writes a folder beside its place and moves it there when it is complete.
+    """Writes a temporary folder and moves it into place when complete.
 
     Args:
         folder: a new or empty folder, or one of the same kind, which is replaced.
-        kind: what it holds.
+        kind: the kind of pipeline.
         description: the values of the kind's fields.
-        write: writes everything but the description into the folder that it is given.
+        write: writes everything except the description to the folder it is given.
 
     Raises:
-        ValueError: the folder holds something else.
+        ValueError: if the folder holds something else.
     """
     folder = Path(folder)
     if folder.exists() and not _is_replaceable(folder, kind):
@@ -78,22 +78,22 @@ def _full_name(kind):
 
 
 def read_description(folder: Path, kind: Kind) -> dict[str, Any]:
-    """Reads the JSON file of a folder.
+    """Reads the JSON file that describes a folder.
 
     Args:
         folder: the folder.
-        kind: what it is to hold.
+        kind: the expected kind of pipeline.
 
     Returns:
-        Its content.
+        The content of the file.
 
     Raises:
-        ValueError: the file is missing, or is not of this kind.
+        ValueError: if the file is missing or of another kind.
     """
     path = folder / kind.file
     if not path.is_file():
         raise ValueError(
-            f"`folder` must hold the file {path.name}, as {kind.name}.save writes it. "
+            f"`folder` must hold the file {path.name}, as written by {kind.name}.save. "
             f"Received: no {path}."
         )
     try:
@@ -112,16 +112,17 @@ def read_description(folder: Path, kind: Kind) -> dict[str, Any]:
 
 
 def write_model(model: keras.Model, folder: Path) -> None:
-    """Saves a model without its optimizer, and leaves it as it is.
+    """Saves a model without its optimizer; the model itself is unchanged.
 
-    As in any file of Keras's, the weights of a layer with adapters are the sums that it computes
-    with: what is loaded has no adapters and the same outputs.
+    As in any Keras file, adapters are merged into the weights of their layers: the loaded model has
+    no adapters and the same outputs.
 
     Args:
         model: the model.
-        folder: where to.
+        folder: the folder to save to.
     """
-    # A copy would need layers of the same form, with adapters and quantized where they are.
+    # Detach the optimizer rather than save a copy, whose layers would need the same adapters and
+    # quantization.
     trained = {name: getattr(model, name, None) for name in ("compiled", "optimizer")}
     model.compiled, model.optimizer = False, None
     try:
@@ -132,7 +133,7 @@ def write_model(model: keras.Model, folder: Path) -> None:
 
 
 def read_model(folder: Path) -> keras.Model:
-    """Loads the model of a folder.
+    """Loads the model from a folder.
 
     Args:
         folder: the folder.
@@ -141,7 +142,7 @@ def read_model(folder: Path) -> keras.Model:
         The model, not compiled.
 
     Raises:
-        ValueError: the file is missing or no Keras model.
+        ValueError: if the file is missing or not a Keras model.
     """
     path = folder / _MODEL_FILE
     if not path.is_file():
@@ -150,26 +151,26 @@ def read_model(folder: Path) -> keras.Model:
         return keras.models.load_model(path, compile=False)
     except Exception as error:
         raise ValueError(
-            f"`folder` must hold a Keras model in {_MODEL_FILE}. Received: {path}, which does "
-            f"not open: {error}"
+            f"`folder` must hold a Keras model in {_MODEL_FILE}. Received: {path}, which cannot be "
+            f"loaded: {error}"
         ) from error
 
 
 def check_texts(texts: Sequence[Any]) -> None:
-    """Raises a ValueError unless there are texts, all of them strings that are not blank."""
+    """Raises a ValueError unless there is at least one text and all texts are non-blank strings."""
     if not texts:
-        raise ValueError("`texts` must hold at least one sentence. Received: an empty list.")
+        raise ValueError("`texts` must contain at least one text. Received: an empty list.")
     for index, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             raise ValueError(
-                f"`texts` must hold strings that are not blank. Received: texts[{index}]={text!r}."
+                f"`texts` must contain non-blank strings. Received: texts[{index}]={text!r}."
             )
 
 
 def check_tokenizer(
     name: str, tokenizer: Any, vocabulary_size: int, needed: Sequence[str] = ()
 ) -> None:
-    """Raises a ValueError if a tokeniser knows more ids than the model, or lacks a special id."""
+    """Raises a ValueError if a tokenizer has more ids than the model or lacks a special id."""
     check_size(name, tokenizer, vocabulary_size)
     ids = special_ids(tokenizer).named
     for key in needed:

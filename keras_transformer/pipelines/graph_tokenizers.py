@@ -1,6 +1,6 @@
-"""Tokenisers as parts of a TensorFlow graph: the same ids and texts as those that run in Python.
+"""Tokenizers in a TensorFlow graph, with the same ids and texts as their Python versions.
 
-Shape letters: B texts, P parts of all texts, T token ids of each text.
+Shape letters: B texts, P parts of all texts, T token ids per text.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from keras_transformer.data.marian import MarianTokenizer
 from keras_transformer.data.packages import import_text_package
 from keras_transformer.pretrained.tokenizer_files import sentencepiece_of
 
-# What a language code at the beginning of a text looks like, as `MarianTokenizer` cuts it off.
+# A language code at the beginning of a text, as split off by `MarianTokenizer`.
 _CODE = r"(?s)^(>>.*?<<)"
-# Two noncharacters of Unicode, which no text has.
+# Two Unicode noncharacters, which do not occur in text.
 _CUT = "\U0010fffe\U0010ffff"
 
 
 def check_graph_tokenizer(tokenizer: Any) -> None:
-    """Raises a ValueError unless a tokeniser can be a part of a graph."""
+    """Raises a ValueError unless a tokenizer can be part of a graph."""
     if not isinstance(tokenizer, MarianTokenizer):
         sentencepiece_of(tokenizer)
 
 
 def make_graph_tokenizer(tokenizer: Any) -> Any:
-    """Makes what `tokenize`s strings (B,) into ragged ids (B, T), and `detokenize`s them.
+    """Creates a module that `tokenize`s strings (B,) to ragged ids (B, T) and `detokenize`s ids.
 
     Args:
-        tokenizer: one of SentencePiece with its own ids, or a `kt.data.MarianTokenizer`.
+        tokenizer: a SentencePiece tokenizer with its original ids, or a `kt.data.MarianTokenizer`.
 
     Returns:
         A TensorFlow module.
@@ -43,8 +43,8 @@ def make_graph_tokenizer(tokenizer: Any) -> Any:
 
 
 def _sentence_piece(proto, out_type):
-    # TensorFlow keeps the model under the name of its node, and what else in the process has this
-    # name is taken for the same model.
+    # TensorFlow stores the model under the name of its node and shares it with any other node of
+    # that name in the process.
     name = f"sentencepiece_{hashlib.sha256(proto).hexdigest()[:32]}_{out_type.name}"
     tensorflow_text = import_text_package("tensorflow_text")
     return tensorflow_text.SentencepieceTokenizer(proto, out_type=out_type, name=name)
@@ -54,7 +54,7 @@ def _make_marian(tokenizer):
     import tensorflow as tf
 
     class GraphMarian(tf.Module):
-        """What `MarianTokenizer` does, in TensorFlow's operations."""
+        """`MarianTokenizer` in TensorFlow operations."""
 
         def __init__(self):
             super().__init__()
@@ -68,7 +68,7 @@ def _make_marian(tokenizer):
             self.ids = tf.lookup.StaticHashTable(entries, tokenizer.unknown_id)
             hidden = {*tokenizer.special_tokens}
             hidden |= {tokens[i] for i in _special_ids(tokenizer) if i < size}
-            # The last one is that of all ids without a token.
+            # The last entry is the text of all ids without a token.
             shown = ["" if token in hidden else token for token in tokens]
             self.texts = tf.constant([*shown, ""])
 
@@ -97,7 +97,7 @@ def _make_marian(tokenizer):
         def detokenize(self, rows):
             tokens = tf.ragged.map_flat_values(self._text_of, rows)
             tokens = tf.ragged.boolean_mask(tokens, tokens != "")
-            # What is no piece comes back as it is, with its signs for spaces.
+            # Tokens that are not pieces are returned unchanged, including their space marks.
             text = tf.strings.regex_replace(self.pieces.detokenize(tokens), "\u2581", " ")
             text = tf.strings.strip(text)
             return _clean_spaces(text) if tokenizer.clean_up_spaces else text
@@ -111,10 +111,10 @@ def _special_ids(tokenizer):
 
 
 def _split_special(texts, special_tokens):
-    """Cuts texts (B,) at their special tokens, which stay: ragged (B, parts)."""
+    """Splits texts (B,) at their special tokens, which are kept: ragged (B, parts)."""
     import tensorflow as tf
 
-    # The longest first, as one may begin another.
+    # Longest first, since one token may be a prefix of another.
     whole = sorted(filter(None, special_tokens), key=len, reverse=True)
     if not whole:
         return tf.RaggedTensor.from_tensor(texts[:, None])
@@ -134,7 +134,7 @@ def _is_one_of(texts, tokens):
 
 
 def _clean_spaces(texts):
-    """As `kt.data.base.clean_spaces`, on a tensor."""
+    """Applies `kt.data.base.clean_spaces` to a tensor."""
     import tensorflow as tf
 
     for mark in SPACED_MARKS:

@@ -1,4 +1,4 @@
-"""Text generation: a language model goes on with what it is given."""
+"""Text generation with a language model."""
 
 from __future__ import annotations
 
@@ -33,23 +33,24 @@ from keras_transformer.pipelines.folder import (
 )
 
 _KIND = Kind("TextGenerator", "text_generator.json", {})
-# Stop strings are looked for after so many tokens; what was generated too much is cut.
+# Number of tokens between checks for stop strings; any text after them is cut.
 _TOKENS_PER_LOOK = 16
 
 
 class TextGenerator:
-    """A language model together with its tokeniser.
+    """A language model with its tokenizer.
 
     Args:
-        model: a model as `kt.models.gpt` builds it.
-        tokenizer: a tokeniser as `kt.data.train_tokenizer` makes it, or any other, see
-            `kt.data.Tokenizer`. Its `end_id` ends a text.
-        banned_ids: ids that are never generated; None for the tokeniser's padding.
-        defaults: how to generate where `generate` is not told otherwise.
+        model: a model such as `kt.models.gpt` builds.
+        tokenizer: a tokenizer from `kt.data.train_tokenizer`, or any other that implements
+            `kt.data.Tokenizer`. Generation stops at its `end_id`.
+        banned_ids: ids that are never generated; None for the tokenizer's padding.
+        defaults: default decoding options, used unless overridden in `generate`; None for those of
+            `kt.GenerationDefaults`.
 
     Raises:
-        ValueError: the model is a translator, the tokeniser knows more ids than the model, or a
-            banned id is none of the model's, or a default is out of range.
+        ValueError: if the model is a translator, the tokenizer has more ids than the model, a
+            banned id is not in the vocabulary, or a default is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -103,25 +104,24 @@ class TextGenerator:
         """Continues texts.
 
         Args:
-            texts: prompts, or one prompt. They come back as they were given, also where the
-                tokeniser lower-cases what the model reads.
-            max_new_tokens: the most sub-words to add; None for the generator's default, which is
-                usually 64.
+            texts: a list of prompts, or a single prompt. Prompts are returned unchanged even if the
+                tokenizer lowercases its input.
+            max_new_tokens: maximum number of subwords to generate; None for the generator's
+                default, usually 64.
             sampler: as in `kt.decoding.generate`; None for the generator's default, usually
                 "greedy".
-            stop_strings: a continuation ends before the first of these strings in it, as it ends at
-                the end token.
-            seed: of the random numbers; None for others at every call.
-            batch_size: prompts that are continued together, in the order given.
+            stop_strings: strings before which a continuation ends, in addition to the end token.
+            seed: random seed; None draws a new one at each call.
+            batch_size: number of prompts to continue together, in the order given.
             verbose: 1 shows a progress bar.
             **options: `banned_ids`, `repetition_penalty`, `no_repeat_ngram_size` and
-                `min_new_tokens` of `kt.decoding.generate`, in place of the generator's defaults.
+                `min_new_tokens` of `kt.decoding.generate`, overriding the generator's defaults.
 
         Returns:
-            A list of texts, each prompt with its continuation, or one string for one string.
+            A list of texts, each a prompt with its continuation, or a string for a single prompt.
 
         Raises:
-            ValueError: as `kt.decoding.generate`; no texts, or one that is blank.
+            ValueError: as `kt.decoding.generate`, or if there are no texts or one is blank.
         """
         single = isinstance(texts, str)
         texts = [texts] if isinstance(texts, str) else list(texts)
@@ -131,7 +131,7 @@ class TextGenerator:
         progress = keras.utils.Progbar(len(texts), verbose=verbose, unit_name="text")
         for start in range(0, len(texts), batch_size):
             chosen = texts[start : start + batch_size]
-            # A text's random numbers depend on its place among all, not on the batches.
+            # A text's random numbers depend on its overall index, not on the batch size.
             options["first_row"] = start
             run, limits = self._run(chosen, max_new_tokens, sampler, seed, options)
             results += self._continue(run, limits, chosen, stops)
@@ -156,7 +156,7 @@ class TextGenerator:
         seed: int | None = None,
         **options: Any,
     ) -> Iterator[str]:
-        """Continues one text and hands out its pieces while more are to come.
+        """Continues one text and yields pieces as they are generated.
 
         Args:
             text: the prompt.
@@ -167,11 +167,11 @@ class TextGenerator:
             **options: as in `generate`.
 
         Returns:
-            An iterator over pieces of the continuation; joined, they are what `generate` adds to
+            An iterator over pieces of the continuation; joined, they equal what `generate` adds to
             the prompt.
 
         Raises:
-            ValueError: as `generate`, at the call and not at the first piece.
+            ValueError: as `generate`, at the call rather than at the first piece.
         """
         check_texts([text])
         stops = _check_stops(stop_strings)
@@ -184,7 +184,7 @@ class TextGenerator:
             (whole,) = self._new_texts(run, limits)
             new = _cut(whole, stops)
             complete = run.is_complete() or new != whole
-            # A character may lack some of its bytes, and a stop string its end.
+            # Hold back incomplete characters and possible beginnings of stop strings.
             ready = new if complete else _without_open_end(new, stops)
             if len(ready) > len(shown):
                 yield ready[len(shown) :]
@@ -194,7 +194,7 @@ class TextGenerator:
             pace.advance(run)
 
     def _run(self, texts, max_new_tokens, sampler, seed, options):
-        """A generation, and the most tokens that it may add to each prompt."""
+        """Returns a generation run and the maximum number of new tokens for each prompt."""
         end_id, defaults = special_ids(self.tokenizer).end, self.defaults
         prompts = encode(self.tokenizer, texts)
         limits = defaults.limits([len(prompt) for prompt in prompts], max_new_tokens)
@@ -216,28 +216,28 @@ class TextGenerator:
         return run, limits
 
     def _new_texts(self, run, limits):
-        """What has been added to each prompt."""
+        """Returns the text generated so far after each prompt."""
         end_id = special_ids(self.tokenizer).end
         ids = []
         for prompt, row, limit in zip(run.inputs.prefixes, run.rows(), limits, strict=True):
-            # The prompt may hold the end: with GPT-2, between two texts.
+            # The prompt may contain the end token: with GPT-2, between two texts.
             new = row[len(prompt) :][:limit]
             ids.append([*prompt, *(new[: new.index(end_id)] if end_id in new else new)])
-        # With the prompt in front: a tokeniser drops the space before the first word.
+        # Decode with the prompt, since tokenizers drop the space before the first word.
         wholes = decode(self.tokenizer, ids, end_id=None)
         prompts = decode(self.tokenizer, run.inputs.prefixes, end_id=None)
         return [whole[len(prompt) :] for whole, prompt in zip(wholes, prompts, strict=True)]
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes `model.keras`, the tokeniser and `text_generator.json` to a folder.
+        """Writes `model.keras`, the tokenizer and `text_generator.json` to a folder.
 
-        Written as a whole or not at all, without the optimizer, as `kt.Translator.save`.
+        Like `kt.Translator.save`, it writes atomically and without the optimizer.
 
         Args:
             folder: a new folder, or one that holds a text generator, which is replaced.
 
         Raises:
-            ValueError: the folder holds something else.
+            ValueError: if the folder holds something else.
         """
 
         def write(work):
@@ -249,7 +249,7 @@ class TextGenerator:
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> TextGenerator:
-        """Opens a folder that `save` wrote, on any backend.
+        """Loads a folder written by `save`, on any backend.
 
         Args:
             folder: the folder.
@@ -258,7 +258,7 @@ class TextGenerator:
             A `TextGenerator`.
 
         Raises:
-            ValueError: a file is missing, foreign or damaged; it is named.
+            ValueError: if a file is missing, invalid or damaged; the message names it.
         """
         folder = Path(folder)
         description = read_description(folder, _KIND)
@@ -270,12 +270,12 @@ class TextGenerator:
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> TextGenerator:
-        """Opens a language model in the Hugging Face form: GPT-1's or GPT-2's.
+        """Loads a GPT-1 or GPT-2 language model in Hugging Face format.
 
-        The model by `kt.pretrained.load`, the tokeniser by `kt.pretrained.load_tokenizer`; banned
-        are the ids that the checkpoint's generation settings ban, and defaults what they say of
-        lengths, repetitions and drawing at random. What else they say, and would change a text, is
-        refused.
+        The model is loaded by `kt.pretrained.load`, the tokenizer by
+        `kt.pretrained.load_tokenizer`. Banned ids and the defaults for lengths, repetition and
+        sampling come from the checkpoint's generation settings; any other setting that would change
+        the generated text raises an error.
 
         Args:
             folder: a folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
@@ -284,8 +284,8 @@ class TextGenerator:
             A `TextGenerator`.
 
         Raises:
-            ValueError: as `kt.pretrained.load`; the checkpoint is no language model.
-            ImportError: a package that is needed for a file is not installed.
+            ValueError: as `kt.pretrained.load`, or if the checkpoint is not a language model.
+            ImportError: if a package required by a file is not installed.
 
         Example:
             ```python
@@ -300,20 +300,20 @@ class TextGenerator:
 def _check_stops(stop_strings):
     if isinstance(stop_strings, str) or not all(isinstance(s, str) and s for s in stop_strings):
         raise ValueError(
-            "`stop_strings` must hold strings that are not empty. "
+            "`stop_strings` must contain non-empty strings. "
             f"Received: stop_strings={stop_strings!r}."
         )
     return tuple(stop_strings)
 
 
 def _cut(text, stops):
-    """The text before the first stop string."""
+    """Returns the text before the first stop string."""
     found = [text.find(stop) for stop in stops if stop in text]
     return text[: min(found)] if found else text
 
 
 def _without_open_end(text, stops):
-    """The text without an end that later tokens may change."""
+    """Returns the text without an ending that later tokens may change."""
     text = text.rstrip("\ufffd")
     longest = 0
     for stop in stops:

@@ -1,4 +1,4 @@
-"""Translation: sentences in, sentences out.
+"""Translation of text.
 
 Shape letters: T target length, S source length.
 """
@@ -62,20 +62,21 @@ class Translation(NamedTuple):
 
 
 class Translator:
-    """A translation model together with the tokenisers of its two languages.
+    """A translation model with the tokenizers of its two languages.
 
     Args:
-        model: a model as `kt.models.transformer` builds it.
-        source_tokenizer: a tokeniser as `kt.data.train_tokenizer` makes it, or any other, see
-            `kt.data.Tokenizer`. It says which ids end a source; the target's says which start and
-            end a translation.
-        target_tokenizer: the target's, where it is not the same.
-        defaults: how to decode where `translate` is not told otherwise.
-        shortlist: the lexical shortlist from which each sentence takes its candidates; None to
-            choose among the whole vocabulary.
+        model: a model such as `kt.models.transformer` builds.
+        source_tokenizer: a tokenizer from `kt.data.train_tokenizer`, or any other that implements
+            `kt.data.Tokenizer`. Its `end_id` ends a source; the target tokenizer's `start_id` and
+            `end_id` delimit a translation.
+        target_tokenizer: the tokenizer of the target language; None if it is the same.
+        defaults: default decoding options, used unless overridden in `translate`; None for those of
+            `kt.DecodingDefaults`.
+        shortlist: a lexical shortlist that limits the candidate ids of each sentence; None to
+            decode over the whole vocabulary.
 
     Raises:
-        ValueError: the model has no encoder, a tokeniser knows more ids than the model or lacks
+        ValueError: if the model has no encoder, a tokenizer has more ids than the model or lacks
             the ids that start and end a text, or a default is out of range.
 
     Example:
@@ -101,7 +102,7 @@ class Translator:
         if not parts.is_translator:
             raise ValueError(
                 "`model` must have a layer named `encoder`. "
-                f"Received: a model without, named {model.name!r}."
+                f"Received: a model without one, named {model.name!r}."
             )
         self.model = model
         self.source_tokenizer = source_tokenizer
@@ -131,27 +132,29 @@ class Translator:
         """Translates sentences.
 
         Args:
-            texts: sentences, or one sentence.
-            max_new_tokens: the most sub-words of a translation; None for the translator's default,
-                which is usually 50 more than the longest source of its batch has, as in the paper.
-            batch_size: sentences that are translated together. They are sorted by length first and
-                handed back in the order given.
+            texts: a list of sentences, or a single sentence.
+            max_new_tokens: maximum number of subwords in a translation; None for the translator's
+                default, usually 50 more than the longest source of the batch, as in the paper.
+            batch_size: number of sentences to translate together. They are sorted by length first
+                and returned in the order given.
             verbose: 1 shows a progress bar.
-            num_beams: hypotheses that the beam search keeps; 1 is greedy decoding.
-            length_penalty: of the beam search, see `kt.decoding.beam_search`; None, here and below,
+            num_beams: beam size; 1 is greedy decoding.
+            length_penalty: alpha of the beam search, see `kt.decoding.beam_search`; None for the
+                translator's default.
+            num_return: number of best translations to return per sentence, at most `num_beams`;
+                None for only the best, as a string.
+            length_normalization: "gnmt" or "length", the form of the length penalty; None for the
+                translator's default.
+            early_stopping: whether beam search stops once `num_beams` hypotheses are finished; None
                 for the translator's default.
-            num_return: how many of the best translations of each sentence to return, at most
-                `num_beams`; None for the best alone, as a string.
-            length_normalization: "gnmt" or "length", of the beam search.
-            early_stopping: of the beam search.
 
         Returns:
-            A list of translations, or one string for one string; with `num_return` a list of
-            `Translation` in place of each string, the best first.
+            A list of translations, or a string for a single sentence; with `num_return`, a list of
+            `Translation`, best first, in place of each string.
 
         Raises:
-            ValueError: no texts, an item that is no string, or one that is blank; it is named. More
-                beams than the vocabulary has ids, or more translations than beams.
+            ValueError: if there are no texts, or one is blank or not a string (the message names
+                it); if there are more beams than ids or more translations than beams.
 
         Reference:
             Vaswani et al. 2017, "Attention Is All You Need", section 6.1 (the length limit).
@@ -196,12 +199,12 @@ class Translator:
                 min_new_tokens=defaults.min_new_tokens,
                 candidate_ids=candidate_ids,
             )
-            # The limit of a sentence is its own, whatever the batch.
+            # Each sentence has its own limit, independent of the batch.
             rows = [row[:limit] for row, limit in zip(rows.tolist(), limits, strict=True)]
             return decode(self.target_tokenizer, rows, start_id=None)
         if defaults.repetition_penalty != 1.0:
             raise ValueError(
-                "`num_beams` must be 1 with a repetition penalty, which is `translator.defaults`'. "
+                "`num_beams` must be 1 with a repetition penalty in `translator.defaults`. "
                 f"Received: num_beams={num_beams}, "
                 f"repetition_penalty={defaults.repetition_penalty}."
             )
@@ -233,17 +236,17 @@ class Translator:
         ]
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes `model.keras`, the tokenisers and `translator.json` to a folder.
+        """Writes `model.keras`, the tokenizers and `translator.json` to a folder.
 
-        The folder is written beside its place and moved there when it is complete, so that an
-        earlier one survives a failure. The optimizer is left out: save the model itself to go on
-        training exactly where it stopped.
+        The folder is written to a temporary location and moved into place when complete, so that an
+        existing one survives a failure. The optimizer is not saved: to resume training exactly
+        where it stopped, save the model itself.
 
         Args:
             folder: a new folder, or one that holds a translator, which is replaced.
 
         Raises:
-            ValueError: the folder holds something else.
+            ValueError: if the folder holds something else.
         """
         shared = self.target_tokenizer is self.source_tokenizer
 
@@ -262,7 +265,7 @@ class Translator:
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> Translator:
-        """Opens a folder that `save` wrote, on any backend.
+        """Loads a folder written by `save`, on any backend.
 
         Args:
             folder: the folder.
@@ -271,7 +274,7 @@ class Translator:
             A `Translator`.
 
         Raises:
-            ValueError: a file is missing, foreign or damaged; it is named.
+            ValueError: if a file is missing, invalid or damaged; the message names it.
         """
         folder = Path(folder)
         description = read_description(folder, _KIND)
@@ -285,14 +288,14 @@ class Translator:
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> Translator:
-        """Opens a translation checkpoint: Marian's in the Hugging Face form, or Firefox's.
+        """Loads a Marian checkpoint in Hugging Face format, or a Firefox Translations model.
 
-        The model by `kt.pretrained.load`, the tokenisers by `kt.pretrained.load_tokenizer`. The
-        translator's defaults are the checkpoint's own: ids that it bans, padding always; its length
-        limits; its length penalty, over the length; what it says of repetitions. What else its
-        generation settings say, and would change a translation, is refused. How many beams is
-        `translate`'s argument. A model of Firefox Translations chooses from its lexical shortlist,
-        where the folder has it.
+        The model is loaded by `kt.pretrained.load`, the tokenizers by
+        `kt.pretrained.load_tokenizer`. The translator's defaults are those of the checkpoint: its
+        banned ids (padding always), length limits, length penalty (with "length" normalization) and
+        repetition settings. Any other generation setting that would change a translation raises an
+        error. The number of beams is an argument of `translate`. A Firefox Translations model uses
+        its lexical shortlist if the folder has one.
 
         Args:
             folder: a folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
@@ -301,8 +304,8 @@ class Translator:
             A `Translator`.
 
         Raises:
-            ValueError: as `kt.pretrained.load`; the checkpoint is no translation model.
-            ImportError: a package that is needed for a file is not installed.
+            ValueError: as `kt.pretrained.load`, or if the checkpoint is not a translation model.
+            ImportError: if a package required by a file is not installed.
 
         Example:
             ```python

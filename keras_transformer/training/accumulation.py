@@ -1,4 +1,4 @@
-"""Gradient accumulation: the schedule that counts updates where Keras counts batches."""
+"""Gradient accumulation: a learning-rate schedule that counts updates instead of batches."""
 
 import numbers
 from typing import Any
@@ -7,43 +7,43 @@ import keras
 
 
 def check_accumulation(gradient_accumulation_steps: int | None) -> None:
-    """Raises unless the number is None or an integer from 1 on."""
+    """Raises unless the value is None or an integer >= 1."""
     steps = gradient_accumulation_steps
     if steps is None:
         return
     if not isinstance(steps, numbers.Integral) or isinstance(steps, bool) or steps < 1:
         raise ValueError(
             "`gradient_accumulation_steps` must be None or an integer >= 1. "
-            f"Received: gradient_accumulation_steps={steps!r}"
+            f"Received: gradient_accumulation_steps={steps!r}."
         )
 
 
 def accumulation_arguments(
     learning_rate: Any, gradient_accumulation_steps: int | None, clip_norm: float | None
 ) -> dict[str, Any]:
-    """Returns what an optimizer is to be made with, so that its schedule counts updates.
+    """Returns optimizer arguments with a schedule that counts updates.
 
     Args:
         learning_rate: a float or a schedule over updates.
-        gradient_accumulation_steps: batches to an update; None or 1 for one.
-        clip_norm: largest norm of all gradients together; None for no clipping.
+        gradient_accumulation_steps: batches per update; None or 1 disables accumulation.
+        clip_norm: maximum global norm of the gradients; None disables clipping.
 
     Returns:
         The optimizer's arguments ``learning_rate``, ``gradient_accumulation_steps`` and
         ``global_clipnorm``.
 
     Raises:
-        ValueError: if an argument is out of its range.
+        ValueError: if an argument is out of range.
     """
     check_accumulation(gradient_accumulation_steps)
     if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"`clip_norm` must be > 0. Received: clip_norm={clip_norm}")
+        raise ValueError(f"`clip_norm` must be > 0. Received: clip_norm={clip_norm}.")
     steps = gradient_accumulation_steps or 1
     if steps > 1 and isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         learning_rate = AccumulationSchedule(learning_rate, steps)
     return {
         "learning_rate": learning_rate,
-        # Keras knows 1 by the name of None.
+        # Keras expects None for no accumulation and rejects 1.
         "gradient_accumulation_steps": steps if steps > 1 else None,
         "global_clipnorm": clip_norm,
     }
@@ -51,21 +51,22 @@ def accumulation_arguments(
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class AccumulationSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Another schedule, over the updates of an optimizer that accumulates gradients.
+    """Wraps a schedule over updates for an optimizer that accumulates gradients.
 
     ``learning_rate = schedule(batch // gradient_accumulation_steps)``
 
-    Keras calls the schedule of an optimizer with the number of batches, although with
-    ``gradient_accumulation_steps=k`` an update is made only after each ``k`` of them: warm-up and
-    decay would be over ``k`` times too early. The recipes wrap their schedules themselves; this is
-    for optimizers of your own.
+    Keras calls an optimizer's schedule with the number of batches, although with
+    ``gradient_accumulation_steps=k`` it updates the weights only every ``k`` batches: warm-up and
+    decay would end ``k`` times too early. The recipes already wrap their schedules; use this class
+    for your own optimizers.
 
     Args:
         schedule: a learning-rate schedule over updates.
-        gradient_accumulation_steps: batches to an update, as the optimizer has it.
+        gradient_accumulation_steps: batches per update, the same number as in the optimizer.
 
     Raises:
-        ValueError: if ``schedule`` is no schedule, or the number no integer from 1 on.
+        ValueError: if ``schedule`` is not a schedule or ``gradient_accumulation_steps`` is not an
+            integer >= 1.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -84,7 +85,7 @@ class AccumulationSchedule(keras.optimizers.schedules.LearningRateSchedule):
         super().__init__()
         if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
             raise ValueError(
-                f"`schedule` must be a LearningRateSchedule. Received: schedule={schedule!r}"
+                f"`schedule` must be a LearningRateSchedule. Received: schedule={schedule!r}."
             )
         check_accumulation(gradient_accumulation_steps)
         self.schedule = schedule
@@ -103,6 +104,6 @@ class AccumulationSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "AccumulationSchedule":
-        """Restores it with the schedule inside."""
+        """Creates the schedule and the one it wraps from a config."""
         schedule = keras.saving.deserialize_keras_object(config["schedule"])
         return cls(**{**config, "schedule": schedule})

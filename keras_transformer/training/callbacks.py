@@ -1,4 +1,4 @@
-"""Callbacks: averaging checkpoints."""
+"""Checkpoint averaging as a callback."""
 
 import os
 from collections import deque
@@ -19,29 +19,30 @@ __all__ = ["CheckpointAveraging", "average_checkpoints"]
 
 
 class CheckpointAveraging(keras.callbacks.Callback):
-    """Leaves the model, after training, with the average of its last checkpoints.
+    """Sets the weights to the average of the last checkpoints when training ends.
 
-    ``w = (w_1 + ... + w_n) / n`` over the last ``num_checkpoints`` checkpoints, or as many as there
-    were, added up in float64. Without a checkpoint the model is left alone. Integer variables keep
-    their last value. The paper averages the last 5 checkpoints of its base models, 10 minutes
-    apart, and the last 20 of its big ones.
+    ``w = (w_1 + ... + w_n) / n`` over the last ``num_checkpoints`` checkpoints, or all of them if
+    there are fewer, summed in float64. Without any checkpoint the weights are unchanged. Integer
+    variables keep their last value. The paper averages the last 5 checkpoints of its base models,
+    written 10 minutes apart, and the last 20 of its big ones.
 
-    Each call of `fit` starts afresh. What `fit` reports is measured before the averaging: evaluate
-    the model afterwards.
+    Each call to `fit` starts over. The metrics that `fit` reports are computed before averaging:
+    evaluate the model afterwards.
 
     Args:
-        num_checkpoints: how many of the last checkpoints to average, a positive integer.
+        num_checkpoints: number of most recent checkpoints to average, a positive integer.
         save_freq: ``"epoch"`` for a checkpoint after each epoch, or an integer number of training
             steps between checkpoints, counted across epochs.
-        filepath: None to hold the checkpoints in memory, ``num_checkpoints`` copies of the weights;
-            or a path of `.weights.h5` files with ``{step}`` or ``{epoch}`` in it, both counted from
-            1. Files no longer needed are deleted, the last ``num_checkpoints`` stay on disk. As
-            always in Keras they hold the optimizer's state too.
+        filepath: None to keep the checkpoints in memory (``num_checkpoints`` copies of the
+            weights), or a template for the paths of `.weights.h5` files, with ``{step}`` or
+            ``{epoch}`` in it, both counted from 1. Older files are deleted; the last
+            ``num_checkpoints`` stay on disk. As always in Keras, the files include the optimizer's
+            state.
 
     Raises:
         ValueError: if ``num_checkpoints`` or ``save_freq`` is out of range, or ``filepath`` does
             not name a new `.weights.h5` file for each checkpoint; when training begins, if the
-            model has adapters and there is a ``filepath``: files hold only their sums.
+            model has adapters and ``filepath`` is set, since files store only merged weights.
 
     Example:
         >>> import numpy as np, keras, keras_transformer as kt
@@ -65,11 +66,11 @@ class CheckpointAveraging(keras.callbacks.Callback):
         if not isinstance(num_checkpoints, int) or num_checkpoints < 1:
             raise ValueError(
                 "`num_checkpoints` must be an integer >= 1. "
-                f"Received: num_checkpoints={num_checkpoints}"
+                f"Received: num_checkpoints={num_checkpoints}."
             )
         if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
             raise ValueError(
-                f'`save_freq` must be "epoch" or an integer >= 1. Received: save_freq={save_freq}'
+                f'`save_freq` must be "epoch" or an integer >= 1. Received: save_freq={save_freq}.'
             )
         self.num_checkpoints = num_checkpoints
         self.save_freq = save_freq
@@ -80,13 +81,13 @@ class CheckpointAveraging(keras.callbacks.Callback):
     def _check_filepath(self) -> None:
         if self.filepath is None:
             return
-        # Epoch alone does not tell the checkpoints within an epoch apart.
+        # {epoch} by itself does not distinguish checkpoints within an epoch.
         epochs = (1, 2) if self.save_freq == "epoch" else (1, 1)
         names = {self.filepath.format(epoch=epochs[i], step=i + 1) for i in range(2)}
         if len(names) < 2 or not self.filepath.endswith(".weights.h5"):
             raise ValueError(
-                "`filepath` must end in .weights.h5 and contain {step}, or {epoch} where "
-                f'save_freq="epoch". Received: filepath={self.filepath}, save_freq={self.save_freq}'
+                "`filepath` must end in .weights.h5 and contain {step}, or {epoch} with save_freq="
+                f'"epoch". Received: filepath={self.filepath}, save_freq={self.save_freq}.'
             )
 
     def _restart(self) -> None:
@@ -97,19 +98,19 @@ class CheckpointAveraging(keras.callbacks.Callback):
         self._steps_since_checkpoint = 0
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Forgets the checkpoints of an earlier `fit`."""
+        """Discards the checkpoints of an earlier `fit`."""
         if self.filepath is not None:
             check_averaging(self.model)
         self._restart()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Notes the epoch, for the names of files."""
+        """Records the epoch for file names."""
         self._epoch = epoch + 1
         self._last_batch = -1
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Takes a checkpoint every ``save_freq`` steps."""
-        # With steps_per_execution Keras calls once for several steps, with the last one's index.
+        # With steps_per_execution, Keras calls this once per group of steps, with the last index.
         new_steps = batch - self._last_batch
         self._last_batch = batch
         self._step += new_steps
@@ -119,7 +120,7 @@ class CheckpointAveraging(keras.callbacks.Callback):
             self._take_checkpoint()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Takes a checkpoint after each epoch, if so asked."""
+        """Takes a checkpoint if ``save_freq`` is ``"epoch"``."""
         if self.save_freq == "epoch":
             self._take_checkpoint()
 
@@ -135,15 +136,15 @@ class CheckpointAveraging(keras.callbacks.Callback):
         self._checkpoints.clear()
 
     def _float_weights(self) -> list[Any]:
-        # On JAX, reading `self.model` brings the model up to date: once a checkpoint, not a weight.
+        # On JAX, reading `self.model` syncs its state: do so once per checkpoint, not per weight.
         return [weight for weight in self.model.weights if is_float(weight.dtype)]
 
     def _take_checkpoint(self) -> None:
         if self.filepath is None:
-            # The oldest goes first, so that there are never more than num_checkpoints in memory.
+            # Drop the oldest first, so that memory never holds more than num_checkpoints copies.
             while len(self._checkpoints) >= self.num_checkpoints:
                 self._checkpoints.popleft()
-            # A copy: torch and NumPy share memory, and training goes on.
+            # Copy: torch and NumPy share memory, and training continues.
             arrays = [np.array(keras.ops.convert_to_numpy(w)) for w in self._float_weights()]
             self._checkpoints.append(arrays)
             return

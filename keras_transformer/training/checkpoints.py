@@ -1,4 +1,4 @@
-"""Averaging saved weights."""
+"""Averages of saved weights."""
 
 import os
 import shutil
@@ -16,12 +16,12 @@ from keras_transformer.training.lora import dense_layers
 
 
 def is_float(dtype: Any) -> bool:
-    """Whether values of this dtype can be averaged; counters and seed states cannot."""
+    """Returns whether values of this dtype are averaged; counters and seed states are not."""
     return keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16", "float32", "float64")
 
 
 def float64_mean(arrays: Iterable[np.ndarray]) -> np.ndarray:
-    """Returns the mean of arrays of one shape, added up in float64 and one at a time."""
+    """Returns the mean of arrays of the same shape, summed in float64 one at a time."""
     total, count = np.zeros((), "float64"), 0
     for array in arrays:
         total = total + array
@@ -30,7 +30,7 @@ def float64_mean(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def _saved_arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Returns the datasets of a weights file by path, the optimizer's state left out."""
+    """Returns the datasets of a weights file by path, without the optimizer's state."""
     found = {}
 
     def visit(path: str, entry: Any) -> None:
@@ -42,7 +42,7 @@ def _saved_arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 def _read(dataset: h5py.Dataset) -> np.ndarray:
-    """Returns a dataset's values; Keras stores bfloat16 as two raw bytes and an attribute."""
+    """Returns a dataset's values; Keras stores bfloat16 as raw bytes with a dtype attribute."""
     values = dataset[()]
     if dataset.attrs.get("dtype") == "bfloat16":
         return values.view(ml_dtypes.bfloat16)
@@ -68,39 +68,39 @@ def _check_same_architecture(filepath: Any, found: dict, expected: dict) -> None
         own = expected[path].shape if path in expected else None
         if saved != own:
             raise ValueError(
-                "`filepaths` must hold checkpoints of the model's architecture. "
-                f"Received: filepaths with {os.fspath(filepath)!r}, in which {path!r} has shape "
-                f"{saved} (the model's: {own})"
+                "`filepaths` must contain checkpoints of the model's architecture. "
+                f"Received: filepaths with {os.fspath(filepath)!r}, where {path!r} has shape "
+                f"{saved}, but {own} in the model."
             )
 
 
 def check_averaging(model: keras.Model) -> None:
-    """Raises where a model has adapters, of which files of weights hold but the sums."""
+    """Raises if a model has adapters, since weight files store only merged weights."""
     adapted = [path for path, layer in dense_layers(model).items() if layer.lora_enabled]
     if adapted:
         raise ValueError(
-            "`model` must have no adapters: files of weights hold only the sums that adapted "
-            "layers compute with, and loading their average would set the adapters to zero. "
-            "Average in memory (`CheckpointAveraging` without `filepath`), or `merge_lora` first. "
+            "`model` must have no adapters: weight files store only merged weights, so loading "
+            "their average would set the adapters to zero. Average in memory "
+            "(`CheckpointAveraging` without `filepath`), or call `merge_lora` first. "
             f"Received: adapters in {adapted[0]}."
         )
 
 
 def average_checkpoints(model: keras.Model, filepaths: Iterable[Any]) -> None:
-    """Sets a model's weights to the average of saved ones.
+    """Sets a model's weights to the average of saved checkpoints.
 
-    ``w = (w_1 + ... + w_n) / n``, added up in float64. Integer variables, such as counters and seed
-    states, are taken from the last file. The optimizer's state stays the model's own. The files
-    are read one array at a time, and the model is changed once all of them have been read: after
-    any failure its weights are as they were.
+    ``w = (w_1 + ... + w_n) / n``, summed in float64. Integer variables, such as counters and seed
+    states, are taken from the last file. The model keeps its own optimizer state. Files are read
+    one array at a time, and the model changes only after all of them have been read: if anything
+    fails, its weights are unchanged.
 
     Args:
-        model: a built `keras.Model` of the architecture that was saved.
+        model: a built `keras.Model` with the architecture of the checkpoints.
         filepaths: paths of `.weights.h5` or `.keras` files.
 
     Raises:
-        ValueError: if there is no path, or a file is missing, unreadable or another architecture's;
-            the message names the file. If the model has adapters.
+        ValueError: if ``filepaths`` is empty, a file is missing, unreadable or from another
+            architecture (the message names the file), or the model has adapters.
 
     Example:
         >>> import os, tempfile, keras, keras_transformer as kt
@@ -120,11 +120,11 @@ def average_checkpoints(model: keras.Model, filepaths: Iterable[Any]) -> None:
     filepaths = list(filepaths)
     if not filepaths:
         raise ValueError(
-            f"`filepaths` must name at least one file. Received: filepaths={filepaths}"
+            f"`filepaths` must name at least one file. Received: filepaths={filepaths}."
         )
     check_averaging(model)
     with tempfile.TemporaryDirectory() as folder:
-        # The average goes into a file of the model's own, the only one that the model then loads.
+        # Write the average over a save of this model, so that only one complete file is loaded.
         average_path = os.path.join(folder, "average.weights.h5")
         model.save_weights(average_path)
         files: list[h5py.File] = []
@@ -152,14 +152,14 @@ def _open_checkpoint(
     except (OSError, KeyError, RuntimeError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
             "`filepaths` must name readable .weights.h5 or .keras files. "
-            f"Received: filepaths with {str(filepath)!r} ({error})"
+            f"Received: filepaths with {str(filepath)!r} ({error})."
         ) from error
 
 
 def _write_average(
     average: dict[str, h5py.Dataset], checkpoints: list[dict], filepaths: list[Any]
 ) -> None:
-    """Overwrites the arrays of ``average`` with the means over ``checkpoints``."""
+    """Overwrites the arrays in ``average`` with their means over ``checkpoints``."""
 
     def values(path: str, index: int) -> np.ndarray:
         try:
@@ -167,7 +167,7 @@ def _write_average(
         except (OSError, ValueError) as error:
             raise ValueError(
                 "`filepaths` must name readable .weights.h5 or .keras files. "
-                f"Received: filepaths with {str(filepaths[index])!r} ({error})"
+                f"Received: filepaths with {str(filepaths[index])!r} ({error})."
             ) from error
 
     for path, dataset in average.items():

@@ -1,4 +1,4 @@
-"""Training over a large vocabulary without the logits of a whole batch."""
+"""Training with a large vocabulary without materializing the logits of a whole batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Tensor = Any
 
 
 class _Projection(NamedTuple):
-    """What makes logits of hidden states: `matrix` (V, D), or (D, V) if `transposed`."""
+    """The projection of hidden states to logits: `matrix` (V, D), or (D, V) if `transposed`."""
 
     matrix: Tensor
     bias: Tensor | None
@@ -30,7 +30,7 @@ class _Projection(NamedTuple):
 
 
 class _Compiled:
-    """The loss and the metrics of the last `compile` (an attribute of its own would gather all)."""
+    """Loss and metrics of the last `compile`; Keras would keep tracking the earlier ones."""
 
     def __init__(self, loss: Any, metrics: list):
         self.loss, self.metrics = loss, metrics
@@ -38,28 +38,28 @@ class _Compiled:
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class ChunkedLossModel(keras.Model):
-    """Trains a model of ours without ever holding its logits (B, T, V).
+    """Trains a model without materializing its logits (B, T, V).
 
-    Loss, accuracy and perplexity are those of the model itself, to rounding, and so are the
-    gradients. But the projection onto the vocabulary and the cross-entropy are computed a chunk of
-    positions at a time, and of a chunk's logits nothing is kept but what the gradient needs. With
-    a vocabulary of 40,000 and thousands of positions a batch, that is most of the memory.
+    Loss, accuracy, perplexity and gradients match those of the model itself up to rounding. But
+    the vocabulary projection and the cross-entropy are computed for one chunk of positions at a
+    time, and only what the gradient needs of a chunk's logits is kept. With a vocabulary of 40,000
+    and thousands of positions per batch, the logits would take most of the memory.
 
-    Compile and fit it in place of the model; the weights are the same variables, so that the model
-    itself is then trained: use it to predict, to decode and to save.
+    Compile and fit it in place of the model. Both share the same variables, so this trains the
+    model itself: use that one to predict, decode and save.
 
     Args:
-        model: a language model or a translator, as `kt.models.gpt`, `kt.models.packed`,
-            `kt.models.transformer` or `kt.pretrained.load` make them, whose layers
-            `token_embedding` (or `source_embedding` and `target_embedding`), `encoder`, `decoder`
-            and `logits` are found by name.
-        chunk_size: positions whose logits are there at once.
-        **kwargs: of `keras.Model`.
+        model: a language model or translator created by `kt.models.gpt`, `kt.models.packed`,
+            `kt.models.transformer` or `kt.pretrained.load`. Its layers `token_embedding` (or
+            `source_embedding` and `target_embedding`), `encoder`, `decoder` and `logits` are found
+            by name.
+        chunk_size: number of positions whose logits are computed at a time.
+        **kwargs: further arguments of `keras.Model`.
 
     Raises:
-        ValueError: the model is no such model, `chunk_size` is not positive; in `compile`, a loss
-            other than `MaskedCrossentropy` with one number for the batch, or metrics other than
-            `MaskedAccuracy` and `Perplexity` with the loss's padding.
+        ValueError: if `model` has other inputs or layers, or `chunk_size` is not positive; in
+            `compile`, if the loss is not a `MaskedCrossentropy` with a scalar reduction, or the
+            metrics are not `MaskedAccuracy` and `Perplexity` with the loss's `padding_id`.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -74,7 +74,7 @@ class ChunkedLossModel(keras.Model):
 
     Reference:
         Wijmans et al. 2024, "Cut Your Losses in Large-Vocabulary Language Models", whose kernel
-        keeps the logits in a GPU's registers; here they are chunks of ordinary products.
+        keeps the logits in GPU registers; here they are chunks of ordinary matrix products.
     """
 
     def __init__(self, model: keras.Model, chunk_size: int = CHUNK, **kwargs: Any):
@@ -89,25 +89,25 @@ class ChunkedLossModel(keras.Model):
         """Configures training, as `keras.Model.compile` does.
 
         Args:
-            optimizer: any of Keras.
+            optimizer: any Keras optimizer.
             loss: a `MaskedCrossentropy`.
-            metrics: None or a list of `MaskedAccuracy` and `Perplexity`.
+            metrics: None, or a list of `MaskedAccuracy` and `Perplexity`.
             **kwargs: further arguments of `keras.Model.compile`.
         """
         _check_loss_and_metrics(loss, metrics, kwargs)
-        # Keras itself would call them with logits.
+        # Keras would call the loss and metrics with logits.
         super().compile(optimizer=optimizer, **kwargs)
         self._compiled = _Compiled(loss, list(metrics or ()))
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
-        """Computes hidden states; the logits are the loss's business.
+        """Computes hidden states; `compute_loss` computes the logits.
 
         Args:
-            inputs: those of the model.
-            training: whether dropout drops.
+            inputs: the model's inputs.
+            training: whether dropout is active.
 
         Returns:
-            (B, T, D), what the model makes logits of.
+            (B, T, D), the hidden states before the vocabulary projection.
         """
         return self._hidden_model(inputs, training=training)
 
@@ -119,14 +119,14 @@ class ChunkedLossModel(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """Computes the loss in chunks, and adds the batch to the metrics.
+        """Computes the loss in chunks and updates the metrics.
 
         Args:
             x: not used.
             y: (B, T) integer labels.
-            y_pred: (B, T, D), hidden states.
+            y_pred: (B, T, D) hidden states.
             sample_weight: None, (B,) or (B, T).
-            training: whether gradients are wanted.
+            training: whether gradients are needed.
 
         Returns:
             float32 scalar.
@@ -136,7 +136,7 @@ class ChunkedLossModel(keras.Model):
         check_labels_and_logits(y, hidden)
         labels = ops.where(real_tokens(y, loss.padding_id), y, ops.zeros_like(y))
         weights = token_weights(y, loss.padding_id, sample_weight)
-        real = token_weights(y, loss.padding_id)  # Keras, too, gives `metrics` no sample weights
+        real = token_weights(y, loss.padding_id)  # like Keras, no sample weights for `metrics`
         projection = self._projection()
         vocabulary_size = projection.matrix.shape[1 if projection.transposed else 0]
         label_weight, mean_weight = loss.target_weights(vocabulary_size)
@@ -159,34 +159,34 @@ class ChunkedLossModel(keras.Model):
             accuracy = isinstance(metric, MaskedAccuracy)
             total = sums.correct if accuracy else sums.negative_log_likelihood
             metric.add_sums(total, ops.sum(real))
-        # Each replica of `tf.distribute` has them all, and their gradients are added.
+        # Every replica of `tf.distribute` computes all of these, and their gradients are summed.
         additional = [ops.cast(ops.sum(value), "float32") / num_replicas() for value in self.losses]
         return sum(additional, loss.reduce_sums(sums.loss, ops.sum(weights)))
 
     @property
     def metrics(self) -> list:
-        """The mean loss and the metrics of `compile`."""
+        """The mean loss and the metrics passed to `compile`."""
         return [*super().metrics, *self._compiled.metrics]
 
     def get_compile_config(self) -> dict[str, Any]:
-        """Returns the arguments of `compile`, none before it."""
+        """Returns the arguments of `compile`, or {} if it has not been called."""
         if not self.compiled:
             return {}
         given = {"loss": self._compiled.loss, "metrics": self._compiled.metrics}
         return {**super().get_compile_config(), **keras.saving.serialize_keras_object(given)}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles with the arguments that `get_compile_config` gave."""
+        """Compiles with the arguments that `get_compile_config` returned."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
     def predict(self, *arguments: Any, **keywords: Any) -> Any:
-        """Returns the model's own predictions, its logits."""
+        """Returns the wrapped model's predictions (logits)."""
         return self.model.predict(*arguments, **keywords)
 
     def predict_on_batch(self, x: Any) -> Any:
-        """Returns the model's own predictions for one batch, its logits."""
+        """Returns the wrapped model's predictions (logits) for one batch."""
         return self.model.predict_on_batch(x)
 
     def _projection(self):
@@ -194,7 +194,7 @@ class ChunkedLossModel(keras.Model):
         transposed = not isinstance(layer, TokenEmbedding)  # else a dense layer
         matrix = layer.kernel if transposed else layer.embeddings
         bias = None if transposed and not layer.use_bias else layer.bias
-        # With adapters the matrix is a tensor and no variable.
+        # With adapters, the matrix is a tensor, not a variable.
         trainable = any(
             getattr(weight, "trainable", True) for weight in (matrix, bias) if weight is not None
         )
@@ -211,7 +211,7 @@ class ChunkedLossModel(keras.Model):
 
 
 def _take_apart(model):
-    """The layer that makes the logits, and a model of the same layers that ends before it."""
+    """Returns the layer that computes the logits, and a model of the layers before it."""
     layers = {layer.name: layer for layer in getattr(model, "layers", ())}
     inputs = {tensor.name: tensor for tensor in getattr(model, "inputs", ())}
     parts = find_parts(layers)
@@ -220,10 +220,10 @@ def _take_apart(model):
     expected |= {"segment_ids"} if segments else set()
     if parts.decoder is None or embedding is None or inputs.keys() != expected:
         raise ValueError(
-            "`model` must be a language model with the input `token_ids`, packed or not, or a "
-            "translator with the inputs `source_ids` and `target_ids`, of the layers "
-            "`token_embedding`, or `target_embedding`, and `decoder`. Received: a model with the "
-            f"inputs {sorted(inputs)} and the layers {sorted(layers)}."
+            "`model` must be a language model with the input `token_ids` (and `segment_ids` if "
+            "packed) and the layers `token_embedding` and `decoder`, or a translator with the "
+            "inputs `source_ids` and `target_ids` and the layers `target_embedding` and `decoder`. "
+            f"Received: a model with inputs {sorted(inputs)} and layers {sorted(layers)}."
         )
     if parts.encoder is None:
         masks = segments(inputs["segment_ids"]) if segments else {}
@@ -237,21 +237,21 @@ def _take_apart(model):
 def _check_loss_and_metrics(loss, metrics, others):
     if not isinstance(loss, MaskedCrossentropy) or loss.reduction in ("none", None):
         raise ValueError(
-            "`loss` must be a MaskedCrossentropy that gives one number for the batch. "
+            "`loss` must be a MaskedCrossentropy with a scalar reduction. "
             f"Received: loss={loss!r}, reduction={getattr(loss, 'reduction', None)!r}."
         )
     for name in ("loss_weights", "weighted_metrics"):
         if others.get(name):
-            raise ValueError(f"`{name}` has no use here. Received: {name}={others[name]!r}.")
+            raise ValueError(f"`{name}` is not supported. Received: {name}={others[name]!r}.")
     for metric in metrics or ():
         if not isinstance(metric, (MaskedAccuracy, Perplexity)):
             raise ValueError(
-                "`metrics` must be MaskedAccuracy or Perplexity: others need logits, which are "
-                f"never whole. Received: {metric!r}."
+                "`metrics` must be MaskedAccuracy or Perplexity: others need the full logits, "
+                f"which are never computed. Received: metrics with {metric!r}."
             )
         if metric.padding_id != loss.padding_id:
             raise ValueError(
-                "`metrics` must have the `padding_id` of the loss. Received: "
+                "`metrics` must have the same `padding_id` as the loss. Received: "
                 f"{metric.name} with padding_id={metric.padding_id}, the loss with "
                 f"padding_id={loss.padding_id}."
             )

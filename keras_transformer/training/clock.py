@@ -1,4 +1,4 @@
-"""Callbacks that train by the clock."""
+"""Callbacks that limit training by wall-clock time."""
 
 import time
 
@@ -6,17 +6,17 @@ import keras
 
 
 class StopAfter(keras.callbacks.Callback):
-    """Ends training cleanly after a number of minutes.
+    """Stops training after a number of minutes.
 
-    The clock starts when training begins, so that compiling the first step counts too. It is read
-    after each batch and each epoch: the batch that is running when time is up is completed, then
-    validation if there is any, then the callbacks' and `fit`'s usual end.
+    The clock starts when training begins, so compiling the first step counts. It is checked after
+    each batch and each epoch: when time is up, the current batch is completed, validation runs if
+    there is any, and `fit` ends as usual.
 
     Args:
-        minutes: wall-clock minutes, more than 0; fractions are welcome.
+        minutes: wall-clock minutes, > 0; may be fractional.
 
     Raises:
-        ValueError: if ``minutes`` is not more than 0.
+        ValueError: if ``minutes`` is not > 0.
 
     Example:
         >>> import keras_transformer as kt
@@ -27,7 +27,7 @@ class StopAfter(keras.callbacks.Callback):
     def __init__(self, minutes: float) -> None:
         super().__init__()
         if not minutes > 0:
-            raise ValueError(f"`minutes` must be more than 0. Received: minutes={minutes}")
+            raise ValueError(f"`minutes` must be > 0. Received: minutes={minutes}.")
         self.minutes = minutes
         self._deadline = float("inf")
 
@@ -49,25 +49,25 @@ class StopAfter(keras.callbacks.Callback):
 
 
 class TimeBudget(StopAfter):
-    """Trains for a number of minutes, the learning rate falling to 0 as they run out.
+    """Trains for a fixed number of minutes, decaying the learning rate linearly to 0.
 
     ``rate = peak * min(1, step / warmup_steps) * (1 - used)``
 
-    where the peak is the number that the optimizer was compiled with, the steps count from 1, and
-    ``used`` is the part of the budget that is used up: of the minutes or, where that is more, of
-    the steps of all epochs. So the same line of code gets the most out of a slow machine, where a
-    schedule over steps would be cut off in the middle, and out of a fast one. The clock starts when
-    training begins, so that compiling the first step counts too; validation counts as well. The
-    warm-up goes by steps: Adam's averages need so many, however long they take. Afterwards the
-    optimizer has its peak rate again.
+    where ``peak`` is the learning rate the optimizer was compiled with, steps count from 1, and
+    ``used`` is the fraction of the budget already spent: of the minutes, or of the steps of all
+    epochs if that is larger. The same settings thus suit slow machines, where a schedule over steps
+    would be cut off halfway, and fast ones. The clock starts when training begins, so compiling the
+    first step counts, as does validation. Warm-up is counted in steps because Adam's moment
+    estimates need a number of updates, however long they take. After training, the learning rate
+    is reset to the peak.
 
     Args:
-        minutes: wall-clock minutes, more than 0; fractions are welcome.
-        warmup_steps: steps over which the rate rises, at least 0.
+        minutes: wall-clock minutes, > 0; may be fractional.
+        warmup_steps: number of warm-up steps, >= 0.
 
     Raises:
         ValueError: if ``minutes`` or ``warmup_steps`` is out of range; when training begins, if the
-            optimizer's learning rate is a schedule, which two cannot set.
+            optimizer's learning rate is a schedule.
 
     Example:
         >>> import numpy as np, keras, keras_transformer as kt
@@ -86,16 +86,16 @@ class TimeBudget(StopAfter):
         super().__init__(minutes)
         if not isinstance(warmup_steps, int) or warmup_steps < 0:
             raise ValueError(
-                f"`warmup_steps` must be an integer >= 0. Received: warmup_steps={warmup_steps}"
+                f"`warmup_steps` must be an integer >= 0. Received: warmup_steps={warmup_steps}."
             )
         self.warmup_steps = warmup_steps
 
     def factor(self, step: int, used: float) -> float:
-        """Returns the part of the peak rate at which to train.
+        """Returns the factor by which to multiply the peak learning rate.
 
         Args:
-            step: number of the training step, from 1.
-            used: the part of the budget that is used up, in [0, 1].
+            step: number of the training step, counted from 1.
+            used: fraction of the budget already spent, in [0, 1].
 
         Returns:
             A number in [0, 1].
@@ -104,22 +104,22 @@ class TimeBudget(StopAfter):
         return rising * max(1.0 - used, 0.0)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Starts the clock, and notes the peak rate."""
+        """Starts the clock and records the peak learning rate."""
         optimizer = self.model.optimizer
         self._peak = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         try:
             optimizer.learning_rate = self._peak
         except (TypeError, AttributeError) as error:
             raise ValueError(
-                "`TimeBudget` sets the learning rate: the optimizer must have been given a number. "
-                f"Received: learning_rate={optimizer.get_config()['learning_rate']}"
+                "`TimeBudget` sets the learning rate: the optimizer's must be a number, not a "
+                f"schedule. Received: learning_rate={optimizer.get_config()['learning_rate']}."
             ) from error
         self._epoch = 0
         self._steps_before_epoch = self._step = 0
         super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Notes the epoch, to know how many of all steps are done."""
+        """Records the epoch, to track the fraction of all steps completed."""
         self._epoch = epoch
         self._steps_before_epoch = self._step
 
@@ -138,7 +138,7 @@ class TimeBudget(StopAfter):
         super().on_train_batch_end(batch, logs)
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Gives the optimizer its peak rate back."""
+        """Resets the learning rate to its peak."""
         self.model.optimizer.learning_rate = self._peak
 
     def _minutes_used(self) -> float:

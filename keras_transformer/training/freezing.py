@@ -1,4 +1,4 @@
-"""Freezing the lower layers of a model, and thawing them one after the other."""
+"""Freezing the lower layers of a model, and unfreezing them gradually."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras_transformer.training.lora import check_not_adapted
 from keras_transformer.training.parts import make_trainable, needs_compiling
 
 _STACKS = ("encoder", "decoder")
-# What stands between the inputs and the stacks in the models of `kt.models`.
+# The layers below the encoder and decoder stacks in the models of `kt.models`.
 _BELOW = (
     "token_embedding",
     "source_embedding",
@@ -25,19 +25,19 @@ _BELOW = (
 
 
 def freeze(model: keras.Model, up_to: int | None = None) -> None:
-    """Freezes the embeddings and the lowest blocks of a model; everything above them trains.
+    """Freezes the embeddings and lowest blocks of a model and makes everything above trainable.
 
-    It sets Keras's `trainable` of the layers, no more. Compile the model after it. Embeddings that
-    also make the logits are frozen as logits too.
+    Only Keras's `trainable` attribute of the layers is set. Compile the model afterwards.
+    Embeddings tied to the output projection are frozen in both roles.
 
     Args:
-        model: a model of `kt.models`, with or without a task's head.
-        up_to: how many blocks of each stack to freeze, from the bottom: 0 for the embeddings alone,
-            None for all blocks, so that only heads train. `unfreeze` freezes none.
+        model: a model of `kt.models`, with or without a task head.
+        up_to: number of blocks of each stack to freeze, counted from the bottom: 0 freezes only the
+            embeddings, None all blocks, so that only heads train. `unfreeze` unfreezes everything.
 
     Raises:
-        ValueError: `up_to` is not such a number, the model has no stack named `encoder` or
-            `decoder`, or it has adapters, which froze it already.
+        ValueError: if `up_to` is out of range, the model has no stack named `encoder` or `decoder`,
+            or it has adapters, which already froze it.
 
     Example:
         >>> import keras_transformer as kt
@@ -66,13 +66,13 @@ def freeze(model: keras.Model, up_to: int | None = None) -> None:
 
 
 def unfreeze(model: keras.Model) -> None:
-    """Makes all layers of a model trainable again. Compile the model after it.
+    """Makes all layers of a model trainable again. Compile the model afterwards.
 
     Args:
         model: a model without adapters.
 
     Raises:
-        ValueError: the model has adapters; `merge_lora` takes them off.
+        ValueError: if the model has adapters; `merge_lora` removes them.
 
     Example:
         >>> import keras_transformer as kt
@@ -89,28 +89,29 @@ def unfreeze(model: keras.Model) -> None:
 
 
 class GradualUnfreezing(keras.callbacks.Callback):
-    """Trains the head of a model first, then one block more after another from the top.
+    """Trains the head of a model first, then unfreezes its blocks one by one from the top.
 
-    At first only what stands above the stacks trains, and the top `first_blocks` blocks. After
-    every `epochs_per_block` epochs one more block of each stack does, and after the lowest one the
-    embeddings.
+    At first, only the layers above the stacks and the top `first_blocks` blocks train. Every
+    `epochs_per_block` epochs, one more block of each stack is unfrozen, and after the lowest one
+    the embeddings.
 
-    Keras compiles a step for the weights that are trainable, and its optimizers keep slots for
-    these: at every change this callback gives the model a new optimizer of the same settings, which
-    takes over the number of updates and the slots of all weights that trained before, and has the
-    step compiled anew. Frozen weights have no slots, and stay as they are to the bit. Settings that
-    are not in an optimizer's config, such as `exclude_from_weight_decay` of Keras, are lost on the
-    way; `DecoupledAdamW` keeps its own.
+    Keras compiles the training step for a fixed set of trainable weights, and its optimizers hold
+    slots for these. At each change, this callback therefore recompiles the step and replaces the
+    optimizer with a new one with the same settings, the update count, and the slots of all weights
+    that were already training. Frozen weights have no slots and stay bit-identical. Settings that
+    are not in an optimizer's config, such as Keras's `exclude_from_weight_decay`, are lost;
+    `DecoupledAdamW` keeps its own.
 
-    The model is left as the last epoch had it; compile it to train it on otherwise.
+    After training, the model stays as it was in the last epoch; compile it again to train with
+    other settings.
 
     Args:
-        epochs_per_block: number of epochs until the next block.
+        epochs_per_block: number of epochs between unfreezing one block and the next.
         first_blocks: number of blocks that train from the start.
 
     Raises:
-        ValueError: an argument is out of its range; when training begins, a model without stacks,
-            or with adapters.
+        ValueError: if an argument is out of range; when training begins, if the model has no stacks
+            or has adapters.
 
     Example:
         ```python
@@ -132,40 +133,40 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self._state: int | None = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Starts from the top again."""
+        """Starts over with only the top trainable."""
         self._state = None
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Thaws what is due."""
+        """Unfreezes the blocks due in this epoch."""
         thawed = self.first_blocks + epoch // self.epochs_per_block
-        # One more than there are blocks: the embeddings.
+        # After the last block, one more step for the embeddings.
         state = min(thawed, num_blocks(self.model) + 1)
         if state != self._state:
             set_frozen(self.model, num_blocks(self.model) - state)
             if not self.model.trainable_weights:
                 raise ValueError(
-                    "`first_blocks` must be at least 1 for a model with nothing to train above its "
-                    f"stacks. Received: first_blocks={self.first_blocks}."
+                    "`first_blocks` must be at least 1 for a model without trainable layers above "
+                    f"its stacks. Received: first_blocks={self.first_blocks}."
                 )
             _train_what_is_trainable(self.model)
             self._state = state
 
 
 def stacks(model: keras.Model) -> list[Any]:
-    """The stacks of blocks of a model: its encoder, its decoder or both."""
+    """Returns the stacks of blocks of a model: its encoder, its decoder or both."""
     found = [
         layer for layer in model.layers if layer.name in _STACKS and getattr(layer, "blocks", None)
     ]
     if not found:
         raise ValueError(
-            "`model` must have a layer named `encoder` or `decoder` that has `blocks`. "
-            f"Received: layers {sorted(layer.name for layer in model.layers)}."
+            "`model` must have a layer named `encoder` or `decoder` with `blocks`. "
+            f"Received: a model with layers {sorted(layer.name for layer in model.layers)}."
         )
     return found
 
 
 def num_blocks(model: keras.Model) -> int:
-    """The number of blocks of the deepest stack of a model."""
+    """Returns the number of blocks in the deepest stack of a model."""
     return max(len(stack.blocks) for stack in stacks(model))
 
 
@@ -182,7 +183,7 @@ def set_frozen(model: keras.Model, up_to: int) -> None:
     for stack in found:
         for block in stack.blocks[:up_to]:
             block.trainable = False
-        # The norm after the last block goes with it.
+        # The final norm is frozen along with the last block.
         if up_to >= len(stack.blocks) and stack.final_norm is not None:
             stack.final_norm.trainable = False
         if stack.positional_encoding is not None:
@@ -191,11 +192,11 @@ def set_frozen(model: keras.Model, up_to: int) -> None:
 
 def _check_count(name: str, value: Any, minimum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"`{name}` must be an integer >= {minimum}. Received: {name}={value!r}")
+        raise ValueError(f"`{name}` must be an integer >= {minimum}. Received: {name}={value!r}.")
 
 
 def _train_what_is_trainable(model: keras.Model) -> None:
-    """Lets a model in the midst of `fit` train the weights that are trainable now."""
+    """Rebuilds optimizer and training step during `fit` for the weights now trainable."""
     old = model.optimizer
     new = type(old).from_config(old.get_config())
     new.build(model.trainable_variables)
@@ -203,8 +204,8 @@ def _train_what_is_trainable(model: keras.Model) -> None:
     for variable in new.variables:
         if variable.path in values:
             value = values[variable.path]
-            # Keras saves the settings of the old optimizer, its learning rate too, which JAX would
-            # delete with the first step of the new one if they were the same array.
+            # Copy scalars: saving the model still reads the old optimizer's learning rate, and on
+            # JAX the first step of the new optimizer would delete an array that both share.
             variable.assign(value if value.shape else ops.copy(value))
     model.optimizer = new
     model.make_train_function(force=True)

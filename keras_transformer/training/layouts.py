@@ -1,4 +1,4 @@
-"""How the weights of our models are spread over devices that share one model."""
+"""Tensor parallelism: how the weights of one model are split across devices."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.distribution import uneven_axes
 from keras_transformer.layers.sublayers import all_layers
 
-# Whatever a layer stands in, it is found by the end of its weights' paths. The output of the first
-# layers is split, the input of the second ones: what comes out of the first needs no word with the
-# other devices before it has gone through the second.
+# Weights are matched by the end of their paths, whatever contains their layers. Column-split layers
+# split their output and row-split ones their input, so that devices need not communicate between
+# the two.
 _COLUMNS = (
     r"(?:.*/)?(?:query|key|value|ssru(?:_\d+)?/(?:forget|candidate)|"
     r"feed_forward(?:_\d+)?/(?:intermediate|linear)|logits)"
 )
 _ROWS = r"(?:.*[/_])?(?:attention|feed_forward)(?:_\d+)?/output"
 _EMBEDDINGS = r"(?:.*/)?(?:token|source|target)_embedding(?:_\d+)?/(?:embeddings|bias)"
-# Replicated where it does not divide: see `whole_if_uneven`.
+# Replicated if not divisible: see `whole_if_uneven`.
 _VOCABULARY = rf"(?:{_EMBEDDINGS}|(?:.*/)?logits/(?:kernel|bias))"
 
 
@@ -30,31 +30,31 @@ def layout_map(
     *,
     axis: str = "model",
 ) -> keras.distribution.LayoutMap:
-    """Says how devices share the weights of one model, as Megatron-LM does; for Keras on JAX.
+    """Returns the tensor-parallel weight layouts of Megatron-LM, for Keras on JAX.
 
-    Queries, keys, values and the first matrix of a feed-forward network are split by columns, with
-    their biases, the matrices that follow by rows. So each device has some of the heads and some of
-    the hidden units, and devices exchange what they have found twice a block. Embeddings, and a
-    matrix of the logits, are split by the vocabulary if its size divides, else each device has them
-    whole. Layer norms, positions and small heads are whole everywhere.
+    Query, key and value projections and the first matrix of each feed-forward network are split by
+    columns, with their biases; the matrices that follow them are split by rows. Each device thus
+    holds some of the heads and some of the hidden units, and devices communicate twice per block.
+    Embeddings and the logits matrix are split over the vocabulary if the axis divides its size, and
+    replicated otherwise. Layer norms, positions and small heads are replicated.
 
-    Set the distribution before the model is made or loaded. The axis may have size 1. On TensorFlow
-    and torch, Keras has no `ModelParallel`.
+    Set the distribution before creating or loading the model. The axis may have size 1. Keras does
+    not implement `ModelParallel` on TensorFlow and torch.
 
     Args:
-        mesh: the devices. Over the first axis `keras.distribution.ModelParallel` spreads the batch.
-        model: None, or a model to check: one with the sizes of that to be trained, on whatever
-            device; one layer of it is enough. The map is the same with and without it. But without
-            it, heads that do not divide only cost time, and for another size that does not divide,
-            JAX's own error comes when the model is made.
-        axis: the mesh's axis over which the weights are split.
+        mesh: the devices. `keras.distribution.ModelParallel` splits the batch over the first axis.
+        model: None, or a model to check, on any device, with the sizes of the one to be trained; a
+            single layer suffices. The map does not depend on it. Without this check, a number of
+            heads that is not divisible only costs time, and any other size that is not divisible
+            raises JAX's own error when the model is created.
+        axis: name of the mesh axis to split the weights over.
 
     Returns:
-        The layouts of all weights that are split, for `keras.distribution.ModelParallel`.
+        The layouts of all split weights, for `keras.distribution.ModelParallel`.
 
     Raises:
-        ValueError: the mesh is none or has no such axis; with a model, its heads or the sizes of
-            its weights, the vocabulary apart, do not divide by the axis.
+        ValueError: if `mesh` is not a mesh or has no such axis; with `model`, if its number of
+            heads or its weights' sizes (except the vocabulary) are not divisible by the axis size.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -69,18 +69,20 @@ def layout_map(
         Model Parallelism", section 3.
     """
     if not isinstance(mesh, keras.distribution.DeviceMesh):
-        raise ValueError(f"`mesh` must be a keras.distribution.DeviceMesh. Received: mesh={mesh!r}")
+        raise ValueError(
+            f"`mesh` must be a keras.distribution.DeviceMesh. Received: mesh={mesh!r}."
+        )
     if axis not in mesh.axis_names:
         raise ValueError(
-            f"`mesh` must have the axis {axis!r}; `axis` can name another one. "
-            f"Received: axis_names={tuple(mesh.axis_names)}, shape={tuple(mesh.shape)}."
+            f"`axis` must name an axis of `mesh`. Received: axis={axis!r}, a mesh with "
+            f"axis_names={tuple(mesh.axis_names)}, shape={tuple(mesh.shape)}."
         )
     layouts = keras.distribution.LayoutMap(mesh)
-    # The low-rank adapters of a matrix are split as it is: of A the rows, of B the columns.
+    # Low-rank adapters are split like their matrix: A by rows, B by columns.
     layouts[rf"{_COLUMNS}/(?:kernel|lora_kernel_b)"] = (None, axis)
     layouts[rf"{_COLUMNS}/bias"] = (axis,)
     layouts[rf"{_ROWS}/(?:kernel|lora_kernel_a)"] = (axis, None)
-    # A vector or a matrix, by its first axis.
+    # Vectors and matrices alike, along the first axis.
     layouts[_EMBEDDINGS] = (axis,)
     if model is not None:
         _check_model(model, layouts, axis)
@@ -93,7 +95,7 @@ def _check_model(model: keras.Model, layouts: Any, axis: str) -> None:
     for layer in all_layers(model):
         if isinstance(layer, MultiHeadAttention) and layer.num_heads % size:
             raise ValueError(
-                f"`num_heads` must be a multiple of the size of the mesh's axis {axis!r}. "
+                f"`num_heads` must be a multiple of the size of the mesh axis {axis!r}. "
                 f"Received: num_heads={layer.num_heads} in {layer.path}, {axis}={size}."
             )
     for weight in model.weights:
@@ -102,6 +104,6 @@ def _check_model(model: keras.Model, layouts: Any, axis: str) -> None:
             continue
         for index, _, _ in uneven_axes(layout.axes, weight.shape, mesh):
             raise ValueError(
-                f"`mesh` must divide the weights of `model`. Received: {axis}={size}, the weight "
-                f"{weight.path} of shape {tuple(weight.shape)}, whose axis {index} is to be split."
+                f"`mesh` must divide the weights of `model` evenly. Received: {axis}={size} and "
+                f"{weight.path} of shape {tuple(weight.shape)}, split along axis {index}."
             )

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA): fine-tuning with a few weights beside the frozen ones."""
+"""Low-rank adapters (LoRA): fine-tuning a few added weights of a frozen model."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ def enable_lora(
     targets: Sequence[str] = ("query", "value"),
     trainable: Sequence[str] = ("head", "classifier"),
 ) -> list[str]:
-    r"""Freezes a model and gives some of its dense layers low-rank adapters, which train instead.
+    r"""Freezes a model and adds trainable low-rank adapters to some of its dense layers.
 
-    $W' = W + \frac{\alpha}{r} A B$ with A (in, r) random and B (r, out) zeros, so that at first
-    nothing changes. They are those of `keras.layers.Dense.enable_lora`.
+    $W' = W + \frac{\alpha}{r} A B$ with A (in, r) random and B (r, out) zero, so that the outputs
+    are unchanged at first. The adapters are those of `keras.layers.Dense.enable_lora`.
 
-    Compile the model after this. A `.keras` or `.weights.h5` file of an adapted model holds the
-    sums W', as Keras does it: it loads as a model that was never adapted. For the adapters alone
-    there is `save_lora`.
+    Compile the model afterwards. As always in Keras, a `.keras` or `.weights.h5` file of an adapted
+    model stores the merged weights W' and loads as a model without adapters. To save only the
+    adapters, use `save_lora`.
 
     Args:
         model: a model of `kt.models`, or any other whose dense layers have names.
-        rank: r, the width of the adapters.
-        alpha: factor on the adapters' effect; None for `rank`, that is for a factor of 1.
-        targets: which dense layers are adapted: patterns of their names ("query", "key", "value",
-            "output" and "intermediate" in the layers of `kt`), or of their whole paths with
+        rank: r, the rank of the adapters.
+        alpha: scale of the adapters, applied as `alpha / rank`; None for `rank`, a factor of 1.
+        targets: the dense layers to adapt, as patterns for their names ("query", "key", "value",
+            "output" and "intermediate" in the layers of `kt`) or for their full paths, with
             wildcards ("decoder/block_1*/query").
-        trainable: which other layers stay trainable: patterns as in `targets`; `head` is that of
-            the models of `kt.models.heads`, `classifier` that of `vit`. () for none.
+        trainable: other layers that stay trainable, as patterns like `targets`: `head` is the head
+            of the models of `kt.models.heads`, `classifier` that of `vit`. () for none.
 
     Returns:
         The paths of the adapted layers.
 
     Raises:
-        ValueError: `rank` or `alpha` is not positive, no dense layer has such a name, or the model
-            has adapters already.
+        ValueError: if `rank` or `alpha` is not positive, no dense layer matches `targets`, or the
+            model already has adapters.
 
     Example:
         >>> import keras_transformer as kt
@@ -78,7 +78,7 @@ def enable_lora(
     if not chosen:
         names = sorted({path.rpartition("/")[2] for path in dense_layers(model)})
         raise ValueError(
-            f"`targets` must name dense layers of the model, whose names are {names}. "
+            f"`targets` must name dense layers of the model; it has {names}. "
             f"Received: targets={tuple(targets)!r}."
         )
     kept = [
@@ -92,7 +92,7 @@ def enable_lora(
 
 
 def attach(model: keras.Model, adapters: dict[str, tuple[int, float | None]], kept: list) -> None:
-    """Adds adapters of a (rank, alpha) to layers by path, and freezes all but them and `kept`."""
+    """Adds adapters of given (rank, alpha) to layers by path; freezes all else except `kept`."""
     layers = dense_layers(model)
     for path, (rank, alpha) in adapters.items():
         layers[path].enable_lora(rank, lora_alpha=alpha)
@@ -106,17 +106,17 @@ def attach(model: keras.Model, adapters: dict[str, tuple[int, float | None]], ke
 
 
 def merge_lora(model: keras.Model) -> None:
-    r"""Adds the adapters to the weights beside them, and takes them off the model.
+    r"""Merges the adapters into the weights they adapt and removes them from the model.
 
-    $W \leftarrow W + \frac{\alpha}{r} A B$: the outputs stay, and the model is as if it had never
-    been adapted, all of its weights trainable. Compile it again to train it.
+    $W \leftarrow W + \frac{\alpha}{r} A B$: the outputs are unchanged, and the model is as if it
+    had never been adapted, with all weights trainable. Compile it again to train it.
 
     Args:
-        model: a model that `enable_lora` or `load_lora` adapted.
+        model: a model adapted by `enable_lora` or `load_lora`.
 
     Raises:
-        ValueError: the model has no adapters, or the weights beside them are quantized: the sum of
-            both is no matrix of integers any more.
+        ValueError: if the model has no adapters, or the adapted weights are quantized, as the
+            merged weights would no longer be integers.
 
     Example:
         >>> import keras_transformer as kt
@@ -137,8 +137,8 @@ def merge_lora(model: keras.Model) -> None:
                 "`model` must not be quantized: merge the adapters first, then quantize. "
                 f"Received: {path} quantized to {layer.quantization_mode}."
             )
-    # Keras collects garbage whenever a variable is deleted, which takes its time over all objects
-    # of a program: those of now are spared.
+    # Keras runs the garbage collector at each deletion of a variable, which is slow in a large
+    # program: exempt the objects that exist now.
     gc.freeze()
     try:
         for layer in layers.values():
@@ -150,7 +150,7 @@ def merge_lora(model: keras.Model) -> None:
 
 
 def _merge(layer: keras.layers.Dense) -> None:
-    # In float32, whatever the layer computes in.
+    # In float32, whatever the layer's compute dtype.
     delta = ops.matmul(layer.lora_kernel_a, layer.lora_kernel_b)
     delta = delta * (layer.lora_alpha / layer.lora_rank)
     layer.lora_enabled = False
@@ -160,7 +160,7 @@ def _merge(layer: keras.layers.Dense) -> None:
 
 
 def dense_layers(model: keras.Model) -> dict[str, keras.layers.Dense]:
-    """The dense layers of a model, by path."""
+    """Returns the dense layers of a model, by path."""
     return {
         layer.path: layer
         for layer in all_layers(model)
@@ -169,23 +169,23 @@ def dense_layers(model: keras.Model) -> dict[str, keras.layers.Dense]:
 
 
 def adapted_layers(model: keras.Model) -> dict[str, keras.layers.Dense]:
-    """The dense layers of a model that have adapters, by path; raises where there are none."""
+    """Returns the adapted dense layers of a model, by path; raises if there are none."""
     layers = {path: layer for path, layer in dense_layers(model).items() if layer.lora_enabled}
     if not layers:
         raise ValueError(
             "`model` must have adapters: call `enable_lora` or `load_lora` first. "
-            f"Received: the model {model.name!r} without any."
+            f"Received: the model {model.name!r} without adapters."
         )
     return layers
 
 
 def check_not_adapted(model: keras.Model) -> None:
-    """Raises where a model has adapters already."""
+    """Raises if a model already has adapters."""
     paths = [path for path, layer in dense_layers(model).items() if layer.lora_enabled]
     if paths:
         raise ValueError(
-            "`model` must have no adapters: `enable_lora` and `load_lora` work once, until "
-            f"`merge_lora`. Received: adapters in {', '.join(paths[:3])}"
+            "`model` must have no adapters; `merge_lora` removes them. "
+            f"Received: adapters in {', '.join(paths[:3])}"
             f"{' and others' if len(paths) > 3 else ''}."
         )
 

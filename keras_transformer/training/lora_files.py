@@ -1,4 +1,4 @@
-"""Adapters in a file of their own."""
+"""Saving and loading adapters separately from the model."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _PARTS = ("lora_kernel_a", "lora_kernel_b")
 
 
 def save_lora(model: keras.Model, path: str | os.PathLike) -> None:
-    """Saves the adapters of a model, and the other weights that train with them (the head's).
+    """Saves the adapters of a model and the other weights trained with them (the head's).
 
-    A `.npz` file of plain arrays, small beside the model: rank 8 on query and value is 0.25 % of
-    GPT-1.
+    Writes a `.npz` file of plain arrays, small compared to the model: rank 8 on query and value is
+    0.25% of GPT-1.
 
     Args:
-        model: a model that `enable_lora` or `load_lora` adapted.
-        path: the file to write, whose name ends in `.npz`.
+        model: a model adapted by `enable_lora` or `load_lora`.
+        path: the file to write, ending in `.npz`.
 
     Raises:
-        ValueError: the model has no adapters, or `path` does not end in `.npz`.
+        ValueError: if the model has no adapters, or `path` does not end in `.npz`.
 
     Example:
         ```python
@@ -54,7 +54,7 @@ def save_lora(model: keras.Model, path: str | os.PathLike) -> None:
         name: {"rank": layer.lora_rank, "alpha": layer.lora_alpha} for name, layer in layers.items()
     }
     arrays = {weight.path: _array(weight) for weight in model.trainable_weights}
-    # Also where an adapter was frozen since.
+    # Include adapters that have been frozen since.
     arrays |= {
         f"{name}/{part}": _array(getattr(layer, part))
         for name, layer in layers.items()
@@ -70,23 +70,24 @@ def save_lora(model: keras.Model, path: str | os.PathLike) -> None:
 
 
 def load_lora(model: keras.Model, path: str | os.PathLike) -> None:
-    """Gives a model the adapters that `save_lora` saved, and the weights saved beside them.
+    """Loads the adapters and other weights saved by `save_lora` into a model.
 
-    Everything else is frozen, as after `enable_lora`; compile the model to train it on. The file is
-    read as plain arrays, and nothing in it is executed. After an error the model is as it was.
+    Everything else is frozen, as after `enable_lora`; compile the model to continue training. The
+    file is read as plain arrays, and nothing in it is executed. If loading fails, the model is
+    unchanged.
 
     Args:
-        model: a model of the same form and, for the same outputs, with the same base weights as the
-            one whose adapters were saved; without adapters.
+        model: a model without adapters, of the same architecture as the one whose adapters were
+            saved. For the same outputs it needs the same base weights too.
         path: the `.npz` file.
 
     Raises:
-        ValueError: the model has adapters already, the file is missing or damaged, or it belongs to
-            a model of another form.
+        ValueError: if the model already has adapters, the file is missing or damaged, or it belongs
+            to a model of another architecture.
 
     Example:
         ```python
-        model = kt.models.classifier(lm, num_classes=2)  # lm as it was before the training
+        model = kt.models.classifier(lm, num_classes=2)  # lm as it was before training
         kt.training.load_lora(model, "adapters.npz")
         ```
 
@@ -110,7 +111,7 @@ def load_lora(model: keras.Model, path: str | os.PathLike) -> None:
 
 
 def _array(weight: Any) -> np.ndarray:
-    # bfloat16 is no number to a file of NumPy's.
+    # NumPy files do not support bfloat16.
     return keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32"))
 
 
@@ -118,23 +119,24 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if not path.is_file():
         raise ValueError(f"`path` must be a file. Received: path={str(path)!r}.")
     try:
-        # NumPy would leave a damaged file open.
+        # Given a path, NumPy would leave a damaged file open.
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop(_HEADER)))
         for entry in header.values():
             entry["rank"], entry["alpha"] = int(entry["rank"]), float(entry["alpha"])
             if entry["rank"] < 1 or not entry["alpha"] > 0:
-                raise ValueError(f"its header says {entry}")
+                raise ValueError(f"invalid header entry {entry}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"`path` must be a file of `save_lora`. Received: path={str(path)!r}, {error!r}."
+            f"`path` must be a file written by `save_lora`. Received: path={str(path)!r} "
+            f"({error!r})."
         ) from error
     return header, arrays
 
 
 def _check(path, header, arrays, layers, weights):
-    """Raises unless every array of a file has its place in a model."""
+    """Raises unless every array in a file matches a weight of the model."""
     expected = {}
     for name, entry in header.items():
         if name in layers:
@@ -154,7 +156,7 @@ def _check(path, header, arrays, layers, weights):
         found = arrays[name].shape if name in arrays else None
         if shape is None or found != shape:
             raise ValueError(
-                "`path` must hold adapters of a model of the same form. Received: "
-                f"path={os.fspath(path)!r}, where {name!r} has the shape {found} and the "
-                f"model's the shape {shape}."
+                "`path` must contain adapters of the model's architecture. Received: "
+                f"path={os.fspath(path)!r}, where {name!r} has shape {found}, but {shape} in "
+                "the model."
             )

@@ -1,4 +1,4 @@
-"""Cross-entropy over token ids that leaves padding out and smooths labels.
+"""Cross-entropy over token ids, with padding excluded and labels smoothed.
 
 Shape letters: B batch, T length, V vocabulary.
 """
@@ -25,10 +25,10 @@ _REDUCTIONS = (*_MEANS, "sum", "none", None)
 
 
 def _losses_by_hand(labels: Any, logits: Any, label_weight: float, mean_weight: float) -> Any:
-    """The smoothed losses (N,) with their gradient written out, for want of a compiler.
+    """Returns the smoothed losses (N,) with a hand-written gradient, for lack of a compiler.
 
-    Left to themselves, TensorFlow without XLA and torch walk over (N, V) some ten times more, and
-    add the gradient of the label's logit to zeros of that size. XLA fuses those walks away.
+    With autodiff, TensorFlow without XLA and torch make about ten more passes over (N, V), and add
+    the gradient of the label's logit to zeros of that size. XLA fuses those passes.
     """
     vocabulary_size = logits.shape[-1]
 
@@ -56,42 +56,41 @@ def _losses_by_hand(labels: Any, logits: Any, label_weight: float, mean_weight: 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class MaskedCrossentropy(keras.losses.Loss):
-    """Cross-entropy of token ids against logits, padding left out, labels smoothed.
+    """Cross-entropy between token ids and logits, with padding excluded and labels smoothed.
 
     ``loss_t = -sum_v q(v) log softmax(logits_t)_v``
 
-    where the target q gives most of its mass to the label and spreads ``label_smoothing`` = eps:
+    where the target q puts most of its mass on the label and spreads ``label_smoothing`` = eps:
 
     * ``"all_classes"``: q(label) = 1 - eps + eps / V, each other class eps / V (fairseq, Keras,
       torch);
     * ``"wrong_classes"``: q(label) = 1 - eps, each other class eps / (V - 1) (tensor2tensor,
-      OpenNMT-tf; the constant that tensor2tensor takes off to make the best loss 0 is not).
+      OpenNMT-tf; without the constant that tensor2tensor subtracts to make the minimum loss 0).
 
-    Averaged over the real tokens of the batch: ``sum_t w_t loss_t / sum_t w_t``, with w_t = 0 where
-    the label is ``padding_id``, and elsewhere the sample weight, or 1 without any. That is the
-    whole batch, over however many devices it is spread: under `tf.distribute` each replica's loss
-    is its part of that sum. A batch of nothing but padding has loss 0. The labels alone decide
-    which tokens are real: a Keras mask that travels with ``y_pred`` speaks of the inputs and is
-    ignored, so that nothing is masked twice.
+    Averaged over the non-padding tokens of the batch: ``sum_t w_t loss_t / sum_t w_t``, with w_t =
+    0 where the label is ``padding_id``, and the sample weight (1 by default) elsewhere. The batch
+    is the global one: under `tf.distribute`, each replica's loss is its share of that sum. A batch
+    of padding only has loss 0. Padding is determined by the labels only: a Keras mask attached to
+    ``y_pred`` refers to the inputs and is ignored, so that nothing is masked twice.
 
-    Computed in float32 whatever the logits' dtype; the smoothed target of shape (B, T, V) is never
-    built.
+    Computed in float32 whatever the logits' dtype, without building the smoothed target of shape
+    (B, T, V).
 
-    The loss that `fit` shows for an epoch is the mean over its batches, as always in Keras; use the
-    metric `Perplexity` for the exact mean over its tokens.
+    The loss that `fit` reports for an epoch is the mean over its batches, as always in Keras; for
+    the exact mean over its tokens, use the metric `Perplexity`.
 
     Args:
         label_smoothing: eps, in [0, 1).
         smoothing_spread: ``"all_classes"`` or ``"wrong_classes"``, the classes that share eps.
-        padding_id: the label that counts for nothing, which may lie outside the vocabulary (-1);
-            None if every label counts.
+        padding_id: the label to ignore, which may lie outside the vocabulary (-1); None to count
+            every label.
         reduction: ``"mean_with_sample_weight"``, the mean above (``"sum_over_batch_size"`` and
-            ``"mean"`` are taken as other names for it); ``"sum"`` for ``sum_t w_t loss_t``;
-            ``"none"`` or None for each token's ``w_t loss_t``.
+            ``"mean"`` are aliases); ``"sum"`` for ``sum_t w_t loss_t``; ``"none"`` or None for
+            ``w_t loss_t`` per token.
         name: the loss's name.
 
     Raises:
-        ValueError: if an argument is out of its range or not one of the names above.
+        ValueError: if an argument is out of range or not one of the names above.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -116,16 +115,16 @@ class MaskedCrossentropy(keras.losses.Loss):
     ) -> None:
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(
-                f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}"
+                f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}."
             )
         if smoothing_spread not in _SPREADS:
             raise ValueError(
                 f"`smoothing_spread` must be one of {_SPREADS}. "
-                f"Received: smoothing_spread={smoothing_spread}"
+                f"Received: smoothing_spread={smoothing_spread}."
             )
         if reduction not in _REDUCTIONS:
             raise ValueError(
-                f"`reduction` must be one of {_REDUCTIONS}. Received: reduction={reduction}"
+                f"`reduction` must be one of {_REDUCTIONS}. Received: reduction={reduction}."
             )
         super().__init__(name=name, reduction=reduction, dtype="float32")
         self.label_smoothing = label_smoothing
@@ -138,15 +137,15 @@ class MaskedCrossentropy(keras.losses.Loss):
         Args:
             y_true: (B, T) integer labels.
             y_pred: (B, T, V) logits.
-            sample_weight: None, (B,) one weight an example, or (B, T) one weight a token.
+            sample_weight: None, (B,) with a weight per example, or (B, T) with a weight per token.
 
         Returns:
-            float32 scalar, or (B, T) with the reduction ``"none"``.
+            float32 scalar, or (B, T) if the reduction is ``"none"``.
 
         Raises:
             ValueError: if the shapes of labels and logits do not match.
         """
-        # Keras's own __call__ would cast the ids to floats and scale by the mask of y_pred.
+        # Keras's __call__ would cast the ids to floats and apply the mask of y_pred.
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         losses = self.call(y_true, y_pred)
         weights = token_weights(y_true, self.padding_id, sample_weight)
@@ -166,8 +165,8 @@ class MaskedCrossentropy(keras.losses.Loss):
             (B, T) float32.
 
         Raises:
-            ValueError: if the shapes of labels and logits do not match, or V is 1 where smoothing
-                is to be spread over the wrong classes.
+            ValueError: if the shapes of labels and logits do not match, or V is 1 with smoothing
+                over the wrong classes.
         """
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         check_labels_and_logits(y_true, y_pred)
@@ -175,50 +174,50 @@ class MaskedCrossentropy(keras.losses.Loss):
         # A padding id outside the vocabulary must not be looked up.
         labels = ops.where(real, y_true, ops.zeros_like(y_true))
         vocabulary_size = y_pred.shape[-1]
-        # Activations as (B*T, V): reductions over two axes kept apart are slower.
+        # Flatten to (B*T, V): reductions that keep two axes are slower.
         logits = ops.reshape(y_pred, (-1, vocabulary_size))
         losses = self._smoothed_losses(ops.reshape(labels, (-1,)), logits)
         losses = ops.reshape(losses, ops.shape(y_true))
         return ops.where(real, losses, ops.zeros_like(losses))
 
     def _smoothed_losses(self, labels: Any, logits: Any) -> Any:
-        """Returns -sum_v q(v) log p(v), with sum_v q(v) x_v from the label's and mean logit."""
+        """Returns -sum_v q(v) log p(v), computed from the label's logit and the mean logit."""
         label_weight, mean_weight = self.target_weights(logits.shape[-1])
         if keras.backend.backend() != "jax":
             return _losses_by_hand(labels, logits, label_weight, mean_weight)
         log_sum, label_logit, largest = log_likelihood_terms(labels, logits)
         if mean_weight == 0.0:
             return log_sum - label_logit
-        # (B*T, V) is read once more; mean(x - largest) = mean(x) - largest.
+        # Reads (B*T, V) once more; mean(x - largest) = mean(x) - largest.
         mean_logit = ops.mean(ops.cast(logits, "float32"), axis=-1) - largest
         return log_sum - label_weight * label_logit - mean_weight * mean_logit
 
     def target_weights(self, vocabulary_size: int) -> tuple[float, float]:
-        """Returns the target's weights on the label's and on the mean logit; they sum to 1."""
+        """Returns the target's weights on the label's logit and the mean logit; they sum to 1."""
         if self.smoothing_spread == "all_classes" or self.label_smoothing == 0.0:
             return 1.0 - self.label_smoothing, self.label_smoothing
         if vocabulary_size < 2:
             raise ValueError(
                 "`y_pred` must have at least 2 classes to smooth over the wrong ones. "
-                f"Received: y_pred.shape[-1]={vocabulary_size}"
+                f"Received: y_pred.shape[-1]={vocabulary_size}."
             )
         mean_weight = self.label_smoothing * vocabulary_size / (vocabulary_size - 1)
         return 1.0 - mean_weight, mean_weight
 
     def reduce_sums(self, loss: Any, weight: Any) -> Any:
-        """Returns what the reduction makes of a batch of which only the sums are known.
+        """Applies the reduction to the sums over a batch.
 
         Args:
-            loss: the sum of each token's loss times its weight.
-            weight: the sum of the weights.
+            loss: the weighted sum of the token losses.
+            weight: the sum of the token weights.
 
         Returns:
             float32 scalar.
         """
         if self.reduction == "sum":
             return loss
-        # Keras adds the gradients of all replicas, and would give each of them a mean of its own
-        # divided by their number: tokens would count for more where there are fewer of them.
+        # Keras sums the gradients of all replicas. Dividing each replica's own mean by their number
+        # would give tokens more weight on replicas that have fewer of them.
         return ops.divide_no_nan(loss, sum_over_replicas(weight))
 
     def get_config(self) -> dict[str, Any]:

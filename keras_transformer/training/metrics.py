@@ -1,4 +1,4 @@
-"""Metrics over the real tokens of all batches: sums and counts, never a mean of means."""
+"""Metrics over the non-padding tokens of all batches: exact means, not means of batch means."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ from keras_transformer.ops.likelihood import (
 
 
 def _flatten(y_true: Any, y_pred: Any, padding_id: int | None) -> tuple[Any, Any, Any]:
-    """Returns labels (B*T,) with 0 for padding, logits (B*T, V) and real tokens (B*T,)."""
+    """Returns labels (B*T,) with 0 at padding, logits (B*T, V) and a non-padding mask (B*T,)."""
     check_labels_and_logits(y_true, y_pred)
     real = real_tokens(y_true, padding_id)
-    # The same steps as in the loss, so that a compiled training step computes them once for both.
+    # Same operations as in the loss, so that a compiled training step shares them.
     labels = ops.where(real, y_true, ops.zeros_like(y_true))
     logits = ops.reshape(y_pred, (-1, y_pred.shape[-1]))
     return ops.reshape(labels, (-1,)), logits, ops.reshape(real, (-1,))
 
 
 class _TokenMean(keras.metrics.Metric):
-    """A weighted mean over tokens, of which sums are kept."""
+    """A weighted mean over tokens, accumulated as two sums."""
 
     def __init__(self, padding_id: int | None, name: str, dtype: Any) -> None:
         super().__init__(name=name, dtype=dtype)
@@ -34,11 +34,11 @@ class _TokenMean(keras.metrics.Metric):
         self.count = self.add_variable(shape=(), initializer="zeros", name="count")
 
     def add_sums(self, total: Any, weight: Any) -> None:
-        """Adds a batch of which only the sums are known.
+        """Adds the sums over a batch.
 
         Args:
-            total: the sum of each token's value times its weight.
-            weight: the sum of the weights.
+            total: the weighted sum of the token values.
+            weight: the sum of the token weights.
         """
         self.total.assign_add(ops.cast(total, self.dtype))
         self.count.assign_add(ops.cast(weight, self.dtype))
@@ -50,16 +50,16 @@ class _TokenMean(keras.metrics.Metric):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class MaskedAccuracy(_TokenMean):
-    """The share of real tokens whose label has the largest logit.
+    """The fraction of non-padding tokens whose label has the largest logit.
 
     ``accuracy = sum_t w_t [logit_t(label) > every other logit] / sum_t w_t``
 
-    over all tokens of all batches, with w_t = 0 where the label is ``padding_id`` and elsewhere the
-    sample weight, or 1. A tie for the largest logit counts as wrong, so that a model which gives
-    every class the same logit does not score. Without any real token it is 0.
+    over all tokens of all batches, with w_t = 0 where the label is ``padding_id``, and the sample
+    weight (1 by default) elsewhere. A tie for the largest logit counts as wrong, so a model that
+    gives every class the same logit scores 0. Without any non-padding token the result is 0.
 
     Args:
-        padding_id: the label that counts for nothing; None if every label counts.
+        padding_id: the label to ignore; None to count every label.
         name: the name shown by `fit`.
         dtype: dtype of the sums; None for Keras's default, float32.
 
@@ -72,8 +72,8 @@ class MaskedAccuracy(_TokenMean):
         0.5
 
     Reference:
-        Bengio et al. 2003, "A Neural Probabilistic Language Model", section 2 (the prediction task
-        that it scores).
+        Bengio et al. 2003, "A Neural Probabilistic Language Model", section 2 (the prediction
+        task).
     """
 
     def __init__(
@@ -105,16 +105,16 @@ class MaskedAccuracy(_TokenMean):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class Perplexity(_TokenMean):
-    """The exponential of the mean negative log-likelihood of the real tokens.
+    """The exponential of the mean negative log-likelihood of the non-padding tokens.
 
     ``perplexity = exp(-sum_t w_t log softmax(logits_t)[label_t] / sum_t w_t)``
 
-    over all tokens of all batches, with w_t = 0 where the label is ``padding_id`` and elsewhere the
-    sample weight, or 1. Labels are never smoothed here: models trained with and without smoothing
-    can be compared. Without any real token it is 1.
+    over all tokens of all batches, with w_t = 0 where the label is ``padding_id``, and the sample
+    weight (1 by default) elsewhere. Labels are never smoothed here, so models trained with and
+    without smoothing can be compared. Without any non-padding token the result is 1.
 
     Args:
-        padding_id: the label that counts for nothing; None if every label counts.
+        padding_id: the label to ignore; None to count every label.
         name: the name shown by `fit`.
         dtype: dtype of the sums; None for Keras's default, float32.
 
@@ -122,7 +122,7 @@ class Perplexity(_TokenMean):
         >>> import numpy as np, keras_transformer as kt
         >>> metric = kt.training.Perplexity()
         >>> metric.update_state(np.array([[3, 1, 0]]), np.zeros((1, 3, 4), "float32"))
-        >>> round(float(metric.result()), 4)  # four classes, all as likely
+        >>> round(float(metric.result()), 4)  # four equally likely classes
         4.0
 
     Reference:
@@ -149,7 +149,7 @@ class Perplexity(_TokenMean):
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         labels, logits, real = _flatten(y_true, y_pred, self.padding_id)
         log_sum, label_logit, _ = log_likelihood_terms(labels, logits)
-        # Whatever the model says at padding, infinities included, must not reach the sum.
+        # Keep the loss at padding, which may be infinite, out of the sum.
         losses = ops.where(real, log_sum - label_logit, ops.zeros_like(log_sum))
         weights = token_weights(y_true, self.padding_id, sample_weight)
         self.add_sums(ops.sum(ops.reshape(weights, (-1,)) * losses), ops.sum(weights))

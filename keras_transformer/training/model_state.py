@@ -1,4 +1,4 @@
-"""What training has changed on a model and no file of Keras's holds: what is frozen or adapted."""
+"""Training state that Keras files do not store: frozen layers, adapters and penalties."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from keras_transformer.training.parts import layers_by_place
 
 
 def describe_state(model: keras.Model) -> dict[str, Any]:
-    """Returns which layers and weights train, which have adapters, and the weights' penalties.
+    """Returns which layers and weights are trainable, the adapters, and the weights' penalties.
 
     Args:
         model: a built model.
 
     Returns:
-        A dict for `json.dump`, which `restore_state` takes.
+        A JSON-serializable dict for `restore_state`.
     """
     layers = layers_by_place(model)
     return {
@@ -32,7 +32,7 @@ def describe_state(model: keras.Model) -> dict[str, Any]:
             [
                 list(weight.shape),
                 bool(weight.trainable),
-                # Of those that were given to the layer, and those of `add_l2`.
+                # From the layer's own arguments or from `add_l2`.
                 weight.regularizer and keras.regularizers.serialize(weight.regularizer),
             ]
             for weight in model.weights
@@ -41,13 +41,13 @@ def describe_state(model: keras.Model) -> dict[str, Any]:
 
 
 def adapted_arrays(model: keras.Model) -> dict[str, np.ndarray]:
-    """Returns the weights of all adapted layers: a file of Keras's holds but their sums.
+    """Returns the weights of all adapted layers, of which Keras files store only the merged ones.
 
     Args:
         model: a model, with or without adapters.
 
     Returns:
-        Arrays by the layer's place and the weight's name, none without adapters.
+        Arrays by layer place and weight name; {} without adapters.
     """
     return {
         f"{place}/{weight.name}": _array(weight)
@@ -57,14 +57,14 @@ def adapted_arrays(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def restore_state(model: keras.Model, state: dict[str, Any]) -> None:
-    """Freezes and adapts a model as another one was.
+    """Freezes and adapts a model according to a saved state.
 
     Args:
-        model: a built model of the same form, without adapters.
-        state: what `describe_state` returned.
+        model: a built model of the same architecture, without adapters.
+        state: the result of `describe_state`.
 
     Raises:
-        ValueError: the model has other layers or weights.
+        ValueError: if the model has different layers or weights.
     """
     layers = layers_by_place(model)
     _check_same("layers", sorted(state["layers"]), sorted(layers))
@@ -72,7 +72,7 @@ def restore_state(model: keras.Model, state: dict[str, Any]) -> None:
         layers[place].enable_lora(rank, lora_alpha=alpha)
     shapes = [shape for shape, *_ in state["weights"]]
     _check_same("weights", shapes, [list(weight.shape) for weight in model.weights])
-    # Outer layers first, which set the flags of those inside; the weights, which may differ, last.
+    # Outer layers first, as they set the flags of inner ones; weights, which may differ, last.
     for place, layer in layers.items():
         layer.trainable = state["layers"][place]
     for weight, (_, trainable, regularizer) in zip(model.weights, state["weights"], strict=True):
@@ -84,8 +84,8 @@ def restore_arrays(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
     """Sets the weights of the adapted layers of a model.
 
     Args:
-        model: a model to which `restore_state` has given its adapters.
-        arrays: what `adapted_arrays` returned.
+        model: a model whose adapters `restore_state` has added.
+        arrays: the result of `adapted_arrays`.
     """
     for place, layer in _adapted(layers_by_place(model)).items():
         for weight in layer.weights:
@@ -93,13 +93,13 @@ def restore_arrays(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
 
 
 def compile_as_saved(model: keras.Model, path: Any) -> None:
-    """Compiles a model as the one in a file, and loads its weights with the optimizer's state.
+    """Compiles a model like the one in a file and loads the weights and optimizer state.
 
-    `keras.saving.load_model` does so before anything could be frozen, and drops the state of an
-    optimizer that was made for other weights.
+    `keras.saving.load_model` would do so before anything can be frozen, and then drop the state of
+    an optimizer that was built for other weights.
 
     Args:
-        model: the model, frozen and adapted as that in the file was.
+        model: the model, frozen and adapted like the one in the file.
         path: a `.keras` file.
     """
     with zipfile.ZipFile(path) as archive:
@@ -119,12 +119,12 @@ def _check_same(what, saved, own):
     if saved != own:
         differing = [pair for pair in itertools.zip_longest(saved, own) if pair[0] != pair[1]]
         raise ValueError(
-            "`folder` must hold a training of the model that is loaded from it. Received: other "
-            f"{what}, {differing[0][0]} where the model has {differing[0][1]}."
+            "`folder` must contain the training state of the model that is loaded from it. "
+            f"Received: other {what}, {differing[0][0]} where the model has {differing[0][1]}."
         )
 
 
 def _array(weight):
     array = keras.ops.convert_to_numpy(weight)
-    # bfloat16 is no number to a file of NumPy's.
+    # NumPy files do not support bfloat16.
     return array.astype("float32") if array.dtype.name == "bfloat16" else array

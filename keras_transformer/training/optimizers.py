@@ -1,4 +1,4 @@
-"""Optimizers whose settings survive saving."""
+"""Optimizers whose settings are saved with the model."""
 
 import re
 from collections.abc import Iterable
@@ -9,22 +9,21 @@ import keras
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class DecoupledAdamW(keras.optimizers.AdamW):
-    """AdamW that leaves biases and layer-norm gains undecayed, and still does after reloading.
+    """AdamW that excludes biases and layer-norm gains from weight decay, also after reloading.
 
     ``w <- w - learning_rate * (m / (sqrt(v) + epsilon) + weight_decay * w)``
 
-    without the last term for variables whose own name is in ``exclude``. `keras.optimizers.AdamW`
-    has `exclude_from_weight_decay` for that, which matches any part of a name and is forgotten when
-    the model is saved.
+    without the last term for variables whose name is in ``exclude``. `keras.optimizers.AdamW` has
+    `exclude_from_weight_decay` for this, which matches any part of a name and is not saved with
+    the model.
 
     Args:
         learning_rate: a float or a schedule.
-        weight_decay: decay a step, multiplied by the learning rate; not negative.
-        exclude: names of the variables that do not decay. A variable's own name must match in full:
-            the last part of its path, "bias" of "query/bias". A layer called "beta" does not
-            matter.
-        **kwargs: everything else that `keras.optimizers.AdamW` takes, such as ``beta_2``,
-            ``epsilon`` or ``global_clipnorm``.
+        weight_decay: decay per step, multiplied by the learning rate; not negative.
+        exclude: names of variables without weight decay. Each must match a variable's whole name,
+            the last part of its path: "bias" for "query/bias". Layer names do not count.
+        **kwargs: further arguments of `keras.optimizers.AdamW`, such as ``beta_2``, ``epsilon`` or
+            ``global_clipnorm``.
 
     Raises:
         ValueError: if ``weight_decay`` is None or negative, or ``exclude`` is a string.
@@ -50,16 +49,16 @@ class DecoupledAdamW(keras.optimizers.AdamW):
     ) -> None:
         if weight_decay is None or weight_decay < 0:
             raise ValueError(
-                f"`weight_decay` must be a number >= 0. Received: weight_decay={weight_decay}"
+                f"`weight_decay` must be a number >= 0. Received: weight_decay={weight_decay}."
             )
         if isinstance(exclude, str):
             raise ValueError(
-                f"`exclude` must be a collection of names. Received: exclude={exclude!r}"
+                f"`exclude` must be a collection of names. Received: exclude={exclude!r}."
             )
         super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **kwargs)
         self.exclude = tuple(exclude)
-        # What Keras searches is the variable's own name on JAX and torch, but "path/name:0" on
-        # TensorFlow, where a bare "beta" would match a layer of that name.
+        # Keras searches the variable's name on JAX and torch, but "path/name:0" on TensorFlow,
+        # where a bare "beta" would match a layer of that name.
         patterns = [rf"(^|/){re.escape(name)}(:\d+)?$" for name in self.exclude]
         self.exclude_from_weight_decay(var_names=patterns)
 

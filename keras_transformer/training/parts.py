@@ -1,4 +1,4 @@
-"""Layers by their places, and what becomes of a model whose trainable weights change."""
+"""Finding layers by place, and changing which weights of a model are trainable."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from keras_transformer.layers.sublayers import inner_layers
 
 
 def layers_by_place(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
-    """Returns a layer and those inside it by where they stand, which a loaded model has in common.
+    """Returns a layer and its inner layers by place, which stays the same in a loaded model.
 
-    A layer's own path is not: it depends on who built the layer first.
+    A layer's path does not: it depends on what built the layer first.
 
     Args:
         layer: a layer or a model.
 
     Returns:
-        The layers, outer ones before inner ones, by the names of the attributes on the way.
+        The layers by the attribute names that lead to them, outer layers first.
     """
     return {"": layer, **{inner.place: inner.layer for inner in inner_layers(layer)}}
 
 
 def freeze_all_but(model: keras.Model, weights: Iterable[Any]) -> None:
-    """Freezes the weights of a model that are trainable, but for some.
+    """Freezes all trainable weights of a model except the given ones.
 
     Args:
         model: the model.
-        weights: those that stay trainable.
+        weights: the weights that stay trainable.
     """
     kept = {id(weight) for weight in weights}
     for weight in model.trainable_weights:
@@ -37,18 +37,18 @@ def freeze_all_but(model: keras.Model, weights: Iterable[Any]) -> None:
 
 
 def make_trainable(model: keras.Model) -> None:
-    """Makes all weights of a model trainable that ever were."""
-    # On TensorFlow an attribute that is True already ignores being set to True, and the weights
-    # that were frozen one by one stayed so.
+    """Makes all weights of a model trainable that were ever trainable."""
+    # On TensorFlow, setting an attribute to True has no effect if it is already True, which would
+    # leave individually frozen weights frozen.
     model.trainable = False
     model.trainable = True
 
 
 def needs_compiling(model: keras.Model) -> None:
-    """Makes Keras ask for `compile`, before it trains on with programs and slots of the past.
+    """Makes Keras require a new `compile` instead of using outdated functions and slots.
 
     An optimizer has slots for the weights that were trainable when it first ran, and a compiled
-    step works on these; `predict` too may have compiled the layers as they were.
+    step updates those; `predict` may also have compiled the layers before they changed.
 
     Args:
         model: a model whose trainable weights or layers have changed.

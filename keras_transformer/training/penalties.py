@@ -16,21 +16,23 @@ def add_l2(
 ) -> list[str]:
     r"""Adds the sum of the squared weights to the loss: $\text{loss} + \lambda \sum_w w^2$.
 
-    It sets Keras's own `regularizer` of each weight, as the argument `kernel_regularizer` of a
-    layer does, and no file holds it: call it again on a model that was loaded. Compile the model
-    after it. Adam divides this penalty's gradient by the size of all gradients; what shrinks the
-    weights evenly there is the decay of `DecoupledAdamW`.
+    Sets Keras's `regularizer` of each weight, like a layer's `kernel_regularizer` argument. Model
+    files do not store it: call this again on a loaded model. Compile the model afterwards. Adam
+    divides the penalty's gradient by the magnitude of the whole gradient; to shrink all weights
+    evenly, use the weight decay of `DecoupledAdamW`.
 
     Args:
         model: a built model.
-        rate: lambda; 0 takes the penalty off again.
-        exclude: names of the weights without penalty; a weight's own name must match in full.
+        rate: lambda; 0 removes the penalty.
+        exclude: names of weights without penalty; each must match a weight's whole name, the last
+            part of its path.
 
     Returns:
-        The paths of the weights that the penalty is on.
+        The paths of the penalized weights.
 
     Raises:
-        ValueError: `rate` is negative, `exclude` is a string, or the model has no weights.
+        ValueError: if `rate` is negative, `exclude` is a string, or the model has no trainable
+            weights.
 
     Example:
         >>> import keras_transformer as kt
@@ -43,14 +45,14 @@ def add_l2(
         Krogh and Hertz 1991, "A Simple Weight Decay Can Improve Generalization".
     """
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate < 0:
-        raise ValueError(f"`rate` must be a number >= 0. Received: rate={rate!r}")
+        raise ValueError(f"`rate` must be a number >= 0. Received: rate={rate!r}.")
     if isinstance(exclude, str):
-        raise ValueError(f"`exclude` must be a collection of names. Received: exclude={exclude!r}")
+        raise ValueError(f"`exclude` must be a collection of names. Received: exclude={exclude!r}.")
     excluded = set(exclude)
     if not model.trainable_weights:
         raise ValueError(
-            f"`model` must be built and have weights that train. Received: the model {model.name!r}"
-            " without any."
+            "`model` must be built and have trainable weights. "
+            f"Received: the model {model.name!r} without trainable weights."
         )
     chosen = [weight for weight in model.trainable_weights if weight.name not in excluded]
     for weight in chosen:

@@ -26,33 +26,33 @@ def transformer_recipe(
     gradient_accumulation_steps: int | None = None,
     clip_norm: float | None = None,
 ) -> dict[str, Any]:
-    """Returns optimizer, loss and metrics of the original Transformer.
+    """Returns the optimizer, loss and metrics of the original Transformer.
 
     Adam with beta 0.9 and 0.98, epsilon 1e-9, no gradient clipping, and
     ``learning_rate = scale * hidden_dim^-0.5 * min(update^-0.5, update * warmup_steps^-1.5)``;
-    cross-entropy over the real tokens with label smoothing 0.1. The paper does not say which
-    classes share the smoothing: here all of them, as in fairseq and Keras; ``smoothing_spread``
-    chooses the other convention, that of tensor2tensor.
+    cross-entropy over the non-padding tokens with label smoothing 0.1. The paper does not say which
+    classes share the smoothing: all of them by default, as in fairseq and Keras;
+    ``smoothing_spread`` selects the other convention, that of tensor2tensor.
 
     Args:
         hidden_dim: the model's hidden size (d_model).
-        warmup_steps: number of updates until the learning rate's peak.
-        label_smoothing: probability spread over the classes, in [0, 1).
-        learning_rate: None for the schedule above; a float or a schedule replaces it, and
-            ``warmup_steps`` and ``scale`` then play no part.
-        scale: factor on the schedule.
+        warmup_steps: number of updates until the learning rate peaks.
+        label_smoothing: probability mass spread over the classes, in [0, 1).
+        learning_rate: None for the schedule above, or a float or a schedule to replace it, with
+            ``warmup_steps`` and ``scale`` ignored.
+        scale: factor by which to multiply the schedule.
         smoothing_spread: ``"all_classes"`` or ``"wrong_classes"``.
-        padding_id: the label that counts for nothing; None if every label counts.
-        gradient_accumulation_steps: batches whose gradients are averaged to one update; None or 1
-            for an update after each batch. The schedule counts updates.
-        clip_norm: largest norm of all gradients together, those of an update where batches are
-            accumulated; None for no clipping, as in the paper.
+        padding_id: the label to ignore; None to count every label.
+        gradient_accumulation_steps: batches whose gradients are averaged for each update; None or 1
+            updates after every batch. The schedule counts updates.
+        clip_norm: maximum global norm of the gradients, after accumulation; None for no clipping,
+            as in the paper.
 
     Returns:
-        A dict with exactly the keys ``optimizer``, ``loss`` and ``metrics``, all new objects.
+        A dict with exactly the keys ``optimizer``, ``loss`` and ``metrics``, with new objects.
 
     Raises:
-        ValueError: if an argument is out of its range.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -86,32 +86,32 @@ def gpt1_pretraining_recipe(
     gradient_accumulation_steps: int | None = None,
     clip_norm: float | None = None,
 ) -> dict[str, Any]:
-    """Returns optimizer, loss and metrics of GPT-1's pre-training.
+    """Returns the optimizer, loss and metrics of GPT-1's pre-training.
 
-    Adam whose learning rate rises linearly over ``warmup_steps`` updates and falls to 0 along a
-    cosine until ``total_steps``; weights other than biases and layer-norm gains decay, apart from
-    the gradient; the loss is the plain negative log-likelihood, -log P(u_i | u_1..u_{i-1}).
+    Adam with a learning rate that rises linearly over ``warmup_steps`` updates and falls to 0 along
+    a cosine until ``total_steps``; decoupled weight decay on all weights except biases and
+    layer-norm gains; the loss is the plain negative log-likelihood, -log P(u_i | u_1..u_{i-1}).
 
-    Adam's beta 0.9 and 0.999 and epsilon 1e-8, which the paper leaves open, are those of the code
+    Adam's beta 0.9 and 0.999 and epsilon 1e-8, which the paper does not give, are those of the code
     that its authors published for fine-tuning.
 
     Args:
-        total_steps: number of updates in the whole training; larger than ``warmup_steps``.
-        warmup_steps: number of updates until the peak.
+        total_steps: total number of updates; larger than ``warmup_steps``.
+        warmup_steps: number of updates until the learning rate peaks.
         peak_learning_rate: the highest learning rate.
-        weight_decay: decay a step, multiplied by the learning rate.
-        padding_id: the label that counts for nothing; None if every label counts, as in streams of
-            packed text whose vocabulary has a word with id 0.
-        gradient_accumulation_steps: batches whose gradients are averaged to one update; None or 1
-            for an update after each batch. All numbers of steps here count updates.
-        clip_norm: largest norm of all gradients together, those of an update where batches are
-            accumulated; None for no clipping: the paper speaks of none.
+        weight_decay: decay per step, multiplied by the learning rate.
+        padding_id: the label to ignore; None to count every label, as in streams of packed text
+            whose vocabulary has a word with id 0.
+        gradient_accumulation_steps: batches whose gradients are averaged for each update; None or 1
+            updates after every batch. All numbers of steps here count updates.
+        clip_norm: maximum global norm of the gradients, after accumulation; None for no clipping,
+            since the paper mentions none.
 
     Returns:
-        A dict with exactly the keys ``optimizer``, ``loss`` and ``metrics``, all new objects.
+        A dict with exactly the keys ``optimizer``, ``loss`` and ``metrics``, with new objects.
 
     Raises:
-        ValueError: if an argument is out of its range.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -143,34 +143,33 @@ def gpt1_finetuning_recipe(
     clip_norm: float | None = 1.0,
     gradient_accumulation_steps: int | None = None,
 ) -> dict[str, Any]:
-    """Returns optimizer, loss and metrics of GPT-1's fine-tuning.
+    """Returns the optimizer, loss and metrics of GPT-1's fine-tuning.
 
     For the models of `kt.models.classifier`, `entailment`, `similarity` and `multiple_choice`,
-    which add the auxiliary language-model loss (weight 0.5) themselves. Adam whose learning rate
-    rises linearly over the first 0.2 % of the updates and falls to 0 along a straight line;
-    weights other than biases and layer-norm gains decay, apart from the gradient. The paper trains
-    3 epochs with batches of 32: ``total_steps = 3 * len(batches)``.
+    which add the auxiliary language-model loss (weight 0.5) themselves. Adam with a learning rate
+    that rises linearly over the first 0.2% of the updates and then falls linearly to 0; decoupled
+    weight decay on all weights except biases and layer-norm gains. The paper trains for 3 epochs
+    with batches of 32: ``total_steps = 3 * len(batches)``.
 
-    Beta 0.9 and 0.999, epsilon 1e-8, the decay and the clipping of all gradients together to norm
-    1 are those of the code that its authors published. A small model, or `enable_lora`, wants a
-    higher peak.
+    Beta 0.9 and 0.999, epsilon 1e-8, the weight decay and the clipping of the global gradient norm
+    to 1 are those of the code that its authors published. A small model, or one adapted by
+    `enable_lora`, needs a higher peak.
 
     Args:
-        total_steps: number of updates in the whole training.
-        warmup_fraction: share of the updates until the peak, in [0, 1).
+        total_steps: total number of updates.
+        warmup_fraction: fraction of the updates until the learning rate peaks, in [0, 1).
         peak_learning_rate: the highest learning rate.
-        weight_decay: decay a step, multiplied by the learning rate.
-        clip_norm: largest norm of all gradients together, those of an update where batches are
-            accumulated; None for no clipping.
-        gradient_accumulation_steps: batches whose gradients are averaged to one update; None or 1
-            for an update after each batch. ``total_steps`` counts updates, so that it is
+        weight_decay: decay per step, multiplied by the learning rate.
+        clip_norm: maximum global norm of the gradients, after accumulation; None for no clipping.
+        gradient_accumulation_steps: batches whose gradients are averaged for each update; None or 1
+            updates after every batch. ``total_steps`` counts updates: with accumulation, it is
             ``3 * len(batches) // gradient_accumulation_steps``.
 
     Returns:
-        A dict with exactly the keys ``optimizer``, ``loss`` and ``metrics``, all new objects.
+        A dict with exactly the keys ``optimizer``, ``loss`` and ``metrics``, with new objects.
 
     Raises:
-        ValueError: if an argument is out of its range.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -183,7 +182,7 @@ def gpt1_finetuning_recipe(
     """
     if not 0.0 <= warmup_fraction < 1.0:
         raise ValueError(
-            f"`warmup_fraction` must be in [0, 1). Received: warmup_fraction={warmup_fraction}"
+            f"`warmup_fraction` must be in [0, 1). Received: warmup_fraction={warmup_fraction}."
         )
     warmup_steps = round(warmup_fraction * total_steps)
     schedule = WarmupLinearSchedule(peak_learning_rate, warmup_steps, total_steps)
@@ -194,7 +193,7 @@ def gpt1_finetuning_recipe(
         epsilon=1e-8,
         **accumulation_arguments(schedule, gradient_accumulation_steps, clip_norm),
     )
-    # Taking the logarithm of probabilities: that is what these models give.
+    # These models return probabilities, not logits.
     loss = keras.losses.SparseCategoricalCrossentropy()
     metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
     return {"optimizer": optimizer, "loss": loss, "metrics": metrics}

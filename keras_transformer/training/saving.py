@@ -1,4 +1,4 @@
-"""Saving a training that may be interrupted, and going on with it."""
+"""Saving the state of a training run, and resuming it after an interruption."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _PATTERN = "model-*"
 
 
 class SaveTraining(keras.callbacks.Callback):
-    """Saves all that a training needs to go on exactly: `kt.training.load_training` loads it.
+    """Saves everything needed to resume training exactly, with `kt.training.load_training`.
 
-    In a folder: the model with its optimizer, which batch comes next, and what Keras does not save
-    with a model: which layers and weights are frozen, adapters beside the weights that they adapt,
-    penalties of `add_l2`, and the states of the random numbers that dropout drops by. (On torch,
-    dropout draws from the numbers of the whole process, as do the iterators of every `fit`: there a
-    training goes on with the same batches, but drops others, unless dropout is 0.) It is saved
-    after every epoch, also one that was stopped, and every so many batches or minutes. The state
-    names the files of its model and takes the place of the one before in a single step, so that
-    whenever the process dies there is a whole training in the folder.
+    The folder holds the model with its optimizer, the position in the batches, and what Keras does
+    not save with a model: frozen layers and weights, unmerged adapters, penalties added by
+    `add_l2`, and the random states of dropout. (On torch, dropout draws from the process-wide
+    random generator, as do the iterators of every `fit`: a resumed run sees the same batches but
+    different dropout masks.) The state is saved after every epoch, even one that was stopped early,
+    and every `every_batches` batches or `every_minutes` minutes. It names the model files it
+    belongs to and replaces the previous one atomically, so that the folder always contains a
+    complete state even if the process dies.
 
-    Pass `shuffle=False` to `fit`: it would shuffle the batches once more, in an order that nobody
-    can go on with. What other callbacks know (the clock of `TimeBudget`, the checkpoints of
+    Pass `shuffle=False` to `fit`, which would otherwise shuffle the batches again in an order that
+    cannot be resumed. The state of other callbacks (the clock of `TimeBudget`, the checkpoints of
     `CheckpointAveraging`) is not saved.
 
     Args:
-        folder: where to save; made if it is not there.
-        batches: what `fit` is given: `TranslationBatches`, `LanguageModelBatches`, `PackedBatches`
-            or `TaskBatches` of `kt.data`.
-        every_batches: also save after so many batches, or None.
-        every_minutes: also save after so many wall-clock minutes, or None.
+        folder: the folder to save to; created if missing.
+        batches: the batches passed to `fit`: `TranslationBatches`, `LanguageModelBatches`,
+            `PackedBatches` or `TaskBatches` of `kt.data`.
+        every_batches: number of batches after which to save within an epoch; None never does.
+        every_minutes: wall-clock minutes after which to save within an epoch; None never does.
 
     Raises:
-        ValueError: `batches` has no state, or a number is out of range.
+        ValueError: if `batches` cannot be resumed, or a number is out of range.
 
     Example:
         >>> import tempfile, numpy as np, keras_transformer as kt
@@ -74,11 +74,11 @@ class SaveTraining(keras.callbacks.Callback):
         _check_batches(batches)
         if every_batches is not None and (not isinstance(every_batches, int) or every_batches < 1):
             raise ValueError(
-                f"`every_batches` must be an integer >= 1. Received: every_batches={every_batches}"
+                f"`every_batches` must be an integer >= 1. Received: every_batches={every_batches}."
             )
         if every_minutes is not None and not every_minutes > 0:
             raise ValueError(
-                f"`every_minutes` must be more than 0. Received: every_minutes={every_minutes}"
+                f"`every_minutes` must be > 0. Received: every_minutes={every_minutes}."
             )
         self.folder = Path(folder)
         self.batches = batches
@@ -97,12 +97,12 @@ class SaveTraining(keras.callbacks.Callback):
         self._restart()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Notes the number that `fit` gives the epoch."""
+        """Records the epoch number of `fit`."""
         self._epoch, self._last_batch = epoch, -1
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Notes where training stands, and saves it if that is due."""
-        # With steps_per_execution the last of several batches may lie beyond the epoch's end.
+        """Records the position in the batches, and saves if due."""
+        # With steps_per_execution, the last index may lie beyond the end of the epoch.
         done = min(batch + 1, len(self.batches))
         self._state = self.batches.state(done, self.params["steps"])
         self._batches_since += batch - self._last_batch
@@ -113,13 +113,13 @@ class SaveTraining(keras.callbacks.Callback):
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Saves; not when training ends, where other callbacks may replace the weights."""
+        """Saves here rather than in `on_train_end`, where other callbacks may replace weights."""
         if self._state is not None:
             self._save()
 
     def _save(self) -> None:
         state = self._state or {}
-        # `self.model` brings the model up to date on JAX, where training keeps its state apart.
+        # On JAX, where training keeps its state separately, reading `self.model` syncs the model.
         model = self.model
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"model-{state['epoch']}-{state['batch']}.keras"
@@ -130,7 +130,7 @@ class SaveTraining(keras.callbacks.Callback):
         content = {
             "model": path.name,
             "state": describe_state(model),
-            # The epoch that `fit` is to begin with: the next one where this one is complete.
+            # The epoch for `fit` to start with: the next one if this one is complete.
             "initial_epoch": self._epoch + (0 in (state["batch"], state["steps_left"])),
             "batches": state,
             "seeds": [keras.ops.convert_to_numpy(seed).tolist() for seed in _seeds(model)],
@@ -144,7 +144,7 @@ class SaveTraining(keras.callbacks.Callback):
         self._restart()
 
     def _save_adapters(self, model, path):
-        """Saves what adapters there are in a file beside the model's."""
+        """Saves any adapters next to the model file, and returns the last path written."""
         arrays = adapted_arrays(model)
         if not arrays:
             return path
@@ -155,22 +155,22 @@ class SaveTraining(keras.callbacks.Callback):
 
 
 def load_training(folder: Any, batches: Any) -> tuple[keras.Model, int]:
-    """Loads what `SaveTraining` saved, to go on with `fit` exactly where it was saved.
+    """Loads the training state saved by `SaveTraining`, to resume exactly where it was saved.
 
-    Go on with `model.fit(batches, initial_epoch=initial_epoch, epochs=..., shuffle=False)`, where
-    `epochs` is that of the whole training: the first epoch is what was left of the interrupted one.
+    Resume with `model.fit(batches, initial_epoch=initial_epoch, epochs=..., shuffle=False)`, where
+    `epochs` is the total of the original run: the first epoch is the rest of the interrupted one.
 
     Args:
         folder: the folder of `SaveTraining`.
-        batches: batches of the same corpus with the same settings, in any shard of it; they are
-            told where to begin.
+        batches: batches of the same corpus with the same settings, in any shard of it; their
+            position is set to that of the saved run.
 
     Returns:
         The model, frozen, adapted and compiled as it was, with its optimizer's state, and
         `initial_epoch` for `fit`.
 
     Raises:
-        ValueError: there is no training in the folder, or it was of other batches.
+        ValueError: if the folder contains no training state, or that of different batches.
 
     Example:
         See `SaveTraining`:
@@ -183,14 +183,14 @@ def load_training(folder: Any, batches: Any) -> tuple[keras.Model, int]:
     path = Path(folder) / _STATE
     if not path.is_file():
         raise ValueError(
-            "`folder` must be one in which SaveTraining has saved a training. "
-            f"Received: folder={os.fspath(folder)!r}, without {_STATE}"
+            "`folder` must contain a training state saved by SaveTraining. "
+            f"Received: folder={os.fspath(folder)!r}, without {_STATE}."
         )
     content = json.loads(path.read_text(encoding="utf-8"))
     batches.resume(content["batches"])
     path = Path(folder) / content["model"]
     model = keras.saving.load_model(path, compile=False)
-    if "state" in content:  # which is not in the files of older versions
+    if "state" in content:  # missing from files of older versions
         restore_state(model, content["state"])
     compile_as_saved(model, path)
     if path.with_suffix(".npz").is_file():
@@ -202,13 +202,13 @@ def load_training(folder: Any, batches: Any) -> tuple[keras.Model, int]:
 
 
 def _seeds(model: keras.Model) -> list[Any]:
-    """The states of all random numbers of a model, in the order of its layers."""
+    """Returns the random states of a model, in the order of its layers."""
     return [v for v in model.variables if v.path.endswith("seed_generator_state")]
 
 
 def _check_batches(batches: Any) -> None:
     if not (hasattr(batches, "state") and hasattr(batches, "resume")):
         raise ValueError(
-            "`batches` must know where they stand, as those of kt.data do. "
-            f"Received: batches={batches!r}"
+            "`batches` must have the methods `state` and `resume`, like those of kt.data. "
+            f"Received: batches={batches!r}."
         )

@@ -1,9 +1,9 @@
 """Learning-rate schedules: warm-up, then decay.
 
-All of them count updates from 1, as the papers do: Keras calls a schedule with the number of
-updates already made, 0 for the first, so update number = ``step + 1``. The first update therefore
-has a small learning rate rather than none, and the peak is reached exactly at update
-``warmup_steps``, that is at ``step = warmup_steps - 1``.
+All of them count updates from 1, like the papers: Keras calls a schedule with the number of updates
+already made, 0 for the first, so the update number is ``step + 1``. The first update therefore has
+a small learning rate rather than 0, and the peak is reached exactly at update ``warmup_steps``,
+that is, at ``step = warmup_steps - 1``.
 """
 
 import math
@@ -15,8 +15,8 @@ from keras import ops
 
 
 def _update_number(step: Any) -> Any:
-    """Returns the number of the update, from 1, as a float32 scalar."""
-    # A Python integer beyond 32 bits does not fit JAX's default integers, a float does. Casting
+    """Returns the update number, counted from 1, as a float32 scalar."""
+    # A Python integer beyond 32 bits overflows JAX's default integers; a float does not. Casting
     # before adding keeps the largest int64 step from overflowing.
     if isinstance(step, numbers.Integral):
         step = float(step)
@@ -25,18 +25,18 @@ def _update_number(step: Any) -> Any:
 
 def _check_positive_integer(name: str, value: Any, minimum: int = 1) -> None:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
-        raise ValueError(f"`{name}` must be an integer >= {minimum}. Received: {name}={value}")
+        raise ValueError(f"`{name}` must be an integer >= {minimum}. Received: {name}={value}.")
 
 
 def _check_not_negative(name: str, value: float) -> None:
     if value < 0:
-        raise ValueError(f"`{name}` must be >= 0. Received: {name}={value}")
+        raise ValueError(f"`{name}` must be >= 0. Received: {name}={value}.")
 
 
 def _check_warmup_and_decay(
     peak_learning_rate: float, warmup_steps: int, total_steps: int, final_learning_rate: float
 ) -> None:
-    """Raises on arguments that the two warm-up and decay schedules cannot work with."""
+    """Raises if the arguments of a warm-up and decay schedule are invalid."""
     _check_not_negative("peak_learning_rate", peak_learning_rate)
     _check_not_negative("final_learning_rate", final_learning_rate)
     _check_positive_integer("warmup_steps", warmup_steps, minimum=0)
@@ -44,17 +44,17 @@ def _check_warmup_and_decay(
     if total_steps <= warmup_steps:
         raise ValueError(
             "`total_steps` must be larger than `warmup_steps`. "
-            f"Received: total_steps={total_steps}, warmup_steps={warmup_steps}"
+            f"Received: total_steps={total_steps}, warmup_steps={warmup_steps}."
         )
 
 
 def _warmup_factor(update: Any, warmup_steps: int) -> Any:
-    """Returns update / warmup_steps, at most 1; 1 throughout without warm-up."""
+    """Returns update / warmup_steps, at most 1; always 1 without warm-up."""
     return ops.minimum(update / float(max(warmup_steps, 1)), 1.0)
 
 
 def _decay_progress(update: Any, warmup_steps: int, total_steps: int) -> Any:
-    """Returns 0 up to the peak, 1 from update total_steps on, linear between."""
+    """Returns 0 up to the peak and 1 from update total_steps on, linear in between."""
     progress = (update - float(warmup_steps)) / float(total_steps - warmup_steps)
     return ops.clip(progress, 0.0, 1.0)
 
@@ -67,12 +67,12 @@ class NoamSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     with ``update = step + 1``. At step 0 it is ``scale * hidden_dim^-0.5 * warmup_steps^-1.5``; the
     peak ``scale * (hidden_dim * warmup_steps)^-0.5`` is reached at update ``warmup_steps`` (step
-    ``warmup_steps - 1``); after that it falls without end.
+    ``warmup_steps - 1``), after which it decays indefinitely.
 
     Args:
         hidden_dim: the model's hidden size (d_model), a positive integer.
         warmup_steps: number of updates until the peak, a positive integer.
-        scale: factor on the whole curve.
+        scale: factor by which to multiply the whole curve.
 
     Raises:
         ValueError: if ``hidden_dim`` or ``warmup_steps`` is not a positive integer, or ``scale`` is
@@ -115,13 +115,13 @@ class NoamSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class InverseSquareRootSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to a chosen peak, then decay with 1 / sqrt(update).
+    """Linear warm-up to a given peak, then decay proportional to 1 / sqrt(update).
 
     ``learning_rate = peak_learning_rate * min(update / warmup_steps, sqrt(warmup_steps / update))``
 
-    with ``update = step + 1``: `NoamSchedule` with its peak given instead of derived from the
+    with ``update = step + 1``: `NoamSchedule` with the peak given instead of derived from the
     model's size. At step 0 it is ``peak_learning_rate / warmup_steps``; the peak is reached at
-    update ``warmup_steps``; at four times as many updates half the peak is left.
+    update ``warmup_steps``; after four times as many updates, the rate is half the peak.
 
     Args:
         peak_learning_rate: the highest learning rate, not negative.
@@ -161,25 +161,25 @@ class InverseSquareRootSchedule(keras.optimizers.schedules.LearningRateSchedule)
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class WarmupCosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to a peak, then half a cosine down to a final value.
+    """Linear warm-up to a peak, then cosine decay to a final value.
 
     ``learning_rate = peak * update / warmup_steps`` up to update ``warmup_steps``, then
     ``final + (peak - final) * (1 + cos(pi * progress)) / 2`` with
     ``progress = (update - warmup_steps) / (total_steps - warmup_steps)`` and ``update = step + 1``.
 
     At step 0 it is ``peak / warmup_steps``; the peak is reached exactly at update ``warmup_steps``,
-    the final value exactly at update ``total_steps``, and it stays there. With ``warmup_steps=0``
-    the decay starts at once, from just under the peak.
+    the final value exactly at update ``total_steps``, and the rate stays there. With
+    ``warmup_steps=0``, decay starts immediately, from just under the peak.
 
     Args:
         peak_learning_rate: the highest learning rate, not negative.
-        warmup_steps: number of updates until the peak; 0 for none.
+        warmup_steps: number of updates until the peak; 0 for no warm-up.
         total_steps: number of updates until ``final_learning_rate``; larger than ``warmup_steps``.
         final_learning_rate: the learning rate from update ``total_steps`` on, not negative.
 
     Raises:
-        ValueError: if a learning rate is negative, a number of steps is no integer in its range,
-            or ``total_steps`` does not exceed ``warmup_steps``.
+        ValueError: if a learning rate is negative, a number of steps is out of range or not an
+            integer, or ``total_steps`` does not exceed ``warmup_steps``.
 
     Example:
         >>> import keras_transformer as kt
@@ -213,7 +213,7 @@ class WarmupCosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
         remaining = (1.0 + ops.cos(math.pi * progress)) / 2.0
         fall = self.peak_learning_rate - self.final_learning_rate
         decaying = self.final_learning_rate + fall * remaining
-        # Until the peak `decaying` is the peak itself, so that the product is the warm-up.
+        # Until the peak, `decaying` equals the peak, so the product is the warm-up.
         return _warmup_factor(update, self.warmup_steps) * decaying
 
     def get_config(self) -> dict[str, Any]:
@@ -228,25 +228,25 @@ class WarmupCosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class WarmupLinearSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to a peak, then a straight line down to a final value.
+    """Linear warm-up to a peak, then linear decay to a final value.
 
     ``learning_rate = peak * update / warmup_steps`` up to update ``warmup_steps``, then
     ``peak + (final - peak) * (update - warmup_steps) / (total_steps - warmup_steps)``, with
     ``update = step + 1``.
 
     At step 0 it is ``peak / warmup_steps``; the peak is reached exactly at update ``warmup_steps``,
-    the final value exactly at update ``total_steps``, and it stays there. With ``warmup_steps=0``
-    the decay starts at once, from just under the peak.
+    the final value exactly at update ``total_steps``, and the rate stays there. With
+    ``warmup_steps=0``, decay starts immediately, from just under the peak.
 
     Args:
         peak_learning_rate: the highest learning rate, not negative.
-        warmup_steps: number of updates until the peak; 0 for none.
+        warmup_steps: number of updates until the peak; 0 for no warm-up.
         total_steps: number of updates until ``final_learning_rate``; larger than ``warmup_steps``.
         final_learning_rate: the learning rate from update ``total_steps`` on, not negative.
 
     Raises:
-        ValueError: if a learning rate is negative, a number of steps is no integer in its range,
-            or ``total_steps`` does not exceed ``warmup_steps``.
+        ValueError: if a learning rate is negative, a number of steps is out of range or not an
+            integer, or ``total_steps`` does not exceed ``warmup_steps``.
 
     Example:
         >>> import keras_transformer as kt
@@ -279,7 +279,7 @@ class WarmupLinearSchedule(keras.optimizers.schedules.LearningRateSchedule):
         progress = _decay_progress(update, self.warmup_steps, self.total_steps)
         fall = self.peak_learning_rate - self.final_learning_rate
         decaying = self.peak_learning_rate - fall * progress
-        # Until the peak `decaying` is the peak itself, so that the product is the warm-up.
+        # Until the peak, `decaying` equals the peak, so the product is the warm-up.
         return _warmup_factor(update, self.warmup_steps) * decaying
 
     def get_config(self) -> dict[str, Any]:

@@ -285,13 +285,15 @@ def kernel_is_faster():
 
 
 def test_unknown_implementation():
-    with pytest.raises(ValueError, match="`implementation` must be one of .*Received: 'flash'"):
+    with pytest.raises(
+        ValueError, match="`implementation` must be .*Received: implementation='flash'"
+    ):
         attend(arguments(), implementation="flash")
 
 
 @pytest.mark.parametrize("options", [{"dropout": 0.1}, {"return_attention_scores": True}])
 def test_fused_gives_no_weights(options):
-    with pytest.raises(ValueError, match="gives no attention scores and drops none. Received: "):
+    with pytest.raises(ValueError, match="does not support attention scores or dropout"):
         attend(arguments(), implementation="fused", **options)
 
 
@@ -307,5 +309,5 @@ def test_tensors_of_another_rank(name):
 def test_heads_that_do_not_fit(key_heads, value_heads):
     tensors = {**arguments(key_heads), "value": arguments(value_heads)["value"]}
     message = f"query=6, key={key_heads}, value={value_heads} heads"
-    with pytest.raises(ValueError, match=f"must be equal and divide those of `query`.*{message}"):
+    with pytest.raises(ValueError, match=f"must have the same number of heads.*{message}"):
         attend(tensors)

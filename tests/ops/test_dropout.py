@@ -24,7 +24,7 @@ def test_as_many_are_dropped_and_the_others_scaled(rate, shape):
     # Five standard deviations of a mean of so many.
     assert abs(kept.mean() - (1 - rate)) < 5 * np.sqrt(rate * (1 - rate) / output.size)
     np.testing.assert_allclose(output[kept], 3.0 / (1 - rate), rtol=1e-4)
-    # Neighbours are dropped independently, also those whose bits are drawn together.
+    # Neighbors are dropped independently, also those whose bits are drawn together.
     flat = kept.ravel() - kept.mean()
     for distance in (1, 2, 3, 4, shape[-1]):
         correlation = (flat[distance:] * flat[:-distance]).mean() / flat.var()

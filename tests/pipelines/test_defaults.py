@@ -67,13 +67,19 @@ def test_defaults_are_what_translate_does(translator, tokenizer):
         ({"banned_ids": (10**6,)}, "`banned_ids` must be integers from 0 to"),
         ({"banned_ids": "12"}, "`banned_ids` must be integers from 0 to"),
         ({"max_new_tokens": 0}, "`max_new_tokens` must be a positive integer or None"),
-        ({"length_penalty": "1"}, "`length_penalty` must be a number. Received: '1'"),
+        (
+            {"length_penalty": "1"},
+            "`length_penalty` must be a number. Received: length_penalty='1'",
+        ),
         ({"length_normalization": "none"}, "`length_normalization` must be one of .*'none'"),
-        ({"early_stopping": 1}, "`early_stopping` must be True or False. Received: 1"),
-        ({"renormalize": None}, "`renormalize` must be True or False. Received: None"),
-        ({"min_new_tokens": -1}, "`min_new_tokens` must be an integer of at least 0"),
-        ({"no_repeat_ngram_size": 1.5}, "`no_repeat_ngram_size` must be an integer of at least 0"),
-        ({"repetition_penalty": 0}, "`repetition_penalty` must be more than 0. Received: 0"),
+        (
+            {"early_stopping": 1},
+            "`early_stopping` must be True or False. Received: early_stopping=1",
+        ),
+        ({"renormalize": None}, "`renormalize` must be True or False. Received: renormalize=None"),
+        ({"min_new_tokens": -1}, "`min_new_tokens` must be an integer >= 0"),
+        ({"no_repeat_ngram_size": 1.5}, "`no_repeat_ngram_size` must be an integer >= 0"),
+        ({"repetition_penalty": 0}, "`repetition_penalty` must be > 0. Received: .*=0"),
     ],
 )
 def test_bad_defaults(translator, tokenizer, changes, message):
@@ -87,7 +93,7 @@ def test_tampered_defaults(translator, tmp_path, defaults):
     translator.save(tmp_path / "folder")
     path = tmp_path / "folder" / "translator.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "defaults": defaults}))
-    with pytest.raises(ValueError, match="`defaults` in .*translator.json must be some of"):
+    with pytest.raises(ValueError, match="`defaults` in .*translator.json must be an object"):
         kt.Translator.load(tmp_path / "folder")
 
 
@@ -113,12 +119,15 @@ def test_what_a_text_generator_bans(tokenizer):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"max_length": 0}, "`max_length` must be a positive integer or None. Received: 0"),
+        (
+            {"max_length": 0},
+            "`max_length` must be a positive integer or None. Received: max_length=0",
+        ),
         ({"max_new_tokens": True}, "`max_new_tokens` must be a positive integer or None"),
-        ({"min_new_tokens": "1"}, "`min_new_tokens` must be an integer of at least 0"),
-        ({"repetition_penalty": -2.0}, "`repetition_penalty` must be more than 0"),
-        ({"sampling": {"sampler": "os.system"}}, "`sampling` must be None or some of"),
-        ({"sampling": "greedy"}, "`sampling` must be None or some of .* Received: 'greedy'"),
+        ({"min_new_tokens": "1"}, "`min_new_tokens` must be an integer >= 0"),
+        ({"repetition_penalty": -2.0}, "`repetition_penalty` must be > 0"),
+        ({"sampling": {"sampler": "os.system"}}, "`sampling` must be None or a dict"),
+        ({"sampling": "greedy"}, "`sampling` must be None or .* Received: sampling='greedy'"),
         ({"sampling": {"top_k": 0}}, "`top_k` must be at least 1"),
     ],
 )
@@ -156,7 +165,7 @@ def test_defaults_of_a_text_generator_are_saved(tokenizer, tmp_path):
     path = tmp_path / "folder" / "text_generator.json"
     description = json.loads(path.read_text())
     path.write_text(json.dumps({**description, "defaults": {"sampler": "os.system"}}))
-    with pytest.raises(ValueError, match="`defaults` in .*text_generator.json must be some of"):
+    with pytest.raises(ValueError, match="`defaults` in .*text_generator.json must be an object"):
         kt.TextGenerator.load(tmp_path / "folder")
     del description["defaults"]
     path.write_text(json.dumps(description))

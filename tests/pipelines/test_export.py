@@ -127,7 +127,7 @@ print("result", json.dumps([[t.decode() for t in x.numpy()] for x in (many, one)
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="a SavedModel is TensorFlow's")
 @pytest.mark.parametrize("kind", ["sentencepiece", "marian"])
 def test_a_translator_of_strings_in_a_fresh_process(kind, tmp_path):
-    """With two tokenisers, of which neither is taken for the other."""
+    """With two tokenizers, of which neither is taken for the other."""
     tokenizers = (marian(), marian(target=True)) if kind == "marian" else None
     more = {"start_is_padding": True, "padding_id": 119} if kind == "marian" else {}
     translator = a_translator(two=True, tokenizers=tokenizers, normalize_first=True, **more)
@@ -145,7 +145,7 @@ def test_a_translator_of_strings_in_a_fresh_process(kind, tmp_path):
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="it works there")
 def test_other_backends_say_where_it_works(tmp_path):
-    message = f"`export` needs Keras on TensorFlow. Received: backend='{BACKEND}'. Save the trans"
+    message = f"`export` requires the TensorFlow backend. Received: backend='{BACKEND}'"
     with pytest.raises(ValueError, match=message):
         a_translator().export(tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -1,4 +1,4 @@
-"""Tokenisers inside a TensorFlow graph give the ids and texts of those in Python."""
+"""Tokenizers inside a TensorFlow graph give the ids and texts of those in Python."""
 
 import pytest
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="a SavedModel is
 
 
 def marian(target=False, **changes):
-    """Marian's tokeniser, of which the ids are other than SentencePiece's."""
+    """Marian's tokenizer, of which the ids are other than SentencePiece's."""
     proto = trained(110, "bpe").proto if target else trained().proto
     pieces = folders.pieces_of(proto)[4:]
     tokens = ["</s>", "<unk>", ">>fra<<", *reversed(pieces), "<pad>"]

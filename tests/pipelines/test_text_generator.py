@@ -84,7 +84,7 @@ def test_save_and_load_continue_alike(generator, tmp_path):
 
 
 def test_messages(generator):
-    with pytest.raises(ValueError, match="`stop_strings` must hold strings"):
+    with pytest.raises(ValueError, match="`stop_strings` must contain non-empty"):
         generator.generate(PROMPTS, stop_strings="x")
     with pytest.raises(ValueError, match=r"texts\[1\]=' '"):
         generator.generate(["a", " "])

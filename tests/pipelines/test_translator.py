@@ -104,7 +104,7 @@ def test_shows_its_progress_where_asked(translator, capsys):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ([], "`texts` must hold at least one sentence"),
+        ([], "`texts` must contain at least one text"),
         ("", r"Received: texts\[0\]=''"),
         (["a cat", " \t"], r"Received: texts\[1\]=' \\t'"),
         (["a cat", None], r"Received: texts\[1\]=None"),
@@ -197,7 +197,7 @@ def test_a_missing_file_is_named(translator, tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("model.keras", "not a model", "model.keras, which does not open"),
+        ("model.keras", "not a model", "model.keras, which cannot be loaded"),
         ("translator.json", "{", "translator.json` must be a JSON file"),
         ("translator.json", '{"kind": "something"}', "must describe a translator"),
         (

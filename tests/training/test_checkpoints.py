@@ -102,9 +102,9 @@ def damaged(kind, folder):
         ("missing", "must name readable"),
         ("no archive", "must name readable"),
         ("no hdf5", "must name readable"),
-        ("other shape", "must hold checkpoints of the model's architecture"),
-        ("more layers", "must hold checkpoints of the model's architecture"),
-        ("no layers", "must hold checkpoints of the model's architecture"),
+        ("other shape", "must contain checkpoints of the model's architecture"),
+        ("more layers", "must contain checkpoints of the model's architecture"),
+        ("no layers", "must contain checkpoints of the model's architecture"),
     ],
 )
 def test_failures_name_the_file_and_change_nothing(tmp_path, kind, message):

@@ -198,5 +198,5 @@ def test_errors():
         ValueError, match="perplexity with padding_id=None, the loss with padding_i"
     ):
         trainer.compile("sgd", loss, metrics=[kt.training.Perplexity(padding_id=None)])
-    with pytest.raises(ValueError, match="`weighted_metrics` has no use here"):
+    with pytest.raises(ValueError, match="`weighted_metrics` is not supported"):
         trainer.compile("sgd", loss, weighted_metrics=[kt.training.Perplexity()])

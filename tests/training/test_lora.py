@@ -1,4 +1,4 @@
-"""Adapters: nothing changes at first, little trains, and files and merging keep what was learnt."""
+"""Adapters: unchanged outputs at first, few trainable weights, lossless files and merging."""
 
 import keras
 import numpy as np
@@ -201,23 +201,23 @@ def test_files_that_do_not_fit_change_nothing(tmp_path):
     path = tmp_path / "adapters.npz"
     kt.training.save_lora(model, path)
     other = kt.models.gpt(V, 1, 2, 8, 16)
-    with pytest.raises(ValueError, match="`path` must hold adapters of a model of the same form"):
+    with pytest.raises(ValueError, match="`path` must contain adapters of the model's"):
         kt.training.load_lora(other, path)
     wider = kt.models.classifier(kt.models.gpt(V, 2, 2, 12, 16), 2)
-    with pytest.raises(ValueError, match=r"has the shape \(8, 2\) .* the shape \(12, 2\)"):
+    with pytest.raises(ValueError, match=r"has shape \(8, 2\), but \(12, 2\)"):
         kt.training.load_lora(wider, path)
     arrays = dict(np.load(path))
     del arrays["decoder/block_0/self_attention/attention/query/lora_kernel_a"]
     np.savez(tmp_path / "part.npz", **arrays)
     base, _ = make("classifier")
-    with pytest.raises(ValueError, match="query/lora_kernel_a' has the shape None"):
+    with pytest.raises(ValueError, match="query/lora_kernel_a' has shape None"):
         kt.training.load_lora(base, tmp_path / "part.npz")
     (tmp_path / "damaged.npz").write_bytes(path.read_bytes()[:300])
     for name in ("damaged.npz", "missing.npz"):
         with pytest.raises(ValueError, match="`path` must be a file"):
             kt.training.load_lora(base, tmp_path / name)
     np.savez(tmp_path / "objects.npz", keras_transformer_lora=np.array([{}], dtype=object))
-    with pytest.raises(ValueError, match="`path` must be a file of `save_lora`"):
+    with pytest.raises(ValueError, match="`path` must be a file written by `save_lora`"):
         kt.training.load_lora(base, tmp_path / "objects.npz")
     assert len(base.trainable_weights) == 36
     assert not any("lora" in weight.path for weight in base.weights)
@@ -249,10 +249,10 @@ def test_files_of_adapted_models_are_not_averaged(tmp_path):
     model.save_weights(tmp_path / "adapted.weights.h5")
     before = [np.array(to_numpy(weight)) for weight in model.weights]
     for name in ("base", "adapted"):
-        with pytest.raises(ValueError, match="`model` must have no adapters: files of weights"):
+        with pytest.raises(ValueError, match="`model` must have no adapters: weight files"):
             kt.training.average_checkpoints(model, [tmp_path / f"{name}.weights.h5"])
     averaging = kt.training.CheckpointAveraging(2, filepath=tmp_path / "{epoch}.weights.h5")
     averaging.set_model(model)
-    with pytest.raises(ValueError, match="`model` must have no adapters: files of weights"):
+    with pytest.raises(ValueError, match="`model` must have no adapters: weight files"):
         averaging.on_train_begin()
     assert_equal([to_numpy(weight) for weight in model.weights], before)

@@ -220,7 +220,7 @@ def test_fit_learns_in_every_precision(policy):
     assert losses[-1] < 0.3
 
 
-def test_serialisation():
+def test_serialization():
     loss = MaskedCrossentropy(0.2, "wrong_classes", padding_id=3, reduction="sum", name="mine")
     config = keras.losses.serialize(loss)
     assert config["registered_name"] == "keras_transformer>MaskedCrossentropy"

@@ -42,7 +42,7 @@ def assert_same_curve(found, expected):
         # A perplexity is an exponential, far larger than a loss.
         relative = TOLERANCE if key == "perplexity" else 0.0
         np.testing.assert_allclose(found[key], expected[key], atol=TOLERANCE, rtol=relative)
-    assert found["loss"][-1] < 0.6 * found["loss"][0]  # it has learnt, and not stood still
+    assert found["loss"][-1] < 0.6 * found["loss"][0]  # it has learned, and not stood still
 
 
 # === Several devices of one process ===
@@ -162,7 +162,7 @@ def test_layouts_are_found_by_paths():
 
 
 def test_a_mesh_must_have_the_axis():
-    with pytest.raises(ValueError, match=r"`mesh` must have the axis 'model'.*\('batch',\)"):
+    with pytest.raises(ValueError, match=r"`axis` must name an axis of .*'model'.*\('batch',\)"):
         kt.training.layout_map(mesh((8,), ("batch",)))
     with pytest.raises(ValueError, match="`mesh` must be a keras.distribution.DeviceMesh.*8"):
         kt.training.layout_map(8)

@@ -117,7 +117,7 @@ def test_low_precision_logits(metric_class):
 
 
 @pytest.mark.parametrize("metric_class", METRICS)
-def test_serialisation(metric_class):
+def test_serialization(metric_class):
     metric = metric_class(padding_id=3, name="mine", dtype="float32")
     config = keras.metrics.serialize(metric)
     assert config["registered_name"] == f"keras_transformer>{metric_class.__name__}"

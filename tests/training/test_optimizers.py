@@ -83,7 +83,7 @@ def test_inside_a_loss_scale_optimizer():
     assert decays(model) == pytest.approx({**DECAYED, **KEPT})
 
 
-def test_serialisation():
+def test_serialization():
     optimizer = DecoupledAdamW(
         NoamSchedule(8), 0.02, exclude=["bias"], beta_2=0.98, global_clipnorm=1.0, name="mine"
     )

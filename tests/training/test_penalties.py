@@ -22,17 +22,17 @@ def fit_one_step(model):
 
 
 def test_the_loss_and_one_step_by_hand():
-    plain, penalised = make(), make()
+    plain, penalized = make(), make()
     before = [to_numpy(weight) for weight in plain.weights]
-    paths = kt.training.add_l2(penalised, RATE)
-    is_chosen = [weight.path in paths for weight in penalised.weights]
-    names = {weight.name for weight in penalised.weights if weight.path not in paths}
+    paths = kt.training.add_l2(penalized, RATE)
+    is_chosen = [weight.path in paths for weight in penalized.weights]
+    names = {weight.name for weight in penalized.weights if weight.path not in paths}
     assert names == {"bias", "gamma", "beta"}
     loss, after = fit_one_step(plain)
-    penalised_loss, penalised_after = fit_one_step(penalised)
+    penalized_loss, penalized_after = fit_one_step(penalized)
     total = sum((w**2).sum() for w, chosen in zip(before, is_chosen, strict=True) if chosen)
-    assert penalised_loss == pytest.approx(loss + RATE * total, rel=1e-5)
-    for old, new, plain_new, chosen in zip(before, penalised_after, after, is_chosen, strict=True):
+    assert penalized_loss == pytest.approx(loss + RATE * total, rel=1e-5)
+    for old, new, plain_new, chosen in zip(before, penalized_after, after, is_chosen, strict=True):
         expected = plain_new - STEP * 2 * RATE * old if chosen else plain_new
         np.testing.assert_allclose(new, expected, atol=1e-5)
 
@@ -71,5 +71,5 @@ def test_zero_takes_it_off():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         kt.training.add_l2(make(), **arguments)
-    with pytest.raises(ValueError, match="`model` must be built and have weights"):
+    with pytest.raises(ValueError, match="`model` must be built and have trainable weights"):
         kt.training.add_l2(keras.Sequential([keras.layers.Dense(2)]))

@@ -78,7 +78,7 @@ def test_half_precision_follows_float32(policy):
     actual, metrics, model = train(policy)
     assert np.isfinite(actual).all()
     windows = [curve.reshape(-1, WINDOW).mean(axis=1) for curve in (expected, actual)]
-    # There is something to follow: most of what can be learnt is learnt.
+    # There is something to follow: most of what can be learned is learned.
     assert windows[0][-1] < 0.6 * windows[0][0]
     np.testing.assert_allclose(windows[1], windows[0], rtol=0.02)
     assert metrics["perplexity"] == pytest.approx(expected_metrics["perplexity"], rel=0.02)

@@ -115,15 +115,13 @@ def test_when_it_saves(tmp_path, monkeypatch, arguments, expected):
 
 def test_errors(tmp_path):
     batches = make_batches()
-    with pytest.raises(
-        ValueError, match="`batches` must know where they stand.* Received: batches=3"
-    ):
+    with pytest.raises(ValueError, match="`batches` must have the methods.* Received: batches=3"):
         SaveTraining(tmp_path, 3)
     with pytest.raises(ValueError, match="`every_batches` must be .* every_batches=0"):
         SaveTraining(tmp_path, batches, every_batches=0)
     with pytest.raises(ValueError, match="`every_minutes` must be .* every_minutes=0"):
         SaveTraining(tmp_path, batches, every_minutes=0)
-    with pytest.raises(ValueError, match="`folder` must be one in which .*without training.json"):
+    with pytest.raises(ValueError, match="`folder` must contain a .*without training.json"):
         load_training(tmp_path, batches)
     fit(make_model("sgd"), batches, 1, [SaveTraining(tmp_path, batches)])
     with pytest.raises(ValueError, match="batch_size=5 in the state, 6 here"):

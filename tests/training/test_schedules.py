@@ -87,7 +87,7 @@ def test_every_kind_of_step_gives_finite_float32(schedule):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: type(schedule).__name__)
-def test_serialisation(schedule):
+def test_serialization(schedule):
     config = keras.optimizers.schedules.serialize(schedule)
     assert config["registered_name"] == f"keras_transformer>{type(schedule).__name__}"
     again = keras.optimizers.schedules.deserialize(config)
