@@ -35,5 +35,7 @@ def make_norm(
         Normalization".
     """
     if kind == "rms":
-        return keras.layers.RMSNormalization(epsilon=epsilon, **arguments)
+        norm = keras.layers.RMSNormalization(epsilon=epsilon, **arguments)
+        norm.supports_masking = True  # as Keras's layer norms; without, Keras warns of lost masks
+        return norm
     return keras.layers.LayerNormalization(epsilon=epsilon, center=use_bias, **arguments)

@@ -124,4 +124,8 @@ def _prototypes(block):
 
 
 def _clone(prototype, name, dtype):
-    return type(prototype).from_config({**prototype.get_config(), "name": name, "dtype": dtype})
+    config = {**prototype.get_config(), "name": name, "dtype": dtype}
+    block = type(prototype).from_config(config)
+    # The stack passes masks explicitly: none is lost in a block that does not know Keras's own.
+    block.supports_masking = True
+    return block

@@ -21,6 +21,11 @@ class ParallelBlock(keras.layers.Layer):
         self.source_attention = kt.layers.MultiHeadAttention(num_heads, dtype=self.dtype_policy)
         self.feed_forward = kt.layers.FeedForward(intermediate_dim, dtype=self.dtype_policy)
 
+    def build(self, inputs_shape, encoded_shape):
+        self.source_attention.build(inputs_shape, encoded_shape)
+        for sublayer in (self.norm, self.self_attention, self.feed_forward):
+            sublayer.build(inputs_shape)
+
     def initial_cache(self, batch_size, length):
         return self.self_attention.initial_cache(batch_size, length)
 
