@@ -177,7 +177,7 @@ class EpochBatches(ReadAheadDataset):
     def resume(self, state: dict[str, Any]) -> None:
         """Continues from a saved state.
 
-        The next `model.fit` starts with exactly that batch: its first epoch is the rest of the
+        The next `model.fit` starts with the recorded batch: its first epoch is the rest of the
         interrupted one, later epochs are whole. Pass `shuffle=False` to `fit`, both here and in
         the interrupted run, because it would shuffle the batches again, in an order that the
         state does not record. Call `resume` before `fit`, not from a callback.
@@ -198,7 +198,7 @@ class EpochBatches(ReadAheadDataset):
         if state["order"] not in (None, self._order):
             raise ValueError(
                 "`state` must come from the same order of batches. The corpus and settings match, "
-                "so it must be from another version of this library or of NumPy. "
+                "so another version of this library or of NumPy must have made it. "
                 f"Received: order={state['order']!r}, here {self._order!r}"
             )
         first = state["batch"]

@@ -172,7 +172,7 @@ class _Torch:
 # The reader of each file extension, and what to install for it.
 _READERS: dict[str, tuple[type, str]] = {
     ".safetensors": (_Safetensors, "the package safetensors: `pip install safetensors`"),
-    ".bin": (_Torch, "torch, weights only: `pip install torch`, or convert it to safetensors"),
+    ".bin": (_Torch, "torch: `pip install torch`, or convert the file to safetensors"),
 }
 
 
@@ -181,7 +181,7 @@ def _open(path):
     try:
         return reader(path)
     except ImportError as error:
-        raise ImportError(f"{path.name} is read by {advice}.") from error
+        raise ImportError(f"Reading {path.name} requires {advice}.") from error
 
 
 @contextlib.contextmanager

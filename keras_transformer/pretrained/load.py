@@ -37,8 +37,8 @@ def load(folder: str | os.PathLike) -> keras.Model:
     that the model computes. Every setting of config.json that the model does not follow must have
     the model's value. The model is an ordinary one of `kt.models`, not compiled.
 
-    A Firefox Translations (Bergamot) folder holds one file `model.*.bin` with 8-bit weights and
-    settings. It becomes a `kt.models.transformer` with float32 weights and an SSRU decoder. The
+    A Firefox Translations (Bergamot) folder holds one file `model.*.bin` with settings and 8-bit
+    weights. It becomes a `kt.models.transformer` with float32 weights and an SSRU decoder. The
     model has one id more than the vocabulary, with an embedding of zeros: targets start with it, it
     serves as padding, and it must never be generated.
 

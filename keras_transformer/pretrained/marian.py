@@ -182,9 +182,9 @@ def _check(model, padding_id, ids):
             '`position_layout` must be "interleaved" or "concatenated" for a Marian model. '
             f"Received: {layout!r}."
         )
-    for name, value in (("padding_id", padding_id), ("start", ids.start), ("end", ids.end)):
+    for name, value in (("padding_id", padding_id), ("start_id", ids.start), ("end_id", ids.end)):
         if value is None:
-            raise ValueError(f"A Marian model must have an id for its `{name}`. Received: None.")
+            raise ValueError(f"`{name}` must be an id for a Marian model. Received: {name}=None.")
     check_start_is_seen(model, padding_id, ids.start)
 
 

@@ -63,7 +63,7 @@ def check_start_is_seen(model: keras.Model, padding_id: int | None, start_id: in
         return
     raise ValueError(
         "`start_is_padding` must be True for a translator whose targets start with the padding id. "
-        f"Received: start_is_padding=False, padding_id={padding_id}, start id={start_id}."
+        f"Received: start_is_padding=False, padding_id={padding_id}, start_id={start_id}."
     )
 
 

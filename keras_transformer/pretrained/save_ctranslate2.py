@@ -91,12 +91,13 @@ def save_ctranslate2(
     """
     if quantization not in _QUANTIZATIONS:
         raise ValueError(
-            f"`quantization` must be one of {_QUANTIZATIONS}. Received: {quantization!r}."
+            f"`quantization` must be one of {_QUANTIZATIONS}. "
+            f"Received: quantization={quantization!r}."
         )
     _check(model)
     pair = tokenizers_of(tokenizers, model)
     if not pair:
-        raise ValueError("`tokenizers` must be a tokenizer or a pair. Received: None.")
+        raise ValueError("`tokenizers` must be a tokenizer or a pair. Received: tokenizers=None.")
     for one in pair:
         if not isinstance(one, (HuggingFaceTokenizer, MarianTokenizer)):
             sentencepiece_of(one)

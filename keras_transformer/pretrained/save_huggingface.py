@@ -86,7 +86,7 @@ def save_huggingface(
     tokenizers = tokenizers_of(tokenizer, model)
     if tokenizers and family.write_tokenizer is None:
         raise ValueError(
-            f"`tokenizer` must be None for {family.model_type}. Received: {tokenizer!r}."
+            f"`tokenizer` must be None for {family.model_type}. Received: tokenizer={tokenizer!r}."
         )
     embedding = next((x for x in model.layers if hasattr(x, "padding_id")), None)
     ids = choose_special_ids(tokenizers, getattr(embedding, "padding_id", None), start_id, end_id)
@@ -149,8 +149,8 @@ def _cast(name, array, dtype):
         result = np.ascontiguousarray(array).astype(kinds[dtype])
     if not np.isfinite(result.astype("float32")).all():
         raise ValueError(
-            f"The weights must be finite in `dtype`. Received: dtype={dtype!r} for {name!r}, whose "
-            f"largest value is {np.abs(array).max()}."
+            f"The weights of `model` must be finite in `dtype`. Received: dtype={dtype!r} for "
+            f"{name!r}, whose largest absolute value is {np.abs(array).max()}."
         )
     return result
 

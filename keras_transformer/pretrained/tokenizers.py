@@ -33,8 +33,8 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     `config.json` names the architecture: BERT, GPT-1 (`openai-gpt`), GPT-2 or Marian. The tokenizer
     is read from `tokenizer.json`, or in older folders from `vocab.json` and `merges.txt`, from
     `vocab.txt`, or from a SentencePiece model; Marian's from `source.spm`, `target.spm` and
-    `vocab.json`. It gives the ids of Hugging Face's tokenizer, without the special ids that this
-    adds around a text: use `kt.data.encode` for those. A Firefox Translations folder has one
+    `vocab.json`. It gives the ids of Hugging Face's tokenizer, without special ids around a text:
+    `kt.data.encode` adds those. A Firefox Translations folder has one
     SentencePiece model for both languages. Nothing in a file is executed.
 
     Args:

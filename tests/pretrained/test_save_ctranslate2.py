@@ -173,7 +173,12 @@ def refuse(model, tokenizers, folder, message, **options):
 @pytest.mark.slow
 def test_what_cannot_be_written(source, target, tmp_path):
     model = kt.models.transformer(120, **SIZE)
-    refuse(model, None, tmp_path, "`tokenizers` must be a tokenizer or a pair. Received: None")
+    refuse(
+        model,
+        None,
+        tmp_path,
+        "`tokenizers` must be a tokenizer or a pair. Received: tokenizers=None",
+    )
     refuse(model, source, tmp_path, "`quantization` must be one of", quantization="int4")
     small = kt.models.gpt(53, **SIZE, max_length=31)
     refuse(small, source, tmp_path, "must not have more ids than the model.*120 ids.*of 53")

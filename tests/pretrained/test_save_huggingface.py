@@ -183,7 +183,7 @@ def test_a_loaded_bert_is_handed_on(tmp_path):
 @pytest.mark.slow
 def test_a_loaded_marian_is_handed_on_with_its_ids(tmp_path):
     model = loaded(marian_reference({"scale_embedding": True}), tmp_path / "theirs")
-    with pytest.raises(ValueError, match="must have an id for its `start`. Received: None"):
+    with pytest.raises(ValueError, match="`start_id` must be an id .* Received: start_id=None"):
         save(model, None, tmp_path / "ours")
     save(model, None, tmp_path / "ours", start_id=52, end_id=0)
     check_read_back(model, tmp_path / "ours")
@@ -245,7 +245,7 @@ def refuse(model, folder, message, tokenizer=None, **options):
         ({"share_embeddings": False}, "`share_embeddings` must be True: a Marian model has no"),
         ({"layer_norm_epsilon": 0.1}, "`layer_norm_epsilon` must be close to Marian's 1e-5"),
         ({"activation": "selu"}, "`activation` must be one of .*selu.* in the layer 'encoder'"),
-        ({"padding_id": None}, "A Marian model must have an id for its `padding_id`. "),
+        ({"padding_id": None}, "`padding_id` must be an id for a Marian model."),
     ],
 )
 def test_settings_that_marian_does_not_have(more, message, tmp_path):
@@ -253,7 +253,7 @@ def test_settings_that_marian_does_not_have(more, message, tmp_path):
 
 
 def test_a_start_that_the_model_hides(tmp_path):
-    message = "`start_is_padding` must be True .*padding_id=2, start id=2"
+    message = "`start_is_padding` must be True .*padding_id=2, start_id=2"
     refuse(marian(padding_id=2), tmp_path, message, start_id=2, end_id=3)
 
 
