@@ -1,4 +1,4 @@
-"""Text to batches: sub-word tokenisers and `keras.utils.PyDataset` batching."""
+"""Text to batches: subword tokenizers and batching with `keras.utils.PyDataset`."""
 
 from keras_transformer.data.base import Tokenizer
 from keras_transformer.data.batching import TranslationBatches

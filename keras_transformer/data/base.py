@@ -1,4 +1,4 @@
-"""What a tokenizer is, and what those of this package share."""
+"""The tokenizer interface, and the base class of this package's tokenizers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from keras_transformer.data.texts import check_texts, check_unicode
 
 
 class Tokenizer(Protocol):
-    """What `kt.data` and the pipelines ask of a tokenizer, ours or not.
+    """The tokenizer interface that `kt.data` and the pipelines expect.
 
-    Those of keras-hub have it, and so have all of `kt.data`. Beside these methods a tokenizer may
-    have the attributes `padding_id`, `unknown_id`, `start_id` and `end_id`, see
-    `kt.data.special_ids`.
+    The tokenizers of keras-hub and `kt.data` implement it. A tokenizer may also have the
+    attributes `padding_id`, `unknown_id`, `start_id` and `end_id`; see `kt.data.special_ids`.
 
     Example:
         >>> import keras_transformer as kt
@@ -36,13 +35,13 @@ class Tokenizer(Protocol):
     """
 
     def __call__(self, texts: list[str], /) -> Any:
-        """Turns N strings into N rows of ids, special ids not added."""
+        """Converts N strings to N rows of ids, without adding special ids."""
 
     def detokenize(self, rows: list[list[int]], /) -> Any:
-        """Turns N rows of ids into N strings."""
+        """Converts N rows of ids to N strings."""
 
     def vocabulary_size(self) -> int:
-        """Number of ids."""
+        """Returns the number of ids."""
 
     def id_to_token(self, token_id: int, /) -> str:
         """Returns the token of an id."""
@@ -52,12 +51,12 @@ class Tokenizer(Protocol):
 
 
 class SpecialTokenizer:
-    """A tokenizer that knows its special ids, and how to be saved.
+    """Base class of tokenizers that know their special ids and can be saved.
 
     Args:
         ids: The special ids.
-        num_tokens: Number of ids that the vocabulary has.
-        vocabulary_size: Number of ids, None for as many as the vocabulary and special ids need.
+        num_tokens: Number of ids in the vocabulary.
+        vocabulary_size: Total number of ids. None: just enough for the vocabulary and `ids`.
     """
 
     def __init__(self, ids: SpecialIds, num_tokens: int, vocabulary_size: int | None) -> None:
@@ -74,7 +73,7 @@ class SpecialTokenizer:
         raise NotImplementedError
 
     def __call__(self, texts: Iterable[str]) -> list[list[int]]:
-        """Turns N strings into N lists of ids, without start and end.
+        """Converts N strings to N lists of ids, without start and end ids.
 
         Args:
             texts: Iterable of N strings.
@@ -83,17 +82,17 @@ class SpecialTokenizer:
             N lists of Python integers.
 
         Raises:
-            ValueError: If `texts` is one string or holds anything but strings.
+            ValueError: If `texts` is a single string or holds anything but strings.
         """
         texts = check_texts(texts)
         check_unicode(texts)
         return self._encode(texts) if texts else []
 
     def detokenize(self, rows: Iterable[Sequence[int]]) -> list[str]:
-        """Turns N rows of ids into N strings; special ids have no text.
+        """Converts N rows of ids to N strings, dropping special ids.
 
         Args:
-            rows: N sequences of integers.
+            rows: N sequences of ids.
 
         Returns:
             N strings.
@@ -101,36 +100,36 @@ class SpecialTokenizer:
         raise NotImplementedError
 
     def vocabulary_size(self) -> int:
-        """Number of ids."""
+        """Returns the number of ids."""
         return self._vocabulary_size
 
     def check_id(self, token_id: int) -> None:
-        """Raises a ValueError for an id outside of the vocabulary."""
+        """Raises a ValueError for an id outside the vocabulary."""
         if not 0 <= token_id < self._vocabulary_size:
             raise ValueError(
-                "`token_id` must be at least 0 and below the vocabulary's size of "
+                "`token_id` must be at least 0 and below the vocabulary size of "
                 f"{self._vocabulary_size}. Received: token_id={token_id}"
             )
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make it again, without the vocabulary."""
+        """Returns the constructor arguments, except the vocabulary."""
         ids = SpecialIds(self.padding_id, self.unknown_id, self.start_id, self.end_id)
         return {**ids.named, "vocabulary_size": self._vocabulary_size}
 
 
-# Before what word-by-word tokenizers leave a space that English has not.
+# Word-level tokenizers leave a space before these; English does not.
 SPACED_MARKS = ".?!,"
 SPACED_ENDINGS = ("n't", "'m", "'s", "'ve", "'re")
 
 
 def clean_spaces(text: str) -> str:
-    """Takes out the spaces that word-by-word tokenizers leave around punctuation.
+    """Removes the spaces that word-level tokenizers leave around punctuation.
 
     Args:
-        text: What was put together from words.
+        text: Text joined from tokens.
 
     Returns:
-        The text as English is written, by the rules that Hugging Face's tokenizers have for it.
+        The text in English spacing, by the rules of Hugging Face's tokenizers.
     """
     for mark in SPACED_MARKS:
         text = text.replace(f" {mark}", mark)

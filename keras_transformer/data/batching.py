@@ -1,4 +1,4 @@
-"""Batches of token ids as `keras.utils.PyDataset`s, for `model.fit` on every backend."""
+"""Batches of sentence pairs as a `keras.utils.PyDataset`, for translation on every backend."""
 
 from __future__ import annotations
 
@@ -17,43 +17,44 @@ class TranslationBatches(EpochBatches):
     """Batches of sentence pairs, with few shapes and little padding.
 
     Each item is `({"source_ids": (B, S), "target_ids": (B, T)}, labels)` in int32: the source
-    followed by `end_id`, the target after `start_id`, and labels (B, T), the target followed by
-    `end_id`; all filled up with `padding_id`. Pairs of similar lengths share one of at most
-    `max_shapes` static shapes, because XLA compiles a program for each; a batch has nearly
-    `tokens_per_batch` tokens on its longer side. The last batch of a shape is filled up with rows
-    of padding, so every pair comes exactly once an epoch.
+    followed by `end_id`, the target preceded by `start_id`, and labels (B, T), the target followed
+    by `end_id`, all padded with `padding_id`. Pairs of similar length share one of at most
+    `max_shapes` static shapes, because XLA compiles a program for each. A batch has close to
+    `tokens_per_batch` tokens on its longer side. The last batch of each shape is filled with
+    padding rows, so every pair appears exactly once per epoch.
 
-    With `num_shards`, workers that train together share one plan: in every step all of them have a
-    batch of the same shape, as many batches each, and every pair comes to one of them once. The
-    last step of a shape is spread evenly, and filled up with rows of padding like any batch; where
-    it has fewer pairs than there are shards, some get padding alone.
+    With `num_shards`, workers that train together share one plan: all get the same number of
+    batches, of the same shape in every step, and every pair goes to exactly one worker. The last
+    step of each shape is split evenly and filled with padding rows; if it has fewer pairs than
+    there are shards, some get only padding.
 
-    `model.fit` shuffles the order of the batches once more, with Python's `random`: pass
-    `shuffle=False` to `fit`, or call `keras.utils.set_random_seed`, where runs must be equal.
+    `model.fit` shuffles the batches again, with Python's `random`. For reproducible runs, pass
+    `shuffle=False` to `fit` or call `keras.utils.set_random_seed`.
 
     Args:
-        source_ids: List of P lists of ids, without start and end.
-        target_ids: List of P lists of ids, without start and end.
-        tokens_per_batch: Most tokens of a batch on either side, padding included; of each shard.
-        max_length: Longest row in tokens, the added start or end included. Pairs with a longer
-            row are skipped and counted in `num_skipped`. None keeps all.
-        max_shapes: Most distinct shapes.
-        shuffle: Whether pairs and batches come in a new order every epoch.
-        seed: Non-negative integer; the order depends on it and on the epoch's number alone.
-        source_vocabulary_size: Upper limit of the source ids, to be checked, or None.
-        target_vocabulary_size: Upper limit of the target ids, to be checked, or None.
-        start_id: Id before each target.
-        end_id: Id after each source and each target.
-        padding_id: Id of padding, which may be the start too, as in Marian's models. Tell the loss:
-            `kt.training.transformer_recipe(..., padding_id=...)`.
-        num_shards: Number of workers that train together, each on a dataset of its own.
-        shard_index: Which of them this one is, from 0.
-        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`: threads that make batches
-            ahead where `fit` is given `shuffle=False`.
+        source_ids: P lists of ids, without start and end ids.
+        target_ids: P lists of ids, without start and end ids.
+        tokens_per_batch: Maximum number of tokens per batch and shard on either side, padding
+            included.
+        max_length: Maximum row length in tokens, including the added start or end. Pairs with a
+            longer row are skipped and counted in `num_skipped`. None keeps all pairs.
+        max_shapes: Maximum number of distinct shapes.
+        shuffle: Whether pairs and batches are reordered every epoch.
+        seed: Non-negative integer. The order depends only on it and the epoch.
+        source_vocabulary_size: Source ids must be below it; None skips the check.
+        target_vocabulary_size: Target ids must be below it; None skips the check.
+        start_id: Id added before each target.
+        end_id: Id added after each source and each target.
+        padding_id: Padding id. It may equal `start_id`, as in Marian's models. Pass it to the
+            loss too: `kt.training.transformer_recipe(..., padding_id=...)`.
+        num_shards: Number of workers that train together, each with its own dataset.
+        shard_index: Index of this worker, from 0.
+        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`, the number of threads
+            that prepare batches ahead if `fit` is called with `shuffle=False`.
 
     Raises:
-        ValueError: If the lists are empty or of different lengths, if a row is empty or holds
-            padding or an id outside its vocabulary, if no pair is within `max_length`, or if
+        ValueError: If the lists are empty or differ in length, if a row is empty or contains
+            padding or an id outside its vocabulary, if no pair fits in `max_length`, or if
             `tokens_per_batch` is smaller than the longest row.
 
     Example:
@@ -61,7 +62,7 @@ class TranslationBatches(EpochBatches):
         >>> batches = kt.data.TranslationBatches(
         ...     [[4, 5], [6]], [[7], [8, 9, 4]], tokens_per_batch=8, shuffle=False)
         >>> inputs, labels = batches[0]
-        >>> inputs["target_ids"].tolist(), labels.tolist()  # the start is 2, the end 3
+        >>> inputs["target_ids"].tolist(), labels.tolist()  # start 2, end 3
         ([[2, 7, 0, 0], [2, 8, 9, 4]], [[7, 3, 0, 0], [8, 9, 4, 3]])
     """
 
@@ -94,7 +95,7 @@ class TranslationBatches(EpochBatches):
             check_integer(name, value, minimum)
         if end_id == padding_id:
             raise ValueError(
-                "`end_id` must not be `padding_id`: a model would never learn to end. "
+                "`end_id` must differ from `padding_id`, or the model never learns to stop. "
                 f"Received: end_id={end_id}, padding_id={padding_id}"
             )
         self.padding_id = padding_id
@@ -110,7 +111,7 @@ class TranslationBatches(EpochBatches):
             "target_ids", target_ids, target_vocabulary_size, padding_id
         )
         self._source = surround(source, source_lengths, (), (end_id,))
-        # One array serves as inputs and, one token later, as labels.
+        # One array serves as inputs and, shifted by one token, as labels.
         self._target = surround(target, target_lengths, (start_id,), (end_id,))
         self._source_lengths = source_lengths + 1
         self._target_lengths = target_lengths + 1
@@ -140,18 +141,18 @@ class TranslationBatches(EpochBatches):
             kept = np.flatnonzero(longest <= max_length)
         if len(kept) == 0:
             raise ValueError(
-                f"`max_length` must be at least {longest.min()} to keep a pair. "
+                f"`max_length` must be at least {longest.min()} to keep any pair. "
                 f"Received: max_length={max_length}"
             )
         if longest[kept].max() > tokens_per_batch:
             raise ValueError(
-                f"`tokens_per_batch` must be at least {longest[kept].max()}, the longest row "
-                f"with its start or end. Received: tokens_per_batch={tokens_per_batch}"
+                f"`tokens_per_batch` must be at least {longest[kept].max()}, the longest row, "
+                f"start or end included. Received: tokens_per_batch={tokens_per_batch}"
             )
         return kept
 
     def _plan(self, generator: np.random.Generator | None) -> list[list[tuple[Bucket, np.ndarray]]]:
-        """Returns the bucket and the rows of each batch, in steps of one shape."""
+        """Returns the steps, each of one shape; a batch is its bucket and rows."""
         steps: list[list[tuple[Bucket, np.ndarray]]] = []
         firsts = []
         for bucket in self._buckets:
@@ -160,8 +161,8 @@ class TranslationBatches(EpochBatches):
             for step in split_steps(rows, bucket.batch_size, self.num_shards):
                 steps.append([(bucket, batch) for batch in step])
         order = range(len(steps)) if generator is None else generator.permutation(len(steps))
-        # On TensorFlow, Keras takes from the first two batches which axes have a fixed size, and
-        # fails on a later batch of another size: so they differ in every axis that varies.
+        # On TensorFlow, Keras infers the fixed axes from the first two batches and fails on later
+        # batches of another size, so these two must differ in every axis that varies.
         first_two = [firsts[index] for index in most_different(self._buckets)]
         others = [index for index in order if index not in first_two]
         return [steps[index] for index in first_two + others]
@@ -170,7 +171,7 @@ class TranslationBatches(EpochBatches):
         """Returns inputs and labels of one batch.
 
         Args:
-            index: Number of the batch.
+            index: Index of the batch.
 
         Returns:
             `({"source_ids": (B, S), "target_ids": (B, T)}, labels (B, T))` in int32.
@@ -192,17 +193,17 @@ class TranslationBatches(EpochBatches):
 
     @property
     def shapes(self) -> list[tuple[int, int, int]]:
-        """The distinct (B, S, T), narrow ones first."""
+        """The distinct shapes (B, S, T), narrowest first."""
         return [bucket[:3] for bucket in self._buckets]
 
     @property
     def num_target_tokens(self) -> int:
-        """Number of labels of an epoch, in all shards, padding not counted."""
+        """Number of labels per epoch over all shards, without padding."""
         return sum(int(self._target_lengths[bucket.rows].sum()) for bucket in self._buckets)
 
     @property
     def padding_fraction(self) -> float:
-        """Share of an epoch's source and target positions, in all shards, that are padding."""
+        """Fraction of an epoch's source and target positions, over all shards, that are padding."""
         real = self.num_target_tokens
         positions = 0
         for batch_size, source_width, target_width, rows in self._buckets:

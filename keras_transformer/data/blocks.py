@@ -13,29 +13,29 @@ from keras_transformer.data.rows import check_integer, one_text, padded
 
 
 class LanguageModelBatches(EpochBatches):
-    """Batches of blocks of one long text, to predict each token from those before it in its block.
+    """Batches of blocks cut from one long text, for causal language modeling.
 
     Each item is `({"token_ids": (B, T)}, labels (B, T))` in int32 with B = `batch_size` and
-    T = `length`; the labels are the tokens one later. Every token but the first of the text is
-    a label exactly once an epoch. With `shuffle`, the blocks begin at another offset in every
-    epoch, which leaves shorter blocks at both ends, and come in a new order. Short blocks and the
-    last batch are filled up with 0, the padding id.
+    T = `length`; the labels are the tokens shifted by one. Every token but the first of the text
+    is a label exactly once per epoch. With `shuffle`, the blocks start at a new offset every
+    epoch, which leaves shorter blocks at both ends, and are reordered. Short blocks and the last
+    batch are padded with 0.
 
-    With `num_shards`, workers that train together share one plan: each has as many batches, and
-    every label comes to one of them once. The blocks of the last step are spread evenly, and its
-    batches filled up with rows of padding.
+    With `num_shards`, workers that train together share one plan: all get the same number of
+    batches, and every label goes to exactly one worker. The blocks of the last step are split
+    evenly, and its batches filled with padding rows.
 
     Args:
-        token_ids: Integers of shape (number of tokens,).
-        length: Tokens of a block.
-        batch_size: Blocks of a batch, of each shard.
-        shuffle: Whether blocks begin elsewhere and come in a new order every epoch.
-        seed: Non-negative integer; the order depends on it and on the epoch's number alone.
-        vocabulary_size: Upper limit of the ids, to be checked, or None.
-        num_shards: Number of workers that train together, each on a dataset of its own.
-        shard_index: Which of them this one is, from 0.
-        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`: threads that make batches
-            ahead where `fit` is given `shuffle=False`.
+        token_ids: Ids of the text, (number of tokens,).
+        length: Tokens per block.
+        batch_size: Blocks per batch and shard.
+        shuffle: Whether blocks start at a new offset and are reordered every epoch.
+        seed: Non-negative integer. The order depends only on it and the epoch.
+        vocabulary_size: Ids must be below it; None skips the check.
+        num_shards: Number of workers that train together, each with its own dataset.
+        shard_index: Index of this worker, from 0.
+        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`, the number of threads
+            that prepare batches ahead if `fit` is called with `shuffle=False`.
 
     Raises:
         ValueError: If there are fewer than two tokens, or an argument or an id is out of range.
@@ -72,7 +72,7 @@ class LanguageModelBatches(EpochBatches):
         self.epoch = 0
 
     def _plan(self, generator: np.random.Generator | None) -> list[list[np.ndarray]]:
-        """Returns the (start, length) of the blocks of each batch, (number of blocks, 2)."""
+        """Returns the steps; a batch is the (start, length) of its blocks, (num_blocks, 2)."""
         blocks = cut_blocks(self.num_target_tokens, self.length, generator)
         return split_steps(blocks, self.batch_size, self.num_shards)
 
@@ -80,7 +80,7 @@ class LanguageModelBatches(EpochBatches):
         """Returns inputs and labels of one batch.
 
         Args:
-            index: Number of the batch.
+            index: Index of the batch.
 
         Returns:
             `({"token_ids": (B, T)}, labels (B, T))` in int32.
@@ -92,23 +92,23 @@ class LanguageModelBatches(EpochBatches):
 
     @property
     def num_target_tokens(self) -> int:
-        """Number of labels of an epoch, in all shards, padding not counted."""
+        """Number of labels per epoch over all shards, without padding."""
         return len(self._ids) - 1
 
     @property
     def padding_fraction(self) -> float:
-        """Share of an epoch's positions, in all shards, that are padding."""
+        """Fraction of an epoch's positions, over all shards, that are padding."""
         num_rows = self._num_batches * self.num_shards * self.batch_size
         return 1.0 - self.num_target_tokens / (num_rows * self.length)
 
 
 def cut_blocks(total: int, length: int, generator: np.random.Generator | None) -> np.ndarray:
-    """Cuts a text into blocks, as many of them whatever the generator says.
+    """Cuts a text into blocks, whose number does not depend on the random offset.
 
     Args:
         total: Number of tokens.
-        length: Most tokens of a block.
-        generator: Says where the blocks begin, and their order; None for 0 and one after the other.
+        length: Maximum tokens per block.
+        generator: Draws the offset and the order of the blocks; None for offset 0, in order.
 
     Returns:
         The (start, length) of each block, (number of blocks, 2).
@@ -117,8 +117,8 @@ def cut_blocks(total: int, length: int, generator: np.random.Generator | None) -
     bounds = np.unique([0, *range(offset, total, length), total])
     num_blocks = -(-total // length) + (generator is not None and 1 < min(length, total))
     if len(bounds) <= num_blocks:
-        # Most offsets give one block more than others. Keras counts the batches once, so where it
-        # is missing the longest block is halved.
+        # Most offsets give one block more than the rest. Keras counts the batches only once, so
+        # where that block is missing, the longest one is split in two.
         longest = np.diff(bounds).argmax()
         bounds = np.sort(np.append(bounds, bounds[longest : longest + 2].sum() // 2))
     blocks = np.stack([bounds[:-1], np.diff(bounds)], axis=1)

@@ -1,7 +1,7 @@
-"""Buckets of similar lengths: few rectangles that hold all sentence pairs with little padding.
+"""Length buckets: a few static shapes that fit all sentence pairs with little padding.
 
-XLA compiles a program for every shape, so a training set must have few shapes; and padding costs
-time, so the shapes must be close to the sentences. Letters: P pairs, C cells, R rectangles.
+XLA compiles a program for every shape, so a training set must have few of them; padding costs
+time, so they must fit the sentences closely. Shape letters: P pairs, C cells, R rectangles.
 """
 
 import itertools
@@ -14,10 +14,10 @@ class Bucket(NamedTuple):
     """The pairs that share a shape.
 
     Attributes:
-        batch_size: Rows of each batch.
-        source_width: Tokens of each source row.
-        target_width: Tokens of each target row.
-        rows: Integers, the indices of the pairs in this bucket.
+        batch_size: Rows per batch.
+        source_width: Tokens per source row.
+        target_width: Tokens per target row.
+        rows: Indices of the pairs in this bucket.
     """
 
     batch_size: int
@@ -27,10 +27,11 @@ class Bucket(NamedTuple):
 
 
 def round_up(lengths: np.ndarray) -> np.ndarray:
-    """Rounds lengths up to a grid that is finer where sentences are shorter.
+    """Rounds lengths up to a grid that is finer for shorter sentences.
 
-    Lengths up to 16 stay, then up to 32 to a multiple of 2, up to 64 of 4, and so on: less than
-    an eighth is added. Nothing exceeds the longest length, because a model may not take more.
+    Lengths up to 16 are kept, those up to 32 become multiples of 2, those up to 64 multiples of
+    4, and so on: less than an eighth is added. No result exceeds the longest length, which may be
+    the model's limit.
 
     Args:
         lengths: Positive integers of shape (P,).
@@ -51,23 +52,23 @@ def round_up(lengths: np.ndarray) -> np.ndarray:
 def _choose_rectangles(
     cells: np.ndarray, counts: np.ndarray, tokens_per_step: int, max_shapes: int
 ) -> np.ndarray:
-    """Assigns each cell to a rectangle that holds it, with few rectangles and little padding.
+    """Assigns each cell to a rectangle that contains it, with few rectangles and little padding.
 
-    Begins with one rectangle a cell, and the one that holds everything. Then, one at a time, the
-    rectangle goes whose cells cost the least padding in the next best one, until no more than
+    Starts with one rectangle per cell plus one that contains everything. Then greedily removes
+    the rectangle whose cells need the least extra padding in their next best one, until at most
     `max_shapes` are left and each fills a batch of every shard.
 
     Args:
         cells: Integers of shape (C, 2), the distinct (source width, target width).
-        counts: Integers of shape (C,), the pairs of each cell.
-        tokens_per_step: Most tokens, on either side, of the batches of all shards together.
-        max_shapes: Most rectangles.
+        counts: Integers of shape (C,), the number of pairs in each cell.
+        tokens_per_step: Maximum number of tokens on either side, over all shards' batches.
+        max_shapes: Maximum number of rectangles.
 
     Returns:
-        Integers of shape (C,): for each cell the index of its rectangle.
+        Integers of shape (C,): the rectangle index of each cell.
     """
     rectangles = np.concatenate([cells, cells.max(axis=0, keepdims=True)])
-    last = len(cells)  # the rectangle that holds everything, never removed
+    last = len(cells)  # the rectangle that contains everything, never removed
     holds = (rectangles[None] >= cells[:, None]).all(axis=-1)  # (C, R)
     costs = np.where(holds, counts[:, None] * rectangles.sum(axis=1), np.inf)
     batch_sizes = np.maximum(1, tokens_per_step // rectangles.max(axis=1))
@@ -84,7 +85,7 @@ def _choose_rectangles(
         losses = np.bincount(best, costs[every, second] - costs[every, best], last + 1)
         removed = int(np.where(removable, losses, np.inf).argmin())
         costs[:, removed] = np.inf
-        # Only the cells that had it among their two best need another look.
+        # Only cells that had it among their two best need an update.
         stale = (two_best == removed).any(axis=1)
         two_best[stale] = np.argsort(costs[stale], axis=1, kind="stable")[:, :2]
 
@@ -96,21 +97,21 @@ def make_buckets(
     max_shapes: int,
     num_shards: int = 1,
 ) -> list[Bucket]:
-    """Sorts pairs into buckets, each with one static shape.
+    """Groups pairs into buckets, each with one static shape.
 
-    A batch has up to `tokens_per_batch // max(source_width, target_width)` rows: as many as spread
-    the pairs evenly over the fewest batches.
+    A batch has at most `tokens_per_batch // max(source_width, target_width)` rows; the pairs are
+    spread evenly over the fewest possible batches.
 
     Args:
         source_lengths: Positive integers of shape (P,).
         target_lengths: Positive integers of shape (P,).
-        tokens_per_batch: Most tokens of a batch on either side, padding included; no less than
-            the longest length.
-        max_shapes: Most buckets.
-        num_shards: As many batches at a time share a shape.
+        tokens_per_batch: Maximum number of tokens per batch on either side, padding included; at
+            least the longest length.
+        max_shapes: Maximum number of buckets.
+        num_shards: Batches per step, all of the same shape.
 
     Returns:
-        The buckets, narrow ones first; each pair is in one of them.
+        The buckets, narrowest first; each pair is in exactly one.
 
     Example:
         >>> import numpy as np
@@ -132,25 +133,25 @@ def make_buckets(
         rows = np.flatnonzero(members[cell_of_pair])
         step_size = num_shards * (tokens_per_batch // max(source_width, target_width))
         num_batches = num_shards * -(-len(rows) // step_size)
-        # Spread evenly, so that the last batch is not left with few pairs and much padding.
+        # Spread evenly, so that the last batch is not mostly padding.
         batch_size = -(-len(rows) // num_batches)
         buckets.append(Bucket(batch_size, source_width, target_width, rows))
     return sorted(buckets, key=lambda bucket: bucket[1:3])
 
 
 def most_different(buckets: list[Bucket]) -> tuple[int, ...]:
-    """Finds two buckets that differ in every width that varies among all buckets.
+    """Finds two buckets that differ in every width that varies across buckets.
 
     Args:
-        buckets: The buckets, each of another shape.
+        buckets: Buckets of distinct shapes.
 
     Returns:
-        Two indices, or none if there is one bucket.
+        The indices of the two, or () if there is only one bucket.
     """
     widths = np.array([(bucket.source_width, bucket.target_width) for bucket in buckets])
     varies = (widths != widths[0]).any(axis=0)
-    # Where both widths vary there is such a pair: of two buckets with different source widths
-    # and a third with another target width, the third differs in both from one of the two.
+    # If both widths vary, such a pair exists: given two buckets with different source widths and
+    # a third with another target width, the third differs in both widths from one of the two.
     for pair in itertools.combinations(range(len(widths)), 2):
         if ((widths[pair[0]] != widths[pair[1]]) | ~varies).all():
             return pair

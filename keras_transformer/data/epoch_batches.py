@@ -1,4 +1,4 @@
-"""What all batches share: an order by seed and epoch, shards of it, and a place to go on from."""
+"""Base class of the batch datasets: a seeded order per epoch, shards, and resuming."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from keras_transformer.data.rows import check_integer
 
 
 class EpochBatches(ReadAheadDataset):
-    """A dataset whose order depends on its settings, the seed and the epoch alone.
+    """A dataset whose order depends only on its settings, the seed and the epoch.
 
-    An epoch is one pass over the corpus, in which every example comes once. Keras's epochs are the
-    same unless `fit` is given `steps_per_epoch`: a pass then goes on from one of them to the next,
-    and the next pass begins, in its own order, where the last batch of it has been trained. An
-    epoch of Keras ends with the pass, short and with a warning of Keras, where the steps do not
-    divide it. Each call of `fit` begins a new pass.
+    An epoch is one pass over the corpus, in which every example appears once. It is also a Keras
+    epoch, unless `fit` is given `steps_per_epoch`: a pass then spans several Keras epochs, and
+    after its last batch the next pass starts in its own order. If `steps_per_epoch` does not
+    divide the pass, its last Keras epoch is shorter, and Keras warns about it. Each call of `fit`
+    starts a new pass.
 
-    The plan of an epoch is a list of steps, each of `num_shards` batches: one for each worker. A
-    class of batches sets `_settings` and `_corpus`, then `epoch = 0`, and makes `_plan` and
-    `_make_batch`.
+    The plan of an epoch is a list of steps of `num_shards` batches, one per worker. Subclasses
+    set `_settings` and `_corpus`, then `epoch = 0`, and implement `_plan` and `_make_batch`.
     """
 
-    # What changes the order, by name, and a fingerprint of the ids: both go into `state`.
+    # The settings that affect the order, and a fingerprint of the ids: both are part of `state`.
     _settings: dict[str, Any]
     _corpus: str
 
@@ -50,7 +49,7 @@ class EpochBatches(ReadAheadDataset):
 
     @property
     def epoch(self) -> int:
-        """The number of the epoch, from 0."""
+        """Index of the current epoch, from 0."""
         return self._epoch
 
     @epoch.setter
@@ -62,14 +61,14 @@ class EpochBatches(ReadAheadDataset):
         self._batches = [step[self.shard_index] for step in steps]
         self._num_batches = len(self._batches)
         self._epoch = value
-        # What Keras reads now, as it knows it: the batches from `first` up to `end`.
+        # The batches that Keras takes for the whole dataset.
         self._part = _Part(0, self._num_batches)
-        # The part that it is to read first; until then it must see whole epochs.
+        # The part to read first after `resume`; until then Keras must see whole epochs.
         self._resumed: _Part | None = None
         self._is_begun = False
-        # How many batches of the part Keras has trained, as it last said; None: it says nothing.
+        # Batches of the current Keras epoch trained so far; None if Keras does not report them.
         self._seen: int | None = None
-        # How many of them before its present epoch.
+        # Batches of the part trained before the current Keras epoch.
         self._seen_before = 0
 
     def _go_to(self, epoch: int) -> None:
@@ -86,18 +85,18 @@ class EpochBatches(ReadAheadDataset):
         self._seen = self._seen_before = 0
 
     def on_epoch_end(self) -> None:
-        """Moves on to the order of the next epoch; Keras calls it, also in the midst of one."""
+        """Advances to the order of the next epoch. Keras also calls it in the middle of a pass."""
         if self._silence is not None:
             self._silence.__exit__(None, None, None)
             self._silence = None
         if self._resumed is not None:
-            # Before its first epoch, `fit` asks for the number of batches, which holds for all of
-            # its epochs, and ends an epoch that it has not trained: only from here on the resumed
-            # epoch may be short.
+            # Before its first epoch, `fit` reads the number of batches, which it uses for all
+            # epochs, and ends an epoch without training. Only from here on may the resumed epoch
+            # be short.
             self._part, self._resumed = self._resumed, None
             self._seen = None
         elif self._seen is not None and self._seen < len(self):
-            # Keras goes on reading where it stands, or has read nothing but to build the model.
+            # Keras continues where it is, or has only read a batch to build the model.
             self._seen_before = self._seen
         elif self._part.end < self._num_batches:
             self._part = _Part(self._part.end, self._num_batches)
@@ -106,13 +105,13 @@ class EpochBatches(ReadAheadDataset):
             self.epoch += 1
 
     def _is_over(self, seen: int) -> bool:
-        """Takes down how many batches Keras has trained; whether its epoch is to end here."""
+        """Records how many batches Keras has trained; returns whether its epoch ends here."""
         self._seen = seen
-        # `predict` takes no notice of what is to be resumed.
+        # While a resume is pending this is `predict`, which does not start the pass.
         self._is_begun = self._is_begun or (seen > 0 and self._resumed is None)
         over = seen >= len(self)
         if over and self._part.is_cut and self._silence is None:
-            # Keras warns that there were fewer batches than `steps_per_epoch`: here, as planned.
+            # Keras warns of fewer batches than `steps_per_epoch`, which is intended here.
             self._silence = warnings.catch_warnings()
             self._silence.__enter__()
             warnings.filterwarnings("ignore", "Your input ran out of data")
@@ -127,7 +126,7 @@ class EpochBatches(ReadAheadDataset):
 
     @property
     def num_batches(self) -> int:
-        """Number of batches, as Keras asks for it."""
+        """Number of batches, as read by Keras."""
         if len(self) < self._num_batches:
             return len(self)
         length = _EpochLength(self._num_batches)
@@ -135,30 +134,29 @@ class EpochBatches(ReadAheadDataset):
         return length
 
     def state(self, batch: int = 0, steps_per_epoch: int | None = None) -> dict[str, Any]:
-        """Says where training stands, for `resume`.
+        """Returns the training position, for `resume`.
 
         Args:
-            batch: how many batches of the epoch `fit` is done with; in a callback's
-                `on_train_batch_end(batch)` that is `batch + 1`.
-            steps_per_epoch: what `fit` was given, None for nothing.
+            batch: Number of batches of the epoch that `fit` has finished; `batch + 1` in a
+                callback's `on_train_batch_end(batch)`.
+            steps_per_epoch: The value passed to `fit`, None if it was not set.
 
         Returns:
-            A dict for `json.dump`: `epoch` and `batch`, those to go on with, `settings`, what the
-            order depends on, fingerprints of the `corpus` and of the `order`, and `steps_left`, how
-            many steps `fit` has left of its own epoch, None without `steps_per_epoch`. It is the
-            same in all shards.
+            A JSON-serializable dict, the same in all shards: the `epoch` and `batch` to continue
+            with, the `settings` that affect the order, fingerprints of the `corpus` and the
+            `order`, and `steps_left` in the Keras epoch (None without `steps_per_epoch`).
 
         Raises:
-            ValueError: `batch` is no number of batches of this epoch.
+            ValueError: If `batch` is negative or exceeds the number of batches.
         """
         check_integer("batch", batch, 0)
         if batch > self._num_batches:
             raise ValueError(
-                f"`batch` must be at most {self._num_batches}, the batches of an epoch. "
+                f"`batch` must be at most {self._num_batches}, the number of batches per epoch. "
                 f"Received: batch={batch}"
             )
         part = self._resumed or self._part
-        # With `steps_per_execution` the last of several batches may lie beyond the end.
+        # With `steps_per_execution`, the last group of batches may extend beyond the end.
         place = min(part.first + self._seen_before + batch, part.end)
         steps_left = None
         if steps_per_epoch is not None:
@@ -177,36 +175,38 @@ class EpochBatches(ReadAheadDataset):
         }
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Goes on where a state was taken.
+        """Continues from a saved state.
 
-        The next `model.fit` begins with exactly that batch; its first epoch is what was left of
-        the epoch, the others are whole. Pass `shuffle=False` to `fit`, here and in the run that
-        was interrupted: it would shuffle the batches once more, in an order that no state knows.
-        Call it before `fit`, not from a callback.
-        `kt.training.SaveTraining` saves a state together with the model.
+        The next `model.fit` starts with the recorded batch: its first epoch is the rest of the
+        interrupted one, later epochs are whole. Pass `shuffle=False` to `fit`, both here and in
+        the interrupted run, because it would shuffle the batches again, in an order that the
+        state does not record. Call `resume` before `fit`, not from a callback.
+        `kt.training.SaveTraining` saves the state together with the model.
 
-        A loop of your own begins with `batches[state["batch"]]` and ends epochs by setting `epoch`.
+        A custom training loop starts at `batches[state["batch"]]` and sets `epoch` for each new
+        epoch.
 
         Args:
-            state: what `state` returned, in this process or another one.
+            state: A dict returned by the method `state`, in this or another process.
 
         Raises:
-            ValueError: `state` is no such dict, or was taken of another corpus, with other
-                settings, or in another order.
+            ValueError: If `state` is not such a dict, or comes from another corpus, other
+                settings or another order.
         """
         self._check_state(state)
         self.epoch = state["epoch"]
         if state["order"] not in (None, self._order):
             raise ValueError(
-                "`state` must have been taken in the same order of batches. The corpus and the "
-                "settings agree: another version of this library or of NumPy must have made it."
+                "`state` must come from the same order of batches. The corpus and settings match, "
+                "so another version of this library or of NumPy must have made it. "
+                f"Received: order={state['order']!r}, here {self._order!r}"
             )
         first = state["batch"]
         if first >= self._num_batches:
             raise ValueError(
-                f"`state` must have a batch below {self._num_batches}. Received: batch={first}"
+                f"`batch` in `state` must be below {self._num_batches}. Received: batch={first}"
             )
-        # Where the epoch of `fit` was complete there is nothing to cut.
+        # If the Keras epoch was complete, nothing is cut.
         steps = state.get("steps_left") or self._num_batches
         end = min(first + steps, self._num_batches)
         self._resumed = _Part(first, end, bool(state.get("steps_left")))
@@ -214,10 +214,10 @@ class EpochBatches(ReadAheadDataset):
     def _check_state(self, state: Any) -> None:
         """Raises unless the state belongs to the same corpus and settings."""
         expected = self.state()
-        del expected["steps_left"]  # which is not in the files of older versions
+        del expected["steps_left"]  # absent from files of older versions
         if not isinstance(state, dict) or not set(expected) <= set(state):
             raise ValueError(
-                f"`state` must be a dict of {sorted(expected)}, as `state` returns it. "
+                f"`state` must be a dict with {sorted(expected)}, as the method `state` returns. "
                 f"Received: {state!r}"
             )
         for name in ("epoch", "batch"):
@@ -229,25 +229,25 @@ class EpochBatches(ReadAheadDataset):
             if other.get(name) != own.get(name)
         ]
         if state["corpus"] != expected["corpus"]:
-            differences.append("the corpus is another one")
+            differences.append("a different corpus")
         if differences:
             raise ValueError(
-                "`state` must have been taken of the same corpus with the same settings. "
+                "`state` must come from the same corpus and settings. "
                 f"Received: {'; '.join(differences)}"
             )
 
     def _all_settings(self) -> dict[str, Any]:
         shared = {"shuffle": self.shuffle, "seed": self.seed, "num_shards": self.num_shards}
-        # As JSON would give them back: no NumPy integers.
+        # As JSON restores them: no NumPy integers.
         return {
             name: value if value is None or isinstance(value, (bool, str)) else int(value)
             for name, value in {**shared, **self._settings}.items()
         }
 
     def _plan(self, generator: np.random.Generator | None) -> list[list[Any]]:
-        """Returns the steps of an epoch, unshuffled if there is no generator.
+        """Returns the steps of an epoch, unshuffled if `generator` is None.
 
-        Each step is what the batches of all shards hold: arrays, or tuples that end with one.
+        Each step lists the batches of all shards: arrays, or tuples that end with an array.
         """
         raise NotImplementedError
 
@@ -259,12 +259,12 @@ def _fingerprint_of_plan(steps):
 
 
 class _Part(NamedTuple):
-    """The batches of an epoch that Keras takes for the whole of it.
+    """The batches of an epoch that Keras takes for the whole dataset.
 
     Attributes:
-        first: number of the first batch.
-        end: number of the last one plus 1.
-        is_cut: whether it may end before `fit` has made all steps of its epoch.
+        first: Index of the first batch.
+        end: Index of the last batch plus 1.
+        is_cut: Whether it may end before `fit` has run all steps of its epoch.
     """
 
     first: int
@@ -273,13 +273,13 @@ class _Part(NamedTuple):
 
 
 class _EpochLength(int):
-    """The number of batches of an epoch, which knows that a resumed epoch has fewer.
+    """The number of batches per epoch, which is smaller during a resumed epoch.
 
-    Keras takes one number for all epochs of a `fit`, and ends each where `steps_seen >= number`.
-    Of a subclass of int, Python asks `number <= steps_seen` instead, and the answer depends on the
-    epoch that is running. Without it Keras would ask for one batch too many, warn that there is
-    none, and on TensorFlow count one more step of the optimizer. It also is how the dataset learns
-    that an epoch of Keras has ended in the midst of a pass.
+    Keras reads one number for all epochs of a `fit`, and ends each when `steps_seen >= number`.
+    For a subclass of int, Python evaluates `number <= steps_seen` instead, so the answer can
+    depend on the current epoch. Otherwise Keras would request one batch too many, warn that it is
+    missing, and on TensorFlow count an extra optimizer step. The comparison also tells the
+    dataset when a Keras epoch ends in the middle of a pass.
     """
 
     _dataset: EpochBatches

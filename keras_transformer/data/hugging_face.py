@@ -1,4 +1,4 @@
-"""Tokenizers that a `tokenizer.json` describes, run by the package `tokenizers`."""
+"""Tokenizers defined by a `tokenizer.json`, run by the package `tokenizers`."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from keras_transformer.data.special_ids import SpecialIds
 
 
 class HuggingFaceTokenizer(SpecialTokenizer):
-    """A tokenizer that the content of a `tokenizer.json` describes.
+    """A tokenizer defined by the content of a `tokenizer.json`.
 
-    Byte-level BPE, GPT-1's BPE, WordPiece, Unigram: what the package `tokenizers` knows. A special
-    token that a text spells out, such as "[SEP]", is that token. A lower-casing tokenizer gives
-    back lower case.
+    Supports every model of the package `tokenizers`: byte-level BPE, GPT-1's BPE, WordPiece,
+    Unigram. Special tokens written in a text, such as "[SEP]", are encoded as special tokens. A
+    lowercasing tokenizer decodes to lowercase.
 
     Args:
-        content: Content of a `tokenizer.json`. Its padding, truncation and added start and end do
-            not count: `kt.data` does that.
-        padding_id: Id that fills unused positions, None for none.
-        start_id: Id of the start of a sentence, None for none.
-        end_id: Id of the end of a sentence, None for none.
-        unknown_id: Id of what has no other, None for none.
-        clean_up_spaces: Whether `detokenize` takes out spaces before punctuation.
-        vocabulary_size: Number of ids; None for as many as the vocabulary needs. An id without a
-            token has no text.
-        split_special_tokens: Whether a special token that a text spells out is text like any other.
+        content: Content of a `tokenizer.json`. Its padding, truncation and added start and end
+            tokens are ignored, because `kt.data` handles these.
+        padding_id: Padding id, or None.
+        start_id: Id of the start of a sentence, or None.
+        end_id: Id of the end of a sentence, or None.
+        unknown_id: Id of unknown tokens, or None.
+        clean_up_spaces: Whether `detokenize` removes spaces before punctuation.
+        vocabulary_size: Number of ids; None for as many as the vocabulary needs. Ids without a
+            token decode to nothing.
+        split_special_tokens: Whether special tokens written in a text are split like other text.
 
     Raises:
         ImportError: If the `text` extra is not installed.
-        ValueError: If `content` is no `tokenizer.json`, or an id is out of range.
+        ValueError: If `content` is not that of a `tokenizer.json`, or an id is out of range.
 
     Example:
         >>> import tokenizers
@@ -60,9 +60,10 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         tokenizers = import_text_package("tokenizers")
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(content)
-        except Exception as error:  # the package raises bare ones
+        except Exception as error:  # the package raises bare Exceptions
             raise ValueError(
-                f"`content` must be the content of a tokenizer.json. Received: {error}"
+                "`content` must be the content of a tokenizer.json. "
+                f"Received: content={content!r:.40} ({error})"
             ) from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -78,10 +79,10 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         return [encoding.ids for encoding in encoded]
 
     def detokenize(self, rows: Iterable[Sequence[int]]) -> list[str]:
-        """Turns N rows of ids into N strings; special tokens have no text.
+        """Converts N rows of ids to N strings, dropping special tokens.
 
         Args:
-            rows: N sequences of integers.
+            rows: N sequences of ids.
 
         Returns:
             N strings.
@@ -92,17 +93,17 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         return [clean_spaces(text) for text in texts] if self.clean_up_spaces else texts
 
     def id_to_token(self, token_id: int) -> str:
-        """Returns the token of an id, an empty string for one without."""
+        """Returns the token of an id, or an empty string if it has none."""
         self.check_id(token_id)
         return self._tokenizer.id_to_token(token_id) or ""
 
     def token_to_id(self, token: str) -> int | None:
-        """Returns the id of a token, `unknown_id` where there is no such token."""
+        """Returns the id of a token, or `unknown_id` if it is not in the vocabulary."""
         token_id = self._tokenizer.token_to_id(token)
         return self.unknown_id if token_id is None else token_id
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make it again, without the vocabulary."""
+        """Returns the constructor arguments, except the vocabulary."""
         return {
             **super().get_config(),
             "clean_up_spaces": self.clean_up_spaces,
@@ -110,6 +111,6 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         }
 
     def save_assets(self, folder: str) -> None:
-        """Writes `tokenizer.json` into a folder."""
+        """Writes `tokenizer.json` to a folder."""
         content = self._tokenizer.to_str(pretty=True)
         (Path(folder) / "tokenizer.json").write_text(content, encoding="utf-8")

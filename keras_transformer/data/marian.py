@@ -1,4 +1,4 @@
-"""Marian's tokenizers: SentencePiece cuts the text, a table of its own gives the ids."""
+"""Marian's tokenizers: SentencePiece splits the text, a separate vocabulary gives the ids."""
 
 from __future__ import annotations
 
@@ -18,28 +18,27 @@ _SPACE = "\u2581"  # how SentencePiece writes a space
 class MarianTokenizer(SpecialTokenizer):
     """The tokenizer of one side of a Marian translation model.
 
-    A SentencePiece model cuts the text into pieces, a vocabulary gives their ids. A language code
-    at the beginning of a text, such as ">>fra<<", is one token, which SentencePiece does not see.
-    A special token that a text spells out, such as "</s>", is that token, as in Hugging Face's
-    tokenizer.
+    A SentencePiece model splits the text into pieces, and a vocabulary gives their ids. A
+    language code at the start of a text, such as ">>fra<<", is a single token that bypasses
+    SentencePiece. Special tokens written in a text, such as "</s>", are encoded as special
+    tokens, as in Hugging Face's tokenizer.
 
     Args:
-        proto: Content of a SentencePiece model's file.
-        vocabulary: The id of each token.
-        unknown_id: Id of what has no other.
-        padding_id: Id that fills unused positions, None for none.
-        start_id: Id that a translation starts from, None for none.
-        end_id: Id of the end of a sentence, None for none.
-        special_tokens: Tokens of the vocabulary that are not cut where a text spells them out, and
-            that have no text.
-        clean_up_spaces: Whether `detokenize` takes out spaces before punctuation.
-        vocabulary_size: Number of ids; None for as many as the vocabulary needs. An id without a
-            token has no text.
+        proto: Content of a SentencePiece model file.
+        vocabulary: Mapping from tokens to ids.
+        unknown_id: Id of tokens that are not in the vocabulary.
+        padding_id: Padding id, or None.
+        start_id: Id that decoding starts from, or None.
+        end_id: Id of the end of a sentence, or None.
+        special_tokens: Tokens of the vocabulary that are never split, and that decode to nothing.
+        clean_up_spaces: Whether `detokenize` removes spaces before punctuation.
+        vocabulary_size: Number of ids; None for as many as the vocabulary needs. Ids without a
+            token decode to nothing.
 
     Raises:
         ImportError: If the `text` extra is not installed.
-        ValueError: If `proto` is no SentencePiece model, if `vocabulary` is not one id for each
-            token, if it lacks a special token, or if an id is out of range.
+        ValueError: If `proto` is not a SentencePiece model, if `vocabulary` does not give each
+            token a distinct id or lacks a special token, or if an id is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -80,9 +79,7 @@ class MarianTokenizer(SpecialTokenizer):
             )
         missing = [token for token in special_tokens if token not in vocabulary]
         if missing:
-            raise ValueError(
-                f"`vocabulary` must hold all special tokens. Received: none of {missing}"
-            )
+            raise ValueError(f"`vocabulary` must hold all `special_tokens`. Received: no {missing}")
         self._unknown = unknown_id
         self.proto = proto
         self.special_tokens = tuple(special_tokens)
@@ -90,7 +87,7 @@ class MarianTokenizer(SpecialTokenizer):
         self._vocabulary = dict(vocabulary)
         self._tokens = tokens
         self._model = open_sentence_piece(proto)
-        # The longest first, as one may begin another.
+        # Longest first, because one may be a prefix of another.
         whole = sorted(filter(None, special_tokens), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, whole)) or r"(?!)")
 
@@ -98,9 +95,9 @@ class MarianTokenizer(SpecialTokenizer):
         return self.cut(texts)
 
     def cut(self, texts: list[str], **options: Any) -> list[list[int]]:
-        """Turns N strings into N lists of ids; `options` as those of SentencePiece's `encode`."""
+        """Converts N strings to N lists of ids; `options` go to SentencePiece's `encode`."""
         parts = [self._parts(text) for text in texts]
-        # One call for all: SentencePiece spreads a batch over the cores.
+        # One call for all texts: SentencePiece spreads a batch over the cores.
         cut = [text for row in parts for _, text in row]
         pieces = iter(self._model.encode(cut, out_type=str, **options))
         unknown, get = self._unknown, self._vocabulary.get
@@ -110,7 +107,7 @@ class MarianTokenizer(SpecialTokenizer):
         ]
 
     def _parts(self, text: str) -> list[tuple[list[str], str]]:
-        """Whole tokens, and the text after each of them that is to be cut."""
+        """Splits a text into pairs of whole tokens and the text that follows them."""
         parts: list[tuple[list[str], str]] = []
         whole: list[str] = []
         position = 0
@@ -121,10 +118,10 @@ class MarianTokenizer(SpecialTokenizer):
         return parts
 
     def detokenize(self, rows: Iterable[Sequence[int]]) -> list[str]:
-        """Turns N rows of ids into N strings; special tokens have no text.
+        """Converts N rows of ids to N strings, dropping special tokens.
 
         Args:
-            rows: N sequences of integers.
+            rows: N sequences of ids.
 
         Returns:
             N strings.
@@ -135,45 +132,45 @@ class MarianTokenizer(SpecialTokenizer):
         hidden = {"", *self.special_tokens}
         special = {self.padding_id, self.start_id, self.end_id, self.unknown_id}
         tokens = [self._tokens.get(int(i), "") for i in row if int(i) not in special]
-        # What is no piece comes back as it is, with its signs for spaces.
+        # Tokens that are not pieces come back unchanged, with U+2581 for spaces.
         text = self._model.decode_pieces([token for token in tokens if token not in hidden])
         text = text.replace(_SPACE, " ").strip()
         return clean_spaces(text) if self.clean_up_spaces else text
 
     def id_to_token(self, token_id: int) -> str:
-        """Returns the token of an id, an empty string for one without."""
+        """Returns the token of an id, or an empty string if it has none."""
         self.check_id(token_id)
         return self._tokens.get(token_id, "")
 
     def token_to_id(self, token: str) -> int | None:
-        """Returns the id of a token, `unknown_id` where there is no such token."""
+        """Returns the id of a token, or `unknown_id` if it is not in the vocabulary."""
         return self._vocabulary.get(token, self.unknown_id)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make it again, without the vocabulary."""
+        """Returns the constructor arguments, except the vocabulary."""
         config = {"special_tokens": list(self.special_tokens)}
         return {**super().get_config(), **config, "clean_up_spaces": self.clean_up_spaces}
 
     def save_assets(self, folder: str) -> None:
-        """Writes `vocabulary.spm` and `vocabulary.json` into a folder."""
+        """Writes `vocabulary.spm` and `vocabulary.json` to a folder."""
         (Path(folder) / "vocabulary.spm").write_bytes(self.proto)
         content = json.dumps(self._vocabulary, ensure_ascii=False, indent=0)
         (Path(folder) / "vocabulary.json").write_text(content, encoding="utf-8")
 
 
 def _by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
-    """The token of each id."""
+    """Inverts a vocabulary; raises a ValueError unless its ids are distinct and valid."""
     if not isinstance(vocabulary, Mapping) or not vocabulary:
         raise ValueError(
-            "`vocabulary` must map tokens to ids, at least one. "
-            f"Received: a {type(vocabulary).__name__}, empty or no mapping"
+            "`vocabulary` must be a non-empty mapping from tokens to ids. "
+            f"Received: vocabulary={vocabulary!r:.40}"
         )
     tokens: dict[int, str] = {}
     for token, token_id in vocabulary.items():
         is_id = isinstance(token_id, int) and not isinstance(token_id, bool) and token_id >= 0
         if not is_id or token_id in tokens:
             raise ValueError(
-                "`vocabulary` must give each token an id of its own, an integer of at least 0. "
+                "`vocabulary` must give each token a distinct id, an integer >= 0. "
                 f"Received: {token_id!r} for {token!r}"
             )
         tokens[token_id] = token
@@ -181,6 +178,6 @@ def _by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
 
 
 def _without_code(whole: list[str], text: str) -> tuple[list[str], str]:
-    """Moves a language code from the beginning of a text to the whole tokens."""
+    """Moves a leading language code from the text to the whole tokens."""
     end = text.find("<<") if text.startswith(">>") else -1
     return (whole, text) if end < 0 else ([*whole, text[: end + 2]], text[end + 2 :])

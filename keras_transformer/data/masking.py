@@ -1,4 +1,4 @@
-"""Masked tokens to be guessed, for models that read in both directions."""
+"""Batches for masked language modeling, for bidirectional encoders such as BERT."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from keras_transformer.data.rows import check_integer, check_share, one_text, pa
 
 
 class MaskedLanguageModelBatches(EpochBatches):
-    """Batches of blocks of one long text in which some tokens are hidden, to be guessed.
+    """Batches of blocks cut from one long text, for masked language modeling.
 
     Each item is `({"token_ids": (B, T), "segment_ids": (B, T)}, labels (B, T))` in int32 with
-    B = `batch_size` and T = `length`. Of the tokens of a block, `rate` are chosen; of those, four
-    fifths become `mask_id`, a tenth a random token, and a tenth stay, so that the model must know
-    every token. The labels are the chosen tokens, and 0, which counts for nothing, everywhere else;
-    the segments are all 0.
+    B = `batch_size` and T = `length`. A fraction `rate` of a block's tokens is selected; of these,
+    80% become `mask_id`, 10% a random token, and 10% stay the same, so that the model must
+    represent every token. The labels are the selected tokens, and 0 (ignored) everywhere else; the
+    segments are all 0.
 
-    With `shuffle`, blocks begin elsewhere, come in another order and hide other tokens in every
-    epoch; without, every epoch is the same, for validation. Short blocks and the last batch are
-    filled up with 0, the padding id. Shards as in `LanguageModelBatches`.
+    With `shuffle`, blocks start at a new offset, are reordered and mask different tokens every
+    epoch; without it, every epoch is the same, for validation. Short blocks and the last batch
+    are padded with 0. Shards work as in `LanguageModelBatches`.
 
     Args:
-        token_ids: Integers of shape (number of tokens,).
-        length: Tokens of a block.
-        batch_size: Blocks of a batch, of each shard.
-        mask_id: What hides a token.
-        vocabulary_size: Upper limit of the ids, and of those that replace a token.
-        rate: Share of the tokens that are chosen.
-        word_starts: Booleans (vocabulary size,), true for the tokens that begin a word, as
-            `kt.data.word_starts` finds them, for whole words to be chosen; None for single tokens.
-        never_masked: Ids that are neither chosen nor put in the place of others.
-        shuffle: Whether every epoch is another one.
-        seed: Non-negative integer; everything random depends on it and on the epoch's number alone.
-        num_shards: Number of workers that train together, each on a dataset of its own.
-        shard_index: Which of them this one is, from 0.
-        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`: threads that make batches
-            ahead where `fit` is given `shuffle=False`.
+        token_ids: Ids of the text, (number of tokens,).
+        length: Tokens per block.
+        batch_size: Blocks per batch and shard.
+        mask_id: Id that replaces masked tokens.
+        vocabulary_size: All ids, random replacements included, are below it.
+        rate: Fraction of tokens selected, in (0, 1].
+        word_starts: Booleans (vocabulary_size,), true for tokens that start a word, as returned by
+            `kt.data.word_starts`, to mask whole words. None masks single tokens.
+        never_masked: Ids that are neither selected nor used as random replacements.
+        shuffle: Whether epochs differ.
+        seed: Non-negative integer. Everything random depends only on it and the epoch.
+        num_shards: Number of workers that train together, each with its own dataset.
+        shard_index: Index of this worker, from 0.
+        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`, the number of threads
+            that prepare batches ahead if `fit` is called with `shuffle=False`.
 
     Raises:
         ValueError: If there are fewer than two tokens, an argument or an id is out of range, or
-            `word_starts` has another length than the vocabulary.
+            `word_starts` does not have one value per id.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -97,7 +97,7 @@ class MaskedLanguageModelBatches(EpochBatches):
         self._replacements = np.setdiff1d(np.arange(1, vocabulary_size), never)
         if not len(self._replacements) or not self._may_be_chosen.any():
             raise ValueError(
-                "`never_masked` must leave tokens to be masked. "
+                "`never_masked` must leave some tokens to mask. "
                 f"Received: never_masked={tuple(never_masked)!r}"
             )
         self._words = self._word_numbers(word_starts, vocabulary_size)
@@ -112,16 +112,16 @@ class MaskedLanguageModelBatches(EpochBatches):
         self.epoch = 0
 
     def _word_numbers(self, starts, vocabulary_size):
-        """The number of the word that each token belongs to; each is one without `word_starts`."""
+        """Returns the word index of each token; without `starts` each token is a word."""
         if starts is None:
             return np.arange(len(self._ids))
         starts = np.asarray(starts)
         if starts.shape != (vocabulary_size,) or starts.dtype != bool:
             raise ValueError(
-                "`word_starts` must be one boolean for each id of the vocabulary. "
+                f"`word_starts` must be {vocabulary_size} booleans, one per id. "
                 f"Received: shape={starts.shape}, dtype={starts.dtype}"
             )
-        # What is never chosen is no part of the word before it, and a word of its own.
+        # A token that is never masked is a word by itself, not part of the one before.
         alone = ~self._may_be_chosen
         begins = starts[self._ids] | alone | np.roll(alone, 1)
         return np.cumsum(begins)
@@ -134,7 +134,7 @@ class MaskedLanguageModelBatches(EpochBatches):
         """Returns inputs and labels of one batch.
 
         Args:
-            index: Number of the batch.
+            index: Index of the batch.
 
         Returns:
             `({"token_ids": (B, T), "segment_ids": (B, T)}, labels (B, T))` in int32.
@@ -143,7 +143,7 @@ class MaskedLanguageModelBatches(EpochBatches):
         token_ids = padded(self._ids, starts, lengths, (self.batch_size, self.length))
         labels = np.zeros_like(token_ids)
         for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
-            # By the block alone: the same tokens are hidden whatever shard or batch it is in.
+            # Seeded by the block, so that the masks do not depend on shard or batch.
             numbers = (self.seed, self._epoch if self.shuffle else 0, start)
             generator = np.random.default_rng(numbers)
             chosen = self._choose(start, length, generator)
@@ -152,7 +152,7 @@ class MaskedLanguageModelBatches(EpochBatches):
         return {"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids)}, labels
 
     def _choose(self, start, length, generator):
-        """The places of a block that are to be guessed: whole words while there is room."""
+        """Returns the positions of a block to predict: whole words, up to the masking rate."""
         places = np.flatnonzero(self._may_be_chosen[start : start + length])
         if not len(places):
             return places
@@ -160,7 +160,7 @@ class MaskedLanguageModelBatches(EpochBatches):
         sizes = np.bincount(word)
         room = max(1, round(self.rate * len(places)))
         order = generator.permutation(len(sizes))
-        # A word that is too long for what is left is passed over, as in the authors' code.
+        # A word longer than the remaining room is skipped, as in the authors' code.
         taken = np.zeros(len(sizes), bool)
         for one in order:
             if sizes[one] <= room:
@@ -177,22 +177,22 @@ class MaskedLanguageModelBatches(EpochBatches):
 
     @property
     def padding_fraction(self) -> float:
-        """Share of an epoch's positions, in all shards, that are padding."""
+        """Fraction of an epoch's positions, over all shards, that are padding."""
         num_rows = self._num_batches * self.num_shards * self.batch_size
         return 1.0 - len(self._ids) / (num_rows * self.length)
 
 
 def word_starts(tokenizer: Tokenizer) -> np.ndarray:
-    """Finds the tokens that begin a word, for whole words to be masked.
+    """Finds the tokens that start a word, for whole-word masking.
 
-    SentencePiece and byte-pair vocabularies mark them with a sign for the space before them,
-    WordPiece marks all others with "##".
+    SentencePiece and byte-pair vocabularies mark them with a symbol for the preceding space;
+    WordPiece marks all other tokens with "##".
 
     Args:
-        tokenizer: A tokenizer of V ids.
+        tokenizer: A tokenizer with V ids.
 
     Returns:
-        Booleans (V,).
+        Booleans (V,), true for tokens that start a word.
 
     Example:
         >>> import keras_transformer as kt

@@ -1,11 +1,11 @@
-"""The packages of the `text` extra, imported when they are first used."""
+"""Lazy imports of the packages in the `text` extra."""
 
 import importlib
 from types import ModuleType
 
 
 def import_text_package(name: str) -> ModuleType:
-    """Imports a package of the `text` extra, or says how to install it.
+    """Imports a package of the `text` extra, or raises an error that says how to install it.
 
     Args:
         name: Name of the module.

@@ -1,4 +1,4 @@
-"""Sequences packed into rows of one length, for language models on every backend."""
+"""Sequences packed into rows of a fixed length, for language models on every backend."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from keras_transformer.data.rows import check_integer, flatten
 
 
 class PackedBatches(EpochBatches):
-    """Batches of rows that hold several whole sequences each, with little padding.
+    """Batches of rows that each pack several sequences, with little padding.
 
     Each item is `({"token_ids": (B, T), "segment_ids": (B, T)}, labels (B, T))` in int32 with
-    B = `batch_size` and T = `length`, for `kt.models.packed`, whose sequences do not see each
-    other. A sequence of n ids takes n - 1 positions: its tokens but the last, and as labels the
-    tokens one later, so that no label crosses the end of a sequence. The segments of a row are
-    numbered from 1; padding is 0 in all three arrays, at the ends of rows, and in whole rows of the
-    last batch.
+    B = `batch_size` and T = `length`, for `kt.models.packed`, which keeps attention within each
+    sequence. A sequence of n ids takes n - 1 positions: all tokens but the last as inputs, and
+    the tokens shifted by one as labels, so that no label crosses a sequence boundary. The
+    segments of a row are numbered from 1; padding, at the ends of rows and in whole rows of the
+    last batch, is 0 in all three arrays.
 
-    Rows are filled one by one, each with the longest sequences that still fit (first fit
-    decreasing). With `shuffle`, sequences of equal length change places and the rows come in a new
-    order every epoch; the lengths in the rows stay, and with them the number of batches.
+    Rows are filled one by one with the longest sequences that still fit (first-fit decreasing).
+    With `shuffle`, sequences of equal length swap places and the rows are reordered every epoch;
+    the lengths in each row stay the same, and so does the number of batches.
 
-    With `num_shards`, workers that train together share one plan: each has as many batches, and
-    every sequence comes to one of them once. The rows of the last step are spread evenly, and its
-    batches filled up with rows of padding.
+    With `num_shards`, workers that train together share one plan: all get the same number of
+    batches, and every sequence goes to exactly one worker. The rows of the last step are split
+    evenly, and its batches filled with padding rows.
 
     Args:
-        sequences: List of N lists of at least two ids, start and end included where a model is to
+        sequences: N lists of at least two ids, including start and end ids if the model is to
             learn them.
-        length: Positions of a row, at most the positions that the model has.
-        batch_size: Rows of a batch, of each shard.
-        long_sequences: What becomes of sequences of more than `length` + 1 ids: "refuse" raises,
-            "cut" makes several sequences of each. The label at a cut is kept: the next piece begins
-            with the token that is the last label of the one before.
-        shuffle: Whether sequences and rows come in a new order every epoch.
-        seed: Non-negative integer; the order depends on it and on the epoch's number alone.
-        vocabulary_size: Upper limit of the ids, to be checked, or None.
-        num_shards: Number of workers that train together, each on a dataset of its own.
-        shard_index: Which of them this one is, from 0.
-        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`: threads that make batches
-            ahead where `fit` is given `shuffle=False`.
+        length: Positions per row, at most as many as the model has.
+        batch_size: Rows per batch and shard.
+        long_sequences: What to do with sequences of more than `length` + 1 ids: "refuse" raises an
+            error, "cut" splits them. No label is lost at a cut: the next piece starts with the
+            token that is the last label of the piece before.
+        shuffle: Whether sequences and rows are reordered every epoch.
+        seed: Non-negative integer. The order depends only on it and the epoch.
+        vocabulary_size: Ids must be below it; None skips the check.
+        num_shards: Number of workers that train together, each with its own dataset.
+        shard_index: Index of this worker, from 0.
+        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`, the number of threads
+            that prepare batches ahead if `fit` is called with `shuffle=False`.
 
     Raises:
-        ValueError: If there are no sequences, one has fewer than two ids or, unless they are to be
-            cut, more than `length` + 1, or an argument or an id is out of range.
+        ValueError: If there are no sequences, one has fewer than two ids or, with "refuse", more
+            than `length` + 1, or an argument or an id is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -94,8 +94,8 @@ class PackedBatches(EpochBatches):
         self.epoch = 0
 
     def _make_slots(self) -> None:
-        """Lays out the rows: places for sequences of given lengths, the same in every epoch."""
-        # One slot for each sequence, row by row: its length, segment number, and place in its row.
+        """Lays out the rows as slots of given lengths, the same in every epoch."""
+        # One slot per sequence, row by row: its length, segment number and offset in its row.
         self._slot_lengths, self._row_ends = _pack(self._lengths, self.length)
         row_starts = np.append(0, self._row_ends[:-1])
         slots_of_row = self._row_ends - row_starts
@@ -106,7 +106,7 @@ class PackedBatches(EpochBatches):
         self._offsets = before[:-1] - np.repeat(before[row_starts], slots_of_row)
 
     def _plan(self, generator: np.random.Generator | None) -> list[list[np.ndarray]]:
-        """Returns the numbers of the rows of each batch, and puts the sequences into slots."""
+        """Assigns the sequences to slots, and returns the steps; a batch is its row indices."""
         sequences, rows = np.arange(len(self._lengths)), np.arange(len(self._row_ends))
         if generator is not None:
             sequences, rows = generator.permutation(sequences), generator.permutation(rows)
@@ -120,7 +120,7 @@ class PackedBatches(EpochBatches):
         """Returns inputs and labels of one batch.
 
         Args:
-            index: Number of the batch.
+            index: Index of the batch.
 
         Returns:
             `({"token_ids": (B, T), "segment_ids": (B, T)}, labels (B, T))` in int32.
@@ -142,12 +142,12 @@ class PackedBatches(EpochBatches):
 
     @property
     def num_target_tokens(self) -> int:
-        """Number of labels of an epoch, in all shards, padding not counted."""
+        """Number of labels per epoch over all shards, without padding."""
         return int(self._lengths.sum())
 
     @property
     def padding_fraction(self) -> float:
-        """Share of an epoch's positions, in all shards, that are padding."""
+        """Fraction of an epoch's positions, over all shards, that are padding."""
         num_rows = self._num_batches * self.num_shards * self.batch_size
         return 1.0 - self.num_target_tokens / (num_rows * self.length)
 
@@ -165,20 +165,20 @@ def _check_lengths(lengths: np.ndarray, length: int, long_sequences: str) -> Non
         )
     if long_sequences == "refuse" and lengths.max() > length + 1:
         raise ValueError(
-            f"`sequences` must have at most `length` + 1 = {length + 1} ids each, or be cut: "
+            f"`sequences` must have at most `length` + 1 = {length + 1} ids each, unless "
             f'long_sequences="cut". Received: {lengths.max()} ids at index '
             f"{int(lengths.argmax())}"
         )
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Returns start, start + 1, ... of each start, one after the other."""
+    """Concatenates the ranges [start, start + length) of all starts and lengths."""
     before = np.cumsum(lengths) - lengths
     return np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
 
 
 def _pieces(lengths: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns where sequences start in the flat ids, and how many labels each has, once cut."""
+    """Cuts sequences into pieces; returns each piece's start in the flat ids and its labels."""
     num_labels = lengths - 1
     counts = -(-num_labels // longest)
     cuts = _ranges(np.zeros_like(counts), counts) * longest
@@ -187,18 +187,18 @@ def _pieces(lengths: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pack(lengths: np.ndarray, row_length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fills rows with lengths, first fit decreasing.
+    """Packs lengths into rows, first-fit decreasing.
 
-    Which row a length lands in, first fit decreasing, is the same whether one goes through the
-    lengths or fills row after row; and rows that take equally many of each length are made at once,
-    so that millions of sequences take no longer than their distinct lengths.
+    Filling one row after another gives the same rows as placing one length after another. Rows
+    with the same contents are made at once, so the time depends on the number of distinct
+    lengths, not of sequences.
 
     Args:
         lengths: (N,), none above `row_length`.
-        row_length: what the lengths of a row add up to at most.
+        row_length: Maximum sum of the lengths in a row.
 
     Returns:
-        The lengths row by row, (N,), and where each row ends among them.
+        The lengths row by row, (N,), and the index after the last length of each row.
     """
     counts = np.bincount(lengths).tolist()
     left = [length for length, count in enumerate(counts) if count]
@@ -216,7 +216,7 @@ def _pack(lengths: np.ndarray, row_length: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _fill_row(left: list[int], counts: list[int], space: int) -> list[tuple[int, int]]:
-    """Returns which lengths a row takes, the longest that fits first, and how many of each."""
+    """Returns the (length, count) pairs of a row, always taking the longest length that fits."""
     row = []
     place = len(left)
     while (place := bisect.bisect_right(left, space, 0, place) - 1) >= 0:

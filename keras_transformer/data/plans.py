@@ -1,4 +1,4 @@
-"""What the plans of epochs are made of: steps of batches, and fingerprints to tell them apart."""
+"""Helpers for the plans of epochs: steps of batches, and fingerprints."""
 
 import hashlib
 
@@ -6,15 +6,15 @@ import numpy as np
 
 
 def split_steps(rows: np.ndarray, batch_size: int, num_shards: int) -> list[list[np.ndarray]]:
-    """Splits rows into steps of one batch a shard, the last one as evenly as can be.
+    """Splits rows into steps of one batch per shard, the last one as evenly as possible.
 
     Args:
-        rows: (N, ...), what the rows of the batches are made of.
-        batch_size: most rows of a batch.
-        num_shards: batches of a step.
+        rows: (N, ...), one entry per row.
+        batch_size: Maximum rows per batch.
+        num_shards: Batches per step.
 
     Returns:
-        The steps, each a list of `num_shards` arrays; some may be empty in the last one.
+        The steps, each a list of `num_shards` arrays; in the last step some may be empty.
     """
     size = batch_size * num_shards
     return [
@@ -24,12 +24,12 @@ def split_steps(rows: np.ndarray, batch_size: int, num_shards: int) -> list[list
 
 
 def fingerprint(*arrays: np.ndarray) -> str:
-    """Returns a short hash of integers, the same on every machine."""
+    """Returns a short hash of integer arrays, the same on every machine."""
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
-        # Shapes too: the same numbers in other rows are another corpus.
+        # Shapes too: the same numbers in different rows are a different corpus.
         digest.update(repr(array.shape).encode())
         flat = array.reshape(-1)
-        for start in range(0, len(flat), 1 << 20):  # of a large corpus no second copy
+        for start in range(0, len(flat), 1 << 20):  # in parts, to avoid a copy
             digest.update(flat[start : start + (1 << 20)].astype("<i8").tobytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Datasets whose workers make batches ahead, and give them in the order in which they are asked."""
+"""Datasets whose workers prepare batches ahead of time, in the order requested."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import keras
 
 
 class ReadAheadDataset(keras.utils.PyDataset):
-    """A `keras.utils.PyDataset` that runs its workers itself.
+    """A `keras.utils.PyDataset` that runs its own workers.
 
-    Keras's own workers start over at the first batch whenever Keras begins an epoch, and hand out
-    first what was left of the one before: where `fit` takes a batch to build the model, or ends an
-    epoch by `steps_per_epoch`, some batches come twice and others never. Here they only make, ahead
-    of time, what is asked for next, so that any number of workers gives what one does. They need
-    the batches to be read in order: `fit` with `shuffle=True` reads them as if there were none.
+    Keras's workers restart at the first batch whenever an epoch begins, after returning leftovers
+    of the previous one. If `fit` reads a batch to build the model, or ends an epoch by
+    `steps_per_epoch`, some batches appear twice and others never. Here workers only prepare the
+    batches requested next, so their number does not change the result. They need batches to be
+    read in order: with `shuffle=True` in `fit`, they are not used.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -25,7 +25,7 @@ class ReadAheadDataset(keras.utils.PyDataset):
 
     @property
     def workers(self) -> int:
-        """Number of threads or processes that make batches ahead; 1 makes each when asked for."""
+        """Number of threads or processes that prepare batches ahead; 1 makes each on request."""
         workers = _Workers(self._workers)
         workers._dataset = self
         return workers
@@ -38,10 +38,10 @@ class ReadAheadDataset(keras.utils.PyDataset):
         """Returns one batch.
 
         Args:
-            index: Number of the batch.
+            index: Index of the batch.
 
         Returns:
-            What `model.fit` takes, as described at the class.
+            The batch for `model.fit`, as described in the class.
         """
         place = self._place(index)
         made = self._made_ahead(index, place) if self._has_workers() else None
@@ -56,18 +56,18 @@ class ReadAheadDataset(keras.utils.PyDataset):
         raise NotImplementedError
 
     def _place(self, index: int) -> tuple[int, int]:
-        """Returns what a batch depends on: the epoch, and the number of the batch in it."""
+        """Returns the epoch of a batch and its index in the epoch."""
         return 0, index
 
     def _make_batch(self, index: int) -> Any:
-        """Makes a batch of the epoch that the dataset is in."""
+        """Makes a batch of the current epoch."""
         raise NotImplementedError
 
     def _go_to(self, epoch: int) -> None:
-        """Called before a batch is made in another process, whose dataset may be behind."""
+        """Called before a batch is made in another process, whose copy may be an epoch behind."""
 
     def _begin_reading(self) -> None:
-        """Called when Keras is about to read the dataset; perhaps twice."""
+        """Called, possibly twice, when Keras is about to read the dataset."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         self._forget_ahead()
@@ -82,11 +82,11 @@ class ReadAheadDataset(keras.utils.PyDataset):
         self._lock = threading.Lock()
 
     def _made_ahead(self, index: int, place: tuple[int, int]) -> Future | None:
-        """Returns what a worker makes of the batch, and has them make the next ones."""
+        """Returns the batch as a future, if a worker makes it, and schedules the next ones."""
         with self._lock:
             in_order = index in (0, self._last_index + 1)
             self._last_index = index
-            # What comes before would never be asked for.
+            # Earlier batches will not be requested.
             self._ahead = {key: made for key, made in self._ahead.items() if key >= place}
             if in_order:
                 self._pool = self._pool or self._make_pool()
@@ -117,10 +117,10 @@ class ReadAheadDataset(keras.utils.PyDataset):
 
 
 class _Workers(int):
-    """A number of workers of which Keras starts none.
+    """A number of workers that keeps Keras from starting its own.
 
-    Keras asks `workers > 1` when it is about to read a dataset, and starts its own workers where
-    that is so. It is the only time that it asks.
+    Keras evaluates `workers > 1` only when it is about to read a dataset, and starts its own
+    workers if it is true.
     """
 
     _dataset: ReadAheadDataset
@@ -133,7 +133,7 @@ class _Workers(int):
         return int, (int(self),)
 
 
-# The dataset of a process that makes batches.
+# The dataset of a worker process.
 _kept: list[ReadAheadDataset] = []
 
 

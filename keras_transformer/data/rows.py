@@ -1,8 +1,9 @@
-"""Rows of token ids: checked, kept in one flat array, and cut out of it as padded batches."""
+"""Rows of token ids: validation, storage in one flat array, and padded batches."""
 
 import itertools
 import numbers
 import operator
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 
 def check_integer(name: str, value: Any, minimum: int) -> None:
-    """Raises where a value is not an integer of at least `minimum`."""
+    """Raises a ValueError unless a value is an integer of at least `minimum`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
         raise ValueError(f"`{name}` must be an integer >= {minimum}. Received: {name}={value}")
 
@@ -19,7 +20,7 @@ def check_integer(name: str, value: Any, minimum: int) -> None:
 def check_ids(
     name: str, ids: np.ndarray, lengths: np.ndarray, size: int | None, padding_id: int = 0
 ) -> None:
-    """Raises where a flat array of ids holds padding, or one outside 0 .. size - 1."""
+    """Raises a ValueError if a flat array holds padding or an id outside [0, size)."""
     if ids.dtype.kind not in "iu":
         raise ValueError(f"`{name}` must hold integers. Received: dtype={ids.dtype}")
     upper = np.iinfo("int32").max if size is None else size - 1
@@ -33,13 +34,13 @@ def check_ids(
 
 
 def check_share(name: str, value: Any) -> None:
-    """Raises where a value is not a number above 0 and at most 1."""
+    """Raises a ValueError unless a value is a number in (0, 1]."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
         raise ValueError(f"`{name}` must be in (0, 1]. Received: {name}={value!r}")
 
 
 def one_text(token_ids: Any, vocabulary_size: int | None) -> np.ndarray:
-    """Returns the ids of one long text as int32, checked: two of them or more, and no padding."""
+    """Checks the ids of one long text, at least two and no padding; returns them as int32."""
     ids = np.asarray(token_ids)
     if ids.ndim != 1 or len(ids) < 2:
         raise ValueError(
@@ -55,17 +56,21 @@ def flatten(
     vocabulary_size: int | None,
     padding_id: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns all ids of a list of rows in one array, and the length of each row."""
+    """Flattens rows of ids into one array, and returns the length of each row with it."""
     try:
         lengths = np.fromiter(map(len, rows), dtype="int64", count=len(rows))
     except TypeError as error:
-        raise ValueError(f"`{name}` must be a list of lists of integers.") from error
+        raise ValueError(
+            f"`{name}` must be a list of lists of integers. Received: {reprlib.repr(rows)}"
+        ) from error
     if len(rows) == 0 or not lengths.all():
         what = f"an empty row at index {int(lengths.argmin())}" if len(rows) else "no rows"
         raise ValueError(f"`{name}` must hold rows of at least one id. Received: {what}")
     ids = np.array(list(itertools.chain.from_iterable(rows)))
     if ids.ndim != 1:
-        raise ValueError(f"`{name}` must be a list of lists of integers.")
+        raise ValueError(
+            f"`{name}` must be a list of lists of integers. Received: {reprlib.repr(rows)}"
+        )
     check_ids(name, ids, lengths, vocabulary_size, padding_id)
     return ids.astype("int32"), lengths
 
@@ -73,7 +78,7 @@ def flatten(
 def surround(
     ids: np.ndarray, lengths: np.ndarray, before: Sequence[int], after: Sequence[int]
 ) -> np.ndarray:
-    """Puts the same ids before and after every row of a flat array of rows."""
+    """Adds the same ids before and after every row of a flat array."""
     added = len(before) + len(after)
     starts = np.cumsum(lengths + added) - (lengths + added)
     result = np.empty(len(ids) + added * len(lengths), dtype="int32")
@@ -93,17 +98,17 @@ def padded(
     shape: tuple[int, int],
     padding_id: int = 0,
 ) -> np.ndarray:
-    """Cuts rows out of a flat array into an int32 array of `shape`, filled up with padding."""
+    """Copies rows of a flat array into a padded int32 array of `shape`."""
     columns = np.arange(shape[1])
     real = columns < lengths[:, None]
     batch = np.full(shape, padding_id, dtype="int32")
-    # Rows beyond the last one stay padding, so that an incomplete batch keeps its shape.
+    # Missing rows stay padding, so that an incomplete batch keeps its shape.
     batch[: len(starts)][real] = flat[(starts[:, None] + columns)[real]]
     return batch
 
 
 def integer_rows(ids: Any) -> list[list[int]]:
-    """Returns rows of Python integers from a 2-D array, a tensor or a list of lists."""
+    """Converts a 2-D array, a tensor or a list of lists to rows of Python integers."""
     if keras.ops.is_tensor(ids):
         ids = keras.ops.convert_to_numpy(ids)
     if isinstance(ids, np.ndarray):
@@ -119,6 +124,6 @@ def integer_rows(ids: Any) -> list[list[int]]:
             rows.append([operator.index(token_id) for token_id in row])
         except TypeError as error:
             raise ValueError(
-                f"`ids` must hold one sequence of integers a row. Received: ids[{index}]={row!r}"
+                f"`ids` must hold one sequence of integers per row. Received: ids[{index}]={row!r}"
             ) from error
     return rows

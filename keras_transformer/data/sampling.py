@@ -1,4 +1,4 @@
-"""Sub-word regularisation: the same text in other pieces each time."""
+"""Subword regularization: randomly sampled segmentations of a text."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from keras_transformer.data.sentence_piece import SentencePieceTokenizer
 
 
 def sample_rows(tokenizer: Any, texts: list[str], sampling: float, seed: int) -> list[list[int]]:
-    """Cuts texts at random, as likely as SentencePiece's model finds each cut.
+    """Samples a segmentation of each text from a SentencePiece model.
 
     Args:
-        tokenizer: One of SentencePiece: keras-hub's, as `kt.data.train_tokenizer` makes it, a
-            `kt.data.SentencePieceTokenizer` or a `kt.data.MarianTokenizer`.
+        tokenizer: A SentencePiece tokenizer: keras-hub's, as returned by
+            `kt.data.train_tokenizer`, a `kt.data.SentencePieceTokenizer` or a
+            `kt.data.MarianTokenizer`.
         texts: N strings.
-        sampling: Of a unigram model, the exponent on the probability of each cut; of a byte-pair
-            model, the share of the merges that are left out.
-        seed: Of the random numbers.
+        sampling: For a unigram model, the exponent of each segmentation's probability; for a
+            byte-pair model, the share of merges that are dropped.
+        seed: Random seed, a non-negative integer.
 
     Returns:
-        N lists of ids, the same ones for the same seed.
+        N lists of ids, the same for the same seed.
 
     Raises:
         ValueError: If `sampling` is not in (0, 1], or the tokenizer is of another kind.
@@ -31,12 +32,12 @@ def sample_rows(tokenizer: Any, texts: list[str], sampling: float, seed: int) ->
     check_integer("seed", seed, 0)
     if not isinstance(getattr(tokenizer, "proto", None), bytes):
         raise ValueError(
-            "`tokenizer` must be one of SentencePiece for `sampling`. "
+            "`tokenizer` must be a SentencePiece tokenizer for `sampling`. "
             f"Received: a {type(tokenizer).__name__}"
         )
     if not isinstance(tokenizer, (SentencePieceTokenizer, MarianTokenizer)):
         tokenizer = SentencePieceTokenizer(tokenizer.proto)
     import_text_package("sentencepiece").set_random_generator_seed(seed % 2**32)
-    # Of several threads, each would have random numbers of its own, and an unknown share of texts.
+    # Not reproducible with several threads: each has its own random state and some of the texts.
     options = {"enable_sampling": True, "alpha": float(sampling), "nbest_size": -1}
     return tokenizer.cut(texts, num_threads=1, **options)

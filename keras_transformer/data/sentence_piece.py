@@ -1,4 +1,4 @@
-"""SentencePiece models whose own ids are the token ids, run without keras-hub."""
+"""Tokenizers that use a SentencePiece model's own ids, run without keras-hub."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from keras_transformer.data.special_ids import SpecialIds
 
 
 def open_sentence_piece(proto: bytes) -> Any:
-    """Opens the content of a SentencePiece model's file.
+    """Loads a SentencePiece model from the content of its file.
 
     Args:
-        proto: The content.
+        proto: Content of the file.
 
     Returns:
         A `sentencepiece.SentencePieceProcessor`.
 
     Raises:
         ImportError: If the `text` extra is not installed.
-        ValueError: If it is no SentencePiece model.
+        ValueError: If `proto` is not a SentencePiece model.
     """
     sentencepiece = import_text_package("sentencepiece")
-    problem = "`proto` must be the content of a SentencePiece model's file."
-    # Empty bytes would be accepted, with a warning and without any vocabulary.
+    problem = "`proto` must be the content of a SentencePiece model file, as bytes."
+    # SentencePiece accepts empty bytes, with only a warning and no vocabulary.
     if not isinstance(proto, bytes) or not proto:
-        raise ValueError(f"{problem} Received: {type(proto).__name__} {proto!r:.40}")
+        raise ValueError(f"{problem} Received: proto={proto!r:.40}")
     try:
         return sentencepiece.SentencePieceProcessor(model_proto=proto)
     except RuntimeError as error:
-        raise ValueError(f"{problem} Received: {len(proto)} bytes of something else") from error
+        raise ValueError(f"{problem} Received: proto={proto!r:.40}") from error
 
 
 class SentencePieceTokenizer(SpecialTokenizer):
-    """A SentencePiece model whose own ids are the token ids.
+    """A tokenizer that uses a SentencePiece model's own ids.
 
-    Unlike keras-hub's tokenizer of this name it knows which of its ids are special, as models from
-    elsewhere have them where they like. Special pieces that a text spells out, such as "</s>", are
-    plain text to it.
+    Unlike keras-hub's tokenizer of the same name, it knows which ids are special, since these
+    differ between models. Special pieces written in a text, such as "</s>", are treated as plain
+    text.
 
     Args:
-        proto: Content of a SentencePiece model's file (`.spm`, `.model`).
-        padding_id: Id that fills unused positions; None for the model's own, if there is one.
-        start_id: Id of the start of a sentence; None for the model's own, if there is one.
-        end_id: Id of the end of a sentence; None for the model's own, if there is one.
-        unknown_id: Id of what has no piece; None for the model's own.
-        vocabulary_size: Number of ids; None for as many as there are pieces, and the special ids
-            beyond these. An id beyond the pieces has no text.
+        proto: Content of a SentencePiece model file (`.spm`, `.model`).
+        padding_id: Padding id; None for the model's own, if any.
+        start_id: Id of the start of a sentence; None for the model's own, if any.
+        end_id: Id of the end of a sentence; None for the model's own, if any.
+        unknown_id: Id of text without a piece; None for the model's own.
+        vocabulary_size: Number of ids; None for as many as the pieces and special ids need. Ids
+            beyond the pieces decode to nothing.
 
     Raises:
         ImportError: If the `text` extra is not installed.
-        ValueError: If `proto` is no SentencePiece model, if it has more pieces than
+        ValueError: If `proto` is not a SentencePiece model, if it has more pieces than
             `vocabulary_size`, or if a special id is outside the vocabulary.
 
     Example:
@@ -93,14 +93,14 @@ class SentencePieceTokenizer(SpecialTokenizer):
         return self.cut(texts)
 
     def cut(self, texts: list[str], **options: Any) -> list[list[int]]:
-        """Turns N strings into N lists of ids; `options` as those of SentencePiece's `encode`."""
+        """Converts N strings to N lists of ids; `options` go to SentencePiece's `encode`."""
         return self._model.encode(texts, out_type=int, **options)
 
     def detokenize(self, rows: Iterable[Sequence[int]]) -> list[str]:
-        """Turns N rows of ids into N strings; start, end and padding have no text.
+        """Converts N rows of ids to N strings, dropping start, end and padding.
 
         Args:
-            rows: N sequences of integers.
+            rows: N sequences of ids.
 
         Returns:
             N strings.
@@ -113,15 +113,15 @@ class SentencePieceTokenizer(SpecialTokenizer):
         ]
 
     def id_to_token(self, token_id: int) -> str:
-        """Returns the piece of an id, an empty string for one beyond the pieces."""
+        """Returns the piece of an id, or an empty string for an id beyond the pieces."""
         self.check_id(token_id)
         return self._model.id_to_piece(token_id) if token_id < self._model.vocab_size() else ""
 
     def token_to_id(self, token: str) -> int | None:
-        """Returns the id of a piece, `unknown_id` where there is no such piece."""
+        """Returns the id of a piece, or `unknown_id` if the model does not have it."""
         token_id = self._model.piece_to_id(token)
         return self.unknown_id if token_id == self._model.unk_id() else token_id
 
     def save_assets(self, folder: str) -> None:
-        """Writes the model into `vocabulary.spm` of a folder."""
+        """Writes the model to `vocabulary.spm` in a folder."""
         (Path(folder) / "vocabulary.spm").write_bytes(self.proto)

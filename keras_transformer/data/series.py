@@ -1,4 +1,4 @@
-"""Windows over a series of real numbers: what was, and what came next."""
+"""Windows over a time series: past values, and the future values that follow."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from keras_transformer.data.rows import check_integer
 def series_windows(
     series: Any, num_past: int, num_future: int, stride: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts a series into pairs of what was and what came next.
+    """Cuts a time series into windows of past and future values.
 
     Args:
         series: Numbers (N,) or (N, C), samples by channels.
-        num_past: S, samples of the past.
-        num_future: T, samples that follow them.
-        stride: Samples from one window to the next.
+        num_past: S, number of past samples.
+        num_future: T, number of future samples, which follow them.
+        stride: Samples from the start of one window to the next.
 
     Returns:
-        float32 (W, S, C) and (W, T, C), W windows.
+        Past (W, S, C) and future (W, T, C) in float32, for W windows.
 
     Raises:
-        ValueError: If the series has another rank, is shorter than a window, or holds NaN or
-            infinity; the first place is named.
+        ValueError: If the series has another rank, is shorter than a window, or contains NaN or
+            infinity; the message gives the first position.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -46,12 +46,13 @@ def series_windows(
     if len(wrong):
         sample, channel = wrong[0]
         raise ValueError(
-            "`series` must hold finite numbers: fill what is missing first. Received: "
-            f"{array[sample, channel]} at sample {sample}, channel {channel}, of {len(wrong)} such"
+            "`series` must hold finite numbers; fill in missing values first. Received: "
+            f"{array[sample, channel]} at sample {sample}, channel {channel}, the first of "
+            f"{len(wrong)} non-finite values"
         )
     if len(array) < num_past + num_future:
         raise ValueError(
-            "`series` must be at least as long as past and future together. Received: "
+            "`series` must have at least `num_past` + `num_future` samples. Received: "
             f"{len(array)} samples, num_past={num_past}, num_future={num_future}"
         )
     windows = np.lib.stride_tricks.sliding_window_view(array, num_past + num_future, axis=0)
@@ -60,14 +61,14 @@ def series_windows(
 
 
 def previous_values(past: np.ndarray, future: np.ndarray) -> np.ndarray:
-    """The value before each future one, which a forecaster reads in training.
+    """Returns the value before each future value, a forecaster's input for teacher forcing.
 
     Args:
-        past: (W, S, C).
-        future: (W, T, C).
+        past: Past values, (W, S, C).
+        future: Future values, (W, T, C).
 
     Returns:
-        (W, T, C): the last value of the past, then the future but for its last.
+        (W, T, C): the last past value, then all future values but the last.
 
     Example:
         >>> import numpy as np, keras_transformer as kt

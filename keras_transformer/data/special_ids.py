@@ -1,27 +1,27 @@
-"""The ids that stand for no text: padding, unknown, start and end."""
+"""Special ids: padding, unknown, start and end."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 PADDING_ID = 0
-"""The id that fills unused positions, 0."""
+"""Padding id, 0."""
 UNKNOWN_ID = 1
-"""The id of what has no piece, 1."""
+"""Id of the unknown piece, 1."""
 START_ID = 2
-"""The id of the start of a sentence, 2."""
+"""Id of the start of a sentence, 2."""
 END_ID = 3
-"""The id of the end of a sentence, 3."""
+"""Id of the end of a sentence, 3."""
 
 
 class SpecialIds(NamedTuple):
-    """The special ids of a tokenizer; None where it has no such id.
+    """Special ids of a tokenizer; None for those it does not have.
 
     Attributes:
-        padding: fills unused positions.
-        unknown: stands for what has no piece.
-        start: the start of a sentence.
-        end: the end of a sentence.
+        padding: Padding id.
+        unknown: Id of the unknown token.
+        start: Id of the start of a sentence.
+        end: Id of the end of a sentence.
 
     Example:
         >>> import keras_transformer as kt
@@ -36,7 +36,7 @@ class SpecialIds(NamedTuple):
 
     @property
     def named(self) -> dict[str, int | None]:
-        """The ids under the names that a tokenizer's attributes and arguments have."""
+        """The ids by attribute and argument name: `padding_id`, `unknown_id` and so on."""
         return {f"{name}_id": value for name, value in self._asdict().items()}
 
 
@@ -45,8 +45,8 @@ def special_ids(tokenizer: Any) -> SpecialIds:
 
     Args:
         tokenizer: Any tokenizer. Its attributes `padding_id`, `unknown_id`, `start_id` and `end_id`
-            count, None for none; where it has no such attribute, as those of keras-hub, the ids
-            of `kt.data.train_tokenizer` do.
+            are used, None meaning no such id. Missing attributes, as in keras-hub's tokenizers,
+            default to the ids of `kt.data.train_tokenizer`.
 
     Returns:
         The `SpecialIds`.
@@ -66,7 +66,7 @@ def special_ids(tokenizer: Any) -> SpecialIds:
 
 
 def check_special_ids(ids: SpecialIds, vocabulary_size: int) -> None:
-    """Raises a ValueError for an id that is none of the vocabulary's."""
+    """Raises a ValueError for an id outside the vocabulary."""
     for name, value in ids.named.items():
         if value is None:
             continue
@@ -74,6 +74,6 @@ def check_special_ids(ids: SpecialIds, vocabulary_size: int) -> None:
             raise ValueError(f"`{name}` must be an integer or None. Received: {name}={value!r}")
         if not 0 <= value < vocabulary_size:
             raise ValueError(
-                f"`{name}` must be at least 0 and below the vocabulary's size of "
+                f"`{name}` must be at least 0 and below the vocabulary size of "
                 f"{vocabulary_size}. Received: {name}={value}"
             )

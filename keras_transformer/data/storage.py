@@ -1,4 +1,4 @@
-"""Tokenisers on disk: a folder with a small JSON file and the tokeniser's own vocabulary files."""
+"""Tokenizers on disk: a folder with a small JSON file and the tokenizer's vocabulary files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONFIG_FILE = "config.json"
 
 
 class _Saved(NamedTuple):
-    """What a saved folder holds of a class: its vocabulary files and its options."""
+    """The vocabulary files and options saved for a class."""
 
     files: tuple[str, ...]
     options: tuple[str, ...]
@@ -27,9 +27,9 @@ class _Saved(NamedTuple):
 
 _SPECIAL = ("padding_id", "unknown_id", "start_id", "end_id", "vocabulary_size")
 _OWN = "keras_transformer."
-# A class outside this table is never imported, so a foreign folder cannot make us run its code.
+# A class outside this table is never imported, so an untrusted folder cannot run code.
 _SAVED_CLASSES = {
-    # === of keras-hub ===
+    # === keras-hub ===
     "SentencePieceTokenizer": _Saved(
         ("vocabulary.spm",), ("dtype", "sequence_length", "add_bos", "add_eos")
     ),
@@ -42,7 +42,7 @@ _SAVED_CLASSES = {
         ("dtype", "sequence_length", "lowercase", "strip_accents", "split", "split_on_cjk")
         + ("suffix_indicator", "oov_token", "special_tokens", "special_tokens_in_strings"),
     ),
-    # === our own ===
+    # === kt.data ===
     f"{_OWN}SentencePieceTokenizer": _Saved(("vocabulary.spm",), _SPECIAL, SentencePieceTokenizer),
     f"{_OWN}MarianTokenizer": _Saved(
         ("vocabulary.spm", "vocabulary.json"),
@@ -58,9 +58,9 @@ _SAVED_CLASSES = {
 
 
 def _options(tokenizer: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """Returns the options that make the tokenizer again, without its vocabulary."""
+    """Returns the tokenizer's constructor arguments, except the vocabulary."""
     config = tokenizer.get_config()
-    # keras-hub forgets some options in `get_config`, such as `split_on_cjk`.
+    # keras-hub's `get_config` lacks some options, such as `split_on_cjk`.
     options = {n: config[n] if n in config else getattr(tokenizer, n) for n in names}
     return options | ({"dtype": tokenizer.compute_dtype} if "dtype" in names else {})
 
@@ -68,7 +68,7 @@ def _options(tokenizer: Any, names: tuple[str, ...]) -> dict[str, Any]:
 def _class_name(tokenizer: Any) -> str:
     """Returns the name of a tokenizer's class in the table above, or raises."""
     for name, saved in _SAVED_CLASSES.items():
-        # By identity: a subclass or a namesake would be loaded as something else.
+        # By identity: a subclass or a namesake would be loaded as a different class.
         if saved.own is not None and type(tokenizer) is saved.own:
             return name
     name = type(tokenizer).__name__
@@ -79,24 +79,24 @@ def _class_name(tokenizer: Any) -> str:
     theirs = [name for name in _SAVED_CLASSES if not name.startswith(_OWN)]
     ours = [name.removeprefix(_OWN) for name in _SAVED_CLASSES if name.startswith(_OWN)]
     raise ValueError(
-        f"`tokenizer` must be one of {', '.join(theirs)} of keras_hub.tokenizers, or of "
-        f"{', '.join(ours)} of kt.data. Received: a {type(tokenizer).__module__}.{name}"
+        f"`tokenizer` must be one of {', '.join(theirs)} from keras_hub.tokenizers, or "
+        f"{', '.join(ours)} from kt.data. Received: a {type(tokenizer).__module__}.{name}"
     )
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: str | os.PathLike[str]) -> None:
-    """Writes a tokenizer into a folder.
+    """Saves a tokenizer to a folder.
 
-    The folder gets `config.json` and the vocabulary files; other files in it stay. Everything is
-    written beside the old files first, so that a failure leaves those intact.
+    The folder gets `config.json` and the vocabulary files; other files in it are kept. Everything
+    is written to temporary files first, so that a failure leaves existing files intact.
 
     Args:
         tokenizer: A tokenizer of `kt.data`, or a `SentencePieceTokenizer`, `BytePairTokenizer` or
             `WordPieceTokenizer` of keras-hub.
-        folder: Path of the folder, made if needed.
+        folder: Path of the folder, created if needed.
 
     Raises:
-        ValueError: If the tokenizer is of another class or has no vocabulary.
+        ValueError: If the tokenizer is of an unsupported class or has no vocabulary.
 
     Example:
         >>> import tempfile
@@ -110,7 +110,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | os.PathLike[str]) -> None
     """
     class_name = _class_name(tokenizer)
     saved = _SAVED_CLASSES[class_name]
-    tokenizer.vocabulary_size()  # keras-hub's ValueError where no vocabulary has been set
+    tokenizer.vocabulary_size()  # raises keras-hub's ValueError if no vocabulary is set
     config: dict[str, Any] = {
         "format_version": _FORMAT_VERSION,
         "class_name": class_name,
@@ -119,7 +119,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | os.PathLike[str]) -> None
     if saved.own is None:
         config["keras_hub_version"] = import_text_package("keras_hub").__version__
     os.makedirs(folder, exist_ok=True)
-    # Inside the folder, because a file can only be replaced from the same file system.
+    # Inside the folder, because a file can only be replaced within its file system.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
         tokenizer.save_assets(temporary)  # type: ignore[attr-defined]
         with open(os.path.join(temporary, _CONFIG_FILE), "w", encoding="utf-8") as file:
@@ -143,7 +143,7 @@ def _foreign(path: str, problem: str) -> ValueError:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether an option is a value that cannot ask for anything to be imported."""
+    """Returns whether an option is a plain value, which cannot trigger an import."""
     if isinstance(value, list):
         return all(isinstance(item, str) for item in value)
     return value is None or isinstance(value, (str, int))
@@ -163,16 +163,16 @@ def _read_config(path: str) -> tuple[str, dict[str, Any]]:
     except json.JSONDecodeError as error:
         raise _foreign(path, "which is not JSON") from error
     except (AttributeError, KeyError, TypeError) as error:
-        raise _foreign(path, "which describes no tokenizer this library knows") from error
+        raise _foreign(path, "which does not describe a known tokenizer") from error
     if version != _FORMAT_VERSION:
         raise _foreign(path, f"of format version {version!r} instead of {_FORMAT_VERSION}")
     if unknown or not plain:
-        raise _foreign(path, "with options that no saved tokenizer has")
+        raise _foreign(path, "with unknown or invalid options")
     return class_name, options
 
 
 def _read_vocabulary(paths: list[str]) -> dict[str, Any]:
-    """Returns the vocabulary arguments; contents, because Keras's safe mode refuses paths."""
+    """Returns the vocabulary arguments, as contents because Keras's safe mode rejects paths."""
     arguments: dict[str, Any] = {}
     for path in paths:
         content = _read(path)
@@ -199,18 +199,18 @@ def _read_vocabulary(paths: list[str]) -> dict[str, Any]:
 
 def _sentence_piece(path: str, content: bytes) -> bytes:
     try:
-        # Before keras-hub reads them, because TensorFlow has errors of its own.
+        # Before keras-hub reads it, because TensorFlow raises errors of other types.
         open_sentence_piece(content)
     except ValueError as error:
-        raise _foreign(path, "which is no SentencePiece model") from error
+        raise _foreign(path, "which is not a SentencePiece model") from error
     return content
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
-    """Reads a tokenizer written by `save_tokenizer`.
+    """Loads a tokenizer saved by `save_tokenizer`.
 
-    Only known classes are made, from plain values: nothing is unpickled, and no other
-    code is imported.
+    Only known classes are created, from plain values: nothing is unpickled, and no other code is
+    imported.
 
     Args:
         folder: Path of the folder.
@@ -220,7 +220,7 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
 
     Raises:
         ImportError: If the `text` extra is not installed.
-        ValueError: If a file is missing, damaged or foreign; the message names the file.
+        ValueError: If a file is missing, damaged or of another format; the message names it.
 
     Example:
         >>> import tempfile
@@ -242,6 +242,6 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
         return owner(**options, **vocabulary)
     except ImportError:
         raise
-    except Exception as error:  # keras-hub and the tokenizers below it raise many classes
+    except Exception as error:  # keras-hub and what it calls raise many types
         whose = "keras-hub" if saved.own is None else "its class"
         raise _foreign(" and ".join(paths), f"not accepted by {whose}: {error}") from error

@@ -1,10 +1,11 @@
-"""Batches of a task's rows with their labels, for `model.fit` on every backend.
+"""Batches of a task's examples with their labels, for `model.fit` on every backend.
 
-Shape letters: N examples, B batch, K rows of an example, T length.
+Shape letters: N examples, B batch, K rows per example, T length.
 """
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,43 +16,44 @@ from keras_transformer.data.epoch_batches import EpochBatches
 from keras_transformer.data.plans import fingerprint, split_steps
 from keras_transformer.data.rows import check_integer
 
-_Batch = tuple[int, int, np.ndarray]  # length T, number of real examples, the examples
+_Batch = tuple[int, int, np.ndarray]  # length T, number of real examples, all examples
 
 
 class TaskBatches(EpochBatches):
-    """Batches of examples that are one row of ids each, or several, with a label.
+    """Batches of labeled examples, each of one or several rows of ids.
 
-    Each item is `({"token_ids": ids}, labels)` in int32: ids (B, T) where an example is one row, or
-    (B, K, T) where it is K rows (`similarity_rows`, `choice_rows`), and labels (B,). Rows are
-    padded with 0 at their ends. The labels of the auxiliary language-model loss are the rows
-    themselves, and the models of `kt.models.heads` know where each ends.
+    Each item is `({"token_ids": ids}, labels)` in int32: ids (B, T) if an example is one row, or
+    (B, K, T) if it has K rows (`similarity_rows`, `choice_rows`), and labels (B,). Rows are padded
+    with 0 at the end. The rows also serve as labels of the auxiliary language-model loss; the
+    models of `kt.models.heads` find where each row ends.
 
-    With `shuffle`, examples of similar lengths share one of at most `max_shapes` lengths T, because
-    XLA compiles a program for each; without it they come in order, all with the longest T, so that
-    `model.predict` gives row after row. The last batch of each T may be smaller.
+    With `shuffle`, examples of similar length share one of at most `max_shapes` lengths T, because
+    XLA compiles a program for each. Without it they keep their order, all with the largest T, so
+    that `model.predict` returns one prediction per example in order. The last batch of each T may
+    be smaller.
 
-    With `num_shards`, workers that train together share one plan: in every step all of them have a
-    batch of the same shape, as many batches each, and every example comes to one of them once. The
-    examples of the last step of each T are spread evenly; a shard that got one less, or none,
-    repeats an example. Items with labels then hold a third array, sample weights (B,), 1.0 and for
-    what is repeated 0.0, so that it counts for nothing but the auxiliary language-model loss.
+    With `num_shards`, workers that train together share one plan: all get the same number of
+    batches, of the same shape in every step, and every example goes to exactly one worker. The
+    examples of the last step of each T are split evenly; a shard with one fewer, or none, repeats
+    an example. Items with labels then include a third array, sample weights (B,): 1.0, and 0.0 for
+    repeated examples, which then count only in the auxiliary language-model loss.
 
     Args:
         rows: N lists of ids, or N lists of K lists of ids.
-        labels: N integers; None for batches without labels, to predict.
-        batch_size: B, examples of a batch, of each shard.
-        max_shapes: most distinct T.
-        shuffle: whether examples and batches come in a new order every epoch.
-        seed: non-negative integer; the order depends on it and on the epoch's number alone.
-        vocabulary_size: upper limit of the ids, to be checked, or None.
-        num_shards: number of workers that train together, each on a dataset of its own.
-        shard_index: which of them this one is, from 0.
-        **kwargs: arguments of `keras.utils.PyDataset`, such as `workers`: threads that make batches
-            ahead where `fit` is given `shuffle=False`.
+        labels: N integers; None for batches without labels, for `predict`.
+        batch_size: B, examples per batch and shard.
+        max_shapes: Maximum number of distinct T.
+        shuffle: Whether examples and batches are reordered every epoch.
+        seed: Non-negative integer. The order depends only on it and the epoch.
+        vocabulary_size: Ids must be below it; None skips the check.
+        num_shards: Number of workers that train together, each with its own dataset.
+        shard_index: Index of this worker, from 0.
+        **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`, the number of threads
+            that prepare batches ahead if `fit` is called with `shuffle=False`.
 
     Raises:
-        ValueError: there are no examples, a row is empty or its ids are out of range, K differs, or
-            there are not as many labels as examples, or labels that are no integers >= 0.
+        ValueError: If there are no examples, a row is empty or its ids are out of range, K varies,
+            or `labels` are not N integers >= 0.
 
     Example:
         >>> import keras_transformer as kt
@@ -90,7 +92,7 @@ class TaskBatches(EpochBatches):
         self.epoch = 0
 
     def _plan(self, generator: np.random.Generator | None) -> list[list[_Batch]]:
-        """Returns the length T, how many examples are real, and the examples of each batch."""
+        """Returns the steps; a batch is its length T, number of real examples, and examples."""
         steps: list[list[_Batch]] = []
         firsts = []
         for width in self._widths:
@@ -102,21 +104,21 @@ class TaskBatches(EpochBatches):
                 steps.append([(int(width), len(batch), _fill(batch, step[0])) for batch in step])
         if generator is None:
             return steps
-        # On TensorFlow, Keras takes from the first two batches which axes have a fixed size, and
-        # fails on a later batch of another size: so those two differ in T.
+        # On TensorFlow, Keras infers the fixed axes from the first two batches and fails on later
+        # batches of another size, so these two must differ in T.
         first_two = firsts[:2] if len(firsts) > 1 else []
         order = [index for index in generator.permutation(len(steps)) if index not in first_two]
         return [steps[index] for index in [*first_two, *order]]
 
     def _make_batch(self, index: int) -> Any:
-        """Returns inputs and labels of one batch, or the inputs in a tuple where there are none.
+        """Returns inputs and labels of one batch, or `(inputs,)` without labels.
 
         Args:
-            index: Number of the batch.
+            index: Index of the batch.
 
         Returns:
-            `({"token_ids": (B, T) or (B, K, T)}, labels (B,))` in int32; with `num_shards` above 1
-            sample weights (B,) in float32 come third.
+            `({"token_ids": (B, T) or (B, K, T)}, labels (B,))` in int32; with `num_shards` above
+            1, sample weights (B,) in float32 come third.
         """
         width, num_real, members = self._batches[index]
         shape = (len(members), self._rows_per_example or 1, width)
@@ -134,12 +136,12 @@ class TaskBatches(EpochBatches):
 
     @property
     def num_examples(self) -> int:
-        """Number of examples of an epoch, in all shards."""
+        """Number of examples per epoch, over all shards."""
         return len(self._examples)
 
 
 def _fill(batch: np.ndarray, largest: np.ndarray) -> np.ndarray:
-    """Repeats an example until there are as many as in the largest batch of the step."""
+    """Repeats an example until the batch is as large as the largest of its step."""
     missing = len(largest) - len(batch)
     return np.append(batch, np.repeat(largest[:1], missing))
 
@@ -153,21 +155,23 @@ def _fingerprint(examples: list[list[list[int]]], labels: np.ndarray | None) -> 
 
 
 def _examples(rows: Sequence[Any]) -> tuple[list[list[list[int]]], int | None]:
-    """Returns each example as a list of rows, and K, None where an example is one row."""
+    """Returns each example as a list of rows, and K, or None if examples are single rows."""
     rows = list(rows)
     if not rows:
-        raise ValueError("`rows` must hold at least one example. Received: none")
+        raise ValueError("`rows` must hold at least one example. Received: rows=[]")
     try:
         several = isinstance(rows[0][0], (list, tuple, np.ndarray))
         examples = [list(map(list, row)) if several else [list(row)] for row in rows]
     except (TypeError, IndexError) as error:
         raise ValueError(
-            "`rows` must hold lists of ids, or lists of lists of ids, none of them empty."
+            "`rows` must hold lists of ids, or lists of lists of ids, none of them empty. "
+            f"Received: rows={reprlib.repr(rows)}"
         ) from error
     counts = sorted({len(example) for example in examples})
     if len(counts) > 1:
         raise ValueError(
-            f"`rows` must hold examples of equally many rows. Received: numbers {counts}"
+            "`rows` must hold examples with the same number of rows. "
+            f"Received: numbers of rows {counts}"
         )
     return examples, counts[0] if several else None
 
@@ -177,7 +181,7 @@ def _check_ids(examples: list[list[list[int]]], vocabulary_size: int | None) -> 
     for index, example in enumerate(examples):
         for row in example:
             ids = np.asarray(row)
-            # 0 may be a real token, as in GPT-1 and GPT-2: what comes after the end is padding.
+            # 0 may be a real token, as in GPT-1 and GPT-2: padding is what follows the end.
             if not len(row) or ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() > upper:
                 raise ValueError(
                     f"`rows` must hold rows of at least one id, integers from 0 to {upper}. "
@@ -189,14 +193,14 @@ def _labels(labels: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
     array = np.asarray(labels)
     if array.shape != (count,) or array.dtype.kind not in "iu" or array.min() < 0:
         raise ValueError(
-            f"`labels` must be {count} integers >= 0, one for each example. "
+            f"`labels` must be {count} integers >= 0, one per example. "
             f"Received: shape={array.shape}, dtype={array.dtype}"
         )
     return array.astype("int32")
 
 
 def _widths(lengths: np.ndarray, max_shapes: int) -> np.ndarray:
-    """At most so many lengths that hold all examples, about equally many each."""
+    """Returns at most `max_shapes` lengths, each for about the same number of examples."""
     rounded = round_up(lengths)
     shares = np.linspace(0, 1, max_shapes + 1)[1:]
     return np.unique(np.quantile(rounded, shares, method="higher"))

@@ -1,4 +1,4 @@
-"""Texts of a task as rows of token ids: what stands around them, and what is cut to make room."""
+"""Layout of a task's texts as rows of token ids, with special tokens and truncation."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Rows = list[list[int]]
 def text_rows(
     texts: Sequence[Sequence[int]], start_id: int, extract_id: int, max_length: int
 ) -> Rows:
-    """Lays out one text each, to be classified: `[start; text; extract]`.
+    """Lays out single texts for classification: `[start; text; extract]`.
 
     Args:
-        texts: N lists of ids, as `encode` gives them without start and end.
-        start_id: id of the start token.
-        extract_id: id of the token at whose place a head reads.
-        max_length: longest row; of longer texts the end is cut, never a special token.
+        texts: N lists of ids, as returned by `encode` without start and end.
+        start_id: Id of the start token.
+        extract_id: Id of the token at whose position the head reads.
+        max_length: Maximum row length; longer texts are truncated at the end, special tokens kept.
 
     Returns:
         N lists of ids.
 
     Raises:
-        ValueError: `max_length` leaves no room for a token of the text.
+        ValueError: If `max_length` leaves no room for a token of the text.
 
     Example:
         >>> import keras_transformer as kt
@@ -47,24 +47,24 @@ def pair_rows(
     extract_id: int,
     max_length: int,
 ) -> Rows:
-    """Lays out two texts each: `[start; first; delimiter; second; extract]`.
+    """Lays out pairs of texts: `[start; first; delimiter; second; extract]`.
 
-    As premise and hypothesis, for `kt.models.entailment`.
+    For example premise and hypothesis, for `kt.models.entailment`.
 
     Args:
         first: N lists of ids.
         second: N lists of ids.
-        start_id: id of the start token.
-        delimiter_id: id of the token between the two.
-        extract_id: id of the token at whose place a head reads.
-        max_length: longest row; where a row is longer, the longer of its texts is cut at its end,
-            as far as it is longer, then both alike, never a special token.
+        start_id: Id of the start token.
+        delimiter_id: Id of the token between the two texts.
+        extract_id: Id of the token at whose position the head reads.
+        max_length: Maximum row length. If a row is longer, its longer text is truncated at the end
+            down to the length of the other, then both equally; special tokens are kept.
 
     Returns:
         N lists of ids.
 
     Raises:
-        ValueError: `first` and `second` are not equally many, or `max_length` leaves no room.
+        ValueError: If `first` and `second` differ in length, or `max_length` leaves no room.
 
     Example:
         >>> import keras_transformer as kt
@@ -94,21 +94,21 @@ def similarity_rows(
     extract_id: int,
     max_length: int,
 ) -> list[Rows]:
-    """Lays out two texts each in both orders, for `kt.models.similarity`.
+    """Lays out pairs of texts in both orders, for `kt.models.similarity`.
 
     Args:
         first: N lists of ids.
         second: N lists of ids.
-        start_id: id of the start token.
-        delimiter_id: id of the token between the two.
-        extract_id: id of the token at whose place a head reads.
-        max_length: longest row, as in `pair_rows`.
+        start_id: Id of the start token.
+        delimiter_id: Id of the token between the two texts.
+        extract_id: Id of the token at whose position the head reads.
+        max_length: Maximum row length, as in `pair_rows`.
 
     Returns:
         N lists of 2 rows.
 
     Raises:
-        ValueError: as `pair_rows`.
+        ValueError: As in `pair_rows`.
 
     Example:
         >>> import keras_transformer as kt
@@ -132,22 +132,22 @@ def choice_rows(
     extract_id: int,
     max_length: int,
 ) -> list[Rows]:
-    """Lays out a context with each of its candidates, for `kt.models.multiple_choice`.
+    """Lays out each context with each of its candidates, for `kt.models.multiple_choice`.
 
     Args:
         contexts: N lists of ids.
-        candidates: N lists of K lists of ids, the same K for all.
-        start_id: id of the start token.
-        delimiter_id: id of the token between context and candidate.
-        extract_id: id of the token at whose place a head reads.
-        max_length: longest row, as in `pair_rows`.
+        candidates: N lists of K lists of ids, with the same K for all.
+        start_id: Id of the start token.
+        delimiter_id: Id of the token between context and candidate.
+        extract_id: Id of the token at whose position the head reads.
+        max_length: Maximum row length, as in `pair_rows`.
 
     Returns:
         N lists of K rows `[start; context; delimiter; candidate; extract]`.
 
     Raises:
-        ValueError: the contexts and lists of candidates are not equally many, their number of
-            candidates differs or is 0, or `max_length` leaves no room.
+        ValueError: If `contexts` and `candidates` differ in length, the number of candidates
+            varies or is 0, or `max_length` leaves no room.
 
     Example:
         >>> import keras_transformer as kt
@@ -163,7 +163,7 @@ def choice_rows(
     if len(counts) > 1 or counts == [0]:
         raise ValueError(
             "`candidates` must hold the same number of candidates, at least one, for all contexts. "
-            f"Received: numbers {counts}"
+            f"Received: numbers of candidates {counts}"
         )
     return [
         pair_rows([context] * len(each), each, start_id, delimiter_id, extract_id, max_length)
@@ -172,7 +172,7 @@ def choice_rows(
 
 
 def _share(length: int, other: int, room: int) -> tuple[int, int]:
-    """How many tokens of two texts are kept in a room for both."""
+    """Returns how many tokens of each of two texts fit into `room` together."""
     kept = min(length, max(room - other, room - room // 2))
     return kept, min(other, room - kept)
 
@@ -180,5 +180,6 @@ def _share(length: int, other: int, room: int) -> tuple[int, int]:
 def _check_as_many(name: str, items: Sequence, other_name: str, others: Sequence) -> None:
     if len(items) != len(others):
         raise ValueError(
-            f"`{name}` must be as many as `{other_name}`. Received: {len(items)} and {len(others)}"
+            f"`{name}` must have as many items as `{other_name}`. "
+            f"Received: {len(items)} and {len(others)}"
         )

@@ -1,12 +1,12 @@
-"""Checks of what is to be tokenised."""
+"""Validation of texts before tokenization."""
 
 from collections.abc import Iterable
 
 
 def check_texts(texts: Iterable[str]) -> list[str]:
-    """Returns the texts as a list, and raises where one is not a string."""
+    """Returns the texts as a list; raises a ValueError if one is not a string."""
     if isinstance(texts, (str, bytes)):
-        # Iterating over one string would silently give single characters.
+        # Iterating over one string would silently yield single characters.
         raise ValueError(
             f"`texts` must be an iterable of strings, not one string. Received: texts={texts!r}"
         )
@@ -18,7 +18,7 @@ def check_texts(texts: Iterable[str]) -> list[str]:
 
 
 def check_unicode(texts: list[str]) -> None:
-    """Raises where a text holds half of a surrogate pair, which no UTF-8 can say."""
+    """Raises a ValueError for a text with a lone surrogate, which UTF-8 cannot encode."""
     for index, text in enumerate(texts):
         try:
             text.encode("utf-8")

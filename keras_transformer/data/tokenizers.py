@@ -1,7 +1,7 @@
-"""Sub-word tokenisers, trained on the user's text, run by keras-hub's layers.
+"""Subword tokenizers: training, encoding and decoding.
 
-keras-hub and sentencepiece are imported when a function first needs them, so that importing
-the library stays as cheap as importing Keras.
+keras-hub and sentencepiece are imported on first use, so that importing the library costs no more
+than importing Keras.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def _special_pieces(symbols: Sequence[str]) -> dict[str, Any]:
         "eos": (END_ID, "</s>"),
     }
     for name, (token_id, surface) in reserved.items():
-        # A symbol the user wants to keep as text, such as WikiText's "<unk>", would otherwise
-        # be swallowed by the reserved piece of the same surface.
+        # A symbol that the user wants as text, such as WikiText's "<unk>", would otherwise
+        # collide with the reserved piece of the same name.
         while surface in symbols:
             surface = f"<{surface}>"
         options |= {f"{name}_id": token_id, f"{name}_piece": surface}
@@ -44,7 +44,7 @@ def _special_pieces(symbols: Sequence[str]) -> dict[str, Any]:
 def _check_training_arguments(
     texts: list[str], vocabulary_size: int, model_type: str, lossless: bool, symbols: Sequence[str]
 ) -> None:
-    """Raises a ValueError for what SentencePiece would reject in its own words."""
+    """Raises a clear ValueError for arguments that SentencePiece would reject."""
     if not any(text.strip() for text in texts):
         raise ValueError(
             "`texts` must hold at least one string that is not blank. "
@@ -58,19 +58,19 @@ def _check_training_arguments(
         # SentencePiece writes a space as U+2581 and would never match such a symbol.
         if not isinstance(symbol, str) or not symbol or re.search(r"[\s\u2581]", symbol):
             raise ValueError(
-                "`symbols` must hold strings without white space. "
+                "`symbols` must hold non-empty strings without whitespace. "
                 f"Received: symbols[{index}]={symbol!r}"
             )
     smallest = 5 + len(symbols) + (256 if lossless else 0)
     if not isinstance(vocabulary_size, numbers.Integral) or vocabulary_size < smallest:
         raise ValueError(
-            f"`vocabulary_size` must be an integer of at least {smallest}, for the reserved ids, "
-            f"symbols, bytes and one piece. Received: vocabulary_size={vocabulary_size}"
+            f"`vocabulary_size` must be an integer >= {smallest}, for the reserved ids, symbols, "
+            f"bytes and one piece. Received: vocabulary_size={vocabulary_size}"
         )
 
 
 def _training_error(message: str, vocabulary_size: int) -> ValueError:
-    """Translates SentencePiece's complaint, mostly one about the vocabulary size."""
+    """Translates an error of SentencePiece, which usually concerns the vocabulary size."""
     for pattern, bound in ((r"\d+ vs (\d+)", "at least"), (r"value <= (\d+)", "at most")):
         match = re.search(pattern, message)
         if match:
@@ -78,7 +78,7 @@ def _training_error(message: str, vocabulary_size: int) -> ValueError:
                 f"`vocabulary_size` must be {bound} {match[1]} for these texts. "
                 f"Received: vocabulary_size={vocabulary_size}"
             )
-    return ValueError(f"SentencePiece must accept the texts and arguments. It says: {message}")
+    return ValueError(f"SentencePiece rejected `texts` or another argument: {message}")
 
 
 def train_tokenizer(
@@ -89,31 +89,31 @@ def train_tokenizer(
     symbols: Sequence[str] = (),
     character_coverage: float = 1.0,
 ) -> keras_hub.tokenizers.SentencePieceTokenizer:
-    """Trains a SentencePiece tokeniser in memory.
+    """Trains a SentencePiece tokenizer in memory.
 
     Id 0 is padding, 1 the unknown piece, 2 the start and 3 the end of a sentence. The same texts
-    and arguments give the same vocabulary. By default the text is normalised with NFKC, and every
-    kind of space (also U+00A0 and U+202F of French punctuation) becomes one plain space.
+    and arguments give the same vocabulary. By default the text is normalized with NFKC, and every
+    kind of space (including U+00A0 and U+202F in French punctuation) becomes one plain space.
 
     Args:
         texts: Iterable of strings, one sentence or line each.
-        vocabulary_size: Number of pieces, the four reserved ids and the symbols included.
+        vocabulary_size: Number of pieces, including the four reserved ids and the symbols.
         model_type: "unigram" or "bpe".
-        lossless: Whether decoding must give back each line exactly: nothing is normalised, and a
-            character without a piece is spelled in bytes. Holds for every line without
-            U+2581, SentencePiece's sign for a space.
-        symbols: Strings that are always one piece of their own, such as `"<unk>"` of WikiText-2.
-        character_coverage: Share of the characters of `texts` that get a piece; the rarest beyond
-            it become the unknown piece (or bytes, if lossless). 1.0 suits alphabets; use 0.9995
-            for scripts with thousands of characters, such as Chinese.
+        lossless: Whether decoding must restore each line exactly: nothing is normalized, and
+            characters without a piece are encoded as bytes. Holds for every line without U+2581,
+            SentencePiece's symbol for a space.
+        symbols: Strings that always become single pieces, such as `"<unk>"` of WikiText-2.
+        character_coverage: Fraction of the characters of `texts` that get a piece; the rarest
+            others become the unknown piece (or bytes, if lossless). 1.0 suits alphabets; use
+            0.9995 for scripts with thousands of characters, such as Chinese.
 
     Returns:
-        A `keras_hub.tokenizers.SentencePieceTokenizer`, callable on strings, in `tf.data` and in
-        a saved model. For `tf.data`, set random seeds before: TensorFlow drops its model at that.
+        A `keras_hub.tokenizers.SentencePieceTokenizer`, callable on strings, in `tf.data` and in a
+        saved model. For `tf.data`, set random seeds first: later calls make it lose its model.
 
     Raises:
         ImportError: If the `text` extra is not installed.
-        ValueError: If `texts` is one string, is blank or holds anything but strings, if an
+        ValueError: If `texts` is a single string, is blank or holds anything but strings, if an
             argument is out of range, or if the texts cannot give `vocabulary_size` pieces.
 
     Example:
@@ -143,10 +143,10 @@ def train_tokenizer(
             byte_fallback=lossless,
             user_defined_symbols=symbols,
             character_coverage=character_coverage,
-            # SentencePiece silently skips longer lines, and WikiText has longer ones. A character
-            # is at most four bytes.
+            # SentencePiece silently skips lines above its limit, which WikiText exceeds. A
+            # character takes at most four bytes.
             max_sentence_length=max(4096, 4 * max(map(len, texts))),
-            # The threads sum in a fixed order, so their number belongs to the result.
+            # Fixed, because the number of threads affects the result.
             num_threads=4,
             minloglevel=2,
             **options,
@@ -157,13 +157,11 @@ def train_tokenizer(
 
 
 def _id_to_add(tokenizer: Any, name: str, value: Any) -> int:
-    """The id that stands in front of rows or behind them."""
+    """Returns the id to add before or after rows."""
     if value == "auto":
         value = special_ids(tokenizer).named[name]
     if value is None:
-        raise ValueError(
-            f"`tokenizer` must have a `{name}`, or `{name}` be given. Received: {name}=None"
-        )
+        raise ValueError(f"`{name}` must be given if `tokenizer` has none. Received: {name}=None")
     return int(value)
 
 
@@ -178,33 +176,34 @@ def encode(
     sampling: float | None = None,
     seed: int = 0,
 ) -> list[list[int]]:
-    """Turns strings into lists of token ids.
+    """Converts strings to lists of token ids.
 
-    With `sampling` each text is cut into sub-words at random: a model that reads the same sentence
-    in other pieces in every epoch learns what is in the pieces (sub-word regularisation). The text
-    of the ids stays the same. Train on several samples, and encode what is to be translated or
-    measured without.
+    With `sampling`, each text is split into subwords at random: a model that sees the same
+    sentence in different pieces every epoch learns what the pieces contain (subword
+    regularization). The ids still decode to the same text. Train on several samples, and encode
+    texts for inference or evaluation without sampling.
 
     Args:
         tokenizer: A tokenizer of `kt.data`, or one of keras-hub without `sequence_length`.
         texts: Iterable of N strings.
-        start: Whether each row begins with `start_id`.
-        end: Whether each row ends with `end_id`, also when it was cut.
-        max_length: Longest row in tokens, start and end included; longer rows are cut.
+        start: Whether each row starts with `start_id`.
+        end: Whether each row ends with `end_id`, even if it is truncated.
+        max_length: Maximum row length in tokens, start and end included; longer rows are
+            truncated. None for no limit.
         start_id: Id of the start of a sentence; "auto" for the tokenizer's.
         end_id: Id of the end of a sentence; "auto" for the tokenizer's.
-        sampling: None for the best cut. Of a unigram model, the exponent on the probability of a
-            cut: 0.1 is very random, 1 follows the model. Of a byte-pair model, the share of the
-            merges that are left out.
-        seed: Of the sampling, a non-negative integer.
+        sampling: None for the best segmentation. For a unigram model, the exponent of a
+            segmentation's probability: 0.1 is very random, 1 follows the model. For a byte-pair
+            model, the share of merges that are dropped.
+        seed: Seed of the sampling, a non-negative integer.
 
     Returns:
         N lists of Python integers.
 
     Raises:
-        ValueError: If `texts` is one string or holds anything but strings, if `max_length` leaves
-            no room for a token, if the tokenizer pads by itself, if it has no id that is asked
-            for, or if `sampling` is not in (0, 1] or the tokenizer not one of SentencePiece.
+        ValueError: If `texts` is a single string or holds anything but strings, if `max_length`
+            leaves no room for a token, if the tokenizer pads its rows or lacks a requested id, or
+            if `sampling` is not in (0, 1] or the tokenizer not a SentencePiece tokenizer.
 
     Example:
         >>> import keras_transformer as kt
@@ -224,9 +223,9 @@ def encode(
         )
     sequence_length = getattr(tokenizer, "sequence_length", None)
     if sequence_length:
-        # Its rows come padded, and an end after the padding would never be seen.
+        # Its rows are padded, and an end after the padding would be ignored.
         raise ValueError(
-            "`tokenizer` must have no `sequence_length`. "
+            "`tokenizer` must not have a `sequence_length`. "
             f"Received: sequence_length={sequence_length}"
         )
     before = [_id_to_add(tokenizer, "start_id", start_id)] if start else []
@@ -249,15 +248,15 @@ def decode(
     end_id: int | str | None = "auto",
     padding_id: int | str | None = "auto",
 ) -> list[str]:
-    """Turns rows of token ids back into strings.
+    """Converts rows of token ids back to strings.
 
-    Each row is cut at its first `end_id`; padding and start ids are dropped. Where start and end
-    are one id, as with GPT-2, a row that begins with it is cut at the next one.
+    Each row is cut at its first `end_id`; padding and start ids are dropped. If start and end are
+    the same id, as in GPT-2, a row that starts with it is cut at the next one.
 
     Args:
         tokenizer: A tokenizer of `kt.data`, or one of keras-hub with `detokenize`.
         ids: Integers of shape (N, T), as an array, a tensor or a list of lists of any lengths.
-        start_id: Id to drop, or None if the vocabulary has no such id; "auto" for the tokenizer's.
+        start_id: Id to drop, or None if the vocabulary has none; "auto" for the tokenizer's.
         end_id: Id at which a row ends, or None; "auto" for the tokenizer's.
         padding_id: Id to drop, or None; "auto" for the tokenizer's.
 
@@ -265,7 +264,7 @@ def decode(
         N strings.
 
     Raises:
-        ValueError: If `ids` is not two-dimensional and integer, or an id is not in the vocabulary.
+        ValueError: If `ids` are not integers in two dimensions, or one is outside the vocabulary.
 
     Example:
         >>> import keras_transformer as kt
@@ -285,7 +284,7 @@ def decode(
         if row and not 0 <= min(row) <= max(row) < size:
             outside = next(token_id for token_id in row if not 0 <= token_id < size)
             raise ValueError(
-                f"`ids` must be at least 0 and below the vocabulary's size of {size}. "
+                f"`ids` must be at least 0 and below the vocabulary size of {size}. "
                 f"Received: id {outside} in row {index}"
             )
         if row and start_id == end_id == row[0]:

@@ -12,24 +12,23 @@ from keras_transformer.data.rows import check_integer, one_text, padded
 
 
 class SlidingWindows(ReadAheadDataset):
-    """Windows over one long text that score each token once, after the context before it.
+    """Overlapping windows over one long text, to score each token once and with context.
 
     Each item is `({"token_ids": (B, T)}, labels (B, T))` in int32 with B = `batch_size` and
-    T = `length`, for `model.evaluate`. A window begins `stride` tokens after the one before; only
-    its last `stride` labels are real, the others, scored before, are 0 (padding) and count for
-    nothing. Cutting a text into blocks without overlap would rob the tokens at each block's
-    beginning of their context.
+    T = `length`, for `model.evaluate`. A window starts `stride` tokens after the previous one;
+    only its last `stride` labels are real, the others, already scored, are 0 (padding) and
+    ignored. Without overlap, the tokens at the start of each block would lack context.
 
     Args:
-        token_ids: integers of shape (number of tokens,).
-        length: tokens of a window.
-        stride: new tokens of each window, at most `length`; by default half of it.
-        batch_size: windows of a batch.
-        vocabulary_size: upper limit of the ids, to be checked, or None.
-        **kwargs: arguments of `keras.utils.PyDataset`.
+        token_ids: Ids of the text, (number of tokens,).
+        length: Tokens per window.
+        stride: New tokens per window, at most `length`; half of it by default.
+        batch_size: Windows per batch.
+        vocabulary_size: Ids must be below it; None skips the check.
+        **kwargs: Arguments of `keras.utils.PyDataset`.
 
     Raises:
-        ValueError: if there are fewer than two tokens, or an argument or an id is out of range.
+        ValueError: If there are fewer than two tokens, or an argument or an id is out of range.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -62,7 +61,7 @@ class SlidingWindows(ReadAheadDataset):
         self.stride = stride
         self.batch_size = batch_size
         self._ids = ids
-        # The first window has no context to spare: all of its labels are new.
+        # All labels of the first window are new.
         beyond = max(0, self.num_target_tokens - length)
         self._starts = np.arange(1 + -(-beyond // stride)) * stride
 
@@ -84,5 +83,5 @@ class SlidingWindows(ReadAheadDataset):
 
     @property
     def num_target_tokens(self) -> int:
-        """Number of real labels in all windows: every token but the first of the text."""
+        """Number of real labels in all windows: every token of the text but the first."""
         return len(self._ids) - 1

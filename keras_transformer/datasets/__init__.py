@@ -1,4 +1,4 @@
-"""Pinned, hashed and cached: corpora, with a `load_data` as in `keras.datasets`, and models."""
+"""Pinned, hashed and cached corpora, with `load_data` as in `keras.datasets`, and models."""
 
 from keras_transformer.datasets import (
     firefox_models,

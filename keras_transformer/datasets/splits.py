@@ -1,4 +1,4 @@
-"""Splitting a corpus so that nothing of one part stands in another."""
+"""Splitting a corpus without overlap between the parts."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation."""
+    """Returns the words of a text in lowercase, without punctuation."""
     return re.findall(r"\w+", text.lower())
 
 
 def word_key(text: str) -> str:
-    """The words of a text, equal for texts that differ in case and punctuation alone."""
+    """Returns the words of a text as one string, ignoring case and punctuation."""
     return " ".join(words(text))
 
 
 def check_parts(**numbers: int) -> None:
-    """Raises where the size of a part is no integer >= 0."""
+    """Raises a ValueError unless the sizes of the parts are integers >= 0."""
     for name, number in numbers.items():
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             raise ValueError(f"`{name}` must be an integer >= 0. Received: {name}={number!r}")
@@ -28,26 +28,26 @@ def check_parts(**numbers: int) -> None:
 def split_groups(
     groups: Sequence[Hashable], num_validation: int, num_test: int, seed: int
 ) -> tuple[list[int], list[int], list[int]]:
-    """Splits items so that the items of a group are in one part.
+    """Splits items so that all items of a group are in the same part.
 
     Args:
-        groups: the group of each item.
-        num_validation: least number of items for validation.
-        num_test: least number of items for the test.
-        seed: integer from 0 to 2**32 - 1.
+        groups: The group of each item.
+        num_validation: Minimum number of items for validation.
+        num_test: Minimum number of items for testing.
+        seed: Integer from 0 to 2**32 - 1.
 
     Returns:
-        The indices of training, validation and test, each in random order; validation and test
-        stop at the first group with which they are large enough.
+        The indices for training, validation and testing, each in random order; validation and
+        test take whole groups until they are large enough.
 
     Raises:
-        ValueError: a number is negative, or nothing is left for training.
+        ValueError: If a size is not an integer >= 0, or nothing is left for training.
     """
     check_parts(num_validation=num_validation, num_test=num_test)
     members: dict[Hashable, list[int]] = {}
     for index, group in enumerate(groups):
         members.setdefault(group, []).append(index)
-    # NumPy promises that the numbers of this older generator never change between versions.
+    # NumPy guarantees that this legacy generator gives the same numbers in every version.
     generator = np.random.RandomState(seed)
     lists = list(members.values())
     order = iter(generator.permutation(len(lists)))

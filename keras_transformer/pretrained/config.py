@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself; every unsuitable value is named."""
+"""The settings of a checkpoint; errors name every unsupported value."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 from keras_transformer.pretrained.config_keys import Keys
 
-# The names of Hugging Face's activations, and ours. Its "gelu" is exact; GPT-1 reads the word in a
-# way of its own.
+# Hugging Face's names of activations, and ours. "gelu" is exact, except in GPT-1.
 ACTIVATIONS = {
     "relu": "relu",
     "gelu": "gelu",
@@ -21,20 +20,20 @@ ACTIVATIONS = {
 
 
 class Config:
-    """The values of a config.json, and the names of the tensors beside it.
+    """The settings of a config.json, and the names of the checkpoint's tensors.
 
-    A setting may be said by its own name or by the common one (`num_attention_heads` for
-    `n_head`); what the file does not say is the architecture's default.
+    A setting may have its own name or the common one (`num_attention_heads` for `n_head`);
+    missing settings take the architecture's defaults.
 
     Args:
-        path: where it was read, for the messages.
-        values: its content.
-        tensor_names: the names of all tensors.
-        keys: what becomes of its keys.
+        path: Where the file was read, for error messages.
+        values: Content of the file.
+        tensor_names: Names of all tensors.
+        keys: How the keys are handled.
 
     Raises:
-        ValueError: two names of one setting that differ, a setting or a kind of model that is not
-            supported.
+        ValueError: If two names of one setting have different values, or a setting or a kind of
+            model is not supported.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class Config:
         path: Any,
         values: dict[str, Any],
         tensor_names: Iterable[str] = (),
-        keys: Keys = Keys(),  # noqa: B008  # cannot be changed
+        keys: Keys = Keys(),  # noqa: B008  # immutable
     ):
         self.path = path
         self.keys = keys
@@ -58,8 +57,8 @@ class Config:
                 value = own.pop(alias)
                 if own.setdefault(key, value) != value:
                     raise ValueError(
-                        f"`{alias}` and `{key}` in {self.path} must be equal: they are two names "
-                        f"of one setting. Received: {alias}={value!r}, {key}={own[key]!r}."
+                        f"`{alias}` and `{key}` in {self.path} must be equal, because both name "
+                        f"the same setting. Received: {alias}={value!r}, {key}={own[key]!r}."
                     )
         return own
 
@@ -67,26 +66,26 @@ class Config:
         known, named = self.keys.architectures, self.values.get("architectures") or []
         if known and (not isinstance(named, list) or not set(map(str, named)) <= {*known}):
             raise ValueError(
-                f"`architectures` in {self.path} must be some of {known}: nothing else is "
-                f"supported. Received: {named!r}."
+                f"`architectures` in {self.path} must be a list of names from {known}. "
+                f"Received: {named!r}."
             )
 
     def has_tensor(self, name: str) -> bool:
-        """Whether there is a tensor of this name, behind a prefix or not."""
+        """Returns whether there is a tensor of this name, with or without a prefix."""
         return any(f".{own}".endswith(f".{name}") for own in self.tensor_names)
 
     def get(self, key: str, kind: type) -> Any:
-        """The value of a key, or the architecture's default.
+        """Returns the value of a key, or the architecture's default.
 
         Args:
-            key: the key.
-            kind: its type: int, float, bool, str or list.
+            key: The key.
+            kind: Its type: int, float, bool, str or list.
 
         Returns:
             The value.
 
         Raises:
-            ValueError: it is missing and has no default, or has another type.
+            ValueError: If it is missing without a default, or has another type.
         """
         value = self._value(key)
         fits = isinstance(value, int | float if kind is float else kind)
@@ -100,11 +99,11 @@ class Config:
         return self.values.get(key, self.keys.followed.get(key))
 
     def token_id(self, key: str) -> int | None:
-        """An id, None where it is null."""
+        """Returns a token id, or None if it is null."""
         return None if self._value(key) is None else self.get(key, int)
 
     def size(self, key: str, otherwise: int | None = None) -> int:
-        """A positive integer; `otherwise` where it is null."""
+        """Returns a positive integer, or `otherwise` if it is null."""
         if otherwise is not None and self._value(key) is None:
             return otherwise
         value = self.get(key, int)
@@ -113,25 +112,25 @@ class Config:
         return value
 
     def sides(self, key: str) -> tuple[int, int]:
-        """Two positive integers; one number stands for both."""
+        """Returns two positive integers; a single one counts for both."""
         value = self._value(key)
         sides = value if isinstance(value, list) else [value, value]
         is_number = [isinstance(side, int) and not isinstance(side, bool) for side in sides]
         if len(sides) != 2 or not all(is_number) or min(sides) < 1:
             raise ValueError(
-                f"`{key}` in {self.path} must be a positive integer, or two. Received: {value!r}."
+                f"`{key}` in {self.path} must be one or two positive integers. Received: {value!r}."
             )
         return sides[0], sides[1]
 
     def rate(self, key: str) -> float:
-        """A dropout rate."""
+        """Returns a dropout rate."""
         value = self.get(key, float)
         if not 0 <= value < 1:
             raise ValueError(f"`{key}` in {self.path} must be in [0, 1). Received: {value}.")
         return float(value)
 
     def activation(self, key: str, names: dict[str, str] = ACTIVATIONS) -> str:
-        """The Keras name of an activation."""
+        """Returns the Keras name of an activation."""
         name = self.get(key, str)
         if name not in names:
             raise ValueError(
@@ -140,12 +139,12 @@ class Config:
         return names[name]
 
     def require(self, **values: Any) -> None:
-        """Raises a ValueError unless each key has its value, or is missing."""
+        """Raises a ValueError unless each key has the given value or is missing."""
         for key, value in values.items():
             received = self.values.get(key, value)
             if received != value and (received or value):
                 raise ValueError(
-                    f"`{key}` in {self.path} must be {value!r}: nothing else is supported. "
+                    f"`{key}` in {self.path} must be {value!r}, the only supported value. "
                     f"Received: {received!r}."
                 )
 

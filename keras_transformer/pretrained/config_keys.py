@@ -1,4 +1,4 @@
-"""What becomes of the keys of a config.json."""
+"""How the keys of a config.json are handled."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import Any, NamedTuple
 class Keys(NamedTuple):
     """The keys of an architecture's config.json.
 
-    Each field of the architecture's class in transformers is one of them, which a test checks. Keys
-    that are none of them, and unknown to transformers too, say nothing there and say nothing here.
+    They include every field of the architecture's config class in transformers, which a test
+    checks. Any other key is unknown to transformers too, and ignored there and here.
 
     Attributes:
-        followed: keys that the model follows, with what a file means that does not say them.
-        fixed: keys that must have the one value that the model has; a value that is empty stands
-            for any other that is.
-        silent: keys that say nothing of a model's outputs, or are read elsewhere.
-        aliases: the common names of some keys.
-        architectures: the classes of transformers whose weights the model can hold.
+        followed: Keys that the model follows, with their defaults.
+        fixed: Keys that must have the model's value; all empty values count as equal.
+        silent: Keys that do not affect a model's outputs, or are read elsewhere.
+        aliases: Common names of some keys.
+        architectures: Classes of transformers whose weights the model can hold.
     """
 
     followed: dict[str, Any] = {}
@@ -27,8 +26,8 @@ class Keys(NamedTuple):
     architectures: tuple[str, ...] = ()
 
 
-# What no model here has: cross-attention in a stack of its own, fewer heads in some layers, weights
-# of a few bits, code of the checkpoint's own, other settings in some layers.
+# Features that no model here has: cross-attention in a single stack, pruned heads, quantized
+# weights, custom code, per-layer settings.
 FIXED = {
     "add_cross_attention": False,
     "auto_map": None,
@@ -43,7 +42,7 @@ FIXED = {
 
 SILENT = frozenset(
     {
-        # === Where the file comes from, and what a call returns ===
+        # === Origin of the file, and what a call returns ===
         "_name_or_path",
         "finetuning_task",
         "model_type",
@@ -54,7 +53,7 @@ SILENT = frozenset(
         "tie_last_hidden_states",
         "torchscript",
         "transformers_version",
-        # === How the same numbers are computed, and how exactly ===
+        # === Implementation and precision ===
         "attn_implementation",
         "chunk_size_feed_forward",
         "dtype",
@@ -64,13 +63,13 @@ SILENT = frozenset(
         "torch_dtype",
         "use_bfloat16",
         "use_cache",
-        # === Of classifiers: their own tensors are used or refused ===
+        # === Classifiers: their tensors are used or rejected ===
         "classifier_dropout",
         "id2label",
         "label2id",
         "num_labels",
         "problem_type",
-        # === Random weights at the start ===
+        # === Weight initialization ===
         "init_std",
         "initializer_range",
         # === Text and generation: read by `load_tokenizer` and the pipelines ===

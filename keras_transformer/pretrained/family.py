@@ -1,4 +1,4 @@
-"""What loader and writer have to know of an architecture."""
+"""The description of an architecture for loading and saving."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from keras_transformer.pretrained.mapping import Rule
 
 
 class Family(NamedTuple):
-    """One architecture of foreign checkpoints.
+    """One architecture of checkpoints from other libraries.
 
     Attributes:
-        model_type: its name in config.json.
-        build: makes the model, with random weights, from a config.
-        rules: the table of its tensors, for both directions.
-        keys: what becomes of the keys of its config.json.
-        copies: tensors that are tied to one of `rules`: its source by their names. A file may hold
-            any of them, and where it holds several they must be equal.
-        computed: patterns (`re.fullmatch`) of tensors that the model computes, with what says
-            whether a tensor holds the same.
-        left_out: tensors that are not used, because the head that they belong to is left out.
-        recognizes: whether a model, whose layers' names are given, may be one of this family; None,
-            here and below, for a family that is only loaded.
-        describe: the config of a model.
-        prefix: what stands in front of the names, and some files leave out.
-        renamed: patterns of names that some files have, with what they are replaced by (`re.sub`).
-        adapted: settings in which a model may differ from what `build` makes of its config, because
-            `adapt` makes up for them.
-        adapt: the arrays, by path, that the model of `build` must have for the outputs of the
-            model that is given.
-        generation: the content of generation_config.json.
-        write_tokenizer: writes the files of a tokeniser, or of source and target, to a folder.
+        model_type: Its name in config.json.
+        build: Builds the model, with random weights, from a config.
+        rules: The table of its tensors, for both directions.
+        keys: How the keys of its config.json are handled.
+        copies: Names of tied tensors, mapped to the source in `rules` that they are tied to. A
+            file may hold any of them; if it holds several, they must be equal.
+        computed: Patterns (`re.fullmatch`) of tensors that the model computes, mapped to a
+            function that checks a tensor's values.
+        left_out: Tensors that are ignored, because their head is left out.
+        recognizes: Returns whether a model with the given layer names may be of this family. None,
+            here and below, for a family that can only be loaded.
+        describe: Returns the config of a model.
+        prefix: Prefix of the tensor names, which some files omit.
+        renamed: Patterns of names in some files, with their replacements (`re.sub`).
+        adapted: Settings in which a model may differ from what `build` makes of its config,
+            because `adapt` compensates for them.
+        adapt: Returns the arrays, by path, that give the model of `build` the outputs of the given
+            model.
+        generation: Returns the content of generation_config.json.
+        write_tokenizer: Writes the files of a tokenizer, or of source and target, to a folder.
     """
 
     model_type: str

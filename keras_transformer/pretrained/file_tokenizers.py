@@ -1,4 +1,4 @@
-"""The tokenizers that the package `tokenizers` runs, from tokenizer.json or from older files."""
+"""Tokenizers run by the package `tokenizers`, from tokenizer.json or from older files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Kind(NamedTuple):
     """How the tokenizer of an architecture is built.
 
     Attributes:
-        class_name: what transformers calls it.
-        defaults: its special tokens, where the folder names none.
-        files: the files that older folders have, without a tokenizer.json.
-        build: makes a `tokenizers.Tokenizer` from them.
-        model: makes a model without a vocabulary, of the options that all of them have.
-        dress: gives a `tokenizers.Tokenizer` its normalizer, pre-tokenizer and decoder, as the
-            settings of the folder say.
-        said: which of their values those settings say, or make no difference to ids and texts.
+        class_name: Its class in transformers.
+        defaults: Its special tokens, if the folder names none.
+        files: The files of older folders, without a tokenizer.json.
+        build: Builds a `tokenizers.Tokenizer` from them.
+        model: Builds a model without a vocabulary, with the options that all of them share.
+        dress: Sets the normalizer, pre-tokenizer and decoder of a `tokenizers.Tokenizer` from the
+            folder's settings.
+        said: Options of each part that the settings determine, or that do not affect ids or texts.
     """
 
     class_name: str
@@ -35,24 +35,23 @@ class Kind(NamedTuple):
     said: dict[str, set[str]]
 
 
-# Classes of transformers that take tokenizer.json as it is.
+# Classes of transformers that use tokenizer.json as is.
 _PLAIN = ("PreTrainedTokenizerFast", "PreTrainedTokenizer", "TokenizersBackend")
 
 
 def read_kind(folder: Path, config: dict[str, Any], usual: Kind) -> tuple[TokenFiles, Kind, bool]:
-    """Reads how a folder wants its tokenizer to be made.
+    """Reads which kind of tokenizer a folder has.
 
     Args:
-        folder: the folder.
-        config: its config.json.
-        usual: the kind of its architecture.
+        folder: The folder.
+        config: Content of its config.json.
+        usual: The default kind of its architecture.
 
     Returns:
-        What the folder says of its tokens, the kind, and whether a tokenizer.json counts as it is,
-        without the settings beside it.
+        The folder's tokens and settings, the kind, and whether tokenizer.json is used as is.
 
     Raises:
-        ValueError: it is of a class that is not known.
+        ValueError: If the class of the tokenizer is unknown.
     """
     files = TokenFiles(folder, usual.defaults)
     named = files.settings.get("tokenizer_class") or config.get("tokenizer_class")
@@ -70,20 +69,19 @@ def read_kind(folder: Path, config: dict[str, Any], usual: Kind) -> tuple[TokenF
 def open_tokenizer(files: TokenFiles, kind: Kind, plain: bool = False) -> Any:
     """Opens the tokenizer of a folder.
 
-    As with transformers, tokenizer_config.json says whether text is lower-cased and the like, even
-    where tokenizer.json says something else; unless the folder asks for a plain tokenizer.json.
+    As in transformers, settings of tokenizer_config.json such as lowercasing override
+    tokenizer.json, unless the folder asks for a plain tokenizer.json.
 
     Args:
-        files: what the folder says of its tokens.
-        kind: what it is to be.
-        plain: whether a tokenizer.json counts as it is.
+        files: The folder's tokens and settings.
+        kind: The kind of tokenizer.
+        plain: Whether tokenizer.json is used as is.
 
     Returns:
-        A `tokenizers.Tokenizer`, or None where there are no files for one.
+        A `tokenizers.Tokenizer`, or None if there are no files for one.
 
     Raises:
-        ValueError: a file is damaged, or tokenizer.json describes something that its class is not;
-            it is named.
+        ValueError: If a file is damaged or does not match its class; the message names it.
     """
     path = files.folder / "tokenizer.json"
     if path.is_file():
@@ -96,7 +94,7 @@ def open_tokenizer(files: TokenFiles, kind: Kind, plain: bool = False) -> Any:
     if all((files.folder / name).is_file() for name in kind.files):
         if kind.class_name == "BertTokenizer" and files.flag("do_basic_tokenize", True) is False:
             raise ValueError(
-                f"`do_basic_tokenize` in {files.path} must be true: nothing else is supported. "
+                f"`do_basic_tokenize` in {files.path} must be true, the only supported value. "
                 "Received: False."
             )
         return kind.build(files)
@@ -104,7 +102,7 @@ def open_tokenizer(files: TokenFiles, kind: Kind, plain: bool = False) -> Any:
 
 
 def _check_parts(path, inner, files, kind):
-    """Refuses a tokenizer.json that is not of its class, but for what the settings say."""
+    """Raises unless tokenizer.json matches its class, apart from what the settings determine."""
     usual = _tokenizers().Tokenizer(kind.model(files))
     kind.dress(files, usual)
     expected, received = (json.loads(one.to_str()) for one in (usual, inner))
@@ -112,14 +110,14 @@ def _check_parts(path, inner, files, kind):
         one, other = (_values(content[part], kind.said[part]) for content in (expected, received))
         if one != other:
             raise ValueError(
-                f"The {part} in {path} must be that of a {kind.class_name}, which transformers "
-                f"makes of it: {one}. Received: {other}. Where tokenizer.json is to count as it "
-                'is, tokenizer_config.json must say "tokenizer_class": "PreTrainedTokenizerFast".'
+                f"The {part} in {path} must be that of a {kind.class_name} in transformers: {one}. "
+                f"Received: {other}. To use tokenizer.json as is, set "
+                '"tokenizer_class": "PreTrainedTokenizerFast" in tokenizer_config.json.'
             )
 
 
 def _values(part, said):
-    # To say nothing is to say null, an empty string or false.
+    # A missing value is the same as null, an empty string or false.
     return {key: value for key, value in (part or {}).items() if value and key not in said}
 
 
@@ -135,7 +133,7 @@ def _text(path: Path) -> str:
 
 
 def accepted(path: Path, make: Callable[[], Any]) -> Any:
-    """What `make` makes of a file; packages raise bare exceptions for what they cannot read."""
+    """Returns `make()`, which reads a file; any exception becomes a ValueError about the file."""
     try:
         return make()
     except ImportError:
@@ -145,7 +143,7 @@ def accepted(path: Path, make: Callable[[], Any]) -> Any:
 
 
 def ids_of(path: Path) -> dict[str, int]:
-    """A vocab.json."""
+    """Reads a vocab.json."""
     vocabulary = read_json(path)
     for token, token_id in vocabulary.items():
         if isinstance(token_id, bool) or not isinstance(token_id, int) or token_id < 0:
@@ -232,7 +230,7 @@ def _dress_bert(files: TokenFiles, tokenizer: Any) -> None:
 
 
 _VOCABULARY = {"vocab", "merges"}
-# Offsets, and a space that decoding does not look at.
+# They affect offsets, and a space that decoding ignores.
 _SILENT = {"trim_offsets", "add_prefix_space"}
 KINDS = {
     "bert": Kind(
@@ -256,7 +254,7 @@ KINDS = {
         _gpt2,
         lambda files: _tokenizers().models.BPE(),
         _dress_gpt2,
-        # No byte is unknown.
+        # No byte is unknown, so the unknown token is not used.
         {
             "model": {*_VOCABULARY, "unk_token"},
             "normalizer": set(),
@@ -273,19 +271,14 @@ KINDS = {
             unk_token=_unknown(files), end_of_word_suffix="</w>"
         ),
         _dress_gpt1,
-        {
-            "model": _VOCABULARY,
-            "normalizer": set(),
-            "pre_tokenizer": set(),
-            "decoder": set(),
-        },
+        {"model": _VOCABULARY, "normalizer": set(), "pre_tokenizer": set(), "decoder": set()},
     ),
 }
 
 
 def add_tokens(files: TokenFiles, inner: Any) -> dict[str, int]:
-    """Makes the tokenizer know the folder's tokens. Returns the ids of the named ones."""
-    # A token that an architecture usually has, and this one lacks, is not made up.
+    """Adds the folder's tokens to the tokenizer. Returns the ids of the named ones."""
+    # Default tokens of the architecture are not added if the vocabulary lacks them.
     known = inner.get_vocab()
     usual = {n: t for n, t in files.defaults.items() if t.content in known}
     named = {**usual, **files.named}
@@ -296,8 +289,8 @@ def add_tokens(files: TokenFiles, inner: Any) -> dict[str, int]:
             inner.add_tokens([_tokenizers().AddedToken(token.content, **token.flags)])
         if token.token_id not in (None, inner.token_to_id(token.content)):
             raise ValueError(
-                f"The tokens of {files.folder} must have the ids that it says. Received: id "
-                f"{token.token_id} for {token.content!r}, where the vocabulary gives "
-                f"{inner.token_to_id(token.content)}."
+                f"The tokens of {files.folder} must have the ids given there. Received: id "
+                f"{token.token_id} for {token.content!r}, but id "
+                f"{inner.token_to_id(token.content)} in the vocabulary."
             )
     return {name: inner.token_to_id(token.content) for name, token in named.items()}

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint's folder, read one at a time; nothing in a file is executed."""
+"""The tensors of a checkpoint folder, read one at a time without executing anything."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object.
 
     Args:
-        path: the file.
+        path: Path of the file.
 
     Returns:
         Its content.
 
     Raises:
-        ValueError: the file is missing, or holds something else.
+        ValueError: If the file is missing or holds anything else.
     """
     if not path.is_file():
         raise ValueError(f"`folder` must hold the file {path.name}. Received: no {path}.")
@@ -37,17 +37,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class TensorFiles:
-    """The tensors of a folder in the Hugging Face form.
+    """The tensors of a folder in the Hugging Face format.
 
-    `model.safetensors` or `pytorch_model.bin`, whole or in shards with an index.
+    They are in `model.safetensors` or `pytorch_model.bin`, whole or in shards with an index.
 
     Args:
-        folder: the folder.
+        folder: The folder.
 
     Raises:
-        ValueError: no such file, a damaged one, an index that names a file elsewhere, a `.bin`
-            file that holds more than tensors.
-        ImportError: the library that reads the file is not installed.
+        ValueError: If there is no such file, a file is damaged, the index names a file outside the
+            folder, or a `.bin` file holds more than tensors.
+        ImportError: If the library that reads the file is not installed.
     """
 
     def __init__(self, folder: Path):
@@ -56,31 +56,33 @@ class TensorFiles:
             opened = _open(path)
             for name in opened.names():
                 if name in self._files:
-                    raise ValueError(f"`{folder}` must hold the tensor {name!r} once only.")
+                    raise ValueError(
+                        f"`folder` must hold each tensor once. Received: {name!r} twice, {folder}."
+                    )
                 self._files[name] = opened
 
     def names(self) -> Iterator[str]:
-        """The names of all tensors."""
+        """Returns the names of all tensors."""
         return iter(self._files)
 
     def stored(self, name: str) -> np.ndarray:
-        """Reads one tensor of any type, as the file has it."""
+        """Reads one tensor of any type, as stored."""
         return self._files[name].read(name)
 
     def read(self, name: str) -> np.ndarray:
-        """Reads one tensor of numbers.
+        """Reads one floating-point tensor.
 
         Args:
-            name: its name.
+            name: Name of the tensor.
 
         Returns:
             A float array; bfloat16 becomes float32.
 
         Raises:
-            ValueError: it does not hold floating-point numbers, or the file is damaged.
+            ValueError: If it does not hold floating-point numbers, or the file is damaged.
         """
         array = self.stored(name)
-        if array.dtype.name == "bfloat16":  # no number to numpy
+        if array.dtype.name == "bfloat16":  # not a NumPy float
             array = array.astype("float32")
         if not np.issubdtype(array.dtype, np.floating):
             raise ValueError(
@@ -122,7 +124,7 @@ class _Safetensors:
 
         self.path = path
         with _damage(path):
-            # Not mapped into memory, where the pages would be counted beside the model.
+            # Not memory-mapped: the pages would count as memory on top of the model.
             self.file = safe_open(path, framework="np", backend="pread")
 
     def names(self):
@@ -144,12 +146,14 @@ class _Torch:
         with _damage(path):
             try:
                 self.tensors = load(mmap=True)
-            except RuntimeError:  # a file in the form of before torch 1.6 cannot be mapped
+            except RuntimeError:  # the format before torch 1.6 cannot be memory-mapped
                 self.tensors = load()
         if not isinstance(self.tensors, dict) or not all(
             isinstance(tensor, torch.Tensor) for tensor in self.tensors.values()
         ):
-            raise ValueError(f"`{path}` must hold tensors by name, and nothing else.")
+            raise ValueError(
+                f"`{path}` must hold tensors by name, and nothing else. Received: other objects."
+            )
 
     def names(self):
         return self.tensors.keys()
@@ -165,10 +169,10 @@ class _Torch:
         return tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
 
 
-# By the end of a file's name: what reads it, and what to install for that.
+# The reader of each file extension, and what to install for it.
 _READERS: dict[str, tuple[type, str]] = {
     ".safetensors": (_Safetensors, "the package safetensors: `pip install safetensors`"),
-    ".bin": (_Torch, "torch, weights only: `pip install torch`, or convert it to safetensors"),
+    ".bin": (_Torch, "torch: `pip install torch`, or convert the file to safetensors"),
 }
 
 
@@ -177,17 +181,17 @@ def _open(path):
     try:
         return reader(path)
     except ImportError as error:
-        raise ImportError(f"{path.name} is read by {advice}.") from error
+        raise ImportError(f"Reading {path.name} requires {advice}.") from error
 
 
 @contextlib.contextmanager
 def _damage(path):
-    """What goes wrong inside is the file's fault."""
+    """Turns any error inside into a ValueError about the file."""
     try:
         yield
     except ImportError:
         raise
     except Exception as error:
         raise ValueError(
-            f"`{path}` must be a whole file of weights, and of nothing else. Received: {error}"
+            f"`{path}` must be an intact file that holds only weights. Received: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""Models of Firefox Translations (Bergamot): Marian's fast students, with SSRU decoders."""
+"""Firefox Translations (Bergamot) models: Marian's distilled students, with SSRU decoders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keras_transformer.pretrained.config_keys import Keys
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.mapping import ROW, Form, Rule
 
-# What the model below is; every other architecture that Marian can train is refused by its key.
+# The settings of the model below; other architectures of Marian are rejected, naming the key.
 _REQUIRED = {
     "type": "transformer",
     "transformer-ffn-depth": 2,
@@ -32,7 +32,7 @@ _REQUIRED = {
     "transformer-no-projection": False,
     "output-omit-bias": False,
 }
-# What newer files may say, and older ones could not.
+# Settings that only newer files have.
 _UNLESS_SAID = {
     "input-types": [],
     "lemma-dependency": "",
@@ -45,8 +45,8 @@ _UNLESS_SAID = {
     "ulr": False,
 }
 _KEYS = Keys({"transformer-ffn-activation": "swish"}, {**_REQUIRED, **_UNLESS_SAID})
-# The embedding gets one more row, of zeros: Marian starts from a vector of zeros, and a batch needs
-# padding.
+# The embedding gets an extra row of zeros: Marian starts decoding from a zero vector, and batches
+# need padding.
 _EMBEDDINGS = Form(
     lambda array: [np.concatenate([array, np.zeros_like(array[:1])])],
     lambda arrays: arrays[0][:-1],
@@ -58,10 +58,10 @@ _BIAS = Form(
 
 
 def firefox_model(folder: Path) -> Path | None:
-    """The file of the weights in a folder of Firefox Translations, None in any other folder.
+    """Returns the weights file of a Firefox Translations folder, None for any other folder.
 
     Raises:
-        ValueError: there is more than one.
+        ValueError: If there is more than one.
     """
     if (folder / "config.json").is_file():
         return None
@@ -73,10 +73,10 @@ def firefox_model(folder: Path) -> Path | None:
 
 
 def firefox_vocabulary(folder: Path) -> bytes:
-    """The SentencePiece model that both languages of a folder share.
+    """Returns the SentencePiece model that both languages of a folder share.
 
     Raises:
-        ValueError: there is none, or more than one.
+        ValueError: If there is none, or more than one.
     """
     found = sorted(folder.glob("*vocab.*.spm"))
     if len(found) != 1:
@@ -86,10 +86,10 @@ def firefox_vocabulary(folder: Path) -> bytes:
 
 
 def find_shortlist(folder: Path) -> Path | None:
-    """The file of the lexical shortlist of a folder, None if there is none.
+    """Returns the lexical shortlist file of a folder, None if there is none.
 
     Raises:
-        ValueError: there is more than one.
+        ValueError: If there is more than one.
     """
     found = sorted(folder.glob("lex.*.bin"))
     if len(found) > 1:
@@ -99,20 +99,21 @@ def find_shortlist(folder: Path) -> Path | None:
 
 
 def vocabulary_size(config: Config) -> int:
-    """How many ids the vocabulary has, which is also the id of padding and start."""
+    """Returns the vocabulary size, which is also the id of padding and start."""
     sizes = config.get("dim-vocabs", list)
     if len(sizes) != 2 or sizes[0] != sizes[1] or not isinstance(sizes[0], int) or sizes[0] < 1:
         raise ValueError(
-            f"`dim-vocabs` in {config.path} must be one positive size, twice. Received: {sizes!r}."
+            f"`dim-vocabs` in {config.path} must hold the same positive size twice. "
+            f"Received: {sizes!r}."
         )
     return sizes[0]
 
 
 def _build(config: Config) -> keras.Model:
     for key in _REQUIRED:
-        config.get(key, type(_REQUIRED[key]))  # must be there
+        config.get(key, type(_REQUIRED[key]))  # required
     for key, same in (("dim-ffn", "transformer-dim-ffn"), ("ffn-depth", "transformer-ffn-depth")):
-        if config.values.get(f"transformer-decoder-{key}"):  # 0: as the encoder
+        if config.values.get(f"transformer-decoder-{key}"):  # 0: same as the encoder
             config.require_equal(f"transformer-decoder-{key}", same)
     padding_id = vocabulary_size(config)
     return transformer(
@@ -122,8 +123,8 @@ def _build(config: Config) -> keras.Model:
         num_heads=config.size("transformer-heads"),
         hidden_dim=config.size("dim-emb"),
         intermediate_dim=config.size("transformer-dim-ffn"),
-        # The file names no rate. The students learned without: with the paper's 0.1 the tiny
-        # English-Portuguese one predicts 16 % of the tokens in place of 99 %.
+        # The file gives no rate. The students were trained without dropout: with the paper's 0.1,
+        # the tiny English-Portuguese one predicts 16% of the tokens instead of 99%.
         dropout=0.0,
         activation=config.activation("transformer-ffn-activation"),
         position_layout="tensor2tensor",
@@ -188,8 +189,8 @@ def _feed_forward(source: str, target: str) -> list[Rule]:
 
 
 def _left_out(config: Config) -> tuple[str, ...]:
-    # Multipliers for quantised activations, which float32 has no use for; an old name is that of
-    # the output layer's.
+    # Multipliers for quantized activations, which float32 does not need; "none" is an old name for
+    # the output layer.
     names = [rule.source for rule in _rules(config)]
     return tuple(f"{name}_QuantMultA" for name in (*names, "none"))
 
@@ -198,7 +199,7 @@ FIREFOX = Family("firefox", _build, _rules, _KEYS, left_out=_left_out)
 
 
 class ShortlistFile(NamedTuple):
-    """What a lexical shortlist's file holds, the arguments of `kt.decoding.LexicalShortlist`."""
+    """The content of a lexical shortlist file: the arguments of `kt.decoding.LexicalShortlist`."""
 
     offsets: np.ndarray
     ids: np.ndarray
@@ -209,23 +210,23 @@ _SHORTLIST_MAGIC = 0xF11A48D5013417F5
 
 
 def read_shortlist(path: Path) -> ShortlistFile:
-    """Reads the binary lexical shortlist of a model of Firefox Translations.
+    """Reads the binary lexical shortlist of a Firefox Translations model.
 
     Args:
-        path: the file, `lex.*.bin`.
+        path: Path of the file, `lex.*.bin`.
 
     Returns:
         A `ShortlistFile`.
 
     Raises:
-        ValueError: the file is damaged, or something else.
+        ValueError: If the file is damaged or of another format.
     """
     data = path.read_bytes()
     if len(data) < 48:
         raise _not_a_shortlist(path, f"{len(data)} bytes")
     magic, _, num_first, _, num_offsets, num_ids = struct.unpack_from("<6Q", data)
     if magic != _SHORTLIST_MAGIC:
-        raise _not_a_shortlist(path, f"the number {magic:#x} in front")
+        raise _not_a_shortlist(path, f"the magic number {magic:#x}")
     if len(data) != 48 + 8 * num_offsets + 4 * num_ids:
         sizes = f"{num_offsets} offsets and {num_ids} ids in {len(data)} bytes"
         raise _not_a_shortlist(path, sizes)
@@ -235,4 +236,6 @@ def read_shortlist(path: Path) -> ShortlistFile:
 
 
 def _not_a_shortlist(path, received):
-    return ValueError(f"`{path}` must be a whole binary shortlist of Marian. Received: {received}.")
+    return ValueError(
+        f"`{path}` must be an intact binary shortlist of Marian. Received: {received}."
+    )

@@ -1,4 +1,4 @@
-"""How a checkpoint wants its text to be generated."""
+"""The generation settings of a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.config_keys import Keys
 from keras_transformer.pretrained.files import read_json
 
-# Each field of transformers' GenerationConfig is in one of these, which a test checks.
+# Every field of transformers' GenerationConfig is in one of these, which a test checks.
 _SETTINGS = Keys(
     {
         "bad_words_ids": None,
@@ -25,7 +25,7 @@ _SETTINGS = Keys(
     },
     {"forced_bos_token_id": None},
 )
-# What only matters where tokens are drawn at random.
+# Settings that only matter for random sampling.
 _SAMPLING = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": 0.0}
 _SAMPLING_FIXED = {"epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "top_h": None, "typical_p": 1.0}
 _SEARCH = Keys(
@@ -61,7 +61,7 @@ _SEARCH = Keys(
 )
 SILENT = frozenset(
     {
-        # === What is returned, and to whom ===
+        # === What is returned ===
         "_from_model_config",
         "num_return_sequences",
         "output_attentions",
@@ -70,7 +70,7 @@ SILENT = frozenset(
         "output_scores",
         "return_dict_in_generate",
         "transformers_version",
-        # === The same text in another time ===
+        # === Speed and memory, for the same text ===
         "assistant_confidence_threshold",
         "assistant_early_exit",
         "assistant_ensemble_weight",
@@ -93,8 +93,8 @@ SILENT = frozenset(
         "use_cache",
         "use_mtp",
         # === Others ===
-        "bos_token_id",  # the tokenizer's files say it
-        "remove_invalid_values",  # of logits that are no numbers
+        "bos_token_id",  # read from the tokenizer's files
+        "remove_invalid_values",  # for logits that are NaN or infinite
     }
 )
 KEYS = Keys(
@@ -105,16 +105,16 @@ KEYS = Keys(
 
 
 class GenerationSettings(NamedTuple):
-    """What a folder says of generation.
+    """The generation settings of a folder.
 
     Attributes:
-        start_id: what a translation starts from, None if nothing is said.
-        end_id: what ends a text, None if nothing is said.
-        padding_id: what fills unused positions, None if nothing is said.
-        banned_ids: what is never generated.
-        max_new_tokens: the most new tokens of a translation, None if nothing is said.
-        length_penalty: alpha of the beam search, over the length.
-        early_stopping: whether a search stops at the first hypotheses that are enough.
+        start_id: Id that a translation starts from, None if not given.
+        end_id: Id that ends a text, None if not given.
+        padding_id: Padding id, None if not given.
+        banned_ids: Ids that are never generated.
+        max_new_tokens: Maximum number of new tokens of a translation, None if not given.
+        length_penalty: Alpha of beam search, the exponent of the length.
+        early_stopping: Whether a search stops as soon as it has enough finished hypotheses.
     """
 
     start_id: int | None
@@ -127,16 +127,17 @@ class GenerationSettings(NamedTuple):
 
 
 class SearchSettings(NamedTuple):
-    """What a folder says of the choice of tokens.
+    """The settings of a folder for choosing tokens.
 
     Attributes:
-        min_new_tokens: the fewest new tokens before the end.
-        no_repeat_ngram_size: no run of so many ids occurs twice; 0 for no limit.
-        repetition_penalty: more than 1 makes ids less likely that have been used.
-        renormalize: whether scores count what is banned as impossible.
-        max_new_tokens: the most new tokens of a language model, None if nothing is said.
-        max_length: the most tokens of a language model, its prompt's among them.
-        sampling: `temperature`, `top_k`, `top_p` and `min_p`, None where the likeliest is chosen.
+        min_new_tokens: Minimum number of new tokens before the end.
+        no_repeat_ngram_size: Forbids repeated n-grams of this size; 0 for no limit.
+        repetition_penalty: Values above 1 make ids that were already used less likely.
+        renormalize: Whether scores are normalized over the allowed ids only.
+        max_new_tokens: Maximum number of new tokens of a language model, None if not given.
+        max_length: Maximum number of tokens of a language model, prompt included, None if not
+            given.
+        sampling: `temperature`, `top_k`, `top_p` and `min_p`; None without sampling.
     """
 
     min_new_tokens: int
@@ -149,16 +150,17 @@ class SearchSettings(NamedTuple):
 
 
 def read_generation(folder: Path) -> GenerationSettings:
-    """Reads `generation_config.json`, or where there is none, as in older folders, `config.json`.
+    """Reads `generation_config.json`, or `config.json` in older folders without it.
 
     Args:
-        folder: the folder.
+        folder: The folder.
 
     Returns:
         `GenerationSettings`.
 
     Raises:
-        ValueError: a file is missing or damaged, or says what is not supported; it is named.
+        ValueError: If a file is missing or damaged, or a setting is not supported; the message
+            names it.
     """
     config = _read(folder, _SETTINGS)
     end_id, forced = _one_id(config, "eos_token_id"), _one_id(config, "forced_eos_token_id")
@@ -166,7 +168,7 @@ def read_generation(folder: Path) -> GenerationSettings:
         config.require_equal("forced_eos_token_id", "eos_token_id")
     limit = _limit(config, "max_new_tokens")
     if limit is None and "max_length" in config.values:
-        limit = max(1, config.size("max_length") - 1 - (forced is not None))  # with the start
+        limit = max(1, config.size("max_length") - 1 - (forced is not None))  # includes the start
     return GenerationSettings(
         start_id=_one_id(config, "decoder_start_token_id"),
         end_id=end_id,
@@ -174,7 +176,7 @@ def read_generation(folder: Path) -> GenerationSettings:
         banned_ids=_banned(config.path, config.values),
         max_new_tokens=limit,
         length_penalty=float(config.get("length_penalty", float)),
-        # "never" is what our search does; their heuristic in between stops a little sooner.
+        # "never" is what our search does; transformers' default heuristic stops slightly earlier.
         early_stopping=config.values.get("early_stopping") is True,
     )
 
@@ -182,18 +184,18 @@ def read_generation(folder: Path) -> GenerationSettings:
 def read_search(folder: Path, is_translator: bool) -> SearchSettings:
     """Reads how tokens are chosen, from the same file as `read_generation`.
 
-    How many beams a translation has is said at the call, and not read.
+    The number of beams of a translation is not read; callers pass it.
 
     Args:
-        folder: the folder.
-        is_translator: whether for translations, which are searched, or for a language model's
-            texts, which may be drawn at random.
+        folder: The folder.
+        is_translator: Whether the settings are for translations, which use beam search, or for a
+            language model, which may sample.
 
     Returns:
         `SearchSettings`.
 
     Raises:
-        ValueError: the file says what is not supported; it is named.
+        ValueError: If a setting is not supported; the message names it.
     """
     config = _read(folder, _SEARCH)
     config.require(**({"do_sample": False} if is_translator else {"num_beams": 1}))
@@ -201,7 +203,7 @@ def read_search(folder: Path, is_translator: bool) -> SearchSettings:
     if least is None and is_translator:
         least = max(0, _count(config, "min_length") - 1)  # the first token is the start
     elif least is None:
-        config.require(min_length=0)  # of prompt and text together
+        config.require(min_length=0)  # counts the prompt too
         least = 0
     else:
         least = _count(config, "min_new_tokens")
@@ -224,13 +226,13 @@ def read_search(folder: Path, is_translator: bool) -> SearchSettings:
 def _read(folder, keys):
     path = folder / "generation_config.json"
     path = path if path.is_file() else folder / "config.json"
-    # What is null is not said.
+    # null counts as missing.
     values = {key: value for key, value in read_json(path).items() if value is not None}
     return Config(path, values, keys=keys)
 
 
 def _limit(config, key):
-    """A number of tokens without the end, where that is forced upon the last one."""
+    """Returns a maximum number of tokens, less the end if it is forced as the last one."""
     if key not in config.values:
         return None
     return max(1, config.size(key) - ("forced_eos_token_id" in config.values))
@@ -282,7 +284,7 @@ def _banned(path: Path, values: dict[str, Any]) -> tuple[int, ...]:
     for row in rows:
         if not isinstance(row, list) or len(row) != 1 or not isinstance(row[0], int) or row[0] < 0:
             raise ValueError(
-                f"`bad_words_ids` and `suppress_tokens` in {path} must hold single ids: nothing "
-                f"else is supported. Received: {row!r}."
+                f"`bad_words_ids` and `suppress_tokens` in {path} must hold only single ids. "
+                f"Received: {row!r}."
             )
     return tuple(dict.fromkeys(row[0] for row in rows))

@@ -1,4 +1,4 @@
-"""GPT-1 (`openai-gpt`) and GPT-2 of Hugging Face."""
+"""Hugging Face's GPT-1 (`openai-gpt`) and GPT-2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras_transformer.pretrained.mapping import SAME, Rule, joint, linear, norm
 from keras_transformer.pretrained.settings import activation_name, block_of, learned_length
 from keras_transformer.pretrained.tokenizer_json import write_tokenizer_json
 
-# GPT-1's "gelu" is the approximation that its paper used.
+# GPT-1's "gelu" is the approximation used in its paper.
 _GPT1_ACTIVATIONS = {
     "gelu": "gelu_approximate",
     "relu": "relu",
@@ -38,7 +38,7 @@ _FOLLOWED = {
     "embd_pdrop": 0.1,
     "attn_pdrop": 0.1,
     "layer_norm_epsilon": 1e-5,
-    # Of the second head, where there is one.
+    # For the second head, if there is one.
     "summary_type": "cls_index",
     "summary_use_proj": True,
     "summary_activation": None,
@@ -67,13 +67,13 @@ _GPT2_KEYS = Keys(
         "activation_function": "gelu_new",
     },
     {**_FIXED, "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False},
-    # The order of two factors, and float32 in half precision.
+    # They only affect the order of two factors, and the precision of attention scores.
     SILENT | {"hidden_dropout", "reorder_and_upcast_attn"},
     _COMMON_NAMES,
     ("GPT2Model", "GPT2LMHeadModel", "GPT2DoubleHeadsModel"),
 )
 
-# The second head of the models that transformers calls "double heads".
+# The second head of the models that transformers calls "double heads" models.
 _HEAD = "multiple_choice_head.summary.weight"
 
 
@@ -81,7 +81,7 @@ def _build(
     config: Config, activation: str, intermediate_dim: int, normalize_first: bool
 ) -> keras.Model:
     if "n_ctx" in config.values:
-        config.require_equal("n_ctx", "n_positions")  # the longest sequence, in old files
+        config.require_equal("n_ctx", "n_positions")  # the maximum length in old files
     lm = gpt(
         vocabulary_size=config.size("vocab_size"),
         num_layers=config.size("n_layer"),
@@ -135,7 +135,7 @@ def _rules(config: Config, tokens: str, positions: str) -> list[Rule]:
     for index in range(config.size("n_layer")):
         source, target = f"transformer.h.{index}", f"decoder/block_{index}"
         attention = f"{target}/self_attention/attention"
-        # Conv1D holds (in, out), as a Dense kernel; query, key and value in one matrix.
+        # Conv1D stores (in, out), like a Dense kernel; query, key and value share one matrix.
         rules += [
             Rule(
                 f"{source}.attn.c_attn.{name}",
@@ -163,18 +163,18 @@ def _rules_gpt2(config):
 
 
 def _is_causal(array: np.ndarray, config: Config) -> bool:
-    """Whether a buffer is the causal mask (1, 1, T, T)."""
+    """Returns whether a buffer is the causal mask (1, 1, T, T)."""
     length = config.size("n_positions")
     causal = np.tri(length, dtype=bool)[None, None]
     return array.shape == causal.shape and np.array_equal(array.astype("float32"), causal)
 
 
 def _is_very_low(array: np.ndarray, config: Config) -> bool:
-    """Whether a buffer is one score that leaves a weight of 0, as -1e4 does."""
+    """Returns whether a buffer is one score low enough for a weight of 0, such as -1e4."""
     return array.size == 1 and float(array.ravel()[0]) <= -1e4
 
 
-# Buffers that old files hold.
+# Buffers in old files.
 _COMPUTED = {
     r"transformer\.h\.\d+\.attn\.bias": _is_causal,
     r"transformer\.h\.\d+\.attn\.masked_bias": _is_very_low,
@@ -220,8 +220,7 @@ def _describe_gpt1(model, ids):
         "architectures": ["OpenAIGPTLMHeadModel"],
         "afn": activation_name(block_of(model.get_layer("decoder")), _GPT1_ACTIVATIONS),
     }
-    # Without the width of the feed-forward networks, which Hugging Face's GPT-1 does not read: it
-    # must be 4 D.
+    # Without the feed-forward width, which Hugging Face's GPT-1 does not read: it must be 4 D.
     return _describe(model, ids, values, _GPT1_KEYS)
 
 
@@ -254,7 +253,7 @@ def _family(model_type, build, rules, keys, tokens, computed, describe, normaliz
         recognizes=lambda model, names: _is_gpt(model, names, normalize_first),
         describe=describe,
         prefix="transformer.",
-        # Here GPTs have no padding: attention masks say where there is some.
+        # GPTs have no padding id there: attention masks mark the padding.
         adapted=("padding_id",),
         generation=_generation,
         write_tokenizer=write_tokenizer_json,

@@ -1,4 +1,4 @@
-"""Foreign checkpoints in: a folder becomes a Keras model."""
+"""Loading checkpoints of other libraries as Keras models."""
 
 from __future__ import annotations
 
@@ -28,39 +28,37 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load(folder: str | os.PathLike) -> keras.Model:
-    """Loads a checkpoint in the Hugging Face form, or a model of Firefox Translations.
+    """Loads a checkpoint in the Hugging Face format, or a Firefox Translations model.
 
-    In the Hugging Face form a `config.json` says what it is: BERT, GPT-1 (`openai-gpt`), GPT-2,
-    Marian or ViT. The weights are in `model.safetensors` or `pytorch_model.bin`, in shards or not;
-    they are read one tensor at a time, and nothing in a file is executed. Every variable must find
-    its tensor, and every tensor its variable, or be equal to one that does, or hold what the model
-    computes by itself. Every setting of config.json that the model does not follow must have the
-    value that it has. The model is an ordinary one of `kt.models`, not
-    compiled.
+    In the Hugging Face format, `config.json` names the architecture: BERT, GPT-1 (`openai-gpt`),
+    GPT-2, Marian or ViT. The weights are in `model.safetensors` or `pytorch_model.bin`, possibly in
+    shards; they are read one tensor at a time, and nothing in a file is executed. Every variable
+    must have its tensor, and every tensor must fill a variable, equal one that does, or hold values
+    that the model computes. Every setting of config.json that the model does not follow must have
+    the model's value. The model is an ordinary one of `kt.models`, not compiled.
 
-    A folder of Firefox Translations (Bergamot) holds one file `model.*.bin` with weights of 8 bits
-    and settings of its own. They become a `kt.models.transformer` with float32 weights and SSRU
-    decoder. It has one id more than its vocabulary, with an embedding of zeros: targets start with
-    it, and it is the padding, never to be generated.
+    A Firefox Translations (Bergamot) folder holds one file `model.*.bin` with settings and 8-bit
+    weights. It becomes a `kt.models.transformer` with float32 weights and an SSRU decoder. The
+    model has one id more than the vocabulary, with an embedding of zeros: targets start with it, it
+    serves as padding, and it must never be generated.
 
     Args:
-        folder: a folder, or where there is no such folder the name of a repository of the Hugging
-            Face hub such as "Helsinki-NLP/opus-mt-en-fr", which the package huggingface_hub
-            downloads.
+        folder: A folder, or if there is none of this name, a repository on the Hugging Face hub
+            such as "Helsinki-NLP/opus-mt-en-fr", which the package huggingface_hub downloads.
 
     Returns:
-        A `keras.Model`: for GPT as `kt.models.gpt`, for Marian as `kt.models.transformer`, for BERT
-        as `kt.models.bert` and for ViT as `kt.models.vit`, with those heads that the checkpoint has
-        (BERT's next-sentence head is left out). A GPT with double heads becomes
+        A `keras.Model`: `kt.models.gpt` for GPT, `kt.models.transformer` for Marian,
+        `kt.models.bert` for BERT and `kt.models.vit` for ViT, with the heads of the checkpoint
+        (except BERT's next-sentence head). A GPT with double heads becomes
         `kt.models.multiple_choice` with the inputs `token_ids` and `extract_positions`
         (`mc_token_ids`) and the outputs `probabilities`, `logits` (`mc_logits`) and `lm_logits`.
-        The weights are float32, or of Keras's global policy.
+        The weights are float32, or follow Keras's global policy.
 
     Raises:
-        ValueError: no such folder, a file that is missing or damaged, an architecture that is not
-            known, a setting that is not supported, tensors that are missing, left over or of
-            another shape, a copy that differs from the tensor that it is tied to.
-        ImportError: a package that is needed for a file is not installed.
+        ValueError: If there is no such folder, a file is missing or damaged, the architecture or a
+            setting is not supported, tensors are missing, left over or of another shape, or a copy
+            differs from the tensor it is tied to.
+        ImportError: If a package needed to read a file is not installed.
 
     Example:
         ```python
@@ -82,7 +80,7 @@ def load(folder: str | os.PathLike) -> keras.Model:
 
 
 def _open(folder: Path) -> tuple[Family, Config, Any]:
-    """What a folder holds: its architecture, its settings and its tensors."""
+    """Returns the architecture, settings and tensors of a folder."""
     path = folder / "config.json"
     binary = firefox_model(folder)
     if binary is not None:
@@ -92,7 +90,7 @@ def _open(folder: Path) -> tuple[Family, Config, Any]:
     adapters = folder / "adapter_config.json"
     if adapters.exists():
         raise ValueError(
-            "`folder` must hold a whole model: merge its adapters first, with the library that "
+            "`folder` must hold a complete model; merge its adapters first, with the library that "
             f"wrote them. Received: {adapters}."
         )
     model_type = values.get("model_type")
@@ -105,7 +103,7 @@ def _open(folder: Path) -> tuple[Family, Config, Any]:
 
 
 def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:
-    """The folder itself, or what the hub has under its name, with the weights or without."""
+    """Returns the folder, or downloads it from the hub, with or without the weights."""
     path = Path(folder)
     if path.is_dir():
         return path
@@ -119,7 +117,7 @@ def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise ImportError(
-            f"There is no folder {name!r}; to look for it on the Hugging Face hub, "
+            f"There is no folder {name!r}. To download it from the Hugging Face hub, "
             "`pip install huggingface_hub`."
         ) from error
     try:
@@ -127,9 +125,9 @@ def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:
         found = Path(snapshot_download(name, allow_patterns=patterns))
         if weights and not list(found.glob("*.safetensors")):
             found = Path(snapshot_download(name, allow_patterns=[*patterns, "pytorch_model*.bin"]))
-    except Exception as error:  # of many kinds: no network, no such repository, not allowed
+    except Exception as error:  # many types: no network, no such repository, no access
         raise ValueError(
             f"`folder` must be a folder or a name on the Hugging Face hub. Received: "
-            f"folder={name!r}, which is no folder, and the hub says: {error}"
+            f"folder={name!r}, which is not a folder, and the hub reports: {error}"
         ) from error
     return found

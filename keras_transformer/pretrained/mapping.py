@@ -1,7 +1,6 @@
-"""The one engine of all checkpoints: a table of names, and an audit of both sides.
+"""Mapping between the tensors of files and the variables of models, checked on both sides.
 
-A family lists for each tensor of its files the variables that it fills and the form in which it
-holds them.
+A family lists, for each tensor of its files, the variables that it fills and how it stores them.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from keras_transformer.pretrained.paths import variables_of
 
 
 class Form(NamedTuple):
-    """How a file holds what some variables hold, and back.
+    """How a file stores the values of some variables.
 
     Attributes:
-        split: from the array of the file to those of the variables.
-        join: from the arrays of the variables to that of the file.
+        split: Converts the array of the file to those of the variables.
+        join: Converts the arrays of the variables to that of the file.
     """
 
     split: Callable[[np.ndarray], list[np.ndarray]]
@@ -29,14 +28,14 @@ class Form(NamedTuple):
 
 
 SAME = Form(lambda array: [array], lambda arrays: arrays[0])
-# torch's Linear holds (out, in), a Dense kernel (in, out).
+# torch's Linear stores (out, in), a Dense kernel (in, out).
 TRANSPOSED = Form(lambda array: [array.T], lambda arrays: arrays[0].T)
-# A vector that the file holds as one row.
+# A vector that the file stores as one row.
 ROW = Form(lambda array: [np.squeeze(array, 0)], lambda arrays: arrays[0][None])
 
 
 def joint(count: int) -> Form:
-    """The form of several arrays, one after the other along the last axis."""
+    """Returns the form of several arrays concatenated along the last axis."""
     return Form(
         lambda array: np.split(array, count, axis=-1),
         lambda arrays: np.concatenate(arrays, axis=-1),
@@ -47,9 +46,9 @@ class Rule(NamedTuple):
     """One tensor of a file.
 
     Attributes:
-        source: its name in the file.
-        targets: the paths of the variables that it fills, in the order of its form.
-        form: how it holds them.
+        source: Its name in the file.
+        targets: Paths of the variables that it fills, in the order of its form.
+        form: How it stores them.
     """
 
     source: str
@@ -58,7 +57,7 @@ class Rule(NamedTuple):
 
 
 def linear(source: str, target: str, form: Form = TRANSPOSED) -> list[Rule]:
-    """The rules of a linear layer: its matrix and its bias."""
+    """Returns the rules of a linear layer: its matrix and its bias."""
     return [
         Rule(f"{source}.weight", (f"{target}/kernel",), form),
         Rule(f"{source}.bias", (f"{target}/bias",)),
@@ -66,7 +65,7 @@ def linear(source: str, target: str, form: Form = TRANSPOSED) -> list[Rule]:
 
 
 def norm(source: str, target: str) -> list[Rule]:
-    """The rules of a layer norm."""
+    """Returns the rules of a layer norm."""
     return [
         Rule(f"{source}.weight", (f"{target}/gamma",)),
         Rule(f"{source}.bias", (f"{target}/beta",)),
@@ -74,7 +73,7 @@ def norm(source: str, target: str) -> list[Rule]:
 
 
 def attention(sources: Iterable[str], target: str) -> list[Rule]:
-    """The rules of an attention from four linear layers: query, key, value and output."""
+    """Returns the rules of an attention of four linear layers: query, key, value and output."""
     parts = ("query", "key", "value", "output")
     return [
         rule
@@ -92,13 +91,14 @@ def assign(
     """Fills a model from a file, each variable exactly once.
 
     Args:
-        model: a new model: after an error it is half filled.
-        rules: the table of its family.
-        names: the names of all tensors of the file that matter.
-        read: reads one of them, one at a time so that they never are in memory together.
+        model: A new model; after an error it is partly filled.
+        rules: The table of its family.
+        names: Names of all relevant tensors in the file.
+        read: Reads one of them, so that they are never in memory all at once.
 
     Raises:
-        ValueError: a tensor is missing, left over or of another shape, or a variable is left.
+        ValueError: If a tensor is missing, left over or of another shape, or a variable is not
+            filled.
     """
     names, variables = set(names), variables_of(model)
     wanted = {rule.source for rule in rules}
@@ -116,12 +116,12 @@ def assign(
     if variables:
         raise ValueError(
             "The table of a family must fill every variable of its model. "
-            f"{_listed('Left', variables)}"
+            f"{_listed('Not filled', variables)}"
         )
 
 
 def _split(rule, array, shapes):
-    # What the shape of the tensor should be: that of the same form filled from the variables.
+    # The expected shape of the tensor: that of the variables in this form.
     expected = rule.form.join([np.broadcast_to(np.float32(0), shape) for shape in shapes]).shape
     if array.shape != expected:
         raise ValueError(
@@ -132,7 +132,7 @@ def _split(rule, array, shapes):
 
 
 def to_float32(weight: Any) -> np.ndarray:
-    """The values of a weight; bfloat16 is no number to numpy."""
+    """Returns a weight as a float32 array, because NumPy has no bfloat16."""
     return ops.convert_to_numpy(ops.cast(ops.convert_to_tensor(weight), "float32"))
 
 

@@ -1,4 +1,4 @@
-"""Marian translation models of Hugging Face (`Helsinki-NLP/opus-mt-*`)."""
+"""Hugging Face's Marian translation models (`Helsinki-NLP/opus-mt-*`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from keras_transformer.pretrained.settings import activation_name, block_of
 from keras_transformer.pretrained.tokenizer_spm import write_marian_tokenizer
 
 _EPSILON = 1e-5
-# What all of them have in common.
+# Settings that all of them share.
 _FORM = {
     "normalize_before": False,
     "normalize_embedding": False,
@@ -60,7 +60,7 @@ _KEYS = Keys(
         "encoder_layerdrop": 0.0,
         "is_encoder_decoder": True,
     },
-    # Any position can be computed.
+    # Positions are computed, so their number is not limited.
     (SILENT - {"pad_token_id", "decoder_start_token_id"}) | {"max_position_embeddings"},
     {
         "hidden_size": "d_model",
@@ -69,7 +69,7 @@ _KEYS = Keys(
     },
     ("MarianMTModel",),
 )
-# How many positions the table of sinusoids has there. Here there is no limit.
+# Number of positions in the table of sinusoids there; here there is no limit.
 _MAX_LENGTH = 1024
 
 
@@ -78,7 +78,7 @@ def _is_shared(config: Config) -> bool:
 
 
 def _target_size(config: Config) -> int | None:
-    """The size of a vocabulary of the target's own."""
+    """Returns the size of the target vocabulary, None if it is shared with the source."""
     source_size = config.size("vocab_size")
     target_size = config.size("decoder_vocab_size", otherwise=source_size)
     if not _is_shared(config):
@@ -151,25 +151,25 @@ def _copies(config: Config) -> dict[str, str]:
 
 
 def _are_sinusoids(array: np.ndarray, config: Config) -> bool:
-    """Whether a table (L, D) is that of our positions, as half precision may have rounded it."""
+    """Returns whether a table (L, D) holds our positions, perhaps rounded to half precision."""
     hidden_dim = config.size("d_model")
     if array.ndim != 2 or array.shape[1] != hidden_dim:
         return False
     layer = PositionalEncoding(layout="concatenated", dtype="float32")
     expected = to_float32(layer(np.zeros((1, len(array), hidden_dim), "float32")))[0]
-    # Of float16 always: such files are often stored in float32 again.
+    # float16 even for float32, because files are often converted from float16.
     precision = array.dtype if array.dtype.name == "bfloat16" else np.dtype("float16")
     tolerance = float(ml_dtypes.finfo(precision).eps)
     return bool(np.allclose(array.astype("float32"), expected, rtol=0, atol=tolerance))
 
 
 def _embeddings(model):
-    """The embeddings of source and target."""
+    """Returns the embeddings of source and target."""
     names = {layer.name for layer in model.layers}
     if "logits" in names:
         raise ValueError(
-            "`share_embeddings` must be True: a Marian has no output matrix of its own. Received: "
-            "a model with a layer `logits`."
+            "`share_embeddings` must be True: a Marian model has no separate output matrix. "
+            "Received: a model with a layer `logits`."
         )
     sides = ("source_embedding", "target_embedding")
     return [model.get_layer(side if side in names else "token_embedding") for side in sides]
@@ -179,17 +179,17 @@ def _check(model, padding_id, ids):
     layout = getattr(model.get_layer("encoder").positional_encoding, "layout", None)
     if layout not in ("interleaved", "concatenated"):
         raise ValueError(
-            '`position_layout` must be "interleaved" or "concatenated" for a Marian. '
+            '`position_layout` must be "interleaved" or "concatenated" for a Marian model. '
             f"Received: {layout!r}."
         )
-    for name, value in (("padding_id", padding_id), ("start", ids.start), ("end", ids.end)):
+    for name, value in (("padding_id", padding_id), ("start_id", ids.start), ("end_id", ids.end)):
         if value is None:
-            raise ValueError(f"A Marian must have an id for its `{name}`. Received: None.")
+            raise ValueError(f"`{name}` must be an id for a Marian model. Received: {name}=None.")
     check_start_is_seen(model, padding_id, ids.start)
 
 
 def _is_transformer(model, names):
-    # Recurrent models have layers of these names, too.
+    # Recurrent models have layers of these names too.
     stacks = {"encoder", "decoder"}
     return stacks <= names and all(hasattr(model.get_layer(name), "block") for name in stacks)
 
@@ -232,7 +232,8 @@ def _adapt(model: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.nd
     layouts = {stack.positional_encoding.layout for stack in (encoder, decoder)}
     if len(layouts) > 1:
         raise ValueError(
-            f"Encoder and decoder must have one `position_layout`. Received: {sorted(layouts)}."
+            "`position_layout` must be the same in encoder and decoder. "
+            f"Received: {sorted(layouts)}."
         )
     if layouts == {"interleaved"}:
         (hidden_dim,) = arrays["encoder/block_0/feed_forward_norm/gamma"].shape
@@ -252,7 +253,7 @@ def _generation(config: Config, ids: SpecialIds) -> dict:
     keys = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
     values = {key: config.values[key] for key in keys}
     never = {values["pad_token_id"], ids.start, ids.unknown} - {None, ids.end}
-    # As long as its texts may be without a word about their length.
+    # The default limit of translations there.
     return {**values, "bad_words_ids": [[token] for token in sorted(never)], "max_length": 512}
 
 

@@ -1,4 +1,4 @@
-"""Marian's binary model files, quantised to 8 bits as Firefox has them, or in float32."""
+"""Marian's binary model files, quantized to 8 bits as in Firefox, or in float32."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class _Item(NamedTuple):
 
 
 class MarianBinary:
-    """The tensors of a `.bin` file that Marian wrote (version 1, little endian).
+    """The tensors of a `.bin` file written by Marian (version 1, little endian).
 
-    Matrices of 8 bits (`intgemm8`) become float32, `q / m` with the multiplier `m` that stands
-    behind the numbers; those whose names end in `_W` and at most one letter are stored transposed.
+    8-bit matrices (`intgemm8`) become float32, `q / m` with the multiplier `m` stored after the
+    numbers; those whose names end in `_W` plus at most one letter are stored transposed.
 
     Args:
-        path: the file.
+        path: Path of the file.
 
     Raises:
-        ValueError: the file is damaged, of another version, or holds a type that is not known.
+        ValueError: If the file is damaged, of another version, or holds an unknown type.
 
     Reference:
         Junczys-Dowmunt et al. 2018, "Marian: Fast Neural Machine Translation in C++"; the file
@@ -47,7 +47,7 @@ class MarianBinary:
             raise self._damage(str(error)) from error
 
     def _damage(self, problem):
-        return ValueError(f"`{self.path}` must be a whole binary model of Marian. {problem}")
+        return ValueError(f"`{self.path}` must be an intact binary model of Marian. {problem}")
 
     def _read_header(self):
         data, size = self._bytes, len(self._bytes)
@@ -88,7 +88,7 @@ class MarianBinary:
         return length
 
     def _check(self, name, item):
-        """The item, if its type is known and its numbers fit into its bytes."""
+        """Returns the item; raises unless its type is known and its numbers fit into its bytes."""
         extra = {_FLOAT32: 0, _INT8: 0, _QUANTIZED: 4}
         if item.kind not in extra:
             raise self._damage(
@@ -102,24 +102,24 @@ class MarianBinary:
         return item
 
     def names(self) -> Iterator[str]:
-        """The names of all tensors."""
+        """Returns the names of all tensors."""
         return (name for name in self._items if name != _SETTINGS)
 
     def settings(self) -> dict[str, Any]:
-        """The settings of the model, YAML inside the file.
+        """Returns the settings of the model, which the file holds as YAML.
 
         Returns:
             Values by key.
 
         Raises:
-            ValueError: there are none, or they are no YAML mapping.
-            ImportError: the package pyyaml is not installed.
+            ValueError: If there are none, or they are not a YAML mapping.
+            ImportError: If the package pyyaml is not installed.
         """
         try:
             import yaml
         except ImportError as error:
             raise ImportError(
-                f"The settings in {self.path.name} are read by the package pyyaml: "
+                f"The settings in {self.path.name} can only be read with the package pyyaml: "
                 "`pip install pyyaml`."
             ) from error
         if _SETTINGS not in self._items:
@@ -127,7 +127,7 @@ class MarianBinary:
         item = self._items[_SETTINGS]
         text = self._bytes[item.start : item.start + item.size].split(b"\0")[0]
         try:
-            # Of plain values alone: no tag in it can call anything.
+            # Plain values only: no tag can call anything.
             values = yaml.safe_load(text.decode())
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise self._damage(f"Its settings must be YAML. Received: {error}.") from error
@@ -139,7 +139,7 @@ class MarianBinary:
         """Reads one tensor.
 
         Args:
-            name: its name.
+            name: Name of the tensor.
 
         Returns:
             A float32 array, matrices as (in, out).
@@ -153,7 +153,7 @@ class MarianBinary:
             raise self._damage(f"Received: bare bytes where {name!r} should be a tensor.")
         numbers = np.frombuffer(self._bytes, np.int8, count, item.start).astype(np.float32)
         multiplier = np.frombuffer(self._bytes, "<f4", 1, item.start + count)
-        # As Marian does it, the reciprocal first: a quotient may differ in its last bit.
+        # The reciprocal first, as in Marian: a quotient may differ in its last bit.
         numbers *= np.float32(1.0) / multiplier
         if name[-2:] == "_W" or name[-3:-1] == "_W":
             return numbers.reshape(item.shape[::-1]).T

@@ -1,4 +1,4 @@
-"""The weights of a model by paths that do not change when it is saved, restored or cloned."""
+"""Weights of a model by paths that do not change when it is saved, restored or cloned."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from keras_transformer.layers.sublayers import all_layers, direct_layers
 
 
 def variables_of(model: keras.Model) -> dict[str, Any]:
-    """The weights of a model by path, without the state of its random generators.
+    """Returns the weights of a model by path, without the state of its random generators.
 
-    A path leads through the names of layers, but a layer that was given to another one goes by the
+    A path consists of layer names, but a layer passed to another one as an argument goes by the
     name of the argument: `decoder/positional_encoding/embeddings`, whatever the layer itself is
-    called. Keras's own paths (`weight.path`) are no names to rely on: the path of a layer that was
-    given to another one lacks the other's name once both are restored from a config.
+    called. Keras's own paths (`weight.path`) are not reliable: the path of a layer passed to
+    another one lacks the other's name once both are restored from a config.
 
     Args:
-        model: the model.
+        model: The model.
 
     Returns:
         The weights by path.
 
     Raises:
-        ValueError: two weights have one path, or a layer holds integers in place of its weights.
+        ValueError: If two weights have the same path, or a layer is quantized.
     """
     check_not_quantized(model)
     found: dict[str, Any] = {}
@@ -37,7 +37,7 @@ def variables_of(model: keras.Model) -> dict[str, Any]:
                 continue
             if path in found:
                 raise ValueError(
-                    f"`model` must have different names for its layers. Received: {path!r} twice."
+                    f"`model` must have distinct layer names. Received: the path {path!r} twice."
                 )
             seen.add(id(weight))
             found[path] = weight
@@ -45,17 +45,17 @@ def variables_of(model: keras.Model) -> dict[str, Any]:
 
 
 def check_not_quantized(model: keras.Model) -> None:
-    """Raises the ValueError of a model that holds integers in place of its weights."""
+    """Raises a ValueError for a model with quantized weights."""
     for layer in all_layers(model):
         if layer.quantization_mode is not None:
             raise ValueError(
-                "`model` must hold its weights in floating point: hand it on before `quantize`. "
+                "`model` must have floating-point weights: export it before `quantize`. "
                 f"Received: the layer {layer.path!r} with {layer.dtype_policy.name!r}."
             )
 
 
 def check_start_is_seen(model: keras.Model, padding_id: int | None, start_id: int | None) -> None:
-    """Raises the ValueError of a translator that hides the token that its targets start with.
+    """Raises a ValueError for a translator that masks the start token of its targets.
 
     Other runtimes always attend to the first token of a translation.
     """
@@ -63,7 +63,7 @@ def check_start_is_seen(model: keras.Model, padding_id: int | None, start_id: in
         return
     raise ValueError(
         "`start_is_padding` must be True for a translator whose targets start with the padding id. "
-        f"Received: start_is_padding=False, padding_id={padding_id}, start id={start_id}."
+        f"Received: start_is_padding=False, padding_id={padding_id}, start_id={start_id}."
     )
 
 
@@ -78,7 +78,7 @@ def _walk(layer: keras.layers.Layer, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _children(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """The layers inside a layer, each once, with the name that it goes by there."""
+    """Yields the layers inside a layer, each once, with the name it goes by there."""
     given = set(argument_names(type(layer)))
     seen = set()
     for place, child in direct_layers(layer):

@@ -1,4 +1,4 @@
-"""Models of ours out: a folder that CTranslate2 runs.
+"""Export of models to CTranslate2.
 
 Shape letters: D hidden, L positions, V vocabulary.
 """
@@ -32,7 +32,7 @@ _QUANTIZATIONS = (
     "float16",
     "bfloat16",
 )
-# CTranslate2's names, in the enumeration `Activation`, and ours.
+# CTranslate2's names of activations, in its enum `Activation`, and ours.
 _ACTIVATIONS = {
     "RELU": "relu",
     "GELU": "gelu",
@@ -51,34 +51,34 @@ def save_ctranslate2(
     *,
     max_length: int = 1024,
 ) -> None:
-    """Writes a model as a folder that CTranslate2 runs, fast and without Keras.
+    """Exports a model to a folder that CTranslate2 runs, fast and without Keras.
 
-    Translators (`kt.models.transformer`) and language models (`kt.models.gpt`), post-LN and pre-LN,
-    with one vocabulary or two, tied logits or not, any sinusoids or learned positions. Grouped
-    heads, rotary and relative positions, windows and gated networks are refused. The folder also
-    gets what turns text into tokens: source.spm and target.spm, or tokenizer.spm, or a loaded
-    tokeniser's tokenizer.json.
+    Supports translators (`kt.models.transformer`) and language models (`kt.models.gpt`), post-LN
+    and pre-LN, with one vocabulary or two, tied or untied logits, and sinusoidal or learned
+    positions. Grouped heads, rotary and relative positions, windows and gated networks are
+    rejected. The folder also gets the tokenizer: source.spm and target.spm, or tokenizer.spm, or
+    the tokenizer.json of a loaded tokenizer.
 
-    A translation starts with the start token and a source ends with the end token by itself:
-    `ctranslate2.Translator` is given a text's tokens alone. It does not know that padding, unknown
-    and start tokens are never wanted, which `kt.Translator` does: pass them as
-    `suppress_sequences`. Beams are scored there as here with `length_normalization="length"`.
+    Pass `ctranslate2.Translator` only the tokens of a text: it adds the end to the source and
+    starts the target by itself. Unlike `kt.Translator`, it may generate padding, unknown and start
+    tokens: pass them as `suppress_sequences`. It scores beams as `length_normalization="length"`
+    does here.
 
     Args:
-        model: the model.
-        tokenizers: its tokeniser, as `kt.data.train_tokenizer` makes it or as
-            `kt.pretrained.load_tokenizer` opened it; a pair for the source and the target of a
-            translator.
-        folder: a new or empty folder.
+        model: The model.
+        tokenizers: Its tokenizer, as returned by `kt.data.train_tokenizer` or
+            `kt.pretrained.load_tokenizer`; a pair for the source and the target of a translator.
+        folder: A new or empty folder.
         quantization: None for float32, or "int8", "int8_float32", "int8_float16", "int8_bfloat16",
             "int16", "float16" or "bfloat16".
-        max_length: L, the number of positions of a model with sinusoids: nothing may be longer.
+        max_length: L, the number of positions, and so the maximum length, of a model with
+            sinusoids.
 
     Raises:
-        ValueError: a folder that holds something, an unknown quantization, a model or a setting
-            that CTranslate2 does not have, a tokeniser that knows more ids than the model or is no
-            SentencePiece model.
-        ImportError: the `ctranslate2` extra is not installed.
+        ValueError: If `folder` is not empty, the quantization is unknown, CTranslate2 does not
+            support the model or a setting, or a tokenizer has more ids than the model or is not
+            supported.
+        ImportError: If the `ctranslate2` extra is not installed.
 
     Example:
         ```python
@@ -91,12 +91,13 @@ def save_ctranslate2(
     """
     if quantization not in _QUANTIZATIONS:
         raise ValueError(
-            f"`quantization` must be one of {_QUANTIZATIONS}. Received: {quantization!r}."
+            f"`quantization` must be one of {_QUANTIZATIONS}. "
+            f"Received: quantization={quantization!r}."
         )
     _check(model)
     pair = tokenizers_of(tokenizers, model)
     if not pair:
-        raise ValueError("`tokenizers` must be one, or a pair. Received: None.")
+        raise ValueError("`tokenizers` must be a tokenizer or a pair. Received: tokenizers=None.")
     for one in pair:
         if not isinstance(one, (HuggingFaceTokenizer, MarianTokenizer)):
             sentencepiece_of(one)
@@ -104,7 +105,7 @@ def save_ctranslate2(
         import ctranslate2  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "The format of CTranslate2 is written by its own package: `pip install ctranslate2`."
+            "Exporting to CTranslate2 requires its package: `pip install ctranslate2`."
         ) from error
     spec = _Writer(model, max_length).spec()
     _set_vocabularies(spec, model, pair)
@@ -133,8 +134,8 @@ def _check(model) -> None:
     has_blocks = "decoder" in names and hasattr(model.get_layer("decoder"), "block")
     if not has_blocks or not names & {"token_embedding", "target_embedding"}:
         raise ValueError(
-            "`model` must be a translator or a language model, as kt.models.transformer or gpt "
-            f"builds it. Received: {model.name!r} with the layers {sorted(names)}."
+            "`model` must be a translator or a language model of kt.models.transformer or gpt. "
+            f"Received: {model.name!r} with the layers {sorted(names)}."
         )
     stacks = [model.get_layer(name) for name in ("encoder", "decoder") if name in names]
     last = block_of(stacks[-1])
@@ -253,12 +254,12 @@ class _Writer:
         layer = stack.positional_encoding
         if isinstance(layer, LearnedPositionalEmbedding):
             return _numpy(layer.embeddings)
-        # In float32 also where the model computes in half precision.
+        # In float32 even if the model computes in half precision.
         exact = type(layer).from_config({**layer.get_config(), "dtype": "float32"})
         return _numpy(exact(ops.zeros((1, self.max_length, hidden_dim), "float32"))[0])  # (L, D)
 
     def _linear(self, spec, *layers):
-        """One matrix (out, in) from several, one after the other along the outputs."""
+        """Writes several layers as one matrix (out, in), concatenated along the outputs."""
         spec.weight = np.concatenate([_numpy(layer.kernel).T for layer in layers])
         if layers[0].use_bias:
             spec.bias = np.concatenate([_numpy(layer.bias) for layer in layers])
@@ -269,7 +270,7 @@ class _Writer:
 
 
 def _numpy(weight):
-    # A copy: some backends hand out their own memory, and optimize() may write.
+    # A copy: some backends return their own memory, and optimize() may write to it.
     return np.array(to_float32(weight), order="C")
 
 
@@ -282,7 +283,7 @@ def _set_vocabularies(spec, model, pair):
     for one, side in zip((pair[0], pair[-1]), ("source", "target"), strict=True):
         name = f"{side}_embedding" if f"{side}_embedding" in names else "token_embedding"
         tokens.append(_tokens(one, model.get_layer(name).vocabulary_size))
-    # CTranslate2 wants all three; what there is not cannot occur.
+    # CTranslate2 requires all three; a missing one cannot occur.
     start, unknown = (ids.end if i is None else i for i in (ids.start, ids.unknown))
     spec.config.bos_token = tokens[1][start]
     spec.config.eos_token = tokens[1][ids.end]
@@ -300,11 +301,11 @@ def _set_vocabularies(spec, model, pair):
         if tokens[0].index(tokens[1][token_id]) != token_id:
             raise ValueError(
                 "`tokenizers` must have the same special pieces. Received: "
-                f"{tokens[1][token_id]!r}, which is another id of the source."
+                f"{tokens[1][token_id]!r}, which has another id in the source."
             )
 
 
 def _tokens(tokenizer, vocabulary_size):
     own = [tokenizer.id_to_token(index) for index in range(tokenizer.vocabulary_size())]
-    own += [""] * (vocabulary_size - len(own))  # a model may have more ids than its tokeniser
+    own += [""] * (vocabulary_size - len(own))  # a model may have more ids than its tokenizer
     return [token or f"<unused_{index}>" for index, token in enumerate(own)]

@@ -1,4 +1,4 @@
-"""Models of ours out: a folder in the form of Hugging Face."""
+"""Export of models to the Hugging Face format."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def save_huggingface(
     start_id: int | None = None,
     end_id: int | None = None,
 ) -> None:
-    """Writes a model as a folder that transformers opens, and `kt.pretrained.load`.
+    """Exports a model to a folder that transformers and `kt.pretrained.load` can read.
 
     | model | becomes |
     |---|---|
@@ -44,37 +44,35 @@ def save_huggingface(
     | `kt.models.bert` | `BertModel`, `BertForMaskedLM` |
     | `kt.models.vit` | `ViTModel`, `ViTForImageClassification` |
 
-    The folder gets config.json, model.safetensors, for models that generate
-    generation_config.json, and the files of the tokeniser. Every value of config.json is one of the
-    model's own. What a family cannot say is refused: grouped or rotary attention, for example. The
-    folder is written beside its place and moved there when it is complete.
+    The folder gets config.json, model.safetensors, generation_config.json for models that
+    generate, and the files of the tokenizer. Every value of config.json comes from the model.
+    Features that a family lacks, such as grouped or rotary attention, are rejected. The folder is
+    written to a temporary place and moved when it is complete.
 
-    Weights are written as they are, with three exceptions, all of which leave the outputs as they
-    were. A bias that a model does not have is written as zeros. A Marian has sinusoids in the
-    layout "concatenated": of a model with the paper's "interleaved" ones (the default of
-    `kt.models.transformer`) all channels of the hidden states are reordered. And its layer norms
-    have the epsilon 1e-5: for another (our default is 1e-6) the hidden states inside of the stacks
-    are scaled, which has the same effect everywhere but in the first layer norm of each stack. The
-    outputs of the model and of what was written are then compared on random ids, and must agree to
-    1e-4.
+    Weights are written unchanged, with three exceptions that preserve the outputs. A missing bias
+    is written as zeros. Marian has sinusoids in the layout "concatenated": for a model with the
+    paper's "interleaved" ones (the default of `kt.models.transformer`), all channels of the hidden
+    states are reordered. Marian's layer norms have the epsilon 1e-5: for another one (our default
+    is 1e-6), the hidden states inside the stacks are scaled, which has the same effect except in
+    the first layer norm of each stack. The outputs before and after such a change are compared on
+    random ids, and must agree to 1e-4.
 
     Args:
-        model: a model as the functions of `kt.models` build it, trained or not.
-        tokenizer: its tokeniser, as `kt.data.train_tokenizer` makes it or as
-            `kt.pretrained.load_tokenizer` opened it; a pair for source and target; None for the
-            weights alone. A translator's becomes that of a `MarianTokenizer`, any other a
-            tokenizer.json.
-        folder: a new or empty folder.
-        dtype: "float32", "float16" or "bfloat16", of the weights in the file.
-        start_id: the id that a translation starts with; by default the tokeniser's, and without
-            one that of `kt.data`, 2, if the padding is also `kt.data`'s, 0.
-        end_id: the id that a text ends with; by default as `start_id`, 3.
+        model: A model built by a function of `kt.models`, trained or not.
+        tokenizer: Its tokenizer, as returned by `kt.data.train_tokenizer` or
+            `kt.pretrained.load_tokenizer`; a pair for source and target; None to export only the
+            weights. A translator's is written for `MarianTokenizer`, any other as tokenizer.json.
+        folder: A new or empty folder.
+        dtype: Type of the weights in the file: "float32", "float16" or "bfloat16".
+        start_id: Id that a translation starts with; the tokenizer's by default. Without a
+            tokenizer it is that of `kt.data`, 2, if the padding is also that of `kt.data`, 0.
+        end_id: Id that ends a text; by default as for `start_id`, 3.
 
     Raises:
-        ValueError: a folder that holds something, an unknown dtype, a model or a setting that no
-            family has, weights that float16 cannot hold, a tokeniser that knows more ids than the
-            model or cannot be written.
-        ImportError: the `weights` extra is not installed.
+        ValueError: If `folder` is not empty, the dtype is unknown, no family has the model or a
+            setting, float16 cannot hold the weights, or a tokenizer has more ids than the model or
+            cannot be written.
+        ImportError: If the `weights` extra is not installed.
 
     Example:
         ```python
@@ -88,11 +86,11 @@ def save_huggingface(
     tokenizers = tokenizers_of(tokenizer, model)
     if tokenizers and family.write_tokenizer is None:
         raise ValueError(
-            f"`tokenizer` must be None for a {family.model_type}. Received: {tokenizer!r}."
+            f"`tokenizer` must be None for {family.model_type}. Received: tokenizer={tokenizer!r}."
         )
     embedding = next((x for x in model.layers if hasattr(x, "padding_id")), None)
     ids = choose_special_ids(tokenizers, getattr(embedding, "padding_id", None), start_id, end_id)
-    config = family.describe(model, ids)  # type: ignore[misc]  # recognised: it can describe
+    config = family.describe(model, ids)  # type: ignore[misc]  # recognized: it can describe
     tensors = _tensors(model, family, config, dtype)
 
     def write(work):
@@ -118,7 +116,7 @@ def _family_of(model) -> Family:
 
 
 def _tensors(model, family, config, dtype) -> dict[str, np.ndarray]:
-    """The tensors of the file."""
+    """Returns the tensors of the file."""
     twin = family.build(config)
     check_settings(model, twin, family.model_type, family.adapted)
     arrays = {path: to_float32(weight) for path, weight in variables_of(model).items()}
@@ -131,7 +129,7 @@ def _tensors(model, family, config, dtype) -> dict[str, np.ndarray]:
     if {*arrays} != {*wanted}:
         raise ValueError(
             f"`model` must have the weights of {family.model_type}. "
-            f"Received: others: {sorted({*arrays} ^ {*wanted})[:8]}."
+            f"Received: missing or additional {sorted({*arrays} ^ {*wanted})[:8]}."
         )
     rules = family.rules(config)
     tensors = {
@@ -151,8 +149,8 @@ def _cast(name, array, dtype):
         result = np.ascontiguousarray(array).astype(kinds[dtype])
     if not np.isfinite(result.astype("float32")).all():
         raise ValueError(
-            f"The weights must be finite in `dtype`. Received: dtype={dtype!r} for {name!r}, whose "
-            f"largest value is {np.abs(array).max()}."
+            f"The weights of `model` must be finite in `dtype`. Received: dtype={dtype!r} for "
+            f"{name!r}, whose largest absolute value is {np.abs(array).max()}."
         )
     return result
 
@@ -165,19 +163,19 @@ def _check_outputs(model, twin):
         name: generator.integers(0, min(sizes), (2, length)).astype("int32")
         for name, length in (("source_ids", 11), ("target_ids", 7))
     }
-    # Half precision is further off than what should be seen here.
+    # Half precision would hide the differences to be found here.
     pair = [_in_float32(one) for one in (model, twin)]
     expected, received = (to_float32(one(inputs, training=False)) for one in pair)
     if not np.allclose(received, expected, rtol=_TOLERANCE, atol=_TOLERANCE):
         raise ValueError(
-            "`layer_norm_epsilon` must be near that of Marian, 1e-5, or small against what the "
-            "first layer norms are given. Received: a model whose logits would differ by "
+            "`layer_norm_epsilon` must be close to Marian's 1e-5, or small compared to the inputs "
+            "of the first layer norms. Received: a model whose logits would differ by "
             f"{np.abs(received - expected).max():.2g}."
         )
 
 
 def _in_float32(model):
-    """The model itself, or one with its weights that computes in float32."""
+    """Returns the model, or a copy that computes in float32."""
     if all(layer.compute_dtype == "float32" for layer in model.layers if layer.weights):
         return model
 
@@ -202,6 +200,6 @@ def _write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
         from safetensors.numpy import save_file
     except ImportError as error:
         raise ImportError(
-            "Weights are written by the package safetensors: `pip install safetensors`."
+            "Writing weights requires the package safetensors: `pip install safetensors`."
         ) from error
     save_file(tensors, path, metadata={"format": "pt"})

@@ -1,4 +1,4 @@
-"""What a model says of itself, for the config of a foreign format."""
+"""The settings of a model, for the config of another library's format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_transformer.layers.positional import LearnedPositionalEmbedding
 from keras_transformer.layers.serialization import get_activation
 from keras_transformer.pretrained.config import ACTIVATIONS
 
-# What says nothing of the outputs of a trained model, and what only wraps other values.
+# Keys that do not affect the outputs of a trained model, or only wrap other values.
 _SILENT = {
     "name",
     "trainable",
@@ -27,22 +27,22 @@ _SILENT = {
     "beta_initializer",
     "gamma_initializer",
 }
-# Without a bias is with a bias of zeros.
+# No bias is equivalent to a bias of zeros.
 _BIASES = {"use_bias", "use_attention_bias", "output_bias"}
 
 
 def activation_name(layer: Any, names: dict[str, str] = ACTIVATIONS) -> str:
-    """The foreign name of a layer's activation.
+    """Returns the name of a layer's activation in another format.
 
     Args:
-        layer: a block, with an attribute `activation`.
-        names: our names by the foreign ones.
+        layer: A block, with an attribute `activation`.
+        names: Our names, keyed by those of the format.
 
     Returns:
-        The first name that fits.
+        The first name that matches.
 
     Raises:
-        ValueError: none fits.
+        ValueError: If none matches.
     """
     for name, ours in names.items():
         if get_activation(ours) is layer.activation:
@@ -54,10 +54,16 @@ def activation_name(layer: Any, names: dict[str, str] = ACTIVATIONS) -> str:
 
 
 def block_of(stack: Any) -> Any:
-    """The block that all layers of a stack repeat, of which a foreign config can speak.
+    """Returns the block that all layers of a stack repeat; raises if several kinds take turns.
+
+    Args:
+        stack: A `TransformerEncoder` or a `TransformerDecoder`.
+
+    Returns:
+        The block.
 
     Raises:
-        ValueError: layers of several kinds take turns.
+        ValueError: If `block` of the stack is a list.
     """
     if isinstance(stack.block, (list, tuple)):
         raise ValueError(
@@ -68,7 +74,7 @@ def block_of(stack: Any) -> Any:
 
 
 def learned_length(layer: Any, name: str) -> int:
-    """The number of learned positions, of a layer that must learn them."""
+    """Returns the number of learned positions; raises if a layer does not learn them."""
     if not isinstance(layer, LearnedPositionalEmbedding):
         raise ValueError(
             "`positional_encoding` must be a LearnedPositionalEmbedding in this format. "
@@ -80,18 +86,18 @@ def learned_length(layer: Any, name: str) -> int:
 def check_settings(
     model: keras.Model, twin: keras.Model, model_type: str, adapted: Iterable[str]
 ) -> None:
-    """Raises a ValueError unless a model is what its config builds.
+    """Raises a ValueError unless a model has the settings of the one that its config builds.
 
     Args:
-        model: the model.
-        twin: what the config builds.
-        model_type: what the format calls it.
-        adapted: settings that may differ.
+        model: The model.
+        twin: The model that the config builds.
+        model_type: Its name in the format.
+        adapted: Settings that may differ.
     """
     kinds, twin_kinds = (Counter(type(layer).__name__ for layer in m.layers) for m in (model, twin))
     if kinds != twin_kinds:
         raise ValueError(
-            f"`model` must have the layers of {model_type} in the form of Hugging Face. Received: "
+            f"`model` must have the layers of Hugging Face's {model_type}. Received: "
             f"too many: {sorted((kinds - twin_kinds).elements())}, "
             f"missing: {sorted((twin_kinds - kinds).elements())}."
         )
@@ -104,8 +110,8 @@ def check_settings(
                 missing_bias = key.split(".")[-1] in _BIASES and value is False
                 if value != expected and not missing_bias and key not in adapted:
                     raise ValueError(
-                        f"`{layer.name}.{key}` must be {expected!r} in a {model_type} of Hugging "
-                        f"Face. Received: {value!r}."
+                        f"`{layer.name}.{key}` must be {expected!r} in Hugging Face's "
+                        f"{model_type}. Received: {value!r}."
                     )
 
 
@@ -115,7 +121,7 @@ def _flat(config, prefix=""):
         if key in _SILENT:
             continue
         if key == "num_key_value_heads" and value == config.get("num_heads"):
-            value = None  # said in another way
+            value = None  # another form of the same
         if isinstance(value, dict) and key != "activation":
             flat |= _flat(value, prefix if key == "config" else f"{prefix}{key}.")
         else:

@@ -1,4 +1,4 @@
-"""What a folder in the Hugging Face form says of its special tokens."""
+"""The special tokens of a folder in the Hugging Face format."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 
 from keras_transformer.pretrained.files import read_json
 
-# In this order new ones get their ids.
+# New tokens get their ids in this order.
 _NAMES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 _FLAGS = {"lstrip": bool, "rstrip": bool, "normalized": bool, "single_word": bool, "special": bool}
 
 
 class Token(NamedTuple):
-    """A token that is never cut.
+    """A token that is never split.
 
     Attributes:
-        content: its text.
-        flags: what else is said of it, as `tokenizers.AddedToken` takes it.
-        token_id: its id, None where only its text is given.
+        content: Its text.
+        flags: Its other properties, arguments of `tokenizers.AddedToken`.
+        token_id: Its id, None if only its text is given.
     """
 
     content: str
@@ -27,22 +27,22 @@ class Token(NamedTuple):
 
     @property
     def is_special(self) -> bool:
-        """Whether it has no text."""
+        """Whether it decodes to nothing."""
         return self.flags.get("special", True)
 
 
 class TokenFiles:
-    """Settings and special tokens of a folder.
+    """The settings and special tokens of a folder.
 
-    From `tokenizer_config.json`, and where that does not list the added tokens, as in older
-    folders, also from `special_tokens_map.json` and `added_tokens.json`; each may be missing.
+    They are read from `tokenizer_config.json` and, if that does not list the added tokens, as in
+    older folders, from `special_tokens_map.json` and `added_tokens.json`; each may be missing.
 
     Args:
-        folder: the folder.
-        defaults: the special tokens of the architecture, by name.
+        folder: The folder.
+        defaults: Special tokens of the architecture, by name.
 
     Raises:
-        ValueError: a file is damaged, or says something that is no token.
+        ValueError: If a file is damaged, or holds an invalid token.
     """
 
     def __init__(self, folder: Path, defaults: dict[str, str]):
@@ -68,7 +68,7 @@ class TokenFiles:
             self.added += self._older_added()
 
     def flag(self, name: str, default: bool | None) -> bool | None:
-        """A setting of tokenizer_config.json that is true, false or left open."""
+        """Returns a setting of tokenizer_config.json that is true, false or null."""
         value = self.settings.get(name, default)
         if value is not None and not isinstance(value, bool):
             raise ValueError(f"`{name}` in {self.path} must be true or false. Received: {value!r}.")
@@ -78,7 +78,7 @@ class TokenFiles:
         content = value.get("content") if isinstance(value, dict) else value
         if not isinstance(content, str) or not content:
             raise ValueError(f"The tokens in {self.path} must be strings. Received: {value!r}.")
-        # Listed tokens say whether they are special, named ones always are.
+        # Listed tokens state whether they are special; named ones always are.
         flags = {"special": token_id is None}
         if isinstance(value, dict):
             flags |= {name: value[name] for name in _FLAGS if isinstance(value.get(name), bool)}

@@ -1,4 +1,4 @@
-"""What a tokeniser hands on beside a model: its SentencePiece model and its special ids."""
+"""Helpers to export the tokenizer of a model: its SentencePiece model and its special ids."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from keras_transformer.data.special_ids import (
 
 
 def check_size(name: str, tokenizer: Any, vocabulary_size: int) -> None:
-    """Raises a ValueError if a tokeniser knows more ids than the model has."""
+    """Raises a ValueError if a tokenizer has more ids than the model."""
     if tokenizer.vocabulary_size() > vocabulary_size:
         raise ValueError(
-            f"`{name}` must not know more ids than the model. Received: "
+            f"`{name}` must not have more ids than the model. Received: "
             f"{tokenizer.vocabulary_size()} ids for a vocabulary of {vocabulary_size}."
         )
 
 
 def tokenizers_of(tokenizer: Any, model: keras.Model) -> tuple[Any, ...]:
-    """The tokenisers that were given: none, one, or those of source and target.
+    """Returns the given tokenizers as a tuple: none, one, or those of source and target.
 
     Args:
-        tokenizer: None, a tokeniser or a pair of them.
-        model: the model, which must have an id for each of theirs.
+        tokenizer: None, a tokenizer or a pair of them.
+        model: The model, which must have at least as many ids.
 
     Returns:
-        None, one or two tokenisers.
+        Zero, one or two tokenizers.
 
     Raises:
-        ValueError: more than two, a pair for a model that is no translator, or more ids than the
-            model has.
+        ValueError: If there are more than two, a pair for a model that is not a translator, or
+            more ids than in the model.
     """
     pair = tuple(tokenizer) if isinstance(tokenizer, (tuple, list)) else (tokenizer,)
     if pair == (None,):
@@ -49,8 +49,8 @@ def tokenizers_of(tokenizer: Any, model: keras.Model) -> tuple[Any, ...]:
     names = {layer.name: layer for layer in model.layers}
     if len(pair) > 2 or None in pair or (len(pair) == 2 and not {"encoder", "decoder"} <= {*names}):
         raise ValueError(
-            "`tokenizer` must be one, or a pair for the source and the target of a translator. "
-            f"Received: {len(pair)} for the model {model.name!r}."
+            "`tokenizer` must be one tokenizer, or a pair for the source and the target of a "
+            f"translator. Received: {len(pair)} for the model {model.name!r}."
         )
     for one, side in zip(pair, ("source", "target"), strict=False):
         for name in ("token_embedding", f"{side}_embedding"):
@@ -62,27 +62,27 @@ def tokenizers_of(tokenizer: Any, model: keras.Model) -> tuple[Any, ...]:
 
 
 def sentencepiece_of(tokenizer: Any) -> Any:
-    """The `SentencePieceProcessor` of a tokeniser whose ids are SentencePiece's own.
+    """Returns the `SentencePieceProcessor` of a tokenizer with SentencePiece's own ids.
 
     Args:
-        tokenizer: as `kt.data.train_tokenizer` makes it, or a `kt.data.SentencePieceTokenizer`.
+        tokenizer: The result of `kt.data.train_tokenizer`, or a `kt.data.SentencePieceTokenizer`.
 
     Returns:
         A processor without options.
 
     Raises:
-        ValueError: it is of another class, or adds something to its rows.
+        ValueError: If it is of another class, or adds ids or padding itself.
     """
     proto = getattr(tokenizer, "proto", None)
     if not isinstance(proto, bytes) or isinstance(tokenizer, MarianTokenizer):
         raise ValueError(
-            "`tokenizer` must be a SentencePieceTokenizer, as kt.data.train_tokenizer makes it, or "
-            f"None. Received: a {type(tokenizer).__name__}."
+            "`tokenizer` must be a SentencePieceTokenizer, as returned by kt.data.train_tokenizer, "
+            f"or None. Received: a {type(tokenizer).__name__}."
         )
     for name in ("add_bos", "add_eos", "sequence_length"):
         if getattr(tokenizer, name, None):
             raise ValueError(
-                f"`tokenizer` must not add anything by itself. Received: {name}="
+                f"`tokenizer` must not add ids or padding itself. Received: {name}="
                 f"{getattr(tokenizer, name)!r}."
             )
     return import_text_package("sentencepiece").SentencePieceProcessor(model_proto=proto)
@@ -91,16 +91,16 @@ def sentencepiece_of(tokenizer: Any) -> Any:
 def choose_special_ids(
     tokenizers: tuple[Any, ...], padding_id: int | None, start_id: int | None, end_id: int | None
 ) -> SpecialIds:
-    """The special ids of the target: those given, or the tokeniser's, or else the library's.
+    """Chooses the special ids of the target: those given, else the tokenizer's, else `kt.data`'s.
 
     Args:
-        tokenizers: none, one or two.
-        padding_id: the model's.
-        start_id: the id in front of a text, None if it is not given.
-        end_id: the id behind a text, None if it is not given.
+        tokenizers: Zero, one or two tokenizers.
+        padding_id: The model's padding id.
+        start_id: Id before a text, None if not given.
+        end_id: Id after a text, None if not given.
 
     Returns:
-        The ids; None for what nothing says.
+        The ids; None for those that are unknown.
     """
     if tokenizers:
         own = special_ids(tokenizers[-1])
@@ -113,11 +113,11 @@ def choose_special_ids(
 
 
 def tokens_of(tokenizer: Any) -> dict[str, int]:
-    """The id of each token; ids without a token are left out."""
+    """Returns the id of each token; ids without a token are left out."""
     tokens = ((tokenizer.id_to_token(i), i) for i in range(tokenizer.vocabulary_size()))
     return {token: index for token, index in tokens if token}
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file as people read it."""
+    """Writes an indented JSON file."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

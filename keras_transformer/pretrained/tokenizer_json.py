@@ -1,4 +1,4 @@
-"""SentencePiece tokenisers as a tokenizer.json of the library tokenizers."""
+"""SentencePiece tokenizers as a tokenizer.json of the package tokenizers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.tokenizer_files import sentencepiece_of, write_json
 
 _SPACE = "\u2581"
-# Texts that tell tokenisers apart, beside the pieces of the vocabulary.
+# Texts that tell tokenizers apart, in addition to the pieces of the vocabulary.
 _AWKWARD = (
     "",
     " ",
@@ -39,18 +39,18 @@ _AWKWARD = (
 def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Path) -> None:
     """Writes tokenizer.json and tokenizer_config.json.
 
-    Whether the ids are the same is tried out on awkward texts and on all pieces of the vocabulary.
-    Two things differ. A text that holds the name of a special piece or byte, such as "</s>" or
-    "<0x0A>", is read there as this piece. And where two ways to cut a word are equally likely for a
-    unigram model ("-" and "--", or "--" and "-"), either may be taken.
+    The ids are compared on awkward texts and on all pieces of the vocabulary. Two things differ: a
+    text with the name of a special piece or byte, such as "</s>" or "<0x0A>", is read there as that
+    piece; and if a unigram model finds two segmentations of a word equally likely ("-" and "--", or
+    "--" and "-"), either may be chosen.
 
     Args:
-        tokenizers: the tokeniser, one of SentencePiece or a `kt.data.HuggingFaceTokenizer`.
-        config: the model's config.
-        folder: where to.
+        tokenizers: The tokenizer, a SentencePiece tokenizer or a `kt.data.HuggingFaceTokenizer`.
+        config: The model's config.
+        folder: The folder to write to.
 
     Raises:
-        ValueError: some ids differ.
+        ValueError: If some ids differ.
     """
     (own,) = tokenizers
     names = ("bos", "eos") if config.values["model_type"] != "bert" else ("cls", "sep")
@@ -63,7 +63,7 @@ def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Pa
         own.save_assets(str(folder))
         content["split_special_tokens"] = own.split_special_tokens
     else:
-        # What is special there is plain text here.
+        # Special tokens in a text are plain text here.
         content["split_special_tokens"] = True
         tokenizer = tokenizer_json(own)
         check_same_ids(sentencepiece_of(own), tokenizer)
@@ -76,13 +76,13 @@ def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Pa
 
 
 def tokenizer_json(tokenizer: Any) -> Any:
-    """A SentencePiece tokeniser as a `tokenizers.Tokenizer` of the same ids.
+    """Converts a SentencePiece tokenizer to a `tokenizers.Tokenizer` with the same ids.
 
     Args:
-        tokenizer: as `kt.data.train_tokenizer` makes it.
+        tokenizer: The result of `kt.data.train_tokenizer`.
 
     Returns:
-        The tokeniser.
+        The `tokenizers.Tokenizer`.
     """
     tokenizers = import_text_package("tokenizers")
     processor = sentencepiece_of(tokenizer)
@@ -123,7 +123,7 @@ def _unigram(tokenizers, proto):
     vocabulary = []
     for piece, score in zip(proto.pieces, scores, strict=True):
         if piece.type == piece.USER_DEFINED:
-            # As SentencePiece scores them: nothing is ever better.
+            # As in SentencePiece, they always score best.
             score = len(piece.piece.encode()) * (max(scores) + 100.0)
         vocabulary.append((piece.piece, score))
     return tokenizers.models.Unigram(
@@ -138,7 +138,7 @@ def _bpe(tokenizers, proto):
     for piece in scores:
         splits = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
         merges += [(one, two) for one, two in splits if one in scores and two in scores]
-    # The better the piece, the earlier it is merged; the order of its halves makes no difference.
+    # Better pieces are merged earlier; the order of a piece's splits makes no difference.
     merges.sort(key=lambda pair: (-scores["".join(pair)], ids[pair[0]], ids[pair[1]]))
     return tokenizers.models.BPE(
         ids,
@@ -154,8 +154,8 @@ def check_same_ids(processor: Any, tokenizer: Any) -> None:
     """Raises a ValueError unless a tokenizer.json gives SentencePiece's ids.
 
     Args:
-        processor: the `SentencePieceProcessor`.
-        tokenizer: the `tokenizers.Tokenizer`.
+        processor: The `SentencePieceProcessor`.
+        tokenizer: The `tokenizers.Tokenizer`.
     """
     size = processor.get_piece_size()
     own = [processor.id_to_piece(index) for index in range(size)]
@@ -168,22 +168,22 @@ def check_same_ids(processor: Any, tokenizer: Any) -> None:
     pairs = [f"{one}{two}" for one, two in zip(ordinary, reversed(ordinary), strict=True)]
     for text in (*_AWKWARD, *ordinary, *pairs):
         if any(own[index] in text for index in named):
-            continue  # read as the piece of this name there
+            continue  # read there as the piece of this name
         expected = processor.encode(text)
         received = tokenizer.encode(text, add_special_tokens=False).ids
         if received != expected and not _is_tie(processor, expected, received):
             raise ValueError(
-                "`tokenizer` must give the same ids as a tokenizer.json of Hugging Face, which "
-                f"this one does not: {text!r} has the ids {expected}, and there {received}. Hand "
-                "the weights on alone, with `tokenizer=None`."
+                "`tokenizer` must have the same ids as a tokenizer.json of Hugging Face. "
+                f"Received: {text!r} with the ids {expected}, there {received}. Export only the "
+                "weights with `tokenizer=None`."
             )
 
 
 def _is_tie(processor, expected, received):
-    """Whether two ways to cut a text have the same score, but for rounding."""
+    """Returns whether two segmentations of a text have the same score, up to rounding."""
     if processor.decode(expected) != processor.decode(received):
         return False
     one, other = (sum(map(processor.get_score, ids)) for ids in (expected, received))
-    # For byte-pair encoding scores are ranks, whole numbers, of which no sum is a probability.
+    # In byte-pair encoding, scores are ranks: integers whose sum is not a probability.
     is_unigram = any(score % 1 for score in map(processor.get_score, expected))
     return is_unigram and abs(one - other) < 1e-5 * max(1.0, abs(one))

@@ -1,4 +1,4 @@
-"""SentencePiece tokenisers as the files of transformers' `MarianTokenizer`."""
+"""SentencePiece tokenizers as the files of transformers' `MarianTokenizer`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from keras_transformer.pretrained.tokenizer_files import sentencepiece_of, token
 def write_marian_tokenizer(tokenizers: tuple[Any, ...], config: Config, folder: Path) -> None:
     """Writes source.spm, target.spm, the vocabularies and tokenizer_config.json.
 
-    The vocabulary has the tokeniser's own ids, so that ids are those of `kt.data.encode` with its
-    end.
+    The vocabulary keeps the tokenizer's ids, so that ids are those of `kt.data.encode` with
+    `end=True`.
 
     Args:
-        tokenizers: one, or those of source and target; of SentencePiece, or Marian's own.
-        config: the model's config.
-        folder: where to.
+        tokenizers: One, or those of source and target; SentencePiece or Marian tokenizers.
+        config: The model's config.
+        folder: The folder to write to.
     """
     for one in tokenizers:
         if not isinstance(one, MarianTokenizer):
@@ -44,7 +44,7 @@ def write_marian_tokenizer(tokenizers: tuple[Any, ...], config: Config, folder: 
         found = [vocabulary.get(token) for vocabulary in vocabularies]
         if found[0] != found[1] or token == "":
             raise ValueError(
-                "The tokenisers of source and target must have the same special pieces. Received: "
+                "The tokenizers of source and target must have the same special pieces. Received: "
                 f"{name}={token!r} with the ids {found[0]} and {found[1]}."
             )
     content = {

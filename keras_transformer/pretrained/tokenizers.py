@@ -1,4 +1,4 @@
-"""Foreign tokenizers in: the files of a folder become a tokenizer of `kt.data`."""
+"""Loading tokenizers of other libraries as tokenizers of `kt.data`."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ _SENTENCE_PIECE = ("spiece.model", "sentencepiece.model", "tokenizer.model")
 
 
 def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
-    """Loads the tokenizer of a checkpoint in the Hugging Face form, or of Firefox Translations.
+    """Loads the tokenizer of a checkpoint in the Hugging Face format, or of Firefox Translations.
 
-    `config.json` says whose it is: BERT's, GPT-1's (`openai-gpt`), GPT-2's or Marian's. It is read
-    from `tokenizer.json`, or in older folders from `vocab.json` and `merges.txt`, from `vocab.txt`,
-    from a SentencePiece model; Marian's from `source.spm`, `target.spm` and `vocab.json`. It gives
-    the ids of Hugging Face's own tokenizer, without the special ids that this adds around a text:
-    those are `kt.data.encode`'s work. A folder of Firefox Translations has one SentencePiece model
-    for both languages. Nothing in a file is executed.
+    `config.json` names the architecture: BERT, GPT-1 (`openai-gpt`), GPT-2 or Marian. The tokenizer
+    is read from `tokenizer.json`, or in older folders from `vocab.json` and `merges.txt`, from
+    `vocab.txt`, or from a SentencePiece model; Marian's from `source.spm`, `target.spm` and
+    `vocab.json`. It gives the ids of Hugging Face's tokenizer, without special ids around a text:
+    `kt.data.encode` adds those. A Firefox Translations folder has one
+    SentencePiece model for both languages. Nothing in a file is executed.
 
     Args:
-        folder: a folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
-        target: for Marian, whether to load the tokenizer of the target language.
+        folder: A folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
+        target: For Marian, whether to load the tokenizer of the target language.
 
     Returns:
-        A tokenizer of `kt.data` with its special ids. The id that ends a text is what the
-        checkpoint's generation settings say, where they say one. As `start_id` BERT has `[CLS]`
-        and Marian the id that a translation starts from.
+        A tokenizer of `kt.data` with its special ids. `end_id` is that of the checkpoint's
+        generation settings, if they have one. `start_id` is `[CLS]` for BERT, and the id that a
+        translation starts from for Marian.
 
     Raises:
-        ValueError: no such folder, a file that is missing or damaged, an architecture without
-            text, a setting that is not supported.
-        ImportError: the `text` extra is not installed.
+        ValueError: If there is no such folder, a file is missing or damaged, the architecture has
+            no text, or a setting is not supported.
+        ImportError: If the `text` extra is not installed.
 
     Example:
         ```python
@@ -76,7 +76,7 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
         )
     if target:
         raise ValueError(
-            "`target` must be False but for a translation model. "
+            "`target` must be False, except for Marian. "
             f"Received: target={target}, model_type={model_type!r}."
         )
     return _single(folder, config, KINDS[model_type])
@@ -85,7 +85,7 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
 def _firefox(folder: Path) -> SentencePieceTokenizer:
     proto = firefox_vocabulary(folder)
     size = SentencePieceTokenizer(proto).vocabulary_size()
-    # The one id more that the loaded model has.
+    # The loaded model has one id more.
     return SentencePieceTokenizer(proto, padding_id=size, start_id=size)
 
 
@@ -112,10 +112,10 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
         inner.to_str(),
         padding_id=named.get("pad"),
         start_id=named.get("cls", named.get("bos")),
-        # What the tokenizer does not know cannot end a text.
+        # An id that the tokenizer does not have cannot end a text.
         end_id=end if end is not None and end < num_tokens else None,
         unknown_id=named.get("unk"),
-        # The rules are for words; a BPE's text has its spaces where they were.
+        # The rules are for word-level tokenizers; BPE preserves spaces.
         clean_up_spaces=bool(files.flag("clean_up_tokenization_spaces", False)) and not is_bpe,
         vocabulary_size=_larger(config.get("vocab_size"), num_tokens),
         split_special_tokens=bool(files.flag("split_special_tokens", False)),
@@ -123,7 +123,7 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
 
 
 def _larger(size: Any, num_tokens: int) -> int | None:
-    """The model's vocabulary where it has more ids than the tokenizer: these have no text."""
+    """Returns the size of the model's vocabulary if it has more ids than the tokenizer."""
     return size if isinstance(size, int) and size > num_tokens else None
 
 
@@ -150,7 +150,7 @@ def _marian(folder: Path, config: dict[str, Any], target: bool) -> MarianTokeniz
     for name in ("do_lower_case", "split_special_tokens", "sp_model_kwargs"):
         if files.settings.get(name):
             raise ValueError(
-                f"`{name}` in {files.path} must be false or missing: nothing else is supported. "
+                f"`{name}` in {files.path} must be false or missing. "
                 f"Received: {files.settings[name]!r}."
             )
     apart = bool(files.flag("separate_vocabs", False)) and target
@@ -161,8 +161,8 @@ def _marian(folder: Path, config: dict[str, Any], target: bool) -> MarianTokeniz
         stripped = any(token.flags.get(flag) for flag in ("lstrip", "rstrip", "single_word"))
         if stripped or not token.is_special:
             raise ValueError(
-                f"The added tokens of {folder} must be special, and take no spaces with them: "
-                f"nothing else is supported. Received: {token.content!r}."
+                f"The added tokens of {folder} must be special and must not strip spaces. "
+                f"Received: {token.content!r}."
             )
         if token.content not in vocabulary and token.token_id is not None:
             vocabulary[token.content] = token.token_id

@@ -1,4 +1,4 @@
-"""Vision Transformers of Hugging Face."""
+"""Hugging Face's Vision Transformers."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _KEYS = Keys(
         "num_channels": 3,
         "pooler_output_size": None,
         "head_dim": None,
-        # Where the file says neither there are two classes.
+        # If the file has neither, there are two classes.
         "id2label": None,
         "num_labels": 2,
     },
     {**FIXED, "is_encoder_decoder": False, "pooler_act": "tanh", "qkv_bias": True},
-    # The stride is that of a head for images of which a part is hidden.
+    # `encoder_stride` belongs to a head for masked image modeling.
     (SILENT - {"id2label", "num_labels"}) | {"encoder_stride"},
     {},
     ("ViTModel", "ViTForImageClassification"),
 )
-# torch's convolutions hold (out, in, height, width), Keras's (height, width, in, out).
+# torch's convolutions store (out, in, height, width), Keras's (height, width, in, out).
 _CONVOLUTION = Form(
     lambda array: [array.transpose(2, 3, 1, 0)], lambda arrays: arrays[0].transpose(3, 2, 0, 1)
 )
-# One row (1, T, D), and one vector (1, 1, D).
+# A table stored as (1, T, D), and a vector stored as (1, 1, D).
 _TABLE = Form(lambda array: [array[0]], lambda arrays: arrays[0][None])
 _VECTOR = Form(lambda array: [array[0, 0]], lambda arrays: arrays[0][None, None])
 
@@ -151,7 +151,7 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
     return Config("the model", values, heads, _KEYS)
 
 
-# The names inside of transformers from version 5 on, which its own files do not have.
+# Internal names in transformers 5 and later, which its own files do not use.
 _RENAMED = tuple(
     (rf"(^|\.)layers\.(\d+)\.{new}\.", rf"\1encoder.layer.\2.{old}.")
     for new, old in (

@@ -1,4 +1,4 @@
-"""A folder that is written as a whole or not at all."""
+"""Folders that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from pathlib import Path
 
 
 def write_new_folder(folder: str | os.PathLike, write: Callable[[Path], None]) -> None:
-    """Writes a folder where there is none, or an empty one.
+    """Writes a folder that does not exist or is empty.
 
     Args:
-        folder: its path; folders above it are made.
-        write: writes everything into the folder that it is given.
+        folder: Its path; parent folders are created.
+        write: Writes all files to the folder that it is given.
 
     Raises:
-        ValueError: there is something already.
+        ValueError: If the folder is not empty.
     """
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ValueError(
-            f"`folder` must be new or empty. Received: folder={str(folder)!r}, which holds "
-            "something."
+            f"`folder` must be new or empty. Received: folder={str(folder)!r}, which is not an "
+            "empty folder."
         )
     replace_folder(folder, write)
 
 
 def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Writes a folder beside its place and moves it there when it is complete.
+    """Writes a temporary folder and moves it into place when it is complete.
 
     Args:
-        folder: its path; what is there is replaced, and stays as it was after an error.
-        write: writes everything into the folder that it is given.
+        folder: Its path; existing contents are replaced, and kept after an error.
+        write: Writes all files to the folder that it is given.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

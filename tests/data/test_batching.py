@@ -188,7 +188,7 @@ def test_rows_may_be_arrays_and_the_dataset_pickles():
         ({"source_ids": [[4, 5], [9]], "source_vocabulary_size": 9}, "to 8. .* id 9 at index 1"),
         ({"target_vocabulary_size": 4}, "`target_ids` must .* id 6 at index 0"),
         ({"source_ids": [[4.5], [4]]}, "`source_ids` must hold integers.*float64"),
-        ({"source_ids": [4, 5]}, "`source_ids` must be a list of lists"),
+        ({"source_ids": [4, 5]}, r"`source_ids` must be a list of lists .* Received: \[4, 5\]"),
         ({"tokens_per_batch": 2}, "`tokens_per_batch` must be at least 3.*tokens_per_batch=2"),
         ({"tokens_per_batch": 0}, "`tokens_per_batch` must be an integer >= 1"),
         ({"max_shapes": 0}, "`max_shapes` must be an integer >= 1. Received: max_shapes=0"),
@@ -196,7 +196,7 @@ def test_rows_may_be_arrays_and_the_dataset_pickles():
         ({"max_length": 2, "source_ids": [[4, 4]] * 2}, "`max_length` must be at least 3"),
         ({"seed": -1}, "`seed` must be an integer >= 0"),
         ({"end_id": -1}, "`end_id` must be an integer >= 0"),
-        ({"end_id": 0}, "`end_id` must not be `padding_id`.*end_id=0, padding_id=0"),
+        ({"end_id": 0}, "`end_id` must differ from `padding_id`.*end_id=0, padding_id=0"),
         ({"padding_id": 7}, "`target_ids` must .* than padding .7.* id 7 at index 1"),
     ],
 )

@@ -99,8 +99,8 @@ def test_word_starts_of_tokenizers():
         ({"length": 0}, "`length` must be an integer >= 1"),
         ({"ids": [5]}, "`token_ids` must be one sequence of at least two ids"),
         ({"ids": [5, V]}, "`token_ids` must hold ids other than padding"),
-        ({"word_starts": [True]}, "`word_starts` must be one boolean for each id"),
-        ({"never_masked": range(V)}, "`never_masked` must leave tokens to be masked"),
+        ({"word_starts": [True]}, "`word_starts` must be 60 booleans, one per id"),
+        ({"never_masked": range(V)}, "`never_masked` must leave some tokens to mask"),
     ],
 )
 def test_bad_arguments(arguments, message):

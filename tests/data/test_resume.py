@@ -143,24 +143,24 @@ def test_the_rest_of_the_epoch_is_what_was_left(kind):
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [
-        ("translation", {"corpus": ROWS[::-1]}, "Received: the corpus is another one"),
+        ("translation", {"corpus": ROWS[::-1]}, "Received: a different corpus"),
         ("translation", {"tokens_per_batch": 80}, "tokens_per_batch=64 in the state, 80 here"),
         ("translation", {"max_length": 20}, "max_length=None in the state, 20 here"),
         ("translation", {"end_id": 1}, "Received: end_id=3 in the state, 1 here$"),
         ("translation", {"max_shapes": 2}, "max_shapes=3"),
-        ("language_model", {"corpus": ROWS[1:]}, "the corpus is another one"),
+        ("language_model", {"corpus": ROWS[1:]}, "a different corpus"),
         ("language_model", {"length": 8}, "length=7 in the state, 8 here"),
         ("language_model", {"seed": 1}, "Received: seed=0 in the state, 1 here$"),
         ("language_model", {"shuffle": False, "num_shards": 2}, "shuffle=True.*; num_shards=1"),
-        ("packed", {"corpus": ROWS[1:]}, "the corpus is another one"),
+        ("packed", {"corpus": ROWS[1:]}, "a different corpus"),
         ("packed", {"long_sequences": "cut"}, "long_sequences='refuse' in the state, 'cut' here"),
-        ("task", {"corpus": ROWS[1:]}, "the corpus is another one"),
+        ("task", {"corpus": ROWS[1:]}, "a different corpus"),
         ("task", {"batch_size": 6}, "batch_size=5 in the state, 6 here"),
         ("task", {"max_shapes": 3}, "max_shapes=2 in the state, 3 here"),
     ],
 )
 def test_another_corpus_or_setting_is_refused_by_name(kind, changes, message):
-    with pytest.raises(ValueError, match=f"`state` must have been taken of the same.*{message}"):
+    with pytest.raises(ValueError, match=f"`state` must come from the same.*{message}"):
         KINDS[kind](**changes).resume(KINDS[kind]().state(1))
 
 
@@ -169,13 +169,13 @@ def test_what_is_no_state_is_refused():
     state = batches.state(1)
     with pytest.raises(ValueError, match="batches='LanguageModelBatches' in the state, 'Task"):
         KINDS["task"]().resume(state)
-    with pytest.raises(ValueError, match="`state` must be a dict of .*'order'.* Received: None"):
+    with pytest.raises(ValueError, match="`state` must be a dict with .*'order'.* Received: None"):
         batches.resume(None)
     with pytest.raises(ValueError, match="`batch` must be an integer >= 0. Received: batch=-1"):
         batches.resume({**state, "batch": -1})
-    with pytest.raises(ValueError, match="`state` must have a batch below .*batch=1000"):
+    with pytest.raises(ValueError, match="`batch` in `state` must be below .*batch=1000"):
         batches.resume({**state, "batch": 1000})
-    with pytest.raises(ValueError, match="same order of batches. .* another version"):
+    with pytest.raises(ValueError, match="same order of batches. .*version .*Received: order='0'"):
         batches.resume({**state, "order": "0"})
     with pytest.raises(ValueError, match="`batch` must be at most .*batch=1000"):
         batches.state(1000)

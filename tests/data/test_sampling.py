@@ -1,4 +1,4 @@
-"""Sub-word regularisation: other pieces, the same text."""
+"""Subword regularization: other pieces, the same text."""
 
 import collections
 
@@ -76,7 +76,7 @@ def test_another_kind_of_tokenizer():
     import keras_hub
 
     words = keras_hub.tokenizers.WordPieceTokenizer(["[UNK]", "a", "b"], dtype="int32")
-    with pytest.raises(ValueError, match="`tokenizer` must be one of SentencePiece for `sampling`"):
+    with pytest.raises(ValueError, match="`tokenizer` must be a SentencePiece tokenizer for"):
         kt.data.encode(words, ["a b"], sampling=0.1)
     with pytest.raises(ValueError, match="`seed` must be"):
         kt.data.encode(trained(), TEXTS, sampling=0.1, seed=-1)

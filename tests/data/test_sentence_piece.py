@@ -84,8 +84,8 @@ def test_a_model_with_special_ids_of_its_own():
     ("arguments", "message"),
     [
         ({"proto": b""}, "`proto` must be the content of a SentencePiece model"),
-        ({"proto": b"hello"}, "`proto` must be .* Received: 5 bytes of something else"),
-        ({"proto": "hello"}, "Received: str"),
+        ({"proto": b"hello"}, "`proto` must be .* Received: proto=b'hello'"),
+        ({"proto": "hello"}, "as bytes. Received: proto='hello'"),
         ({"vocabulary_size": 5}, "`vocabulary_size` must be an integer >= "),
         ({"vocabulary_size": 90, "start_id": 90}, "`start_id` must be .* below .* size of 90"),
         ({"end_id": -1}, "`end_id` must be at least 0"),
@@ -110,7 +110,7 @@ def test_bad_texts(proto):
 
 def test_an_id_that_a_tokenizer_lacks(proto):
     tokenizer = data.SentencePieceTokenizer(proto)
-    with pytest.raises(ValueError, match="`tokenizer` must have a `start_id`, or `start_id` be"):
+    with pytest.raises(ValueError, match="`start_id` must be given if `tokenizer` has none"):
         data.encode(tokenizer, ["a"], start=True)
     assert data.encode(tokenizer, [""], start=True, start_id=5) == [[5]]
 

@@ -99,8 +99,8 @@ def test_fit_evaluate_and_predict_take_them():
     model.fit(batches, verbose=0)
     in_order = kt.data.TaskBatches(rows, labels, batch_size=8, shuffle=False)
     accuracy = model.evaluate(in_order, verbose=0)[1]
-    unlabelled = kt.data.TaskBatches(rows, batch_size=8, shuffle=False)
-    predicted = model.predict(unlabelled, verbose=0)
+    unlabeled = kt.data.TaskBatches(rows, batch_size=8, shuffle=False)
+    predicted = model.predict(unlabeled, verbose=0)
     assert predicted.shape == (24, 2)
     assert np.mean(predicted.argmax(-1) == labels) == pytest.approx(accuracy)
 
@@ -110,21 +110,21 @@ def test_errors():
         kt.data.text_rows([[1]], START, EXTRACT, 2)
     with pytest.raises(ValueError, match="`max_length` must be an integer >= 5"):
         kt.data.pair_rows([[1]], [[1]], *SPECIAL, 4)
-    with pytest.raises(ValueError, match="`second` must be as many as `first`"):
+    with pytest.raises(ValueError, match="`second` must have as many items as `first`"):
         kt.data.similarity_rows([[1]], [], *SPECIAL, 9)
-    with pytest.raises(ValueError, match="`candidates` must be as many as `contexts`"):
+    with pytest.raises(ValueError, match="`candidates` must have as many items as `contexts`"):
         kt.data.choice_rows([[1]], [], *SPECIAL, 9)
-    with pytest.raises(ValueError, match=r"the same number of candidates.*numbers \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"same number of candidates.*: numbers of .* \[1, 2\]"):
         kt.data.choice_rows([[1], [2]], [[[1]], [[1], [2]]], *SPECIAL, 9)
     batches = kt.data.TaskBatches
     for rows, message in (
         ([], "`rows` must hold at least one example"),
-        ([[]], "none of them empty"),
+        ([[]], r"none of them empty. Received: rows=\[\[\]\]"),
         ([[1], []], "`rows` must hold rows of at least one id"),
         ([[-1]], "integers from 0 to .* Received: .* at index 0"),
         ([[1.5]], "`rows` must hold rows"),
         ([3, 4], "`rows` must hold lists"),
-        ([[[1]], [[1], [2]]], r"equally many rows. Received: numbers \[1, 2\]"),
+        ([[[1]], [[1], [2]]], r"the same number of rows. Received: .* \[1, 2\]"),
     ):
         with pytest.raises(ValueError, match=message):
             batches(rows)

@@ -1,4 +1,4 @@
-"""Sub-word tokenisers: training, encoding, decoding, and their folder on disk."""
+"""Subword tokenizers: training, encoding, decoding, and their folder on disk."""
 
 import json
 import os
@@ -121,15 +121,15 @@ def test_decode_without_reserved_ids(byte_pair_tokenizer):
         ({"texts": ["", " \n"]}, "`texts` must hold at least one string that is not blank"),
         ({"texts": "one string"}, "`texts` must be an iterable of strings, not one string"),
         ({"texts": ["a", 5]}, r"`texts` must hold strings. Received: texts\[1\]=5"),
-        ({"vocabulary_size": 4}, "`vocabulary_size` must be an integer of at least 5"),
+        ({"vocabulary_size": 4}, "`vocabulary_size` must be an integer >= 5"),
         ({"vocabulary_size": 52.0}, "`vocabulary_size` must be an integer"),
         ({"vocabulary_size": 10}, r"must be at least \d\d for these texts. .*vocabulary_size=10"),
         ({"vocabulary_size": 999}, r"must be at most \d\d for these texts. .*vocabulary_size=999"),
-        ({"vocabulary_size": 200, "lossless": True}, "must be an integer of at least 261"),
+        ({"vocabulary_size": 200, "lossless": True}, "must be an integer >= 261"),
         ({"model_type": "word"}, '`model_type` must be "unigram" or "bpe"'),
-        ({"character_coverage": 7.0}, "SentencePiece must accept the texts and arguments"),
-        ({"texts": ["a \ud800"]}, "SentencePiece must accept the texts and arguments"),
-        ({"symbols": ["<x>", "a b"]}, r"`symbols` must hold strings .* symbols\[1\]='a b'"),
+        ({"character_coverage": 7.0}, "SentencePiece rejected `texts` or another argument"),
+        ({"texts": ["a \ud800"]}, "SentencePiece rejected `texts` or another argument"),
+        ({"symbols": ["<x>", "a b"]}, r"must hold non-empty strings .* symbols\[1\]='a b'"),
     ],
 )
 def test_training_errors(arguments, message):
@@ -150,17 +150,17 @@ def test_encode_errors(tokenizer):
     with pytest.raises(ValueError, match="`max_length` must be at least 3"):
         data.encode(tokenizer, ["a"], start=True, end=True, max_length=2)
     padding = keras_hub.tokenizers.SentencePieceTokenizer(tokenizer.proto, sequence_length=5)
-    with pytest.raises(ValueError, match="must have no `sequence_length`"):
+    with pytest.raises(ValueError, match="must not have a `sequence_length`"):
         data.encode(padding, ["a"])
 
 
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ([[5], [5, 52]], "below the vocabulary's size of 52. Received: id 52 in row 1"),
+        ([[5], [5, 52]], "below the vocabulary size of 52. Received: id 52 in row 1"),
         (np.array([[5, -1]]), "Received: id -1 in row 0"),
-        ([[5], [0.5]], r"one sequence of integers a row. Received: ids\[1\]"),
-        ([5, 6], r"one sequence of integers a row. Received: ids\[0\]=5"),
+        ([[5], [0.5]], r"one sequence of integers per row. Received: ids\[1\]"),
+        ([5, 6], r"one sequence of integers per row. Received: ids\[0\]=5"),
         (np.array([5, 6]), r"integers of shape \(N, T\)"),
         (np.array([[5.0]]), r"integers of shape \(N, T\).*float64"),
     ],
@@ -225,15 +225,15 @@ def _edited(saved, **changes):
         ("vocabulary.spm", lambda _: None, "no readable file .*vocabulary.spm"),
         ("config.json", lambda _: b"{", "config.json, which is not JSON"),
         ("config.json", lambda _: b"\xff", "config.json, which is not UTF-8"),
-        ("config.json", lambda _: b"[]", "config.json, which describes no tokenizer"),
-        ("config.json", lambda c: _edited(c, class_name="os.system"), "describes no tokenizer"),
-        ("config.json", lambda c: _edited(c, class_name=["x"]), "describes no tokenizer"),
+        ("config.json", lambda _: b"[]", "config.json, which does not describe a known"),
+        ("config.json", lambda c: _edited(c, class_name="os.system"), "not describe a known"),
+        ("config.json", lambda c: _edited(c, class_name=["x"]), "not describe a known"),
         ("config.json", lambda c: _edited(c, format_version=9), "format version 9 instead of 1"),
-        ("config.json", lambda c: _edited(c, config={"proto": "x"}), "config.json, with options"),
-        ("config.json", lambda c: _edited(c, config={"dtype": {}}), "config.json, with options"),
+        ("config.json", lambda c: _edited(c, config={"proto": "x"}), "config.json, with unknown"),
+        ("config.json", lambda c: _edited(c, config={"dtype": {}}), "config.json, with unknown"),
         ("config.json", lambda c: _edited(c, config={"dtype": "float32"}), "integer type"),
-        ("vocabulary.spm", lambda _: b"", "vocabulary.spm, which is no SentencePiece model"),
-        ("vocabulary.spm", lambda _: b"hello", "vocabulary.spm, which is no SentencePiece model"),
+        ("vocabulary.spm", lambda _: b"", "vocabulary.spm, which is not a SentencePiece"),
+        ("vocabulary.spm", lambda _: b"hello", "vocabulary.spm, which is not a SentencePiece"),
     ],
 )
 def test_load_errors(tokenizer, tmp_path, name, edit, message):

@@ -1,4 +1,4 @@
-"""Tokenisers in a `tf.data` pipeline and in a saved model, which only TensorFlow has."""
+"""Tokenizers in a `tf.data` pipeline and in a saved model, which only TensorFlow has."""
 
 import keras
 import pytest
@@ -15,7 +15,7 @@ def tensorflow():
 
 # Made for each test: setting a random seed empties TensorFlow's cache of kernels, and with it goes
 # the model of any SentencePiece tokenizer made before.
-@pytest.fixture(params=[False, True], ids=["normalised", "lossless"])
+@pytest.fixture(params=[False, True], ids=["normalized", "lossless"])
 def tokenizer(request):
     lossless = request.param
     return data.train_tokenizer(TEXTS, vocabulary_size=280 if lossless else 24, lossless=lossless)

@@ -92,9 +92,9 @@ def test_errors():
         kt.datasets.movie_dialog.load_data(num_candidates=1)
 
 
-def test_licences_are_named():
+def test_licenses_are_named():
     for module in (kt.datasets.movie_reviews, kt.datasets.movie_dialog, kt.datasets.paraphrases):
         assert module.LICENSE and module.ATTRIBUTION
-        assert "Licence:" in module.load_data.__doc__ and "Attribution:" in module.load_data.__doc__
+        assert "License:" in module.load_data.__doc__ and "Attribution:" in module.load_data.__doc__
     assert "Hutto" in kt.datasets.movie_reviews.ATTRIBUTION
     assert "tatoeba.org" in kt.datasets.paraphrases.ATTRIBUTION

@@ -119,7 +119,7 @@ def test_errors():
         tatoeba.split_pairs(pairs, 0, -1)
 
 
-def test_licence_is_named():
+def test_license_is_named():
     assert "CC BY 2.0" in tatoeba.LICENSE
     for site in ("tatoeba.org", "manythings.org/anki"):
         assert site in tatoeba.ATTRIBUTION and site in tatoeba.load_data.__doc__

@@ -41,6 +41,6 @@ def test_lossless_tokenizer_gives_back_every_line(parts):
     assert sum(row.count(unknown) for row in rows) == words.count("<unk>") > 1000
 
 
-def test_licence_is_named():
+def test_license_is_named():
     assert "CC BY-SA" in wikitext2.LICENSE and "CC BY-SA" in wikitext2.load_data.__doc__
     assert "Wikipedia" in wikitext2.ATTRIBUTION

@@ -36,33 +36,48 @@ class ParallelBlock(keras.layers.Layer):
         self,
         inputs,
         encoded=None,
+        padding_mask=None,
         encoded_padding_mask=None,
+        cache=None,
         cross_cache=None,
+        cache_index=None,
         training=None,
-        **of_self_attention,
     ):
         x = self.norm(inputs)
-        result = self.self_attention(x, training=training, **of_self_attention)
-        extras = result if isinstance(result, dict) else {}
+        attended = self.self_attention(
+            x, padding_mask=padding_mask, cache=cache, cache_index=cache_index, training=training
+        )
         source = self.source_attention(
             x, encoded, padding_mask=encoded_padding_mask, cache=cross_cache, training=training
         )
-        attended = result["output"] if extras else result
-        output = inputs + attended + source + self.feed_forward(x, training=training)
-        return {**extras, "output": output} if extras else output
+        new = source + self.feed_forward(x, training=training)
+        if cache is None:
+            return inputs + attended + new
+        return {"output": inputs + attended["output"] + new, "cache": attended["cache"]}
 
 
-def own_block_translator(vocabulary_size, hidden_dim, num_layers, num_heads, intermediate_dim):
+def own_block_translator(
+    vocabulary_size, hidden_dim, num_layers, num_heads, intermediate_dim, dtype=None
+):
     """A translator with such a decoder; in its encoder two kinds of block take turns."""
     blocks = [
-        kt.layers.TransformerEncoderBlock(num_heads, intermediate_dim),
-        kt.layers.TransformerEncoderBlock(num_heads, intermediate_dim, gated=True, window=3),
+        kt.layers.TransformerEncoderBlock(num_heads, intermediate_dim, dtype=dtype, **more)
+        for more in ({}, {"gated": True, "window": 3})
     ]
-    positions = kt.layers.PositionalEncoding
-    embedding = kt.layers.TokenEmbedding(vocabulary_size, hidden_dim, name="token_embedding")
-    encoder = kt.layers.TransformerEncoder(num_layers, blocks, positions(), name="encoder")
-    block = ParallelBlock(num_heads, intermediate_dim)
-    decoder = kt.layers.TransformerDecoder(num_layers, block, positions(), name="decoder")
+    embedding = kt.layers.TokenEmbedding(
+        vocabulary_size, hidden_dim, dtype=dtype, name="token_embedding"
+    )
+    encoder, decoder = (
+        stack(num_layers, block, kt.layers.PositionalEncoding(dtype=dtype), name=name)
+        for stack, block, name in (
+            (kt.layers.TransformerEncoder, blocks, "encoder"),
+            (
+                kt.layers.TransformerDecoder,
+                ParallelBlock(num_heads, intermediate_dim, dtype=dtype),
+                "decoder",
+            ),
+        )
+    )
     ids = [keras.Input((None,), dtype="int32", name=f"{side}_ids") for side in ("source", "target")]
     decoded = decoder(embedding(ids[1]), encoder(embedding(ids[0])))
     inputs = {"source_ids": ids[0], "target_ids": ids[1]}

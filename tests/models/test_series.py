@@ -99,7 +99,7 @@ WITH_NAN = np.where(np.arange(20) == 13, np.nan, 1.0).reshape(10, 2)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: kt.data.series_windows(WITH_NAN, 3, 2), "nan at sample 6, channel 1, of 1 such"),
+        (lambda: kt.data.series_windows(WITH_NAN, 3, 2), "nan at sample 6, channel 1, the first"),
         (lambda: kt.data.series_windows(np.ones(4), 3, 2), "Received: 4 samples, num_past=3"),
         (lambda: kt.data.series_windows(["a"], 3, 2), "`series` must hold numbers"),
         (lambda: kt.data.series_windows(np.ones((2, 2, 2)), 1, 1), r"shape=\(2, 2, 2\)"),

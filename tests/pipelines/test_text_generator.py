@@ -94,5 +94,5 @@ def test_messages(generator):
     with pytest.raises(ValueError, match="must have no layer named `encoder`"):
         kt.TextGenerator(translator, generator.tokenizer)
     small = kt.models.gpt(20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
-    with pytest.raises(ValueError, match="must not know more ids than the model"):
+    with pytest.raises(ValueError, match="must not have more ids than the model"):
         kt.TextGenerator(small, generator.tokenizer)

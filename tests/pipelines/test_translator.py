@@ -116,9 +116,9 @@ def test_refuses_what_is_no_text(translator, texts, message):
 
 
 def test_refuses_a_tokenizer_that_knows_more_ids_than_the_model(tokenizer):
-    with pytest.raises(ValueError, match="`source_tokenizer` must not know more ids"):
+    with pytest.raises(ValueError, match="`source_tokenizer` must not have more ids"):
         kt.Translator(make_model(31, 40), tokenizer)
-    with pytest.raises(ValueError, match="`target_tokenizer` must not know more ids"):
+    with pytest.raises(ValueError, match="`target_tokenizer` must not have more ids"):
         kt.Translator(make_model(40, 31), tokenizer)
 
 

@@ -150,7 +150,7 @@ def refuse(folder, message):
 def test_a_copy_of_another_shape(tmp_path):
     model = parity.REFERENCES["gpt2"]()
     folder_with(tmp_path, model, lambda tensors: {"lm_head.weight": torch.zeros(3, 12)})
-    refuse(tmp_path, r"'lm_head.weight' must be equal: .* shapes \(43, 12\) and \(3, 12\)")
+    refuse(tmp_path, r"'lm_head.weight' must be equal, .* shapes \(43, 12\) and \(3, 12\)")
 
 
 def test_a_copy_that_is_rounded(tmp_path):
@@ -200,7 +200,7 @@ def test_sinusoids_in_a_file(change, is_fit, tmp_path):
     if is_fit:
         assert kt.pretrained.load(tmp_path)
     else:
-        refuse(tmp_path, f"'{SINUSOIDS}' must hold what the model computes by itself")
+        refuse(tmp_path, f"'{SINUSOIDS}' must hold the values that the model computes")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_sinusoids_in_a_file(change, is_fit, tmp_path):
 def test_buffers_that_hold_something_else(name, value, tmp_path):
     model = parity.REFERENCES["openai-gpt"]()
     folder_with(tmp_path, model, lambda tensors: {name: value})
-    refuse(tmp_path, f"'{name}' must hold what the model computes by itself")
+    refuse(tmp_path, f"'{name}' must hold the values that the model computes")
 
 
 # === Heads of other classes ===

@@ -100,7 +100,7 @@ def test_two_names_that_differ():
         assert Config("a file", values, keys=keys).size("n_head") == 3
     both = {"n_head": 3, "num_attention_heads": 3}
     assert Config("a file", both, keys=keys).size("n_head") == 3
-    message = "`num_attention_heads` and `n_head` in a file must be equal: .*=4, n_head=3"
+    message = "`num_attention_heads` and `n_head` in a file must be equal, .*=4, n_head=3"
     with pytest.raises(ValueError, match=message):
         Config("a file", {**both, "num_attention_heads": 4}, keys=keys)
 

@@ -78,7 +78,7 @@ def test_a_hub_that_says_no(monkeypatch):
         raise OSError("no such repository")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    with pytest.raises(ValueError, match="no folder, and the hub says: no such repository"):
+    with pytest.raises(ValueError, match="not a folder, and the hub reports: no such repository"):
         kt.pretrained.load("someone/nothing")
 
 
@@ -170,7 +170,7 @@ def test_a_config_that_is_none(folder, content, message):
         ({"vocab_size": None}, "`vocab_size` in .* must be of type int. Received: None"),
         ({"resid_pdrop": 1.5}, r"`resid_pdrop` in .* must be in \[0, 1\). Received: 1.5"),
         ({"afn": "mish"}, r"`afn` in .* must be one of \['gelu', .*Received: 'mish'"),
-        ({"tie_word_embeddings": False}, "`tie_word_embeddings` in .* must be True: nothing else"),
+        ({"tie_word_embeddings": False}, "`tie_word_embeddings` in .* must be True, the only"),
         ({"n_head": 5}, "`num_heads` must divide `hidden_dim`. Received: num_heads=5"),
         ({"n_embd": 24}, "must have the shape"),
     ],
@@ -214,20 +214,20 @@ def test_no_weights(folder):
 def test_a_truncated_file(folder, kept):
     path = folder / WEIGHTS
     path.write_bytes(path.read_bytes()[:kept])
-    refuse(folder, "must be a whole file of weights, and of nothing else")
+    refuse(folder, "must be an intact file that holds only weights")
 
 
 def test_a_header_that_claims_more_than_the_file_has(folder):
     path = folder / WEIGHTS
     content = path.read_bytes()
     path.write_bytes(struct.pack("<Q", 2**40) + content[8:])
-    refuse(folder, "must be a whole file of weights")
+    refuse(folder, "must be an intact file that holds only weights")
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
     header[NAME]["data_offsets"][1] += 10**9
     header = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + content[8 + length :])
-    refuse(folder, "must be a whole file of weights")
+    refuse(folder, "must be an intact file that holds only weights")
 
 
 @pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "config.json", ""])
@@ -259,7 +259,7 @@ def test_a_pickle_that_carries_code(folder, plain_pickle):
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path)
-    refuse(folder, "must be a whole file of weights, and of nothing else")
+    refuse(folder, "must be an intact file that holds only weights")
     assert not trace.exists()
 
 

@@ -101,7 +101,7 @@ def test_half_precision(name, dtype, tmp_path):
 @pytest.mark.slow
 def test_an_epsilon_that_is_too_far_is_seen_in_half_precision(tmp_path):
     model = randomize(MODELS["marian"](dtype="bfloat16", layer_norm_epsilon=0.1))
-    with pytest.raises(ValueError, match="`layer_norm_epsilon` must be near that of Marian"):
+    with pytest.raises(ValueError, match="`layer_norm_epsilon` must be close to Marian's"):
         kt.pretrained.save_huggingface(model, None, tmp_path / "new")
 
 
@@ -197,7 +197,7 @@ def test_two_weights_of_one_path():
             return self.pair[1](self.pair[0](inputs))
 
     model = keras.Model(inputs, Twins(name="twins")(inputs))
-    with pytest.raises(ValueError, match="different names for its layers. .*'twins/same/kernel'"):
+    with pytest.raises(ValueError, match="distinct layer names. .*'twins/same/kernel'"):
         variables_of(model)
 
 

@@ -129,7 +129,7 @@ def test_language_models(name, source, tmp_path):
 
 @pytest.mark.slow
 def test_quantization_runs(source, tmp_path):
-    model = randomize(kt.models.transformer(125, **SIZE))  # more ids than the tokeniser has
+    model = randomize(kt.models.transformer(125, **SIZE))  # more ids than the tokenizer has
     save(model, source, tmp_path / "whole")
     save(model, source, tmp_path / "less", "int8")
     tokens = pieces(source, rows_of(source))
@@ -173,10 +173,15 @@ def refuse(model, tokenizers, folder, message, **options):
 @pytest.mark.slow
 def test_what_cannot_be_written(source, target, tmp_path):
     model = kt.models.transformer(120, **SIZE)
-    refuse(model, None, tmp_path, "`tokenizers` must be one, or a pair. Received: None")
+    refuse(
+        model,
+        None,
+        tmp_path,
+        "`tokenizers` must be a tokenizer or a pair. Received: tokenizers=None",
+    )
     refuse(model, source, tmp_path, "`quantization` must be one of", quantization="int4")
     small = kt.models.gpt(53, **SIZE, max_length=31)
-    refuse(small, source, tmp_path, "must not know more ids than the model.*120 ids.*of 53")
+    refuse(small, source, tmp_path, "must not have more ids than the model.*120 ids.*of 53")
     refuse(small, (source, target), tmp_path, "a pair for the source and the target of a trans")
     recurrent = kt.models.transformer(120, decoder_recurrence="ssru", **SIZE)
     message = "`recurrence` must be None for CTranslate2.*Received: 'ssru' in the layer 'decoder'"

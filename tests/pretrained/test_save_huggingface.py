@@ -183,7 +183,7 @@ def test_a_loaded_bert_is_handed_on(tmp_path):
 @pytest.mark.slow
 def test_a_loaded_marian_is_handed_on_with_its_ids(tmp_path):
     model = loaded(marian_reference({"scale_embedding": True}), tmp_path / "theirs")
-    with pytest.raises(ValueError, match="must have an id for its `start`. Received: None"):
+    with pytest.raises(ValueError, match="`start_id` must be an id .* Received: start_id=None"):
         save(model, None, tmp_path / "ours")
     save(model, None, tmp_path / "ours", start_id=52, end_id=0)
     check_read_back(model, tmp_path / "ours")
@@ -248,10 +248,10 @@ def refuse(model, folder, message, tokenizer=None, **options):
         ({"gated": True}, "`encoder.block.gated` must be False.*Received: True"),
         ({"position_layout": None}, "`position"),
         ({"position_layout": "tensor2tensor"}, '`position_layout` must be "interleaved" or'),
-        ({"share_embeddings": False}, "`share_embeddings` must be True: a Marian has no output"),
-        ({"layer_norm_epsilon": 0.1}, "`layer_norm_epsilon` must be near that of Marian, 1e-5"),
+        ({"share_embeddings": False}, "`share_embeddings` must be True: a Marian model has no"),
+        ({"layer_norm_epsilon": 0.1}, "`layer_norm_epsilon` must be close to Marian's 1e-5"),
         ({"activation": "selu"}, "`activation` must be one of .*selu.* in the layer 'encoder'"),
-        ({"padding_id": None}, "A Marian must have an id for its `padding_id`. Received: None"),
+        ({"padding_id": None}, "`padding_id` must be an id for a Marian model."),
     ],
 )
 def test_settings_that_marian_does_not_have(more, message, tmp_path):
@@ -259,7 +259,7 @@ def test_settings_that_marian_does_not_have(more, message, tmp_path):
 
 
 def test_a_start_that_the_model_hides(tmp_path):
-    message = "`start_is_padding` must be True .*padding_id=2, start id=2"
+    message = "`start_is_padding` must be True .*padding_id=2, start_id=2"
     refuse(marian(padding_id=2), tmp_path, message, start_id=2, end_id=3)
 
 
@@ -268,9 +268,9 @@ def test_a_start_that_the_model_hides(tmp_path):
     [
         (
             {"num_key_value_heads": 1},
-            "`decoder.block.num_key_value_heads` must be None in a openai-gpt",
+            "`decoder.block.num_key_value_heads` must be None in Hugging Face",
         ),
-        ({"window": 2}, "`decoder.block.window` must be None in a openai-gpt"),
+        ({"window": 2}, "`decoder.block.window` must be None in Hugging Face's openai-gpt"),
         ({"window": (None, 2)}, "`block` must be one block for all layers.*Received: 2 blocks"),
         ({"max_length": None, "rotary": True}, "`positional_encoding` must be a LearnedPos"),
         ({"intermediate_dim": 19}, "`decoder.block.intermediate_dim` must be 96 in .*Received: 19"),
@@ -297,12 +297,16 @@ def test_models_of_ones_own(tmp_path):
     rotary = make_decoder(rotary=True, **size)
     refuse(gpt_of(rotary), tmp_path, "`positional_encoding` must be a LearnedPositionalEmbedding")
     rotary = make_decoder(rotary=True, **size, **positions)
-    refuse(gpt_of(rotary), tmp_path, "`decoder.block.rotary` must be False in a openai-gpt")
+    refuse(
+        gpt_of(rotary),
+        tmp_path,
+        "`decoder.block.rotary` must be False in Hugging Face's openai-gpt",
+    )
     own = gpt_of(make_decoder(**size, **positions))
     save(own, None, tmp_path / "new")
     check_read_back(own, tmp_path / "new")
     more = keras.Model(own.input, keras.layers.Activation("relu")(own.output))
-    refuse(more, tmp_path / "more", r"must have the layers of openai-gpt.*many: \['Activation'\]")
+    refuse(more, tmp_path / "more", r"must have the layers of .*openai-gpt.*many: \['Activation'\]")
     dense = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     refuse(dense, tmp_path / "more", "`model` must be one of kt.models.bert, gpt, transformer or")
     recurrent = kt.models.recurrent_seq2seq(13, hidden_dim=8)
@@ -320,27 +324,27 @@ def test_an_unknown_dtype(tmp_path):
     refuse(gpt(), tmp_path, "`dtype` must be one of .*'int8'", dtype="int8")
 
 
-# === Tokenisers ===
+# === Tokenizers ===
 
 
 @pytest.mark.slow
 def test_tokenizers_that_do_not_fit(tmp_path):
     tokenizer = trained()
-    refuse(gpt(), tmp_path, "must not know more ids than the model.*120 ids.*of 53", tokenizer)
-    message = "`tokenizer` must be one, or a pair for the source and the target of a translator"
+    refuse(gpt(), tmp_path, "must not have more ids than the model.*120 ids.*of 53", tokenizer)
+    message = "`tokenizer` must be one tokenizer, or a pair for the source and the target of a"
     refuse(gpt(), tmp_path, message, (tokenizer, tokenizer))
     two = marian(vocabulary_size=130, target_vocabulary_size=53)
     refuse(two, tmp_path, "120 ids for a vocabulary of 53", (tokenizer, tokenizer))
     refuse(two, tmp_path, "120 ids for a vocabulary of 53", tokenizer)
     vit = kt.models.vit(8, 4, 7, 1, 3, 24, 19)
-    refuse(vit, tmp_path, "`tokenizer` must be None for a vit", tokenizer)
+    refuse(vit, tmp_path, "`tokenizer` must be None for vit", tokenizer)
     import keras_hub
 
     words = keras_hub.tokenizers.WordPieceTokenizer(["[UNK]", "a", "b"], dtype="int32")
     refuse(gpt(), tmp_path, "must be a SentencePieceTokenizer.*Received: a WordPiece", words)
     adding = keras_hub.tokenizers.SentencePieceTokenizer(tokenizer.proto, add_eos=True)
     wide = gpt(vocabulary_size=130)
-    refuse(wide, tmp_path, "must not add anything by itself. Received: add_eos=True", adding)
+    refuse(wide, tmp_path, "must not add ids or padding itself. Received: add_eos=True", adding)
 
 
 TOKENIZERS = {
@@ -353,7 +357,7 @@ TOKENIZERS = {
 
 
 def as_json(tokenizer, folder):
-    """The tokeniser alone, as it is written beside a model."""
+    """Only the tokenizer, as it is written for a model."""
     config = Config(folder, {"model_type": "gpt2"})
     write_tokenizer_json((tokenizer,), config, folder)
     return transformers.PreTrainedTokenizerFast.from_pretrained(folder)
@@ -386,7 +390,7 @@ def test_a_tokenizer_that_tokenizers_cannot_be_is_refused(monkeypatch, tmp_path)
     from keras_transformer.pretrained import tokenizer_json
 
     monkeypatch.setattr(tokenizer_json, "_normalizers", lambda tokenizers, proto: [])
-    message = "must give the same ids as a tokenizer.json of Hugging Face.*`tokenizer=None`"
+    message = "must have the same ids as a tokenizer.json of Hugging Face.*`tokenizer=None`"
     refuse(gpt(vocabulary_size=130), tmp_path, message, trained())
 
 
@@ -434,11 +438,11 @@ def test_special_pieces_must_be_the_same_on_both_sides(tmp_path):
     refuse(marian(vocabulary_size=125, target_vocabulary_size=125), tmp_path, message, pair)
 
 
-# === Tokenisers of foreign folders ===
+# === Tokenizers of foreign folders ===
 
 
 def check_again(tokenizer, again, theirs, texts):
-    """The ids and the text of a tokeniser that was handed on, here and there."""
+    """The ids and the text of an exported tokenizer, here and there."""
     rows = tokenizer(texts)
     assert again(texts) == rows
     assert again.detokenize(rows) == tokenizer.detokenize(rows)

@@ -1,4 +1,4 @@
-"""Tokenisers and awkward texts that the tests of handing on share."""
+"""Tokenizers and awkward texts shared by the export tests."""
 
 import random
 
