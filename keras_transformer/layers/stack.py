@@ -5,7 +5,6 @@ Shape letters: B batch, T length, N heads, D hidden.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -53,6 +52,9 @@ class Stack(Layer):
             _clone(prototypes[index % len(prototypes)], f"block_{index}", self.dtype_policy)
             for index in range(num_layers)
         ]
+        self._takes_positions = [
+            "positions" in inspect.signature(block.call).parameters for block in self.blocks
+        ]
         self.input_dropout_layer = Dropout(
             input_dropout, dtype=self.dtype_policy, name="input_dropout"
         )
@@ -96,7 +98,7 @@ class Stack(Layer):
         extras: dict[str, Any] = {}
         for index, block in enumerate(self.blocks):
             own = {} if caches is None else caches[index]
-            if "positions" in _call_arguments(type(block)):
+            if self._takes_positions[index]:
                 own = {**own, "positions": arguments["positions"]}
             inputs = (x, *(sources if getattr(block, "cross_attention", True) else ()))
             result = call_block(block, *inputs, rematerialize=rematerialize, **given, **own)
@@ -107,11 +109,6 @@ class Stack(Layer):
         if self.final_norm is not None:
             x = self.final_norm(x)
         return x, extras
-
-
-@functools.cache
-def _call_arguments(block_class):
-    return frozenset(inspect.signature(block_class.call).parameters)
 
 
 def build_block(block: keras.layers.Layer, *shapes: tuple | None) -> None:

@@ -48,7 +48,7 @@ def make_head(
 ) -> tuple[keras.layers.Dropout, keras.layers.Dense]:
     """Makes the layers that score what was read."""
     check_rate(dropout=dropout)
-    dtype = language_model_parts(lm)[0].dtype_policy
+    dtype = language_model_parts(lm).embedding.dtype_policy
     dense = keras.layers.Dense(
         num_outputs,
         kernel_initializer=keras.initializers.RandomNormal(stddev=initializer_stddev),
@@ -67,7 +67,7 @@ def read_rows(
     token_types: bool = False,
 ) -> Rows:
     """Runs the language model over all rows, each example being one or several of them."""
-    embedding, decoder = language_model_parts(lm)
+    embedding, decoder, _ = language_model_parts(lm)
     several = several or per_example is not None
     shape = (per_example, None) if several else (None,)
     inputs = {"token_ids": keras.Input(shape, dtype="int32", name="token_ids")}
@@ -122,12 +122,17 @@ def task_model(
     """Makes the model of a task from what was read and how it is scored."""
     if not isinstance(lm_weight, (int, float)) or lm_weight < 0:
         raise ValueError(f"`lm_weight` must be >= 0. Received: lm_weight={lm_weight!r}.")
-    embedding = language_model_parts(lm)[0]
+    parts = language_model_parts(lm)
+    if lm_weight > 0 and parts.projection is not None:
+        raise ValueError(
+            "`lm_weight` must be 0 with a language model whose logits are not tied to its "
+            f"embedding. Received: lm_weight={lm_weight!r}."
+        )
     logits = score(rows)
     # In float32 whatever the policy: the loss takes the logarithm of these.
     probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
     if lm_weight > 0:
-        matrix = embedding(rows.token_ids, return_matrix=True)
+        matrix = parts.embedding(rows.token_ids, return_matrix=True)
         probabilities = LanguageModelLoss(float(lm_weight), name="language_model_loss")(
             probabilities,
             hidden=rows.hidden,
@@ -137,8 +142,6 @@ def task_model(
         )
     if not return_logits:
         return keras.Model(rows.inputs, probabilities, name=name)
-    lm_logits = SplitRows(name="lm_logits")(
-        embedding(rows.hidden, reverse=True), rows.inputs["token_ids"]
-    )
+    lm_logits = SplitRows(name="lm_logits")(parts.logits(rows.hidden), rows.inputs["token_ids"])
     outputs = {"probabilities": probabilities, "logits": logits, "lm_logits": lm_logits}
     return keras.Model(rows.inputs, outputs, name=name)

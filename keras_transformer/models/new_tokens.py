@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import keras
 from keras import ops
 
@@ -10,26 +12,46 @@ from keras_transformer.layers.decoder import TransformerDecoder
 from keras_transformer.layers.embedding import TokenEmbedding
 
 
-def language_model_parts(lm: keras.Model) -> tuple[TokenEmbedding, TransformerDecoder]:
-    """Returns the embedding and the decoder of a language model.
+class LanguageModelParts(NamedTuple):
+    """The layers of a language model.
+
+    Attributes:
+        embedding: the layer `token_embedding`.
+        decoder: the layer `decoder`.
+        projection: the layer `logits`, None where the embedding makes the logits.
+    """
+
+    embedding: TokenEmbedding
+    decoder: TransformerDecoder
+    projection: keras.layers.Dense | None
+
+    def logits(self, hidden: Any) -> Any:
+        """Projects (B, T, D) onto the vocabulary, (B, T, V)."""
+        if self.projection is None:
+            return self.embedding(hidden, reverse=True)
+        return self.projection(hidden)
+
+
+def language_model_parts(lm: keras.Model) -> LanguageModelParts:
+    """Finds the layers of a language model.
 
     Args:
-        lm: a model as `gpt` makes it.
+        lm: a model as `gpt` builds it.
 
     Returns:
-        The layers `token_embedding` and `decoder`.
+        The layers.
 
     Raises:
         ValueError: `lm` is not such a model.
     """
-    names = {layer.name for layer in lm.layers} if isinstance(lm, keras.Model) else set()
-    # A translator has an encoder, and a matrix of its own for logits could not be tied.
-    if not {"token_embedding", "decoder"} <= names or names & {"encoder", "logits"}:
+    layers = {layer.name: layer for layer in lm.layers} if isinstance(lm, keras.Model) else {}
+    # A translator has an encoder.
+    if not {"token_embedding", "decoder"} <= set(layers) or "encoder" in layers:
         raise ValueError(
-            "`lm` must be a language model with the layers `token_embedding`, which makes its "
-            f"logits too, and `decoder`. Received: lm={lm!r} with the layers {sorted(names)}."
+            "`lm` must be a language model with the layers `token_embedding` and `decoder`. "
+            f"Received: lm={lm!r} with the layers {sorted(layers)}."
         )
-    return lm.get_layer("token_embedding"), lm.get_layer("decoder")
+    return LanguageModelParts(layers["token_embedding"], layers["decoder"], layers.get("logits"))
 
 
 def with_new_tokens(lm: keras.Model, num_tokens: int) -> keras.Model:
@@ -61,15 +83,26 @@ def with_new_tokens(lm: keras.Model, num_tokens: int) -> keras.Model:
         section 3.3.
     """
     check_positive(num_tokens=num_tokens)
-    old, decoder = language_model_parts(lm)
-    size = old.vocabulary_size + num_tokens
-    embedding = TokenEmbedding.from_config({**old.get_config(), "vocabulary_size": size})
+    old = language_model_parts(lm)
+    size = old.embedding.vocabulary_size + num_tokens
+    config = {**old.embedding.get_config(), "vocabulary_size": size}
+    new = old._replace(embedding=TokenEmbedding.from_config(config))
+    if old.projection is not None:
+        config = {**old.projection.get_config(), "units": size}
+        new = new._replace(projection=keras.layers.Dense.from_config(config))
     token_ids = keras.Input(shape=(None,), dtype="int32", name="token_ids")
-    logits = embedding(decoder(embedding(token_ids)), reverse=True)
-    # A matrix of the new size has the new rows at random already; the old ones are copied.
-    rows = ops.concatenate([old.embeddings, embedding.embeddings[old.vocabulary_size :]], axis=0)
-    embedding.embeddings.assign(rows)
-    if embedding.bias is not None:
-        zeros = embedding.bias[old.vocabulary_size :]
-        embedding.bias.assign(ops.concatenate([old.bias, zeros], axis=0))
+    logits = new.logits(new.decoder(new.embedding(token_ids)))
+    _keep_start(new.embedding.embeddings, old.embedding.embeddings, axis=0)
+    _keep_start(new.embedding.bias, old.embedding.bias, axis=0)
+    if old.projection is not None and new.projection is not None:
+        _keep_start(new.projection.kernel, old.projection.kernel, axis=1)
+        _keep_start(new.projection.bias, old.projection.bias, axis=0)
     return keras.Model({"token_ids": token_ids}, logits, name=lm.name)
+
+
+def _keep_start(new, old, axis):
+    """Copies an old weight into the start of a longer one, the rest of which is at random."""
+    if old is None:
+        return
+    rest = ops.take(new, ops.arange(old.shape[axis], new.shape[axis]), axis=axis)
+    new.assign(ops.concatenate([ops.convert_to_tensor(old), rest], axis=axis))

@@ -44,8 +44,8 @@ def packed(lm: keras.Model, *, name: str = "packed") -> keras.Model:
     Reference:
         Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination", section 3.2.
     """
-    embedding, decoder = language_model_parts(lm)
-    for block in decoder.blocks:
+    parts = language_model_parts(lm)
+    for block in parts.decoder.blocks:
         recurrence, causal = getattr(block, "recurrence", None), getattr(block, "causal", True)
         if recurrence is not None or not causal:
             raise ValueError(
@@ -56,6 +56,5 @@ def packed(lm: keras.Model, *, name: str = "packed") -> keras.Model:
     segment_ids = keras.Input(shape=(None,), dtype="int32", name="segment_ids")
     segments = PackedSegments(dtype="int32", name="segments")(segment_ids)
     # The segments say what is padding: in some models 0 is a token like others.
-    hidden = decoder(embedding(token_ids), **segments)
-    logits = embedding(hidden, reverse=True)
+    logits = parts.logits(parts.decoder(parts.embedding(token_ids), **segments))
     return keras.Model({"token_ids": token_ids, "segment_ids": segment_ids}, logits, name=name)
