@@ -190,9 +190,9 @@ def test_order_of_the_sublayers(normalize_first):
 def test_every_rate_drops_something_in_training_alone(rate, stack):
     rates = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
     rates = {**rates, "input_dropout": 0.0, rate: 0.5}
-    classes = {"encoder": kt.layers.TransformerEncoder, "decoder": kt.layers.TransformerDecoder}
+    makers = {"encoder": make_encoder, "decoder": make_decoder}
     more = {"cross_attention": False} if stack == "decoder" else {}
-    layer = randomize_stack(classes[stack](1, 3, 17, **rates, **more))
+    layer = randomize_stack(makers[stack](1, 3, 17, **rates, **more))
     x = normal(B, T, D)
     still = to_numpy(layer(x, training=False))
     np.testing.assert_array_equal(still, to_numpy(layer(x)))

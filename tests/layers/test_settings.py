@@ -41,7 +41,7 @@ WRONG = {
     "implementation": ("fast", None),
     "norm": ("batch", None, True),
     "query_key_norm": ("batch", True),
-    "rotary": (0, 2, -2, 1.5, None, {"class_name": "Dense", "config": {"units": 2}}),
+    "rotary": (0, 2, -2, 1.5, None, kt.layers.PositionalEncoding()),
     "scale": (0, 2, None),
     "scaling": (2.0, {"factor": 2.0}, {"kind": "yarn", "factor": 2.0}),
     "start_is_padding": (0, 2, None),
