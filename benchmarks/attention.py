@@ -164,20 +164,20 @@ def main() -> None:
 python benchmarks/attention.py --write docs/benchmarks.md
 ```
 
-{arguments.length:,} queries and keys, {HEADS} heads of {SIZE}, float32, forward and backward,
-TensorFlow without XLA. MB are what the process held at most beyond what it held before; seconds
+{arguments.length:,} queries and keys, {HEADS} heads of size {SIZE}, float32, forward and backward,
+TensorFlow without XLA. MB are the peak memory of the process, minus what it held before; seconds
 are medians of {REPEATS}. The last column is the largest difference among 8 in {arguments.length:,}
-entries of output and gradients (with dropout the two drop other weights). Blocks keep no
-weights: the backward pass computes scores and exponentials once more, seven products in
-place of six. What a causal mask or dropout costs less makes up for it. Of a window, blocks
-compute no more than it shows.
+entries of the output and the gradients (blank for dropout, because the two drop different weights).
+Blockwise attention does not store weights: the backward pass recomputes scores and exponentials,
+which takes seven products instead of six. In return, a causal mask or dropout costs it less. With a
+window, it computes only the blocks that the window covers.
 
 | backend | | dense, MB | blocks, MB | memory | dense, s | blocks, s | time | difference |
 |---|---|---|---|---|---|---|---|---|
 {table}
 
-The seven products of the first row, in such blocks and with nothing between them, take
-{" and ".join(floors)} of the dense time: no attention in blocks can take less.
+The seven products of the first row, computed in the same blocks and with nothing between them, take
+{" and ".join(floors)} of the dense time: a lower bound for blockwise attention.
 
 {machine()}
 """

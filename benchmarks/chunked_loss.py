@@ -148,11 +148,11 @@ def main() -> None:
 python benchmarks/chunked_loss.py{options} --write docs/benchmarks.md
 ```
 
-{arguments.positions:,} positions of width {HIDDEN}, {VOCABULARY_SIZE:,} words, label smoothing
-{SMOOTHING}, float32; loss and gradients. Positions of a chunk: {", ".join(chunks)}. MB are
-what the process held at most beyond what it held before; seconds are medians of {REPEATS}. The last
-columns are differences of the loss, and of about 1,000 entries of each gradient relative to its
-largest.
+{arguments.positions:,} positions of width {HIDDEN}, a vocabulary of {VOCABULARY_SIZE:,}, label
+smoothing {SMOOTHING}, float32; loss and gradients. Positions per chunk: {", ".join(chunks)}. MB are
+the peak memory of the process, minus what it held before; seconds are medians of {REPEATS}. The
+last two columns are the differences of the loss, and of about 1,000 entries of each gradient
+relative to its largest entry.
 
 | backend | whole, MB | chunks, MB | memory | whole, s | chunks, s | time | loss | gradients |
 |---|---|---|---|---|---|---|---|---|

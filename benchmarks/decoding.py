@@ -24,7 +24,7 @@ from page import machine, shown_options, write_section
 from processes import print_result, result_of
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-TITLE = "Decoding: tokens a second"
+TITLE = "Decoding: tokens per second"
 
 
 def main() -> None:

@@ -238,18 +238,18 @@ def cost_chart(results) -> str:
                 f"| {NAMES[system]} | " + " | ".join(f"{step:.1f}" for _, step in points) + " |"
             )
             lengths = [new for new, _ in points]
-    axes.set(xlabel="new tokens", ylabel="ms a token (batch of 4)", ylim=(0, None))
+    axes.set(xlabel="new tokens", ylabel="ms per token (batch of 4)", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
     CHART.parent.mkdir(exist_ok=True)
     figure.savefig(CHART, dpi=130)
-    head = "| ms a token, JAX | " + " | ".join(f"{new} new" for new in lengths) + " |"
+    head = "| ms per token, JAX | " + " | ".join(f"{new} new" for new in lengths) + " |"
     table = "\n".join([head, "|---" * (len(lengths) + 1) + "|", *rows])
-    return f"""The cost of a token against the number of tokens, the same GPT on JAX:
+    return f"""Cost per token against the number of tokens, for the same GPT on JAX:
 
 {table}
 
-![Cost of a token against the number of tokens](images/{CHART.name})"""
+![Cost per token against the number of tokens](images/{CHART.name})"""
 
 
 def gpt_table(results) -> str:
@@ -279,8 +279,8 @@ def gpt_table(results) -> str:
     columns = (
         "system",
         "positions",
-        "ms a step",
-        "tokens a second",
+        "ms per step",
+        "tokens per second",
         "KerasHub's time / its own",
         "Hugging Face's / its own",
         "bare products' / its own",
@@ -292,12 +292,13 @@ def gpt_table(results) -> str:
     head = "| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|"
     return f"""A GPT with {GPT["num_layers"]} layers, width {GPT["hidden_dim"]},
 {GPT["num_heads"]} heads and {VOCABULARY_SIZE:,} ids continues {GPT_BATCH} prompts of {GPT_PROMPT}
-tokens by {GPT_NEW}, greedily, float32, {THREADS} threads. "Positions" is the model's maximum, with
-which KerasHub's cost grows. "Other length" is the first call with a prompt and a number of tokens
-that are 5 shorter. The systems run one after the other on a machine whose speed drifts: where the
-bare products seem slower than a whole step, they ran in slower minutes (`--rounds` evens that out).
-The ratios of bare products say what a program that does nothing else would reach against the others
-on this machine: more is not possible with that backend's matrix products in float32.
+tokens by {GPT_NEW} tokens, greedily, in float32 with {THREADS} threads. "Positions" is the model's
+maximum length, which determines KerasHub's cost. "Other length" is the first call with a prompt and
+an output that are 5 tokens shorter. The systems run one after another on a machine whose speed
+drifts: where the bare products seem slower than a complete step, they ran while it was slower
+(`--rounds` evens this out). The ratios of the bare products show what a program that computes
+nothing else would gain over the other systems: the upper bound on this machine for that backend's
+matrix products in float32.
 
 {head}
 {table}"""

@@ -234,11 +234,11 @@ def translation_table(results) -> str:
             f"| {agreement(results, (system, backend, beams), ('hugging_face', 'torch', beams))} |"
         )
     table = "\n".join(rows)
-    return f"""The Transformer base (6 + 6 layers, width 512, {VOCABULARY_SIZE:,} ids) translates
-{BATCH} sources of {SOURCE_LENGTH} tokens into {NEW_TOKENS} each, encoder included, float32,
-{THREADS} threads.
+    return f"""A base Transformer (6 + 6 layers, width 512, {VOCABULARY_SIZE:,} ids) translates
+{BATCH} sources of {SOURCE_LENGTH} tokens into {NEW_TOKENS} tokens each, including the encoder, in
+float32 with {THREADS} threads.
 
-| system | beams | tokens a second | its own / Hugging Face's | its own / CTranslate2's \
+| system | beams | tokens per second | its own / Hugging Face's | its own / CTranslate2's \
 | its own / bare products' | first call, s | tokens as Hugging Face |
 |---|---|---|---|---|---|---|---|
 {table}"""

@@ -112,11 +112,11 @@ def main() -> None:
 python benchmarks/firefox.py --rounds {arguments.rounds} --write docs/benchmarks.md
 ```
 
-{COUNT} sentences of 15 to 21 sub-words, English to Portuguese, greedy, in batches of {BATCH_SIZE};
+{COUNT} sentences of 15 to 21 subwords, English to Portuguese, greedy, in batches of {BATCH_SIZE};
 the engine translates one sentence at a time on each of {THREADS} threads. The first pass includes
 compilation. Medians of {arguments.rounds} rounds.
 
-| system | sentences a second | against the engine | equal translations | first pass, seconds |
+| system | sentences per second | relative to engine | equal translations | first pass, seconds |
 |---|---|---|---|---|
 {table}
 

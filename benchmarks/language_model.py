@@ -36,7 +36,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 FEWER, SOONER_ON = 1500, "jax"  # steps of a shorter training of ours, and on which backend
 NAMES = {
     "torch": "plain PyTorch",
-    "torch_scaled": "plain PyTorch started by its width",
+    "torch_scaled": "plain PyTorch, width-scaled initialization",
     "ours": "keras_transformer",
     "sooner": f"keras_transformer, {FEWER:,} steps",
     "products": "bare products",
@@ -99,7 +99,7 @@ def section(results: dict, arguments: argparse.Namespace) -> str:
         "validation loss",
         "spread over seeds",
         "seconds of training",
-        "ms a step at best",
+        "best ms per step",
         "seconds / plain PyTorch's",
         "best step / plain PyTorch's",
     )
@@ -110,15 +110,16 @@ python benchmarks/language_model.py{options} --write docs/benchmarks.md
 ```
 
 Characters of WikiText-2, {SIZE["num_layers"]} layers, {SIZE["num_heads"]} heads, width
-{SIZE["hidden_dim"]}, windows of {CONTEXT} characters, {BATCH} a batch, {STEPS:,} steps without
-dropout: AdamW, {WARMUP} steps up to {PEAK:g}, a cosine down to {LEAST:g}, weight decay
-{WEIGHT_DECAY}, gradients clipped to {CLIP_NORM:g}, for both the same windows in the same order. The
-loss, in nats a character, is that of the whole validation text: its mean and standard deviation
-over {arguments.seeds} seeds. Ours has biases, the plain GPT none; it starts from a deviation of
-{STDDEV}, as nanoGPT does, ours from {our_stddev():.3f}, by its width. TensorFlow runs without XLA.
-Seconds are means, and tracing the first step counts; a step at best is that of the fastest tenth of
-a training: for minutes at a time this machine lets both threads of TensorFlow share a core. Ratios
-of times are medians over the seeds, below 1 is faster. Bare products are those of such a step,
+{SIZE["hidden_dim"]}, windows of {CONTEXT} characters, {BATCH} per batch, {STEPS:,} steps without
+dropout. AdamW with {WARMUP} warmup steps to {PEAK:g} and cosine decay to {LEAST:g}, weight decay
+{WEIGHT_DECAY}, gradients clipped to a norm of {CLIP_NORM:g}. All systems see the same windows in
+the same order. The loss, in nats per character, is computed on the whole validation text: its mean
+and standard deviation over {arguments.seeds} seeds. Ours has biases, the plain GPT has none. The
+plain GPT is initialized with a standard deviation of {STDDEV}, as in nanoGPT; ours with
+{our_stddev():.3f}, scaled by its width. TensorFlow runs without XLA. Seconds are means and include
+tracing the first step. The best step is the average over the fastest tenth of a training, because
+this machine sometimes runs both TensorFlow threads on one core for minutes. Ratios of times are
+medians over the seeds; below 1 is faster. Bare products are the matrix products of such a step,
 forward and backward, and nothing else.
 
 {head}{chr(10).join(rows)}

@@ -72,8 +72,8 @@ python benchmarks/loading.py --write docs/benchmarks.md
 ```
 
 `kt.pretrained.load` of a Marian checkpoint with {result["parameters"]:,} weights, in a process that
-has built a small model before. Memory is the most that the process held while loading beyond what
-it held before; the model itself is float32.
+has already built a small model. Memory is the peak of the process while loading, minus what it held
+before; the loaded model is float32.
 
 | backend | file | MB on disk | seconds | MB of memory | memory / file |
 |---|---|---|---|---|---|

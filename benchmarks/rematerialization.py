@@ -86,13 +86,13 @@ def main() -> None:
 python benchmarks/rematerialization.py --write docs/benchmarks.md
 ```
 
-A step of training of a GPT with {arguments.layers} layers of width {HIDDEN}, one sequence of
-{arguments.length:,} tokens, dropout 0.1, float32, without and with `rematerialize=True`. MB are
-what the process held at most during the first such step beyond what it held before, the making of
-the program included; seconds are medians of {REPEATS} more. The last column is how far apart the
-losses are after {REPEATS + 2} steps.
+A training step of a GPT with {arguments.layers} layers of width {HIDDEN} on one sequence of
+{arguments.length:,} tokens, dropout 0.1, float32, without and with `rematerialize=True`. MB are the
+peak memory of the process during the first such step, including compilation, minus what it held
+before; seconds are medians of {REPEATS} more steps. The last column is the difference of the losses
+after {REPEATS + 2} steps.
 
-| backend | plain, MB | again, MB | memory | plain, s | again, s | time | loss |
+| backend | plain, MB | rematerialized, MB | memory | plain, s | rematerialized, s | time | loss |
 |---|---|---|---|---|---|---|---|
 {table}
 

@@ -30,12 +30,12 @@ from training_step import (
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-WHOLE = "the whole step"
+WHOLE = "the complete step"
 VARIANTS = {
     WHOLE: {},
     "without any dropout": {"dropout": 0.0},
-    "gradient descent in place of Adam": {"adam": False},
-    "80 words in place of 8,000": {"vocabulary_size": 80},
+    "SGD instead of Adam": {"adam": False},
+    "a vocabulary of 80 instead of 8,000": {"vocabulary_size": 80},
 }
 PRODUCTS = "bare products"
 TITLE = "Where a training step goes"
@@ -73,11 +73,11 @@ def main() -> None:
 python benchmarks/step_parts.py{options} --write docs/benchmarks.md
 ```
 
-Ours, as in "A training step": the median of {EPOCHS * (STEPS - 1)} steps, with one part left
-out or made small at a time. Parts overlap, and compilers fuse them: the differences need not add
-up. With 80 words the product with the output matrix, the loss and the optimizer's work on three
-large matrices are all but gone. TensorFlow's steps differ by some tens of milliseconds from one
-process to the next, as its threads come to lie on the cores.
+Our model, as in "A training step": the median of {EPOCHS * (STEPS - 1)} steps, with one part
+removed or reduced at a time. Parts overlap, and compilers fuse them, so the differences need not
+add up. With a vocabulary of 80, the output projection, the loss and the optimizer's work on three
+large matrices almost disappear. TensorFlow's steps vary by some tens of milliseconds between
+processes, depending on how its threads are placed on the cores.
 
 {head}
 {chr(10).join(rows)}

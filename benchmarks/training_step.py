@@ -102,7 +102,7 @@ def section(results: dict, arguments: argparse.Namespace) -> str:
     options = shown_options(arguments, backends=list(BACKENDS), rounds=1, title=TITLE)
     columns = (
         "system",
-        "ms a step",
+        "ms per step",
         "fastest, ms",
         "/ KerasHub's",
         "/ torch.nn.Transformer",
@@ -116,11 +116,11 @@ python benchmarks/training_step.py{options} --write docs/benchmarks.md
 ```
 
 {SIZE["num_layers"]} + {SIZE["num_layers"]} layers, width {SIZE["hidden_dim"]}, {BATCH} sentences of
-{LENGTH} tokens, {VOCABULARY_SIZE:,} words, untied, dropout {DROPOUT}, Adam, float32, cross-entropy:
-`kt.training.MaskedCrossentropy`, Keras's own for KerasHub's layers, PyTorch's for PyTorch. Ratios
-are of times, below 1 is faster; each is the median over rounds in which all systems take their
-turn. A step is the median of {EPOCHS * (STEPS - 1)}, from the end of a batch to the end of the
-next.
+{LENGTH} tokens, a vocabulary of {VOCABULARY_SIZE:,}, untied embeddings, dropout {DROPOUT}, Adam,
+float32. The cross-entropy is `kt.training.MaskedCrossentropy` for ours, Keras's own for KerasHub's
+layers and PyTorch's for PyTorch. Ratios compare times, so below 1 is faster; each is the median
+over rounds in which all systems take turns. A step time is the median of {EPOCHS * (STEPS - 1)}
+steps, each measured from the end of one batch to the end of the next.
 
 {head}{chr(10).join(rows)}
 

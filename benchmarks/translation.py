@@ -494,20 +494,19 @@ def make_section(results: list[dict], arguments: argparse.Namespace) -> str:
 python benchmarks/translation.py --minutes {arguments.minutes:g} --write docs/benchmarks.md
 ```
 
-English to French on Tatoeba: the same {VOCABULARY_SIZE:,} sub-words, size
-({SIZE["num_layers"]} + {SIZE["num_layers"]} layers, width {SIZE["hidden_dim"]}, pre-LN),
-dropout {arguments.dropout:g}, label smoothing {LABEL_SMOOTHING}, Adam with a learning rate that
-rises for {WARMUP_STEPS} steps and falls linearly from
-{PEAK_LEARNING_RATE} at the first second to 0 at the last, average of the last {NUM_CHECKPOINTS}
-checkpoints. Perplexity a sub-word on the validation sentences; BLEU from greedy decoding of the
-same 2,000 held-out English sentences (sacreBLEU, all their references). Each system runs alone in a
-process of its own; the minutes are those of training, compilation included. Ours and PyTorch have
-the same batches of {TOKENS_PER_BATCH:,} tokens; KerasHub's layers have {FIXED_BATCH} sentences,
-each padded to {FIXED_LENGTH} tokens, and {MORE_MINUTES} times the minutes. `torch.nn.Transformer`
-also drops attention weights and activations at the same rate. TensorFlow has two threads for each
-core.
+English to French on Tatoeba. All systems have the same vocabulary of {VOCABULARY_SIZE:,} subwords,
+size ({SIZE["num_layers"]} + {SIZE["num_layers"]} layers, width {SIZE["hidden_dim"]}, pre-LN),
+dropout of {arguments.dropout:g} and label smoothing of {LABEL_SMOOTHING}. Adam's learning rate
+warms up for {WARMUP_STEPS} steps and decays linearly with time, from {PEAK_LEARNING_RATE} at the
+start to 0 at the end; the last {NUM_CHECKPOINTS} checkpoints are averaged. Perplexity is per
+subword on the validation sentences; BLEU is from greedy decoding of the same 2,000 held-out English
+sentences (sacreBLEU, all references). Each system runs alone in its own process; minutes are
+training time, including compilation. Ours and PyTorch use the same batches of {TOKENS_PER_BATCH:,}
+tokens. KerasHub's layers use batches of {FIXED_BATCH} sentences padded to {FIXED_LENGTH} tokens and
+train for {MORE_MINUTES} times as long. `torch.nn.Transformer` also applies dropout to attention
+weights and activations, at the same rate. TensorFlow uses two threads per core.
 
-| system | parameters | minutes | steps | target tokens a second | perplexity | BLEU |
+| system | parameters | minutes | steps | target tokens per second | perplexity | BLEU |
 |---|---|---|---|---|---|---|
 {rows}
 
