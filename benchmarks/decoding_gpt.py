@@ -1,4 +1,4 @@
-"""A GPT that continues prompts, in each system."""
+"""Prompt continuation with a GPT, in each system."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from decoding_common import (
 GPT = {"num_heads": 8, **SIZE}
 GPT_BATCH, GPT_PROMPT, GPT_NEW = 4, 32, 128
 CHART = Path(__file__).resolve().parent.parent / "docs" / "images" / "decoding-cost.png"
-# system, backend, positions of the model
+# system, backend, maximum length of the model
 GPT_RUNS = [
     ("ours", "jax", 160),
     ("products", "jax", 160),
@@ -105,7 +105,7 @@ def gpt_of_ours(max_length) -> dict:
 
     _, streamed, pieces = timed(stream)
     if not np.array_equal(pieces, ids[:, GPT_PROMPT:]):
-        raise SystemExit("Streaming must give the tokens that `generate` gives.")
+        raise SystemExit("Streaming must yield the same tokens as `generate`.")
     return {
         "first": first,
         "step": 1000 * seconds / GPT_NEW,
@@ -140,7 +140,7 @@ def make_keras_hub(max_length):
 
 
 def keras_hub_generate(model, prompt_length, length):
-    """Generates as it always does: until all `length` positions are full."""
+    """Generates until all `length` positions are filled, as KerasHub always does."""
     ids = np.zeros((GPT_BATCH, length), "int32")
     ids[:, :prompt_length] = prompts(prompt_length)
     mask = np.zeros(ids.shape, bool)
@@ -155,8 +155,8 @@ def gpt_of_keras_hub(max_length) -> dict:
     def generate(prompt_length):
         return keras_hub_generate(model, prompt_length, max_length)
 
-    # It always generates up to max_length: fewer steps take a longer prompt. Its prefill passes
-    # max_length positions either way, so that the difference is 96 steps and nothing else.
+    # KerasHub always generates up to max_length, so fewer steps require a longer prompt. Its
+    # prefill processes max_length positions either way, so the difference is exactly 96 steps.
     first, seconds, ids = timed(lambda: generate(max_length - GPT_NEW))
     _, fewer, _ = timed(lambda: generate(max_length - GPT_NEW + 96))
     start = max_length - GPT_NEW
@@ -194,13 +194,13 @@ def gpt_of_hugging_face(max_length) -> dict:
 
 
 def gpt_products(max_length) -> dict:
-    """Milliseconds for the matrix products of one step: query, key, value, output, and the rest."""
+    """Milliseconds for the matrix products of one step."""
     first, seconds = time_products(GPT_BATCH, num_square=4)
     return {"first": first, "step": 1000 * seconds}
 
 
 def measure_cost(system, new_tokens) -> dict:
-    """Milliseconds a new token, the prefill included."""
+    """Milliseconds per new token, including prefill."""
     if system == "ours":
         import keras_transformer as kt
 
@@ -220,7 +220,7 @@ def measure_cost(system, new_tokens) -> dict:
 
 
 def cost_chart(results) -> str:
-    """Draws the cost of a token against the number of tokens."""
+    """Plots the cost per token against the number of tokens."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -253,7 +253,7 @@ def cost_chart(results) -> str:
 
 
 def gpt_table(results) -> str:
-    """A step of each system, and the ratios that matter."""
+    """The table of all systems with their ratios."""
     rows = []
     for (system, backend, max_length), result in results.items():
         ratios = [

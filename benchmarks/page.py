@@ -1,4 +1,4 @@
-"""Keeps docs/benchmarks.md: each benchmark rewrites its own section and leaves the others."""
+"""Updates docs/benchmarks.md: each benchmark rewrites its own section and keeps the others."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def write_section(path: str | os.PathLike, title: str, body: str) -> None:
     """Replaces the section `## title` of a Markdown page, or appends it.
 
     Args:
-        path: the page; a new one gets a heading.
+        path: the page; created with a heading if missing.
         title: the section's title.
-        body: Markdown without headings of this level.
+        body: Markdown without headings of level 1 or 2.
     """
     path = Path(path)
     text = path.read_text() if path.is_file() else HEAD
@@ -38,11 +38,11 @@ def write_section(path: str | os.PathLike, title: str, body: str) -> None:
 
 
 def write_between(path: str | os.PathLike, name: str, body: str) -> None:
-    """Replaces what stands between the lines `<!-- name -->` and `<!-- end of name -->` of a page.
+    """Replaces the text between the lines `<!-- name -->` and `<!-- end of name -->` of a page.
 
     Args:
         path: the page.
-        name: what the two lines name.
+        name: the name in the two lines.
         body: Markdown.
     """
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
@@ -53,7 +53,7 @@ def write_between(path: str | os.PathLike, name: str, body: str) -> None:
 
 
 def shown_options(arguments: argparse.Namespace, **usual: Any) -> str:
-    """The options of a command that are not as usual, as one would type them."""
+    """The non-default options of a command, as typed on the command line."""
     text = ""
     for name, value in usual.items():
         given = getattr(arguments, name)
@@ -65,7 +65,7 @@ def shown_options(arguments: argparse.Namespace, **usual: Any) -> str:
 
 
 def machine() -> str:
-    """One line on the day, the machine and the packages."""
+    """One line with the date, the machine and the package versions."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True
     ).stdout
@@ -79,7 +79,7 @@ def machine() -> str:
 
 
 def gpu() -> str:
-    """The GPU's name and a comma, where there is one."""
+    """The GPU's name and a comma, or nothing without a GPU."""
     if not shutil.which("nvidia-smi"):
         return ""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
@@ -88,12 +88,12 @@ def gpu() -> str:
 
 
 def main() -> None:
-    """Puts what an example has written to a folder into a page: its tables and its charts."""
+    """Copies the tables and charts that an example wrote to a folder into a page."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("page", type=Path, help="the Markdown page")
-    parser.add_argument("name", help="what the lines `<!-- name -->` of the page say")
-    parser.add_argument("folder", type=Path, help="with tables.md, and charts as PNG")
-    parser.add_argument("command", help="what made them, for the page to show")
+    parser.add_argument("name", help="name in the lines `<!-- name -->` of the page")
+    parser.add_argument("folder", type=Path, help="folder with tables.md and charts as PNG")
+    parser.add_argument("command", help="command that produced them, shown on the page")
     arguments = parser.parse_args()
     body = (arguments.folder / "tables.md").read_text(encoding="utf-8").strip()
     body = f"```bash\n{arguments.command}\n```\n\n{body}\n\n{machine()}"

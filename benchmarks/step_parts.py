@@ -1,10 +1,10 @@
-"""Where a training step goes: what it takes less without each of its parts.
+"""Where the time of a training step goes: the time saved by leaving out each of its parts.
 
     python benchmarks/step_parts.py --write docs/benchmarks.md
 
-The step of `training_step.py`, whole and with one part left out or made small at a time, each in a
-process of its own; and its matrix products alone. Parts overlap and compilers fuse them, so the
-differences need not add up.
+The step of `training_step.py`, complete and with one part removed or reduced at a time, each in its
+own process, and its bare matrix products. Parts overlap and compilers fuse them, so the differences
+need not add up.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ TITLE = "Where a training step goes"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backends", nargs="+", default=list(BACKENDS), help="those to run")
-    parser.add_argument("--rounds", type=int, default=1, help="how often all take their turn")
+    parser.add_argument("--backends", nargs="+", default=list(BACKENDS), help="backends to run")
+    parser.add_argument("--rounds", type=int, default=1, help="how often all variants take turns")
     parser.add_argument("--write", help="Markdown page to write the section to")
     parser.add_argument("--measure", help="run one variant, print JSON")
     arguments = parser.parse_args()
@@ -90,13 +90,13 @@ processes, depending on how its threads are placed on the cores.
 
 
 def measure(name: str) -> float:
-    """Milliseconds of a step."""
+    """Milliseconds per step of one variant."""
     epoch = products_epoch() if name == PRODUCTS else fit_epoch(**VARIANTS[name])
     return statistics.median(times_of(epoch)[1])
 
 
 def fit_epoch(vocabulary_size: int = VOCABULARY_SIZE, dropout: float = DROPOUT, adam: bool = True):
-    """`fit` over so many batches."""
+    """Returns a function that runs `fit` on n batches."""
     import keras
 
     import keras_transformer as kt
