@@ -1,16 +1,15 @@
-"""One part changed at a time: positions and heads of a GPT, regularisation of a translator.
+"""Ablations: positions and heads of a GPT, regularization of a translator.
 
     python benchmarks/ablation.py positions --write docs/from-recurrence-to-attention.md
     python benchmarks/ablation.py regularisation --write docs/from-recurrence-to-attention.md
 
-Positions: small GPTs learn WikiText-2 from blocks of 64 sub-words, and are measured on such blocks
-and on ones four times as long, which they have never seen. Where the positions are learned one by
-one there is nothing to measure beyond.
+Positions: small GPTs are trained on WikiText-2 in blocks of 64 subwords, and evaluated on such
+blocks and on blocks four times as long (except for learned absolute positions, which end at 64).
 
-Regularisation: translators learn English to French from few sentences, again and again, so that
-they come to know them by heart.
+Regularization: translators learn English to French from few sentences for many epochs, so that they
+overfit.
 
-All variants of a part learn from as many batches, with as many seeds.
+All variants of a part are trained for the same number of batches, with the same seeds.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ GPT = {
     "normalize_first": True,
 }
 GPT_VOCABULARY, CONTEXT, BATCH_SIZE = 2000, 64, 16
-UNSEEN = 50_000  # sub-words of the validation text to measure on
+UNSEEN = 50_000  # subwords of the validation text to evaluate on
 ROTARY = {"max_length": None, "rotary": True}
 POSITIONS = {
     "learned": {},
@@ -43,35 +42,35 @@ POSITIONS = {
     "ALiBi": {"max_length": None, "relative_positions": "alibi"},
     "rotary, 2 key/value heads": {**ROTARY, "num_key_value_heads": 2},
     "rotary, 1 key/value head": {**ROTARY, "num_key_value_heads": 1},
-    "rotary, gated network": {
+    "rotary, gated feed-forward": {
         **ROTARY,
         "gated": True,
         "activation": "silu",
-        "intermediate_dim": 341,  # as many weights as the plain one
+        "intermediate_dim": 341,  # as many weights as without the gate
     },
-    "rotary, every other block sees 16": {**ROTARY, "window": (None, 16)},
+    "rotary, window of 16 in every other block": {**ROTARY, "window": (None, 16)},
 }
 TRANSLATOR = {"num_layers": 2, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 512}
 TRANSLATOR_VOCABULARY, PAIRS, TESTED, SAMPLES = 4000, 5000, 1000, 4
 REGULARISATION = {
-    "nothing": {},
+    "none": {},
     "dropout 0.1": {"dropout": 0.1},
     "dropout 0.3": {"dropout": 0.3},
     "label smoothing 0.1": {"label_smoothing": 0.1},
     "L2 of 1e-5": {"l2": 1e-5},
-    "sub-word sampling 0.5": {"sampling": 0.5},
+    "subword sampling 0.5": {"sampling": 0.5},
     "dropout 0.1, smoothing, sampling": {"dropout": 0.1, "label_smoothing": 0.1, "sampling": 0.5},
 }
 WARMUP_STEPS = 100
-# Batches that each variant learns from, and with how many seeds: small differences need more.
+# Batches and number of seeds per variant: small differences need more seeds.
 BUDGET = {"positions": (700, 2), "regularisation": (900, 1)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=BUDGET, help="what to change")
-    parser.add_argument("--steps", type=int, help="batches that each variant learns from")
-    parser.add_argument("--seeds", type=int, help="how often each variant learns")
+    parser.add_argument("part", choices=BUDGET, help="what to vary")
+    parser.add_argument("--steps", type=int, help="training batches of each variant")
+    parser.add_argument("--seeds", type=int, help="trainings of each variant")
     parser.add_argument("--backend", default="jax")
     parser.add_argument("--write", help="Markdown page to write the table to")
     arguments = parser.parse_args()
@@ -94,7 +93,7 @@ python benchmarks/ablation.py {arguments.part}{options} --write docs/from-recurr
 
 
 def measured(variants: dict, measure: Callable, arguments: argparse.Namespace) -> dict:
-    """Measures each variant with each seed; returns lists of figures."""
+    """Measures each variant with each seed; returns a list of results per variant."""
     import keras
 
     results: dict = {}
@@ -109,7 +108,7 @@ def measured(variants: dict, measure: Callable, arguments: argparse.Namespace) -
 
 
 def cells(found: list[dict], **digits: int) -> list[str]:
-    """The figures of these names with so many digits, those of all seeds side by side."""
+    """Formats the named figures with the given digits, all seeds side by side."""
     rows = []
     for name, number in digits.items():
         values = [each[name] for each in found]
@@ -118,14 +117,14 @@ def cells(found: list[dict], **digits: int) -> list[str]:
 
 
 def seeds_of(arguments: argparse.Namespace) -> str:
-    """What a table says of its seeds."""
+    """The sentence about seeds below a table."""
     if arguments.seeds == 1:
         return "One seed."
-    return f"{arguments.seeds} seeds, the figures of each side by side."
+    return f"{arguments.seeds} seeds, shown side by side."
 
 
 def fit(model, batches, steps: int) -> float:
-    """Trains for so many batches, epoch after epoch; returns the seconds of all but the first."""
+    """Trains for this many batches; returns the seconds of all but the first."""
     import keras
 
     ended: list[float] = []
@@ -140,7 +139,7 @@ def fit(model, batches, steps: int) -> float:
 
 
 def positions(arguments: argparse.Namespace) -> str:
-    """Trains the GPTs; perplexity a sub-word at the length they know, and at four times that."""
+    """Trains the GPTs; perplexity per subword at the trained length and at four times that."""
     import keras_transformer as kt
 
     train, validation, _ = kt.datasets.wikitext2.load_data()
@@ -168,14 +167,14 @@ def positions(arguments: argparse.Namespace) -> str:
         model.compile(loss=recipe["loss"], metrics=[kt.training.Perplexity()])
         for length in lengths:
             figures[f"at_{length}"] = None
-            if "max_length" in options or length == CONTEXT:  # else they were never learned
+            if "max_length" in options or length == CONTEXT:  # else positions are untrained
                 windows = kt.data.SlidingWindows(unseen, length, batch_size=8)
                 result = model.evaluate(windows, verbose=0, return_dict=True)
                 figures[f"at_{length}"] = result["perplexity"]
         return figures
 
     rows = [
-        f"| | weights | ms a step | perplexity at {CONTEXT} | at {4 * CONTEXT} |",
+        f"| | weights | ms per step | perplexity at {CONTEXT} | at {4 * CONTEXT} |",
         "|---|---|---|---|---|",
     ]
     digits = {"milliseconds": 0, **{f"at_{length}": 1 for length in lengths}}
@@ -183,16 +182,16 @@ def positions(arguments: argparse.Namespace) -> str:
         row = [variant, f"{found[0]['parameters']:,}", *cells(found, **digits)]
         rows.append(f"| {' | '.join(row)} |")
     return (
-        f"{arguments.steps:,} batches of {BATCH_SIZE} x {CONTEXT} sub-words of WikiText-2 each, on "
+        f"{arguments.steps:,} batches of {BATCH_SIZE} x {CONTEXT} subwords of WikiText-2 each, on "
         f"{arguments.backend}: {GPT['num_layers']} pre-LN blocks, width {GPT['hidden_dim']}, "
-        f"{GPT_VOCABULARY:,} sub-words. Perplexity a sub-word on {UNSEEN:,} of the validation "
-        f"text, each with at least half a block before it. {seeds_of(arguments)}\n\n"
+        f"{GPT_VOCABULARY:,} subwords. Perplexity per subword on {UNSEEN:,} subwords of the "
+        f"validation text, each with at least half a block of context. {seeds_of(arguments)}\n\n"
         + "\n".join(rows)
     )
 
 
 def regularisation(arguments: argparse.Namespace) -> str:
-    """Trains the translators on few sentences; what they know of these, and of others."""
+    """Trains the translators on few sentences; evaluates them on these and on new ones."""
     import keras_transformer as kt
 
     train, validation, test = kt.datasets.tatoeba.load_data("fra")
@@ -242,14 +241,14 @@ def regularisation(arguments: argparse.Namespace) -> str:
             figures[name] = result["perplexity"]
         return figures
 
-    rows = ["| | perplexity, seen sentences | new ones | BLEU |", "|---|---|---|---|"]
+    rows = ["| | perplexity, training sentences | new sentences | BLEU |", "|---|---|---|---|"]
     for variant, found in measured(REGULARISATION, measure, arguments).items():
         rows.append(f"| {' | '.join([variant, *cells(found, seen=2, new=1, bleu=1)])} |")
     return (
-        f"{PAIRS:,} pairs of Tatoeba, {arguments.steps:,} batches of 1,024 tokens each on "
+        f"{PAIRS:,} pairs of Tatoeba, {arguments.steps:,} batches of 1,024 tokens each, on "
         f"{arguments.backend}: {TRANSLATOR['num_layers']} + {TRANSLATOR['num_layers']} pre-LN "
-        f"blocks, width {TRANSLATOR['hidden_dim']}, {TRANSLATOR_VOCABULARY:,} sub-words; BLEU of "
-        f"{TESTED:,} held-out sentences, greedily. Sub-words are sampled {SAMPLES} times. "
+        f"blocks, width {TRANSLATOR['hidden_dim']}, {TRANSLATOR_VOCABULARY:,} subwords; BLEU of "
+        f"{TESTED:,} held-out sentences, decoded greedily. Subwords are sampled {SAMPLES} times. "
         f"{seeds_of(arguments)}\n\n" + "\n".join(rows)
     )
 

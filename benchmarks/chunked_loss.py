@@ -1,10 +1,10 @@
-"""Memory and time of the loss over a large vocabulary, with whole logits and in chunks.
+"""Memory and time of the loss over a large vocabulary, with full logits and in chunks.
 
     python benchmarks/chunked_loss.py --write docs/benchmarks.md
 
-Projection, smoothed cross-entropy, and the gradients of hidden states and matrix, compiled as each
-backend does by itself. Memory (Linux) is the most that the process held during the first run beyond
-what it held before, the program being compiled already.
+Projection, label-smoothed cross-entropy, and the gradients of hidden states and matrix, compiled
+the default way on each backend. Memory (Linux) is the peak of the process during the first run,
+after compilation, minus what it held before.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def make_loss(implementation: str):
 
 
 def compiled(implementation: str, positions: int):
-    """A function without arguments that gives the loss and two gradients."""
+    """A function without arguments that returns the loss and two gradients."""
     import keras
 
     function = make_loss(implementation)
@@ -96,11 +96,11 @@ def compiled(implementation: str, positions: int):
 
 
 def measure(implementation: str, positions: int) -> dict:
-    """Runs one implementation in this process."""
+    """Measures one implementation in this process."""
     from keras_transformer.ops.chunked_crossentropy import CHUNK
 
     small = compiled(implementation, 8)
-    small()  # what the backend sets up once
+    small()  # one-time setup of the backend
     run = compiled(implementation, positions)
     result, peak, seconds = run_and_measure(run, REPEATS)
     # Gradients are compared relative to their largest entry.
@@ -111,7 +111,7 @@ def measure(implementation: str, positions: int) -> dict:
 
 
 def row(backend: str, whole: dict, chunks: dict) -> str:
-    """A row of the table: both, their ratios, and how far apart their numbers are."""
+    """A table row: both implementations, their ratios and their difference."""
     pairs = zip(whole["points"], chunks["points"], strict=True)
     difference = max(np.abs(np.subtract(*pair)).max() for pair in pairs)
     return (
@@ -126,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--positions", type=int, default=POSITIONS)
     parser.add_argument("--write", help="Markdown page to write the section to")
-    parser.add_argument("--measure", help="implementation, print JSON")
+    parser.add_argument("--measure", help="measure this implementation, print JSON")
     arguments = parser.parse_args()
     if arguments.measure:
         print_result(measure(arguments.measure, arguments.positions))
@@ -148,11 +148,11 @@ def main() -> None:
 python benchmarks/chunked_loss.py{options} --write docs/benchmarks.md
 ```
 
-{arguments.positions:,} positions of width {HIDDEN}, {VOCABULARY_SIZE:,} words, label smoothing
-{SMOOTHING}, float32; loss and gradients. Positions of a chunk: {", ".join(chunks)}. MB are
-what the process held at most beyond what it held before; seconds are medians of {REPEATS}. The last
-columns are differences of the loss, and of about 1,000 entries of each gradient relative to its
-largest.
+{arguments.positions:,} positions of width {HIDDEN}, a vocabulary of {VOCABULARY_SIZE:,}, label
+smoothing {SMOOTHING}, float32; loss and gradients. Positions per chunk: {", ".join(chunks)}. MB are
+the peak memory of the process, minus what it held before; seconds are medians of {REPEATS}. The
+last two columns are the differences of the loss, and of about 1,000 entries of each gradient
+relative to its largest entry.
 
 | backend | whole, MB | chunks, MB | memory | whole, s | chunks, s | time | loss | gradients |
 |---|---|---|---|---|---|---|---|---|

@@ -1,10 +1,10 @@
-"""A function as the backend at hand compiles it."""
+"""Compilation of a function on the current backend."""
 
 from __future__ import annotations
 
 
 def compiled(function, xla=True):
-    """Compiles a function as the backend at hand does; TensorFlow with XLA or without."""
+    """Compiles a function the way the current backend does; on TensorFlow, with or without XLA."""
     import keras
 
     backend = keras.backend.backend()

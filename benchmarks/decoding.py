@@ -1,14 +1,14 @@
-"""Generation speed: ours against KerasHub, Hugging Face and CTranslate2, the same weights, one run.
+"""Generation speed compared with KerasHub, Hugging Face and CTranslate2, with the same weights.
 
     python benchmarks/decoding.py --write docs/benchmarks.md
 
-Each system runs in a process of its own, alone on the machine. All of them get the random weights
-of one Hugging Face model, and where two decode greedily their tokens are compared. Times are
-medians after a first call, which compiles and is listed apart; with `--rounds` all systems take
-turns so many times and the median of each is listed, for machines whose speed drifts.
+Each system runs alone in its own process. All of them get the random weights of one Hugging Face
+model, and the tokens of greedy decoding are compared. Times are medians after a first call, which
+compiles and is listed separately. With `--rounds`, all systems take turns this many times and the
+median of each is listed, for machines whose speed drifts.
 
-"Bare products" are the matrix products of one step and nothing else, the weights read from memory
-as in a step: what no program on that backend can pass.
+"Bare products" are the matrix products of one step and nothing else, with the weights read from
+memory as in a step: a lower bound for any program on that backend.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from page import machine, shown_options, write_section
 from processes import print_result, result_of
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-TITLE = "Decoding: tokens a second"
+TITLE = "Decoding: tokens per second"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--case", choices=("gpt", "translation", "cost"), help="one of them")
-    parser.add_argument("--only", help="run only the systems with this in their name")
-    parser.add_argument("--backends", nargs="+", help="run only the systems on these backends")
-    parser.add_argument("--title", default=TITLE, help="of the section")
-    parser.add_argument("--rounds", type=int, default=1, help="how often all take their turn")
+    parser.add_argument("--case", choices=("gpt", "translation", "cost"), help="run only this case")
+    parser.add_argument("--only", help="run only systems whose name contains this")
+    parser.add_argument("--backends", nargs="+", help="run only systems on these backends")
+    parser.add_argument("--title", default=TITLE, help="title of the section")
+    parser.add_argument("--rounds", type=int, default=1, help="how often all systems take turns")
     parser.add_argument("--write", help="Markdown file to write the tables to")
-    parser.add_argument("--run", help="run one, print JSON")
+    parser.add_argument("--run", help="run one system, print JSON")
     arguments = parser.parse_args()
     if arguments.run:
         case, system, backend, number = arguments.run.split(",")
@@ -59,7 +59,7 @@ def main() -> None:
                 if (not arguments.only or arguments.only in run)
                 and (not arguments.backends or run[1] in arguments.backends)
             ]
-            # The cost against the length is compared along one line, not between systems.
+            # The cost is compared between lengths of one system, not between systems.
             num_rounds = 1 if case == "cost" else arguments.rounds
             rounds = [
                 {run: run_in_process(case, *run) for run in chosen} for _ in range(num_rounds)
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def run_in_process(case, system, backend, number) -> dict:
-    """Runs one system alone and returns its figures."""
+    """Runs one system in its own process and returns its results."""
     print(f"{case}: {system} on {backend}, {number} ...", flush=True)
     result = result_of(
         __file__, "--run", f"{case},{system},{backend},{number}", OMP_NUM_THREADS=str(THREADS)
@@ -86,7 +86,7 @@ def run_in_process(case, system, backend, number) -> dict:
 
 
 def median_of(rounds) -> dict:
-    """The median of each figure over the rounds; tokens are those of the first."""
+    """The median of each result over the rounds; tokens are those of the first round."""
     return {
         run: {
             key: value

@@ -1,4 +1,4 @@
-"""What the decoding benchmarks share: sizes, the clock, the weights."""
+"""Shared by the decoding benchmarks: sizes, timing and weights."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def weights_of(reference):
 
 
 def loaded(reference):
-    """A reference model as a model of ours, with its weights."""
+    """The reference model, loaded with `kt.pretrained.load`."""
     import keras_transformer as kt
 
     with tempfile.TemporaryDirectory() as folder:
@@ -49,8 +49,8 @@ def loaded(reference):
 
 
 def agreement(results, key, other) -> str:
-    """How many of the tokens are those of the other system."""
-    # KerasHub continues a longer prompt here, see `gpt_of_keras_hub`.
+    """The fraction of tokens that equal those of the other system."""
+    # KerasHub continues a longer prompt, see `gpt_of_keras_hub`.
     if other not in results or key == other or key[0] == "keras_hub":
         return ""
     if "tokens" not in results[key]:
@@ -60,11 +60,11 @@ def agreement(results, key, other) -> str:
 
 
 def time_products(num_rows, num_square) -> tuple[float, float]:
-    """Times the matrix products of one step of a decoder, without attention and all else.
+    """Times the matrix products of one decoder step, without attention or anything else.
 
     Args:
-        num_rows: how many tokens pass at once.
-        num_square: products with a square matrix in each layer.
+        num_rows: number of tokens processed at once.
+        num_square: number of products with a square matrix in each layer.
 
     Returns:
         Seconds of the first call, and of one step.
@@ -90,7 +90,7 @@ def time_products(num_rows, num_square) -> tuple[float, float]:
     if keras.backend.backend() == "torch":
         from keras_transformer.ops.few_rows import multiply_few_rows
 
-        # The layout in which torch is fastest.
+        # The fastest layout on torch.
         layers = [[ops.transpose(kernel).contiguous() for kernel in layer] for layer in layers]
         product = multiply_few_rows
 

@@ -1,4 +1,4 @@
-"""A GPT that continues prompts, in each system."""
+"""Prompt continuation with a GPT, in each system."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from decoding_common import (
 GPT = {"num_heads": 8, **SIZE}
 GPT_BATCH, GPT_PROMPT, GPT_NEW = 4, 32, 128
 CHART = Path(__file__).resolve().parent.parent / "docs" / "images" / "decoding-cost.png"
-# system, backend, positions of the model
+# system, backend, maximum length of the model
 GPT_RUNS = [
     ("ours", "jax", 160),
     ("products", "jax", 160),
@@ -105,7 +105,7 @@ def gpt_of_ours(max_length) -> dict:
 
     _, streamed, pieces = timed(stream)
     if not np.array_equal(pieces, ids[:, GPT_PROMPT:]):
-        raise SystemExit("Streaming must give the tokens that `generate` gives.")
+        raise SystemExit("Streaming must yield the same tokens as `generate`.")
     return {
         "first": first,
         "step": 1000 * seconds / GPT_NEW,
@@ -140,7 +140,7 @@ def make_keras_hub(max_length):
 
 
 def keras_hub_generate(model, prompt_length, length):
-    """Generates as it always does: until all `length` positions are full."""
+    """Generates until all `length` positions are filled, as KerasHub always does."""
     ids = np.zeros((GPT_BATCH, length), "int32")
     ids[:, :prompt_length] = prompts(prompt_length)
     mask = np.zeros(ids.shape, bool)
@@ -155,8 +155,8 @@ def gpt_of_keras_hub(max_length) -> dict:
     def generate(prompt_length):
         return keras_hub_generate(model, prompt_length, max_length)
 
-    # It always generates up to max_length: fewer steps take a longer prompt. Its prefill passes
-    # max_length positions either way, so that the difference is 96 steps and nothing else.
+    # KerasHub always generates up to max_length, so fewer steps require a longer prompt. Its
+    # prefill processes max_length positions either way, so the difference is exactly 96 steps.
     first, seconds, ids = timed(lambda: generate(max_length - GPT_NEW))
     _, fewer, _ = timed(lambda: generate(max_length - GPT_NEW + 96))
     start = max_length - GPT_NEW
@@ -194,13 +194,13 @@ def gpt_of_hugging_face(max_length) -> dict:
 
 
 def gpt_products(max_length) -> dict:
-    """Milliseconds for the matrix products of one step: query, key, value, output, and the rest."""
+    """Milliseconds for the matrix products of one step."""
     first, seconds = time_products(GPT_BATCH, num_square=4)
     return {"first": first, "step": 1000 * seconds}
 
 
 def measure_cost(system, new_tokens) -> dict:
-    """Milliseconds a new token, the prefill included."""
+    """Milliseconds per new token, including prefill."""
     if system == "ours":
         import keras_transformer as kt
 
@@ -220,7 +220,7 @@ def measure_cost(system, new_tokens) -> dict:
 
 
 def cost_chart(results) -> str:
-    """Draws the cost of a token against the number of tokens."""
+    """Plots the cost per token against the number of tokens."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -238,22 +238,22 @@ def cost_chart(results) -> str:
                 f"| {NAMES[system]} | " + " | ".join(f"{step:.1f}" for _, step in points) + " |"
             )
             lengths = [new for new, _ in points]
-    axes.set(xlabel="new tokens", ylabel="ms a token (batch of 4)", ylim=(0, None))
+    axes.set(xlabel="new tokens", ylabel="ms per token (batch of 4)", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
     CHART.parent.mkdir(exist_ok=True)
     figure.savefig(CHART, dpi=130)
-    head = "| ms a token, JAX | " + " | ".join(f"{new} new" for new in lengths) + " |"
+    head = "| ms per token, JAX | " + " | ".join(f"{new} new" for new in lengths) + " |"
     table = "\n".join([head, "|---" * (len(lengths) + 1) + "|", *rows])
-    return f"""The cost of a token against the number of tokens, the same GPT on JAX:
+    return f"""Cost per token against the number of tokens, for the same GPT on JAX:
 
 {table}
 
-![Cost of a token against the number of tokens](images/{CHART.name})"""
+![Cost per token against the number of tokens](images/{CHART.name})"""
 
 
 def gpt_table(results) -> str:
-    """A step of each system, and the ratios that matter."""
+    """The table of all systems with their ratios."""
     rows = []
     for (system, backend, max_length), result in results.items():
         ratios = [
@@ -279,8 +279,8 @@ def gpt_table(results) -> str:
     columns = (
         "system",
         "positions",
-        "ms a step",
-        "tokens a second",
+        "ms per step",
+        "tokens per second",
         "KerasHub's time / its own",
         "Hugging Face's / its own",
         "bare products' / its own",
@@ -292,12 +292,13 @@ def gpt_table(results) -> str:
     head = "| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|"
     return f"""A GPT with {GPT["num_layers"]} layers, width {GPT["hidden_dim"]},
 {GPT["num_heads"]} heads and {VOCABULARY_SIZE:,} ids continues {GPT_BATCH} prompts of {GPT_PROMPT}
-tokens by {GPT_NEW}, greedily, float32, {THREADS} threads. "Positions" is the model's maximum, with
-which KerasHub's cost grows. "Other length" is the first call with a prompt and a number of tokens
-that are 5 shorter. The systems run one after the other on a machine whose speed drifts: where the
-bare products seem slower than a whole step, they ran in slower minutes (`--rounds` evens that out).
-The ratios of bare products say what a program that does nothing else would reach against the others
-on this machine: more is not possible with that backend's matrix products in float32.
+tokens by {GPT_NEW} tokens, greedily, in float32 with {THREADS} threads. "Positions" is the model's
+maximum length, which determines KerasHub's cost. "Other length" is the first call with a prompt and
+an output that are 5 tokens shorter. The systems run one after another on a machine whose speed
+drifts: where the bare products seem slower than a complete step, they ran while it was slower
+(`--rounds` evens this out). The ratios of the bare products show what a program that computes
+nothing else would gain over the other systems: the upper bound on this machine for that backend's
+matrix products in float32.
 
 {head}
 {table}"""

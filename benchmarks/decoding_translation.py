@@ -1,4 +1,4 @@
-"""A Transformer base that translates, in each system."""
+"""Translation with a base Transformer, in each system."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def reference_marian():
         init_std=0.06,
     )
     model = transformers.MarianMTModel(config).eval()
-    model.final_logits_bias[0, 0] = -1e4  # no end: every system does the same number of steps
+    model.final_logits_bias[0, 0] = -1e4  # never ends: every system runs the same number of steps
     return model
 
 
@@ -70,8 +70,8 @@ def sources():
 
 def measure_translation(system, beams) -> dict:
     if system == "products":
-        # Two attentions, but keys and values of the source are not made anew; the encoder and the
-        # attention itself are left out.
+        # Two attention layers, without the source's keys and values, which are computed only once.
+        # The encoder and the attention itself are omitted.
         first, seconds = time_products(BATCH * beams, num_square=6)
         return {"first": first, "speed": BATCH / seconds}
     measure = {
@@ -135,7 +135,7 @@ def translation_of_hugging_face(beams):
 
 
 def ctranslate2_model():
-    """CTranslate2's form of the reference, in its own terms."""
+    """The reference as a CTranslate2 model specification."""
     from ctranslate2.specs import common_spec, transformer_spec
 
     weights = weights_of(reference_marian())
@@ -214,7 +214,7 @@ def translation_of_ctranslate2(beams):
 
 
 def translation_table(results) -> str:
-    """Tokens a second of each system, and the ratio to Hugging Face's."""
+    """The table of tokens per second, with ratios to the other systems."""
     rows = []
     for (system, backend, beams), result in results.items():
         ratios = []
@@ -234,11 +234,11 @@ def translation_table(results) -> str:
             f"| {agreement(results, (system, backend, beams), ('hugging_face', 'torch', beams))} |"
         )
     table = "\n".join(rows)
-    return f"""The Transformer base (6 + 6 layers, width 512, {VOCABULARY_SIZE:,} ids) translates
-{BATCH} sources of {SOURCE_LENGTH} tokens into {NEW_TOKENS} each, encoder included, float32,
-{THREADS} threads.
+    return f"""A base Transformer (6 + 6 layers, width 512, {VOCABULARY_SIZE:,} ids) translates
+{BATCH} sources of {SOURCE_LENGTH} tokens into {NEW_TOKENS} tokens each, including the encoder, in
+float32 with {THREADS} threads.
 
-| system | beams | tokens a second | its own / Hugging Face's | its own / CTranslate2's \
+| system | beams | tokens per second | its own / Hugging Face's | its own / CTranslate2's \
 | its own / bare products' | first call, s | tokens as Hugging Face |
 |---|---|---|---|---|---|---|---|
 {table}"""

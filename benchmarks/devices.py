@@ -1,8 +1,8 @@
-"""Whether training on several devices gives what training on one gives, step by step.
+"""Agreement of training on several devices with training on one, step by step.
 
     python benchmarks/devices.py --write docs/many-devices.md
 
-The devices are parts of one processor, and the models are small: this is about right, not fast.
+The devices are parts of one CPU, and the models are small: this checks correctness, not speed.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from page import machine, write_between
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-# What the tests run, too.
+# The tests use the same models and cases.
 from tests.training.many_devices import MODELS, result_of, start, start_two  # noqa: E402
 
-# What a row of the table is called, by the case.
+# Name of each case in the table.
 ON_JAX = {
     "data_parallel": "`DataParallel`, 8 devices",
     "2x4": "`ModelParallel`, 2 x 4 devices",
     "4x2": "`ModelParallel`, 4 x 2 devices",
     "1x8": "`ModelParallel`, 1 x 8 devices",
 }
-# Below this they count as equal: float32 sums in another order.
+# Losses this close count as equal: the order of float32 sums differs.
 TOLERANCE = 1e-4
 
 
 def of_two(backend: str, *arguments: str) -> dict:
-    """What the first of two processes found that train together."""
+    """The results of the first of two processes that train together."""
     return [result_of(process) for process in start_two(backend, *arguments)][0]
 
 
 def row(backend: str, name: str, found: dict, expected: dict) -> str:
-    """A row of the table: the largest difference between losses of the same step."""
+    """A table row: the largest difference between losses at the same step."""
     cells = []
     for model in MODELS:
         if model not in found:
@@ -50,7 +50,7 @@ def row(backend: str, name: str, found: dict, expected: dict) -> str:
 
 
 def table() -> tuple[str, str]:
-    """All rows, and the losses at the beginning and the end."""
+    """All rows, and the first and last losses."""
     rows = ["| Keras on | devices | " + " | ".join(MODELS) + " |", "|---" * 5 + "|"]
     jax = result_of(start("jax", "losses", "one", *ON_JAX))
     rows += [row("JAX", name, jax[case], jax["one"]) for case, name in ON_JAX.items()]
@@ -59,19 +59,18 @@ def table() -> tuple[str, str]:
     name = "`MirroredStrategy`, 2 devices"
     rows.append(row("TensorFlow", name, tensorflow["mirrored"], tensorflow["one"]))
     torch = result_of(start("torch", "losses", "one:gpt"))
-    name = "2 processes, a loop of one's own"
+    name = "2 processes, a custom loop"
     rows.append(row("torch", name, of_two("torch", "torch_process"), torch["one"]))
     curves = [jax["one"][model]["loss"] for model in ("gpt", "translator")]
     falls = [f"from {curve[0]:.2f} to {curve[-1]:.2f}" for curve in curves]
     return "\n".join(rows), (
-        f"{len(curves[0])} steps each, over which the loss falls {falls[0]} (gpt) and {falls[1]} "
-        "(translator)."
+        f"{len(curves[0])} steps each; the loss falls {falls[0]} (gpt) and {falls[1]} (translator)."
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", help="Markdown page with the table")
+    parser.add_argument("--write", help="Markdown page to write the table to")
     arguments = parser.parse_args()
     rows, steps = table()
     body = f"""```bash

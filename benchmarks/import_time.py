@@ -1,8 +1,8 @@
-"""The price of `import keras_transformer` beside that of `import keras`.
+"""Time of `import keras_transformer` compared with `import keras`.
 
     python benchmarks/import_time.py --write docs/benchmarks.md
 
-Fresh processes, one after the other in turns, with the backend of KERAS_BACKEND.
+Fresh processes that alternate between the two, with the backend set by KERAS_BACKEND.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from page import machine, write_section
 
 
 def seconds(module: str) -> float:
-    """Time of a fresh process that imports a module."""
+    """Seconds that a new process takes to import a module."""
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", f"import {module}"], check=True, capture_output=True)
     return time.perf_counter() - started
@@ -31,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     modules = ("keras", "keras_transformer")
     for module in modules:
-        seconds(module)  # the first import reads the disk
+        seconds(module)  # the first import fills the disk cache
     times = {module: [] for module in modules}
     for _ in range(arguments.repeats):
         for module in modules:

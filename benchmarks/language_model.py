@@ -1,12 +1,12 @@
-"""A small language model of characters: ours against a plain PyTorch GPT in nanoGPT's CPU setting.
+"""A small character-level language model compared with a plain PyTorch GPT, as in nanoGPT on a CPU.
 
     python benchmarks/language_model.py --write docs/benchmarks.md
 
-4 layers, 4 heads, width 128, windows of 64 characters, 12 of them a batch, 2,000 steps, no dropout,
-pre-LN, one matrix for embedding and logits: AdamW with the same rates for all. The characters are
-those of WikiText-2, the windows are the same for all systems, drawn anew for each seed; the loss is
-that of the whole validation text. Each run has a process of its own, alone on the machine; its
-seconds are those of training, compilation included, validation not.
+4 layers, 4 heads, width 128, windows of 64 characters, 12 per batch, 2,000 steps, no dropout,
+pre-LN, one matrix for embedding and logits, AdamW with the same learning rates for all. The text is
+WikiText-2; all systems see the same windows, redrawn for each seed; the loss is computed on the
+whole validation text. Each run is alone in its own process; its seconds are training time,
+including compilation but not validation.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 SIZE = {"num_layers": 4, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 512}
 CONTEXT, BATCH, STEPS = 64, 12, 2000
-PARTS = 10  # of a training, each with a time of its own
-PRODUCTS_STEPS = 50  # of each part of the bare products
+PARTS = 10  # of a training, timed separately
+PRODUCTS_STEPS = 50  # per part, for the bare products
 WARMUP, PEAK, LEAST = 100, 1e-3, 1e-4
-STDDEV = 0.02  # that nanoGPT starts from, at any width
+STDDEV = 0.02  # nanoGPT's initial standard deviation, at any width
 BETAS, WEIGHT_DECAY, CLIP_NORM = (0.9, 0.99), 0.1, 1.0
 VALIDATION_BATCH = 256
 BACKENDS = ("tensorflow", "jax", "torch")
-FEWER, SOONER_ON = 1500, "jax"  # steps of a shorter training of ours, and on which backend
+FEWER, SOONER_ON = 1500, "jax"  # steps and backend of a shorter training of our model
 NAMES = {
     "torch": "plain PyTorch",
-    "torch_scaled": "plain PyTorch started by its width",
+    "torch_scaled": "plain PyTorch, width-scaled initialization",
     "ours": "keras_transformer",
     "sooner": f"keras_transformer, {FEWER:,} steps",
     "products": "bare products",
@@ -46,9 +46,11 @@ TITLE = "A language model in nanoGPT's setting"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backends", nargs="+", default=list(BACKENDS), help="ours on these")
-    parser.add_argument("--seeds", type=int, default=3, help="how many runs of each")
-    parser.add_argument("--title", default=TITLE, help="of the section")
+    parser.add_argument(
+        "--backends", nargs="+", default=list(BACKENDS), help="backends to run ours on"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="number of runs of each system")
+    parser.add_argument("--title", default=TITLE, help="title of the section")
     parser.add_argument("--write", help="Markdown page to write the section to")
     parser.add_argument("--measure", help="run one system with one seed, print JSON")
     arguments = parser.parse_args()
@@ -73,7 +75,7 @@ def main() -> None:
 
 
 def section(results: dict, arguments: argparse.Namespace) -> str:
-    """The table: means over the seeds, and the ratio of times seed by seed."""
+    """The section with the table: means over the seeds; ratios of times within a seed."""
     rows = []
     plain = results["torch", "torch"]
     for (system, backend), found in results.items():
@@ -99,7 +101,7 @@ def section(results: dict, arguments: argparse.Namespace) -> str:
         "validation loss",
         "spread over seeds",
         "seconds of training",
-        "ms a step at best",
+        "best ms per step",
         "seconds / plain PyTorch's",
         "best step / plain PyTorch's",
     )
@@ -110,15 +112,16 @@ python benchmarks/language_model.py{options} --write docs/benchmarks.md
 ```
 
 Characters of WikiText-2, {SIZE["num_layers"]} layers, {SIZE["num_heads"]} heads, width
-{SIZE["hidden_dim"]}, windows of {CONTEXT} characters, {BATCH} a batch, {STEPS:,} steps without
-dropout: AdamW, {WARMUP} steps up to {PEAK:g}, a cosine down to {LEAST:g}, weight decay
-{WEIGHT_DECAY}, gradients clipped to {CLIP_NORM:g}, for both the same windows in the same order. The
-loss, in nats a character, is that of the whole validation text: its mean and standard deviation
-over {arguments.seeds} seeds. Ours has biases, the plain GPT none; it starts from a deviation of
-{STDDEV}, as nanoGPT does, ours from {our_stddev():.3f}, by its width. TensorFlow runs without XLA.
-Seconds are means, and tracing the first step counts; a step at best is that of the fastest tenth of
-a training: for minutes at a time this machine lets both threads of TensorFlow share a core. Ratios
-of times are medians over the seeds, below 1 is faster. Bare products are those of such a step,
+{SIZE["hidden_dim"]}, windows of {CONTEXT} characters, {BATCH} per batch, {STEPS:,} steps without
+dropout. AdamW with {WARMUP} warmup steps to {PEAK:g} and cosine decay to {LEAST:g}, weight decay
+{WEIGHT_DECAY}, gradients clipped to a norm of {CLIP_NORM:g}. All systems see the same windows in
+the same order. The loss, in nats per character, is computed on the whole validation text: its mean
+and standard deviation over {arguments.seeds} seeds. Ours has biases, the plain GPT has none. The
+plain GPT is initialized with a standard deviation of {STDDEV}, as in nanoGPT; ours with
+{our_stddev():.3f}, scaled by its width. TensorFlow runs without XLA. Seconds are means and include
+tracing the first step. The best step is the average over the fastest tenth of a training, because
+this machine sometimes runs both TensorFlow threads on one core for minutes. Ratios of times are
+medians over the seeds; below 1 is faster. Bare products are the matrix products of such a step,
 forward and backward, and nothing else.
 
 {head}{chr(10).join(rows)}
@@ -128,7 +131,7 @@ forward and backward, and nothing else.
 
 
 def measure(system: str, seed: int) -> dict:
-    """Trains one system; its validation loss and its seconds."""
+    """Trains one system; returns its validation loss and its times."""
     vocabulary_size, train, validation = texts()
     if system == "products":
         return {"step": products_step(vocabulary_size)}
@@ -149,7 +152,7 @@ def measure(system: str, seed: int) -> dict:
 
 
 def texts() -> tuple[int, np.ndarray, np.ndarray]:
-    """Both texts as ids of characters, 0 being padding; what the first lacks is left out."""
+    """Both texts as character ids; 0 is padding, and characters not in the first are dropped."""
     import keras_transformer as kt
 
     train, validation, _ = kt.datasets.wikitext2.load_data()
@@ -187,7 +190,7 @@ def train_ours(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, lis
         kt.training.MaskedCrossentropy(),
         jit_compile=False if without_xla else "auto",
     )
-    # Else TensorFlow traces the first step twice, once to make the optimizer's variables.
+    # Otherwise TensorFlow traces the first step twice, once to create the optimizer's variables.
     optimizer.build(model.trainable_variables)
     seconds = []
     for part in np.split(windows, PARTS):
@@ -201,7 +204,7 @@ def train_ours(vocabulary_size, seed, windows, inputs, labels) -> tuple[int, lis
 def train_torch(
     vocabulary_size, seed, windows, inputs, labels, stddev
 ) -> tuple[int, list[float], float]:
-    """A plain GPT in a plain loop."""
+    """Trains the plain GPT in a plain loop."""
     import torch
     from torch.nn import functional
 
@@ -257,21 +260,21 @@ def products_step(vocabulary_size) -> float:
 
 
 def our_stddev() -> float:
-    """What `kt.models.gpt` starts from at this width."""
+    """The initial standard deviation of `kt.models.gpt` at this width."""
     from keras_transformer.models.initial import initial_stddev
 
     return initial_stddev(None, SIZE["hidden_dim"])
 
 
 def learning_rate(steps):
-    """The schedule of both."""
+    """The learning-rate schedule of all systems."""
     import keras_transformer as kt
 
     return kt.training.WarmupCosineSchedule(PEAK, WARMUP, steps, LEAST)
 
 
 def plain_gpt(vocabulary_size, stddev):
-    """GPT-2's shape without biases, as plain modules."""
+    """GPT-2's architecture without biases, in plain PyTorch modules."""
     from torch import nn
     from torch.nn import functional
 
@@ -282,7 +285,7 @@ def plain_gpt(vocabulary_size, stddev):
         nn.init.normal_(layer.weight, std=stddev)
         return layer
 
-    # The outputs of the branches are smaller, as GPT-2 starts them.
+    # The outputs of the residual branches start smaller, as in GPT-2.
     narrow = stddev / math.sqrt(2 * SIZE["num_layers"])
 
     class Block(nn.Module):

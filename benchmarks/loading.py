@@ -1,10 +1,10 @@
-"""Seconds and memory to load a Marian checkpoint of 60 million weights.
+"""Time and memory to load a Marian checkpoint with 60 million weights.
 
     python benchmarks/loading.py --write docs/benchmarks.md
 
 The folder is saved by Hugging Face with random weights, in float32 and in float16. Each backend
-loads it in a fresh process that has built a small model before. Memory is that of the process
-(Linux): its peak while loading less what it held before, against the size of the file.
+loads it in a new process that has already built a small model. Memory (Linux) is the peak of the
+process while loading, minus what it held before, and is compared with the size of the file.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def save_reference(folder: Path) -> None:
-    """Saves the translation benchmark's model, twice."""
+    """Saves the translation benchmark's model in both dtypes."""
     model = reference_marian()
     model.save_pretrained(folder / "float32")
     model.half().save_pretrained(folder / "float16")
 
 
 def measure(folder: str) -> dict:
-    """Loads the folder in this process."""
+    """Measures loading the folder in this process."""
     import keras_transformer as kt
 
     kt.models.transformer(100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
@@ -72,8 +72,8 @@ python benchmarks/loading.py --write docs/benchmarks.md
 ```
 
 `kt.pretrained.load` of a Marian checkpoint with {result["parameters"]:,} weights, in a process that
-has built a small model before. Memory is the most that the process held while loading beyond what
-it held before; the model itself is float32.
+has already built a small model. Memory is the peak of the process while loading, minus what it held
+before; the loaded model is float32.
 
 | backend | file | MB on disk | seconds | MB of memory | memory / file |
 |---|---|---|---|---|---|

@@ -1,4 +1,4 @@
-"""The memory of this process, as Linux tells it."""
+"""Memory of this process, as reported by Linux."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def memory(key: str) -> int:
-    """Bytes that the process holds (VmRSS), or the most that it has held (VmHWM)."""
+    """Bytes held by the process: now (VmRSS) or at its peak (VmHWM)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key):
             return 1024 * int(line.split()[1])
@@ -18,27 +18,27 @@ def memory(key: str) -> int:
 
 
 def start_counting() -> int:
-    """Lets the peak count from here; returns the bytes that the process holds now."""
+    """Resets the peak; returns the bytes that the process holds now."""
     Path("/proc/self/clear_refs").write_text("5")
     return memory("VmRSS")
 
 
 def growth(before: int) -> int:
-    """The most bytes that the process has held since, beyond what it held then."""
+    """The peak since `start_counting`, minus the bytes held then."""
     return memory("VmHWM") - before
 
 
 def run_and_measure(run: Callable[[], Any], repeats: int) -> tuple[Any, int, float]:
-    """Runs once for the memory, and some times more for the time.
+    """Runs once to measure memory, then repeatedly to measure time.
 
     Args:
-        run: what is ready to run, its program being compiled.
-        repeats: how often for the time.
+        run: a function that is already compiled.
+        repeats: number of timed runs.
 
     Returns:
-        What the last run returned, the most bytes that the first one held, the median of seconds.
+        The result of the last run, the peak memory of the first one, and the median seconds.
     """
-    # The first alone: later ones find memory that the process has kept for them.
+    # Only the first run: later ones reuse memory that the process has kept.
     before = start_counting()
     result = run()
     peak = growth(before)

@@ -1,4 +1,4 @@
-"""The matrix products of a training step, and nothing else: what no framework can do without."""
+"""The bare matrix products of a training step: a lower bound for every framework."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from compiling import compiled
 def products_of_step(
     batch: int, length: int, heads: int, kernels: list[tuple[int, int]], attentions: int
 ):
-    """Makes a function that runs the products of so many steps, and returns milliseconds of each.
+    """Returns a function that runs the products of n steps and returns the milliseconds of each.
 
-    Every product of a linear layer, and both of its gradient; of each attention the two of the
-    forward pass and the four of the backward one.
+    Each linear layer has one product in the forward pass and two in the backward pass; each
+    attention layer has two and four.
 
     Args:
-        batch: sentences.
-        length: tokens of each.
-        heads: of each attention.
-        kernels: the shape of each linear layer; the width of the first's inputs is the model's.
-        attentions: how many there are.
+        batch: number of sentences.
+        length: tokens per sentence.
+        heads: number of attention heads.
+        kernels: shape of each linear layer; the input width of the first is the model's width.
+        attentions: number of attention layers.
     """
     from keras import ops
 
@@ -31,7 +31,7 @@ def products_of_step(
     def array(*shape):
         return ops.convert_to_tensor(generator.normal(0, 0.05, shape).astype("float32"))
 
-    # Arrays of their own for each product: a compiler computes equal ones once.
+    # Separate arrays for each product, because a compiler computes equal ones only once.
     layers = [(array(rows, i), array(i, o), array(rows, o)) for i, o in kernels]
     split, square = (batch, heads, length, width // heads), (batch, heads, length, length)
     attended = [(array(*split), array(*split), array(*square)) for _ in range(3 * attentions)]

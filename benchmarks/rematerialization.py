@@ -2,10 +2,9 @@
 
     python benchmarks/rematerialization.py --write docs/benchmarks.md
 
-Steps of plain `fit` of a language model over long sequences, with dropout, compiled but for torch.
-Memory (Linux) is the most that the process held during the first step on a long sequence beyond
-what it held before, weights and optimizer being there; on JAX and TensorFlow it includes what
-making the program took.
+Training steps of a language model on long sequences, with dropout, compiled except on torch. Memory
+(Linux) is the peak of the process during the first step on a long sequence, minus what it held
+before, when weights and optimizer already exist; on JAX and TensorFlow it includes compilation.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ REPEATS = 3
 
 
 def make_model(rematerialize: bool, layers: int, length: int):
-    """A compiled language model and a batch of one row for it."""
+    """A compiled language model and a batch with one row."""
     import keras
     import numpy as np
 
@@ -35,23 +34,23 @@ def make_model(rematerialize: bool, layers: int, length: int):
         VOCABULARY, layers, HEADS, HIDDEN, INTERMEDIATE, length, rematerialize=rematerialize
     )
     recipe = kt.training.gpt1_pretraining_recipe(total_steps=1000, warmup_steps=1)
-    # TensorFlow takes minutes to compile these layers with XLA, and needs no less memory then.
+    # TensorFlow takes minutes to compile these layers with XLA, without saving memory.
     lm.compile(**recipe, jit_compile=keras.backend.backend() == "jax")
     ids = np.random.default_rng(0).integers(1, VOCABULARY, (1, length + 1))
     return lm, ids[:, :-1], ids[:, 1:]
 
 
 def measure(rematerialize: bool, layers: int, length: int) -> dict:
-    """Trains in this process."""
+    """Measures training in this process."""
     model, inputs, labels = make_model(rematerialize, layers, length)
-    # Adam's averages, and what the backend sets up once.
+    # Creates Adam's moments and does the one-time setup of the backend.
     model.train_on_batch(inputs[:, :16], labels[:, :16])
     loss, peak, seconds = run_and_measure(lambda: model.train_on_batch(inputs, labels)[0], REPEATS)
     return {"peak": peak, "seconds": seconds, "loss": float(loss)}
 
 
 def row(backend: str, plain: dict, again: dict) -> str:
-    """A row of the table: both, their ratios, and how far apart their losses are."""
+    """A table row: both variants, their ratios, and the difference of their losses."""
     return (
         f"| {backend} | {plain['peak'] / 1e6:,.0f} | {again['peak'] / 1e6:,.0f} "
         f"| 1/{plain['peak'] / again['peak']:.1f} | {plain['seconds']:.2f} "
@@ -86,13 +85,13 @@ def main() -> None:
 python benchmarks/rematerialization.py --write docs/benchmarks.md
 ```
 
-A step of training of a GPT with {arguments.layers} layers of width {HIDDEN}, one sequence of
-{arguments.length:,} tokens, dropout 0.1, float32, without and with `rematerialize=True`. MB are
-what the process held at most during the first such step beyond what it held before, the making of
-the program included; seconds are medians of {REPEATS} more. The last column is how far apart the
-losses are after {REPEATS + 2} steps.
+A training step of a GPT with {arguments.layers} layers of width {HIDDEN} on one sequence of
+{arguments.length:,} tokens, dropout 0.1, float32, without and with `rematerialize=True`. MB are the
+peak memory of the process during the first such step, including compilation, minus what it held
+before; seconds are medians of {REPEATS} more steps. The last column is the difference of the losses
+after {REPEATS + 2} steps.
 
-| backend | plain, MB | again, MB | memory | plain, s | again, s | time | loss |
+| backend | plain, MB | rematerialized, MB | memory | plain, s | rematerialized, s | time | loss |
 |---|---|---|---|---|---|---|---|
 {table}
 

@@ -1,10 +1,10 @@
-"""Where a training step goes: what it takes less without each of its parts.
+"""Where the time of a training step goes: the time saved by leaving out each of its parts.
 
     python benchmarks/step_parts.py --write docs/benchmarks.md
 
-The step of `training_step.py`, whole and with one part left out or made small at a time, each in a
-process of its own; and its matrix products alone. Parts overlap and compilers fuse them, so the
-differences need not add up.
+The step of `training_step.py`, complete and with one part removed or reduced at a time, each in its
+own process, and its bare matrix products. Parts overlap and compilers fuse them, so the differences
+need not add up.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from training_step import (
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-WHOLE = "the whole step"
+WHOLE = "the complete step"
 VARIANTS = {
     WHOLE: {},
     "without any dropout": {"dropout": 0.0},
-    "gradient descent in place of Adam": {"adam": False},
-    "80 words in place of 8,000": {"vocabulary_size": 80},
+    "SGD instead of Adam": {"adam": False},
+    "a vocabulary of 80 instead of 8,000": {"vocabulary_size": 80},
 }
 PRODUCTS = "bare products"
 TITLE = "Where a training step goes"
@@ -43,8 +43,8 @@ TITLE = "Where a training step goes"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backends", nargs="+", default=list(BACKENDS), help="those to run")
-    parser.add_argument("--rounds", type=int, default=1, help="how often all take their turn")
+    parser.add_argument("--backends", nargs="+", default=list(BACKENDS), help="backends to run")
+    parser.add_argument("--rounds", type=int, default=1, help="how often all variants take turns")
     parser.add_argument("--write", help="Markdown page to write the section to")
     parser.add_argument("--measure", help="run one variant, print JSON")
     arguments = parser.parse_args()
@@ -73,11 +73,11 @@ def main() -> None:
 python benchmarks/step_parts.py{options} --write docs/benchmarks.md
 ```
 
-Ours, as in "A training step": the median of {EPOCHS * (STEPS - 1)} steps, with one part left
-out or made small at a time. Parts overlap, and compilers fuse them: the differences need not add
-up. With 80 words the product with the output matrix, the loss and the optimizer's work on three
-large matrices are all but gone. TensorFlow's steps differ by some tens of milliseconds from one
-process to the next, as its threads come to lie on the cores.
+Our model, as in "A training step": the median of {EPOCHS * (STEPS - 1)} steps, with one part
+removed or reduced at a time. Parts overlap, and compilers fuse them, so the differences need not
+add up. With a vocabulary of 80, the output projection, the loss and the optimizer's work on three
+large matrices almost disappear. TensorFlow's steps vary by some tens of milliseconds between
+processes, depending on how its threads are placed on the cores.
 
 {head}
 {chr(10).join(rows)}
@@ -90,13 +90,13 @@ process to the next, as its threads come to lie on the cores.
 
 
 def measure(name: str) -> float:
-    """Milliseconds of a step."""
+    """Milliseconds per step of one variant."""
     epoch = products_epoch() if name == PRODUCTS else fit_epoch(**VARIANTS[name])
     return statistics.median(times_of(epoch)[1])
 
 
 def fit_epoch(vocabulary_size: int = VOCABULARY_SIZE, dropout: float = DROPOUT, adam: bool = True):
-    """`fit` over so many batches."""
+    """Returns a function that runs `fit` on n batches."""
     import keras
 
     import keras_transformer as kt

@@ -1,12 +1,12 @@
-"""A training step: ours against KerasHub's layers, plain PyTorch, and bare matrix products.
+"""A training step compared with KerasHub's layers, plain PyTorch, and bare matrix products.
 
     python benchmarks/training_step.py --write docs/benchmarks.md
 
-A translator of 4 + 4 layers, width 256, 4 heads, feed-forward 1,024, two vocabularies of 8,000 and
-an output matrix of its own, dropout 0.1, on batches of 64 sentences of 32 tokens without padding:
-cross-entropy, Adam, `model.fit` of each Keras system with the compile settings that Keras chooses
-by itself. Each system runs in a process of its own, alone on the machine; a step is from the end of
-a batch to the end of the next, without what `fit` does before and after them.
+A translator with 4 + 4 layers, width 256, 4 heads, feed-forward width 1,024, two vocabularies of
+8,000, an untied output matrix and dropout 0.1, on batches of 64 sentences of 32 tokens without
+padding. Cross-entropy, Adam, and `model.fit` for the Keras systems with Keras's default compile
+settings. Each system runs alone in its own process; a step is measured from the end of one batch to
+the end of the next, without the work of `fit` before and after.
 
 "Bare products" are the matrix products of such a step, forward and backward, and nothing else.
 """
@@ -42,9 +42,9 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backends", nargs="+", default=list(BACKENDS), help="those to run")
-    parser.add_argument("--rounds", type=int, default=1, help="how often all take their turn")
-    parser.add_argument("--title", default=TITLE, help="of the section")
+    parser.add_argument("--backends", nargs="+", default=list(BACKENDS), help="backends to run")
+    parser.add_argument("--rounds", type=int, default=1, help="how often all systems take turns")
+    parser.add_argument("--title", default=TITLE, help="title of the section")
     parser.add_argument("--write", help="Markdown page to write the section to")
     parser.add_argument("--measure", help="run one system, print JSON")
     arguments = parser.parse_args()
@@ -67,12 +67,12 @@ def main() -> None:
 
 
 def milliseconds(value: float) -> str:
-    """With the digits that matter."""
+    """Milliseconds with a sensible number of digits."""
     return f"{value:,.0f}" if value > 20 else f"{value:.2f}"
 
 
 def section(results: dict, arguments: argparse.Namespace) -> str:
-    """The table, with the ratios of the same round."""
+    """The section with the table; ratios are taken within a round."""
 
     def ratio(run, other):
         if run == other or other not in results:
@@ -102,7 +102,7 @@ def section(results: dict, arguments: argparse.Namespace) -> str:
     options = shown_options(arguments, backends=list(BACKENDS), rounds=1, title=TITLE)
     columns = (
         "system",
-        "ms a step",
+        "ms per step",
         "fastest, ms",
         "/ KerasHub's",
         "/ torch.nn.Transformer",
@@ -116,11 +116,11 @@ python benchmarks/training_step.py{options} --write docs/benchmarks.md
 ```
 
 {SIZE["num_layers"]} + {SIZE["num_layers"]} layers, width {SIZE["hidden_dim"]}, {BATCH} sentences of
-{LENGTH} tokens, {VOCABULARY_SIZE:,} words, untied, dropout {DROPOUT}, Adam, float32, cross-entropy:
-`kt.training.MaskedCrossentropy`, Keras's own for KerasHub's layers, PyTorch's for PyTorch. Ratios
-are of times, below 1 is faster; each is the median over rounds in which all systems take their
-turn. A step is the median of {EPOCHS * (STEPS - 1)}, from the end of a batch to the end of the
-next.
+{LENGTH} tokens, a vocabulary of {VOCABULARY_SIZE:,}, untied embeddings, dropout {DROPOUT}, Adam,
+float32. The cross-entropy is `kt.training.MaskedCrossentropy` for ours, Keras's own for KerasHub's
+layers and PyTorch's for PyTorch. Ratios compare times, so below 1 is faster; each is the median
+over rounds in which all systems take turns. A step time is the median of {EPOCHS * (STEPS - 1)}
+steps, each measured from the end of one batch to the end of the next.
 
 {head}{chr(10).join(rows)}
 
@@ -129,7 +129,7 @@ next.
 
 
 def measure(system: str) -> dict:
-    """Seconds of the first step, and milliseconds of the later ones."""
+    """Seconds of the first step, and milliseconds of later steps."""
     epoch = {
         "ours": lambda: keras_epoch(*our_model()),
         "keras_hub": lambda: keras_epoch(*keras_hub_model()),
@@ -141,7 +141,7 @@ def measure(system: str) -> dict:
 
 
 def times_of(epoch) -> tuple[float, list[float]]:
-    """Seconds of the first step, and the milliseconds of those of the epochs after it."""
+    """Seconds of the first step, and the milliseconds of all steps in later epochs."""
     started = time.perf_counter()
     epoch(1)
     first = time.perf_counter() - started
@@ -149,7 +149,7 @@ def times_of(epoch) -> tuple[float, list[float]]:
 
 
 def timed_fit(model, inputs, labels) -> list[float]:
-    """`fit` over an epoch; milliseconds from the end of a batch to the end of the next."""
+    """Runs `fit` for an epoch; milliseconds from the end of one batch to the end of the next."""
     import keras
 
     ends: list[float] = []
@@ -162,7 +162,7 @@ def timed_fit(model, inputs, labels) -> list[float]:
 
 
 def between(ends: list[float]) -> list[float]:
-    """Milliseconds from each to the next."""
+    """Milliseconds between successive times."""
     return [1000 * (end - start) for start, end in itertools.pairwise(ends)]
 
 
@@ -177,7 +177,7 @@ def data(steps: int) -> tuple[dict, np.ndarray]:
 
 
 def keras_epoch(model, loss):
-    """`fit` over so many batches."""
+    """Returns a function that runs `fit` on n batches."""
     import keras
 
     model.compile(keras.optimizers.Adam(1e-4), loss)
@@ -190,7 +190,7 @@ def keras_epoch(model, loss):
 
 
 def our_model():
-    """Ours, pre-LN, with the loss of its recipes."""
+    """This library's model, pre-LN, with the loss of its recipes."""
     import keras_transformer as kt
 
     model = kt.models.transformer(
@@ -206,7 +206,7 @@ def our_model():
 
 
 def keras_hub_model():
-    """KerasHub's layers and Keras's loss, put together as the tutorial on translation does."""
+    """KerasHub's layers and Keras's loss, combined as in KerasHub's translation tutorial."""
     import keras
     import keras_hub
 
@@ -235,7 +235,7 @@ def keras_hub_model():
 
 
 def torch_epoch():
-    """Plain `torch.nn.Transformer` in a plain loop."""
+    """`torch.nn.Transformer` in a plain training loop."""
     import torch
     from torch import nn
 
@@ -296,7 +296,7 @@ def torch_epoch():
 def products_epoch():
     """The bare products of such a step."""
     width, inner = SIZE["hidden_dim"], SIZE["intermediate_dim"]
-    # 4 of the encoder's attention, 8 of the decoder's two, each with a feed-forward network.
+    # 4 in the encoder's attention and 8 in the decoder's two; one feed-forward network in each.
     kernels = ([(width, width)] * 12 + [(width, inner), (inner, width)] * 2) * SIZE["num_layers"]
     kernels.append((width, VOCABULARY_SIZE))
     return products_of_step(BATCH, LENGTH, SIZE["num_heads"], kernels, 3 * SIZE["num_layers"])

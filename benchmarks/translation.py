@@ -1,13 +1,13 @@
-"""Ours against plain PyTorch and KerasHub's layers: the same data, recipe, size and test.
+"""Translation compared with plain PyTorch and KerasHub's layers: same data, recipe, size and test.
 
     python benchmarks/translation.py --write docs/benchmarks.md
 
-Each system runs in a process of its own, alone on the machine: ours on TensorFlow (or the backend
-of `--backend`); `torch.nn.Transformer` of the same size, pre-LN, with the same tokeniser, the same
-batches and minutes; KerasHub's encoder and decoder layers on TensorFlow, each sentence padded to 40
-tokens in batches of 64, as KerasHub's tutorial on translation does, and with 2.5 times the minutes.
-Label smoothing and the averaging of the last checkpoints are the same. The clock drives the
-learning rate of all, after a warm-up in steps: down to 0 just as the minutes end.
+Each system runs alone in its own process: ours on TensorFlow (or on `--backend`);
+`torch.nn.Transformer` of the same size, pre-LN, with the same tokenizer, batches and training time;
+and KerasHub's encoder and decoder layers on TensorFlow, with sentences padded to 40 tokens in
+batches of 64, as in KerasHub's translation tutorial, and 2.5 times the training time. Label
+smoothing and checkpoint averaging are the same. For all of them, the learning rate warms up for a
+number of steps, then decays with elapsed time and reaches 0 when the time is up.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WARMUP_STEPS = 100
 LABEL_SMOOTHING = 0.1
 NUM_CHECKPOINTS = 5
 CHECKPOINT_STEPS = 40
-FIXED_LENGTH, FIXED_BATCH = 40, 64  # of KerasHub's tutorial
+FIXED_LENGTH, FIXED_BATCH = 40, 64  # as in KerasHub's tutorial
 MORE_MINUTES = 2.5
 SYSTEMS = ("ours", "torch", "keras_hub")
 TITLE = "Translation: minutes and BLEU"
@@ -42,11 +42,11 @@ TITLE = "Translation: minutes and BLEU"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=3.0, help="training time of each system")
-    parser.add_argument("--backend", default="tensorflow", help="backend that ours runs on")
+    parser.add_argument("--backend", default="tensorflow", help="backend for ours")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dropout", type=float, default=0.05)
     parser.add_argument("--write", help="Markdown file to write the table to")
-    parser.add_argument("--system", choices=SYSTEMS, help="run one, print JSON")
+    parser.add_argument("--system", choices=SYSTEMS, help="run one system, print JSON")
     arguments = parser.parse_args()
     if arguments.system:
         backends = {"ours": arguments.backend, "torch": "torch", "keras_hub": "tensorflow"}
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def run_in_process(system: str, arguments: argparse.Namespace) -> dict:
-    """Runs one system alone, its progress going to the terminal, and returns its figures."""
+    """Runs one system in its own process, showing its progress; returns its results."""
     command = [sys.executable, __file__, "--system", system]
     options = {name: getattr(arguments, name) for name in ("backend", "seed", "dropout")}
     options["minutes"] = arguments.minutes * (MORE_MINUTES if system == "keras_hub" else 1)
@@ -82,7 +82,7 @@ def run_in_process(system: str, arguments: argparse.Namespace) -> dict:
 
 
 def load(arguments: argparse.Namespace, num_test: int = 2000):
-    """The data: tokeniser, training pairs, batches for training and validation, test."""
+    """Returns tokenizer, training pairs, batches for training and validation, and test."""
     import keras
 
     import keras_transformer as kt
@@ -105,7 +105,7 @@ def load(arguments: argparse.Namespace, num_test: int = 2000):
 
 
 def endless(batches):
-    """Batches of epoch after epoch."""
+    """Yields batches, epoch after epoch."""
     while True:
         for index in range(len(batches)):
             yield batches[index]
@@ -113,7 +113,7 @@ def endless(batches):
 
 
 def bleu(translations, references) -> float:
-    """Multi-reference BLEU of sacreBLEU, which wants the references as columns."""
+    """Multi-reference BLEU of sacreBLEU, which expects the references as columns."""
     import sacrebleu
 
     streams = list(itertools.zip_longest(*references))
@@ -121,7 +121,7 @@ def bleu(translations, references) -> float:
 
 
 def padded(rows, length: int):
-    """Rows of ids as int32 (number of rows, length), cut or filled up with padding."""
+    """Rows of ids as int32 (number of rows, length), truncated or padded."""
     import numpy as np
 
     array = np.zeros((len(rows), length), "int32")
@@ -131,15 +131,15 @@ def padded(rows, length: int):
 
 
 def translate_greedily(tokenizer, sources, begin, limit=None, batch_size: int = 64) -> list[str]:
-    """Greedy decoding, whole prefix each step: it is not part of the measured minutes.
+    """Greedy decoding without a cache; it is not part of the measured time.
 
     Args:
-        tokenizer: what made the ids.
+        tokenizer: the tokenizer of the model's ids.
         sources: sentences.
-        begin: takes ids (B, S), returns a function from what was generated (B, T) to the logits of
-            what comes next (B, V), an array that may be written to.
-        limit: most new tokens; None for 50 more than the source has.
-        batch_size: B.
+        begin: takes source ids (B, S); returns a function from the generated ids (B, T) to the
+            logits of the next token (B, V), as a writable array.
+        limit: maximum number of new tokens; None for 50 more than the source length.
+        batch_size: B, number of sentences per batch.
     """
     import numpy as np
 
@@ -169,7 +169,7 @@ def translate_greedily(tokenizer, sources, begin, limit=None, batch_size: int = 
 
 
 def run_ours(arguments: argparse.Namespace) -> dict:
-    """Trains ours on batches of as many tokens, and translates with `kt.Translator`."""
+    """Trains our model on batches of equal token counts and translates with `kt.Translator`."""
     import keras
 
     import keras_transformer as kt
@@ -190,7 +190,7 @@ def run_ours(arguments: argparse.Namespace) -> dict:
 
 
 def run_keras_hub(arguments: argparse.Namespace) -> dict:
-    """Trains KerasHub's layers on sentences of one length, with Keras's own compile settings."""
+    """Trains KerasHub's layers on sentences of one length, with Keras's compile defaults."""
     import numpy as np
 
     import keras_transformer as kt
@@ -230,7 +230,7 @@ def fit(
     learning_rate=PEAK_LEARNING_RATE,
     clip_norm=None,
 ) -> dict:
-    """Trains for the minutes given; returns what the table shows of it."""
+    """Trains for the given time; returns the results for the table."""
     import keras_transformer as kt
 
     recipe = kt.training.transformer_recipe(
@@ -260,7 +260,7 @@ def fit(
 
 
 def evaluate(model, validation) -> float:
-    """Perplexity a token."""
+    """Perplexity per token."""
     import keras
 
     import keras_transformer as kt
@@ -269,13 +269,13 @@ def evaluate(model, validation) -> float:
         loss=kt.training.MaskedCrossentropy(),
         weighted_metrics=[],
         metrics=[kt.training.Perplexity()],
-        jit_compile=keras.backend.backend() == "jax",  # without it JAX runs step by step
+        jit_compile=keras.backend.backend() == "jax",  # without it, JAX does not compile the step
     )
     return model.evaluate(validation, verbose=0, return_dict=True)["perplexity"]
 
 
 def figures(parameters, steps, tokens, seconds) -> dict:
-    """What the table shows of a training."""
+    """The results of a training for the table."""
     return {
         "parameters": parameters,
         "steps": steps,
@@ -289,7 +289,7 @@ def keras_hub_model(dropout: float):
     import keras
     import keras_hub
 
-    # More positions than are trained, for a few longer sentences among those of the perplexity.
+    # More positions than are trained, for a few longer sentences in the perplexity data.
     embedding = keras_hub.layers.TokenAndPositionEmbedding(
         VOCABULARY_SIZE, 256, SIZE["hidden_dim"], mask_zero=True
     )
@@ -315,7 +315,7 @@ def keras_hub_model(dropout: float):
 
 
 def run_torch(arguments: argparse.Namespace) -> dict:
-    """Trains plain `torch.nn.Transformer` with a plain loop."""
+    """Trains `torch.nn.Transformer` in a plain loop."""
     import torch
 
     import keras_transformer as kt
@@ -409,7 +409,7 @@ def torch_model(dropout: float):
 
 
 def torch_batch(batch):
-    """Source, target and labels, without the rows that only fill the batch."""
+    """Source, target and labels, without rows that only pad the batch."""
     import torch
 
     inputs, labels = batch
@@ -419,7 +419,7 @@ def torch_batch(batch):
 
 
 def torch_perplexity(model, batches) -> float:
-    """Exp of the mean negative log-likelihood over all tokens."""
+    """Exponential of the mean negative log-likelihood over all tokens."""
     import math
 
     import torch
@@ -465,7 +465,7 @@ def torch_step(model):
 
 
 def torch_begin(model):
-    """What `translate_greedily` asks for of PyTorch's model: the source is encoded once."""
+    """The `begin` function of `translate_greedily` for PyTorch: encodes the source once."""
     import torch
 
     def begin(source):
@@ -494,20 +494,19 @@ def make_section(results: list[dict], arguments: argparse.Namespace) -> str:
 python benchmarks/translation.py --minutes {arguments.minutes:g} --write docs/benchmarks.md
 ```
 
-English to French on Tatoeba: the same {VOCABULARY_SIZE:,} sub-words, size
-({SIZE["num_layers"]} + {SIZE["num_layers"]} layers, width {SIZE["hidden_dim"]}, pre-LN),
-dropout {arguments.dropout:g}, label smoothing {LABEL_SMOOTHING}, Adam with a learning rate that
-rises for {WARMUP_STEPS} steps and falls linearly from
-{PEAK_LEARNING_RATE} at the first second to 0 at the last, average of the last {NUM_CHECKPOINTS}
-checkpoints. Perplexity a sub-word on the validation sentences; BLEU from greedy decoding of the
-same 2,000 held-out English sentences (sacreBLEU, all their references). Each system runs alone in a
-process of its own; the minutes are those of training, compilation included. Ours and PyTorch have
-the same batches of {TOKENS_PER_BATCH:,} tokens; KerasHub's layers have {FIXED_BATCH} sentences,
-each padded to {FIXED_LENGTH} tokens, and {MORE_MINUTES} times the minutes. `torch.nn.Transformer`
-also drops attention weights and activations at the same rate. TensorFlow has two threads for each
-core.
+English to French on Tatoeba. All systems have the same vocabulary of {VOCABULARY_SIZE:,} subwords,
+size ({SIZE["num_layers"]} + {SIZE["num_layers"]} layers, width {SIZE["hidden_dim"]}, pre-LN),
+dropout of {arguments.dropout:g} and label smoothing of {LABEL_SMOOTHING}. Adam's learning rate
+warms up for {WARMUP_STEPS} steps and decays linearly with time, from {PEAK_LEARNING_RATE} at the
+start to 0 at the end; the last {NUM_CHECKPOINTS} checkpoints are averaged. Perplexity is per
+subword on the validation sentences; BLEU is from greedy decoding of the same 2,000 held-out English
+sentences (sacreBLEU, all references). Each system runs alone in its own process; minutes are
+training time, including compilation. Ours and PyTorch use the same batches of {TOKENS_PER_BATCH:,}
+tokens. KerasHub's layers use batches of {FIXED_BATCH} sentences padded to {FIXED_LENGTH} tokens and
+train for {MORE_MINUTES} times as long. `torch.nn.Transformer` also applies dropout to attention
+weights and activations, at the same rate. TensorFlow uses two threads per core.
 
-| system | parameters | minutes | steps | target tokens a second | perplexity | BLEU |
+| system | parameters | minutes | steps | target tokens per second | perplexity | BLEU |
 |---|---|---|---|---|---|---|
 {rows}
 

@@ -1,16 +1,16 @@
 # %% [markdown]
 # # Fine-tune a GPT to classify
 #
-# A small GPT that has read WikiText-2 learns whether a sentence praises a film, as GPT-1 was
-# fine-tuned: a start token, the text, a token at whose place a linear layer reads, and the language
-# model's own loss beside that of the labels. Next to it the same model without pre-training, and
-# words counted with TF-IDF under a logistic regression.
+# A small GPT pretrained on WikiText-2 learns to classify the sentiment of movie reviews, fine-tuned
+# as in GPT-1: the input is a start token, the text and an extract token, a linear layer reads the
+# hidden state of the extract token, and the language-modeling loss is added to the task loss. It is
+# compared with the same model without pretraining, and with TF-IDF and logistic regression.
 #
 #     python examples/train_gpt.py --output runs/gpt
 #     python examples/finetune_classifier.py --pretrained runs/gpt
 #
-# Without the first command the second one pre-trains for ten minutes. `--lora 8` trains adapters of
-# rank 8 and the head alone. `--smoke` runs every line on a sliver of the data.
+# Without the first command, the second one pretrains for ten minutes. `--lora 8` trains adapters of
+# rank 8 and the head only. `--smoke` runs every line on a tiny sample of the data.
 
 # %%
 from __future__ import annotations
@@ -20,13 +20,13 @@ import numpy as np
 
 import keras_transformer as kt
 
-arguments = common.parse_arguments("Fine-tune a small GPT on the sentiment of film reviews.")
+arguments = common.parse_arguments("Fine-tune a small GPT on the sentiment of movie reviews.")
 lm, tokenizer = common.load_pretrained(arguments)
 
 # %% [markdown]
 # ## Reviews
 #
-# Sentences with a mean rating of their readers, about half of them positive.
+# Sentences labeled by readers' mean ratings, about half of them positive.
 
 # %%
 print(kt.datasets.movie_reviews.ATTRIBUTION)
@@ -34,12 +34,12 @@ parts = kt.datasets.movie_reviews.load_data()
 train, validation, test = (
     type(part)(part.texts[: arguments.limit], part.labels[: arguments.limit]) for part in parts
 )
-print(f"{len(train.texts):,} sentences to train on, {len(test.texts):,} for the test")
+print(f"{len(train.texts):,} training sentences, {len(test.texts):,} test sentences")
 
 # %% [markdown]
 # ## Rows
 #
-# Two tokens are new: one to start with, and one at whose place the head reads.
+# Two new tokens: the start token, and the extract token that the head reads.
 
 # %%
 START, EXTRACT = lm.output.shape[-1], lm.output.shape[-1] + 1
@@ -63,12 +63,12 @@ for name, language_model in (("pre-trained", lm), ("from scratch", common.from_s
     print(f"\n{name}")
     model = kt.models.classifier(kt.models.with_new_tokens(language_model, 2), num_classes=2)
     if name == "from scratch":
-        arguments.lora = None  # adapters to random weights would be no match
+        arguments.lora = None  # adapters on random weights would be no fair comparison
     common.train(model, train_batches, validation_batches, arguments)
     results[f"GPT, {name}"] = common.test_accuracy(model, test_batches)
 
 # %% [markdown]
-# ## Words counted, the baseline that costs a second
+# ## Baseline: word counts, trained in a second
 
 # %%
 try:

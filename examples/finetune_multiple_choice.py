@@ -1,15 +1,15 @@
 # %% [markdown]
 # # Fine-tune a GPT to choose
 #
-# What does the other one say next? Four candidates to each utterance of a film, three of them
-# answers to something else. Each candidate makes one row `[start; context; delimiter; candidate;
-# extract]`, gets one score, and a softmax over the four makes the choice.
+# Which utterance comes next in a movie dialogue? Each utterance has four candidate replies, three
+# of which answer something else. Each candidate forms one row `[start; context; delimiter;
+# candidate; extract]` and gets one score; a softmax over the four scores makes the choice.
 #
 #     python examples/train_gpt.py --output runs/gpt
 #     python examples/finetune_multiple_choice.py --pretrained runs/gpt
 #
-# Without the first command the second one pre-trains for ten minutes. `--lora 8` trains adapters of
-# rank 8 and the head alone. `--smoke` runs every line on a sliver of the data.
+# Without the first command, the second one pretrains for ten minutes. `--lora 8` trains adapters of
+# rank 8 and the head only. `--smoke` runs every line on a tiny sample of the data.
 
 # %%
 from __future__ import annotations
@@ -26,10 +26,10 @@ lm, tokenizer = common.load_pretrained(arguments)
 
 # %%
 print(kt.datasets.movie_dialog.ATTRIBUTION)
-# Each example is four rows: by default a part of the 60,000 is enough for some minutes.
+# Each example is four rows: by default, train on a part of the 60,000 to take only minutes.
 limit = arguments.limit or 8000
 train, validation, test = kt.datasets.movie_dialog.load_data()
-print(f"{min(limit, len(train.contexts)):,} exchanges to train on, chance is 25 %")
+print(f"{min(limit, len(train.contexts)):,} training exchanges, chance is 25 %")
 
 # %% [markdown]
 # ## Rows

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # Fine-tune a GPT to compare
 #
-# Do two sentences say the same? The order of the two does not matter, so each pair makes two rows,
-# one in each order, and the states at their extract tokens are summed before the head reads them.
+# Do two sentences mean the same? Their order does not matter, so each pair forms two rows, one in
+# each order, and the hidden states of their extract tokens are summed before the head.
 #
 #     python examples/train_gpt.py --output runs/gpt
 #     python examples/finetune_similarity.py --pretrained runs/gpt
 #
-# Without the first command the second one pre-trains for ten minutes. `--lora 8` trains adapters of
-# rank 8 and the head alone. `--smoke` runs every line on a sliver of the data.
+# Without the first command, the second one pretrains for ten minutes. `--lora 8` trains adapters of
+# rank 8 and the head only. `--smoke` runs every line on a tiny sample of the data.
 
 # %%
 from __future__ import annotations
@@ -34,10 +34,10 @@ parts = kt.datasets.paraphrases.load_data()
 train, validation, test = (
     type(part)(*(column[: arguments.limit] for column in part)) for part in parts
 )
-print(f"{len(train.labels):,} pairs to train on, {len(test.labels):,} for the test")
+print(f"{len(train.labels):,} training pairs, {len(test.labels):,} test pairs")
 
 # %% [markdown]
-# ## The baseline: how many words they share
+# ## Baseline: number of shared words
 
 # %%
 

@@ -1,18 +1,18 @@
 # %% [markdown]
 # # Fine-tune a translator
 #
-# Firefox's English-Portuguese model is Brazilian. With plain `model.fit` it learns the numbers of
-# Portugal, where 16 is "dezasseis" and not "dezesseis": any amount of exact pairs, and a test that
-# cannot be argued with.
+# Firefox's English-Portuguese model is Brazilian. With plain `model.fit` it learns the European
+# Portuguese numerals, where 16 is "dezasseis" rather than "dezesseis". Such pairs can be generated
+# in any quantity, and the results are unambiguously right or wrong.
 #
 #     python examples/finetune_translator.py --output runs/numbers
 #     python examples/finetune_translator.py --pairs mine.tsv
 #
-# Pairs of your own are lines of English, TAB, Portuguese.
+# Your own pairs are lines of English, TAB, Portuguese.
 #
-# It prints how many unseen numbers come out right before and after, and how many of 200 ordinary
-# sentences are still translated as before. `--lora 16` trains adapters in place of all weights, and
-# prints how small they are; `--smoke` runs every line on a sliver.
+# It prints how many unseen numbers are translated correctly before and after, and how many of 200
+# ordinary sentences still have the same translation. `--lora 16` trains adapters instead of all
+# weights and prints their size; `--smoke` runs every line on a tiny sample.
 
 # %%
 from __future__ import annotations
@@ -33,13 +33,13 @@ import keras_transformer as kt
 
 # %%
 parser = argparse.ArgumentParser(description="Fine-tune Firefox's English-Portuguese model.")
-parser.add_argument("--pairs", type=Path, help="pairs of your own; the last twentieth is the test")
+parser.add_argument("--pairs", type=Path, help="file of pairs; the last 5 % are the test")
 parser.add_argument("--output", type=Path, default=Path("runs/numbers"), help="folder to save to")
 parser.add_argument("--epochs", type=int, default=2)
 parser.add_argument("--lora", type=int, metavar="RANK", help="train adapters of this rank")
-parser.add_argument("--learning-rate", type=float, help="by default 1e-4, LoRA 2e-3")
+parser.add_argument("--learning-rate", type=float, help="default 1e-4, LoRA 2e-3")
 parser.add_argument("--seed", type=int, default=1)
-parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
+parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()
 if arguments.smoke:
     arguments.epochs = 1
@@ -48,8 +48,8 @@ keras.utils.set_random_seed(arguments.seed)
 # %% [markdown]
 # ## Pairs
 #
-# Numbers below a million, as num2words says them in English and in the Portuguese of Portugal,
-# where that differs from Brazil's. Each number occurs once: the test's were never trained on.
+# Numbers below a million, spelled by num2words in English and in European Portuguese, where that
+# differs from Brazilian Portuguese. Each number occurs once, so the test numbers are unseen.
 
 # %%
 if arguments.pairs is not None:
@@ -71,15 +71,15 @@ _, _, tatoeba = kt.datasets.tatoeba.load_data("fra")
 ordinary = list(dict.fromkeys(tatoeba.source))[: 4 if arguments.smoke else 200]
 
 # %% [markdown]
-# ## The model as it comes
+# ## The original model
 
 # %%
 folder = kt.datasets.firefox_models.load_folder("en-pt")
 print(kt.datasets.firefox_models.ATTRIBUTION)
 translator = kt.Translator.from_pretrained(folder)
-# The shortlist was made for the texts of the web: what is learned now may need other words.
+# The shortlist was built for web text: the new translations may need words that it lacks.
 translator.shortlist = None
-kt.decoding.set_jit_compile(False)  # batches of many shapes, each a few times
+kt.decoding.set_jit_compile(False)  # many batch shapes, each used only a few times
 
 
 def number_right(translator) -> int:
@@ -96,8 +96,9 @@ ordinary_before = translator.translate(ordinary)
 # %% [markdown]
 # ## Fine-tuning
 #
-# The tokeniser knows the ids that start, end and pad; batches and recipe have to be told. The rate
-# rises slowly: Adam's first steps would be as long for words that hardly matter as for all others.
+# The start, end and padding ids come from the tokenizer and have to be passed to batches and
+# recipe. The learning rate warms up slowly, because Adam's first steps are as large for unimportant
+# words as for all others.
 
 # %%
 tokenizer, model = translator.source_tokenizer, translator.model
@@ -119,15 +120,15 @@ recipe = kt.training.transformer_recipe(
     learning_rate=kt.training.WarmupCosineSchedule(rate, steps // 10 + 1, steps + 2),
     padding_id=tokenizer.padding_id,
 )
-# On a CPU, TensorFlow is faster without XLA, which would compile for many seconds.
+# On a CPU, TensorFlow is faster without XLA, which would take many seconds to compile.
 jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
 model.compile(**recipe, jit_compile=jit_compile)
 started = time.time()
 model.fit(batches, epochs=arguments.epochs, verbose=2)
-print(f"fine-tuned in {time.time() - started:.0f} seconds")
+print(f"Fine-tuned in {time.time() - started:.0f} seconds")
 
 # %% [markdown]
-# Adapters have a file of their own. Merged, the model is as if it had never had any.
+# The adapters are saved in a separate file and then merged into the weights.
 
 # %%
 if arguments.lora:
@@ -139,17 +140,17 @@ if arguments.lora:
     difference = np.abs(model.predict_on_batch(batches[0][0]) - logits).max()
 
 # %% [markdown]
-# ## What it has learned, and what it has forgotten
+# ## What was learned and what was forgotten
 
 # %%
 after = number_right(translator)
 ordinary_after = translator.translate(ordinary)
 kept = sum(old == new for old, new in zip(ordinary_before, ordinary_after, strict=True))
 translator.save(arguments.output)
-print(f"the translator is in {arguments.output}")
+print(f"The translator is in {arguments.output}.")
 if arguments.lora:
     sizes = [path.stat().st_size for path in (adapters, arguments.output / "model.keras")]
-    print(f"the adapters' file is {sizes[0] / sizes[1]:.2%} of the model's")
-    print(f"the logits of adapters and merged weights differ by at most {difference:.1e}")
+    print(f"The adapter file is {sizes[0] / sizes[1]:.2%} of the size of the model file.")
+    print(f"The logits with adapters and with merged weights differ by at most {difference:.1e}.")
 print(f"{len(test)} unseen pairs, exactly right: {before} before, {after} after")
 print(f"{len(ordinary)} ordinary sentences, translated as before: {kept}")

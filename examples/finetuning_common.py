@@ -1,4 +1,4 @@
-"""What the fine-tuning examples share: their arguments, the pre-trained GPT, and its training."""
+"""Shared by the fine-tuning examples: arguments, the pretrained GPT, and its training."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ MAX_LENGTH = 96
 def parse_arguments(description: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
-        "--pretrained", default="runs/gpt", help="what examples/train_gpt.py left as its output"
+        "--pretrained", default="runs/gpt", help="output folder of examples/train_gpt.py"
     )
     parser.add_argument(
-        "--pretrain-minutes", type=float, default=10.0, help="to pre-train where there is none"
+        "--pretrain-minutes", type=float, default=10.0, help="pretraining time if there is no GPT"
     )
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--learning-rate", type=float, help="its peak; by default 5e-4, LoRA 2e-3")
+    parser.add_argument("--learning-rate", type=float, help="peak; default 5e-4, LoRA 2e-3")
     parser.add_argument("--lora", type=int, metavar="RANK", help="train adapters of this rank")
-    parser.add_argument("--limit", type=int, help="train on so many examples only")
+    parser.add_argument("--limit", type=int, help="limit on training examples")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
+    parser.add_argument(
+        "--smoke", action="store_true", help="run everything once, on a tiny sample"
+    )
     arguments = parser.parse_args()
     keras.utils.set_random_seed(arguments.seed)
     if arguments.smoke:
@@ -42,16 +44,16 @@ def parse_arguments(description: str) -> argparse.Namespace:
 
 
 def load_pretrained(arguments: argparse.Namespace):
-    """Loads the GPT and its tokeniser, or has them trained first."""
+    """Loads the GPT and its tokenizer, training them first if needed."""
     folder = Path(arguments.pretrained)
     if not (folder / "model.keras").is_file():
         command = [sys.executable, str(Path(__file__).with_name("train_gpt.py"))]
         command += ["--output", str(folder), "--minutes", str(arguments.pretrain_minutes)]
         command += ["--epochs", "20"] if arguments.pretrain_minutes > 20 else []
         command += ["--smoke"] if arguments.smoke else []
-        print(f"There is no GPT in {folder}: pre-training one now, as would\n  {' '.join(command)}")
+        print(f"There is no GPT in {folder}: pretraining one now with\n  {' '.join(command)}")
         subprocess.run(command, check=True)
-    # Not compiled: the optimizer of the pre-training is not needed again.
+    # Not compiled: the optimizer of the pretraining is no longer needed.
     model = keras.saving.load_model(folder / "model.keras", compile=False)
     return model, kt.data.load_tokenizer(folder / "tokenizer")
 
@@ -62,7 +64,7 @@ def from_scratch(lm: keras.Model) -> keras.Model:
 
 
 def as_wikitext(text: str) -> str:
-    """Spaces a text as WikiText-2 does, which the GPT has read."""
+    """Spaces a text as in WikiText-2, on which the GPT was trained."""
     text = re.sub(r"([.,!?;:()\"]|'')", r" \1 ", text)
     return " ".join(re.sub(r"(\w)'(\w)", r"\1 '\2", text).split())
 
@@ -72,7 +74,7 @@ def encode(tokenizer, texts) -> list[list[int]]:
 
 
 def adapt(model: keras.Model, rank: int) -> None:
-    """Gives a model low-rank adapters, and says how few weights they are."""
+    """Adds low-rank adapters to a model and prints how many weights train."""
     adapted = kt.training.enable_lora(model, rank)
     trained = sum(weight.numpy().size for weight in model.trainable_weights)
     share = trained / model.count_params()
@@ -80,14 +82,14 @@ def adapt(model: keras.Model, rank: int) -> None:
 
 
 def train(model: keras.Model, train_batches, validation_batches, arguments) -> None:
-    """GPT-1's recipe, with a learning rate that suits a small model."""
+    """Trains with GPT-1's recipe and a learning rate that suits a small model."""
     peak = arguments.learning_rate or (2e-3 if arguments.lora else 5e-4)
     if arguments.lora:
         adapt(model, arguments.lora)
     recipe = kt.training.gpt1_finetuning_recipe(
         total_steps=arguments.epochs * len(train_batches), peak_learning_rate=peak
     )
-    # On a CPU, TensorFlow is faster without XLA, which would compile for many seconds.
+    # On a CPU, TensorFlow is faster without XLA, which would take many seconds to compile.
     jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
     model.compile(**recipe, jit_compile=jit_compile)
     started = time.time()
@@ -97,7 +99,7 @@ def train(model: keras.Model, train_batches, validation_batches, arguments) -> N
         epochs=arguments.epochs,
         verbose=2,
     )
-    print(f"fine-tuned in {time.time() - started:.0f} seconds")
+    print(f"Fine-tuned in {time.time() - started:.0f} seconds")
 
 
 def test_accuracy(model: keras.Model, batches) -> float:

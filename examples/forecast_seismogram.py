@@ -2,14 +2,14 @@
 # # Forecast a seismogram
 #
 # A series of real numbers is a sequence too. An encoder reads the last 0.64 seconds of an
-# earthquake in three directions, a decoder says how the ground moves next, value by value, and each
-# of its own values is what it reads for the next one.
+# earthquake in three directions, and a decoder predicts the ground motion that follows, one value
+# at a time, feeding each prediction back in as the next input.
 #
 #     python examples/forecast_seismogram.py --output runs/seismogram
 #
-# Beside a Transformer and a GRU stand two baselines that any forecast has to beat: nothing changes,
-# and a linear autoregression by least squares. The error is printed and drawn by how far ahead it
-# is. `--smoke` runs every line on a sliver.
+# A Transformer and a GRU are compared with two baselines that any forecast should beat: no change,
+# and a linear autoregression fitted by least squares. The error is printed and plotted against the
+# forecast horizon. `--smoke` runs every line on a tiny sample.
 
 # %%
 from __future__ import annotations
@@ -19,7 +19,7 @@ import os
 import time
 from pathlib import Path
 
-os.environ.setdefault("KERAS_BACKEND", "jax")  # which runs through time fastest on a CPU
+os.environ.setdefault("KERAS_BACKEND", "jax")  # the fastest for recurrent networks on a CPU
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
@@ -33,23 +33,25 @@ import matplotlib.pyplot as plt
 
 # %%
 parser = argparse.ArgumentParser(description="Forecast a seismogram with encoder-decoders.")
-parser.add_argument("--output", type=Path, default=Path("runs/seismogram"), help="for the charts")
-parser.add_argument("--seeds", type=int, default=3, help="how often each model learns")
+parser.add_argument(
+    "--output", type=Path, default=Path("runs/seismogram"), help="folder for the charts"
+)
+parser.add_argument("--seeds", type=int, default=3, help="trainings of each model")
 parser.add_argument("--epochs", type=int, default=12)
-parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
+parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()
 if arguments.smoke:
     arguments.seeds, arguments.epochs = 1, 1
 arguments.output.mkdir(parents=True, exist_ok=True)
 started = time.time()
-PAST, FUTURE = 64, 32  # samples, 100 of them a second
+PAST, FUTURE = 64, 32  # samples, at 100 per second
 
 # %% [markdown]
 # ## The series
 #
-# 30 seconds; the earthquake begins in the first and fades. What is forecast lies in the last ten
-# seconds, which no model has seen. The ground moves strongly at first and weakly at last: each
-# window is moved and scaled by what its past says, so that they look alike.
+# 30 seconds; the earthquake begins in the first and fades. The forecasts are for the last ten
+# seconds, which no model has seen. The motion is strong at first and weak at the end, so each
+# window is shifted and scaled by statistics of its past to make them comparable.
 
 # %%
 series = kt.datasets.seismogram.load_data()
@@ -57,7 +59,7 @@ print(kt.datasets.seismogram.ATTRIBUTION)
 
 
 def windows(samples):
-    """Scaled pasts and futures, and the scale of each, which an error is given in."""
+    """Normalized pasts and futures, and the scale of each window."""
     past, future = kt.data.series_windows(samples, PAST, FUTURE)
     last = past[:, -1:]
     scale = past.std(axis=1, keepdims=True)
@@ -70,11 +72,11 @@ test_past, test_future, test_scale = windows(series[2000 - PAST :])
 if arguments.smoke:
     past, future = past[::20], future[::20]
     test_past, test_future, test_scale = test_past[::20], test_future[::20], test_scale[::20]
-print(f"{len(past):,} windows to learn from, {len(test_past)} to forecast")
+print(f"{len(past):,} training windows, {len(test_past)} test windows")
 
 
 def error(forecasts):
-    """Root mean square error for each sample ahead, in parts of the ground's own motion."""
+    """Root mean square error at each step ahead, relative to the ground motion."""
     wrong = (forecasts - test_future) * test_scale
     return np.sqrt(np.mean(wrong**2, axis=(0, 2))) / series[2000:].std()
 
@@ -82,9 +84,9 @@ def error(forecasts):
 # %% [markdown]
 # ## Baselines
 #
-# The autoregression predicts the next sample of all three directions from the past ones by least
-# squares, and then goes on from its own, as the networks do. How many samples it looks at is chosen
-# on the stretch before the last.
+# The autoregression predicts the next sample in all three directions from past samples by least
+# squares, and then continues from its own predictions, as the networks do. Its order is chosen on
+# the two seconds before the test data.
 
 # %%
 
@@ -113,16 +115,16 @@ valid_errors = [
 ]
 order = ORDERS[int(np.argmin(valid_errors))]
 results = {
-    "nothing changes": [error(np.repeat(test_past[:, -1:], FUTURE, axis=1))],
+    "no change": [error(np.repeat(test_past[:, -1:], FUTURE, axis=1))],
     f"linear autoregression of {order}": [error(autoregression(order)(test_past))],
 }
 
 # %% [markdown]
 # ## Encoder-decoders
 #
-# Trained on the true value before each one, with a little noise on what they read: their own
-# values, which they go on from later, are not exact either. The weights kept are those of the epoch
-# with the least error on the stretch before the last.
+# Trained with teacher forcing, with a little noise on the decoder inputs, because the predictions
+# that the models later feed back are not exact either. The weights kept are those of the epoch with
+# the lowest error on the two seconds before the test data.
 
 # %%
 MODELS = {
@@ -170,12 +172,12 @@ for name, options in MODELS.items():
     results[name] = np.array(results[name])
 
 # %% [markdown]
-# ## How far it sees
+# ## Error by forecast horizon
 
 # %%
 AHEAD = (1, 2, 4, 8, 16, 32)
 rows = [
-    "| error, as a part of the motion | " + " | ".join(f"{10 * n} ms" for n in AHEAD) + " | mean |"
+    "| error, relative to the motion | " + " | ".join(f"{10 * n} ms" for n in AHEAD) + " | mean |"
 ]
 rows.append("|---" * (len(AHEAD) + 2) + "|")
 for name, errors in results.items():
@@ -196,8 +198,8 @@ left.set(xlabel="milliseconds ahead", ylabel="error / motion", ylim=(0, None))
 left.legend(fontsize=8)
 shown = len(test_past) // 2
 times = 10 * np.arange(-PAST, FUTURE)
-right.plot(times[:PAST], test_past[shown, :, 0], color="gray", label="what the models read")
-right.plot(times[PAST:], test_future[shown, :, 0], color="black", label="what came")
+right.plot(times[:PAST], test_past[shown, :, 0], color="gray", label="input")
+right.plot(times[PAST:], test_future[shown, :, 0], color="black", label="actual")
 for name, forecasts in last.items():
     right.plot(times[PAST:], forecasts[shown, :, 0], label=name)
 right.set(xlabel="milliseconds", ylabel="vertical motion")
@@ -205,12 +207,12 @@ right.legend(fontsize=8)
 figure.savefig(arguments.output / "seismogram.png", dpi=130)
 
 text = (
-    f"One seismogram of three channels: {len(past):,} windows of its first 18 seconds to learn "
-    f"from, {len(test_past)} of the last ten to forecast, mean of {arguments.seeds} seeds. 1.00 is "
-    "the standard deviation of the ground's motion then."
+    f"One seismogram with three channels: {len(past):,} training windows from its first 18 "
+    f"seconds and {len(test_past)} test windows from the last ten, mean of {arguments.seeds} "
+    "seeds. 1.00 is the standard deviation of the ground motion in those ten seconds."
 )
-chart = "![Error by how far ahead, and one forecast](images/seismogram.png)"
+chart = "![Error by forecast horizon, and one forecast](images/seismogram.png)"
 tables = "\n\n".join([text, "\n".join(rows), chart])
 (arguments.output / "tables.md").write_text(tables + "\n", encoding="utf-8")
 print("\n".join(rows))
-print(f"in {time.time() - started:.0f} seconds; tables and chart are in {arguments.output}")
+print(f"Done in {time.time() - started:.0f} seconds; tables and chart are in {arguments.output}")

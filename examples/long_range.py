@@ -1,15 +1,16 @@
 # %% [markdown]
 # # How far back can it look?
 #
-# The lectures say: a convolution sees no further than its layers reach, a recurrent network
-# forgets, self-attention knows no distance. Here each of them is asked for one token, 1 to 200
-# positions back, with as many weights and as many sentences to learn from as the others.
+# The textbooks say that the reach of a convolution is limited by its layers, that a recurrent
+# network forgets, and that distance does not matter to self-attention. Here each of them has to
+# recall one token, 1 to 200 positions back, with the same number of weights and of training
+# sentences.
 #
 #     python examples/long_range.py --output runs/long-range
 #
-# Then the shape of it that language has: which noun does "it" mean, and これ or そこ? At last, what
-# a sequence costs by its length. Tables are printed, charts are written to the output's folder;
-# `--smoke` runs every line on a sliver.
+# The second task is the same problem in language: which noun do "it", これ and そこ refer to? The
+# third part measures cost against sequence length. Tables are printed, charts are written to the
+# output folder; `--smoke` runs every line on a tiny sample.
 
 # %%
 from __future__ import annotations
@@ -21,7 +22,7 @@ import os
 import time
 from pathlib import Path
 
-os.environ.setdefault("KERAS_BACKEND", "jax")  # which runs through time fastest on a CPU
+os.environ.setdefault("KERAS_BACKEND", "jax")  # the fastest for recurrent networks on a CPU
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
@@ -35,16 +36,18 @@ import matplotlib.pyplot as plt
 
 # %%
 parser = argparse.ArgumentParser(description="How far back sequence models can look.")
-parser.add_argument("--output", type=Path, default=Path("runs/long-range"), help="for the charts")
-parser.add_argument("--seeds", type=int, default=3, help="how often each model learns")
-parser.add_argument("--steps", type=int, default=320, help="batches that each learns from")
-parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
+parser.add_argument(
+    "--output", type=Path, default=Path("runs/long-range"), help="folder for the charts"
+)
+parser.add_argument("--seeds", type=int, default=3, help="trainings of each model")
+parser.add_argument("--steps", type=int, default=320, help="training batches of each")
+parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()
 
 BATCH = 32
 WEIGHTS = 60_000  # of each model, embeddings included
 DISTANCES = (1, 5) if arguments.smoke else (1, 5, 10, 15, 20, 30, 50, 100, 200)
-TESTED = 20 if arguments.smoke else 200  # sentences for each distance
+TESTED = 20 if arguments.smoke else 200  # test sentences per distance
 KINDS = {
     "cnn": "CNN",
     "rnn": "RNN",
@@ -54,15 +57,15 @@ KINDS = {
 }
 if arguments.smoke:
     arguments.seeds, arguments.steps = 1, 4
-    del KINDS["rnn"], KINDS["lstm"]  # a program to compile for each, of the same lines as the GRU's
+    del KINDS["rnn"], KINDS["lstm"]  # slow to compile, same code as the GRU
 arguments.output.mkdir(parents=True, exist_ok=True)
 started = time.time()
 
 # %% [markdown]
 # ## The models
 #
-# All read a sentence, and answer from what they have at its last position. The CNN has four layers
-# of width 9: its last position sees itself and 16 positions back, and no training could change it.
+# All of them read a sentence and answer from the hidden state at its last position. The CNN has
+# four layers of width 9, so its last position sees only 16 positions back, however it is trained.
 
 # %%
 CNN = {"num_layers": 4, "kernel_size": 9}
@@ -83,7 +86,7 @@ def make_model(kind, vocabulary_size, num_classes, hidden_dim):
 
 @functools.cache
 def fitting_width(kind, vocabulary_size, num_classes):
-    """The largest width, in steps of 4, with no more weights than all may have."""
+    """The largest width, a multiple of 4, within the limit on weights."""
     widths = range(4, 260, 4)
 
     def count(width):
@@ -93,7 +96,7 @@ def fitting_width(kind, vocabulary_size, num_classes):
 
 
 def learn(kind, vocabulary_size, num_classes, ids, labels, seed):
-    """Trains a model with one recipe for all; returns it and its seconds."""
+    """Trains a model with the common recipe; returns it and the seconds it took."""
     keras.utils.set_random_seed(seed)
     width = fitting_width(kind, vocabulary_size, num_classes)
     model = make_model(kind, vocabulary_size, num_classes, width)
@@ -115,10 +118,10 @@ def accuracy(model, ids, labels):
 # %% [markdown]
 # ## One token, a distance back
 #
-# Random words, among them one of eight that count, and a question mark at the end. The models learn
-# twice. In one text that word stands near the question mark as often as far from it: 5 to 10 back
-# as often as 10 to 20, or 100 to 200. In the other all distances up to 200 are alike, so that there
-# are next to no near ones to begin with.
+# Random words, one of which is one of eight keys, and a question mark at the end. The models are
+# trained on two kinds of text. In one, the key is near the question mark as often as far from it: 5
+# to 10 back as often as 10 to 20, or 100 to 200. In the other, all distances up to 200 are equally
+# likely, so short distances are rare.
 
 # %%
 NUM_KEYS, NUM_WORDS = 8, 20
@@ -128,16 +131,19 @@ LENGTH = max(DISTANCES) + 8
 
 
 def near_and_far(most, count, generator):
-    """So many numbers from 1 to the most, each octave as often as any other."""
+    """`count` numbers from 1 to `most`, with every octave equally likely."""
     return np.exp(generator.uniform(0, np.log(most + 1), count)).astype("int32")
 
 
 def all_alike(most, count, generator):
-    """So many numbers from 1 to the most."""
+    """`count` numbers from 1 to `most`, all equally likely."""
     return generator.integers(1, most + 1, count)
 
 
-TEXTS = {"near as often as far": near_and_far, "all distances alike": all_alike}
+TEXTS = {
+    "near and far distances equally often": near_and_far,
+    "all distances equally often": all_alike,
+}
 
 
 def sentences_with_a_key(distances, generator):
@@ -178,7 +184,7 @@ def table(head, rows):
 
 
 def path_length(kind, distance):
-    """Through how many layers or steps a word passes to be known at the end."""
+    """Number of layers or steps between a word and the last position."""
     return {"cnn": -(-distance // (CNN["kernel_size"] // 2)), "transformer": 1}.get(kind, distance)
 
 
@@ -189,28 +195,28 @@ for kind, name in KINDS.items():
     weights = make_model(kind, VOCABULARY_SIZE, NUM_KEYS, width).count_params()
     sees = f"{reach} back" if kind == "cnn" else "all"
     rows.append([name, f"{weights:,}", sees, f"{path_length(kind, 100)}"])
-tables = [table(["model", "weights", "sees", "path of a word 100 back"], rows)]
+tables = [table(["model", "weights", "reach", "path length to a word 100 back"], rows)]
 for text in TEXTS:
     rows = []
     for kind, name in KINDS.items():
         rows.append([name, *(f"{100 * score:.0f}" for score in found[text, kind].mean(axis=0))])
     tables.append(
-        f"One token, learned from text with {text}: accuracy in percent, mean of {arguments.seeds} "
-        f"seeds; by chance {100 / NUM_KEYS:.0f}."
+        f"One token, trained on text with {text}: accuracy in percent, mean of {arguments.seeds} "
+        f"seeds; chance is {100 / NUM_KEYS:.0f}."
     )
     tables.append(table(["model", *(f"{distance} back" for distance in DISTANCES)], rows))
-tables.append("![Accuracy against the distance](images/long-range.png)")
+tables.append("![Accuracy against distance](images/long-range.png)")
 
 figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
 for axes, text in zip(panels, TEXTS, strict=True):
     for place, (kind, name) in enumerate(KINDS.items()):
         mean, spread = found[text, kind].mean(axis=0), found[text, kind].std(axis=0)
-        width = 1.3 * (len(KINDS) - place)  # lines that lie on each other stay visible
+        width = 1.3 * (len(KINDS) - place)  # overlapping lines stay visible
         (line,) = axes.plot(DISTANCES, mean, marker="o", markersize=3, linewidth=width, label=name)
         axes.fill_between(
             DISTANCES, mean - spread, mean + spread, color=line.get_color(), alpha=0.15
         )
-    axes.axvline(reach, color="gray", linestyle=":", label="as far as the CNN sees")
+    axes.axvline(reach, color="gray", linestyle=":", label="reach of the CNN")
     axes.axhline(1 / NUM_KEYS, color="gray", linewidth=0.5)
     axes.set(xscale="log", xlabel="positions back", ylim=(0, 1.05), title=text)
     axes.set_xticks(DISTANCES, [str(distance) for distance in DISTANCES])
@@ -220,12 +226,12 @@ panels[0].legend(fontsize=8)
 figure.savefig(arguments.output / "long-range.png", dpi=130)
 
 # %% [markdown]
-# ## Which noun is meant
+# ## Which noun the pronoun refers to
 #
-# "The animal didn't cross the street because it was too tired": it is the animal, and the street if
-# it was too wide. 清水寺は京都の有名な寺です。私はこれが大好きです。 これ is the temple, and
-# そこ the city. The more is said in between, the further back the noun. The answer is one of all
-# nouns, of which each sentence has two.
+# In "The animal didn't cross the street because it was too tired", "it" is the animal; if it were
+# "too wide", it would be the street. In 清水寺は京都の有名な寺です。私はこれが大好きです。 これ is
+# the temple; そこ would be the city. Words in between move the noun further back. The answer is one
+# of all nouns, two of which occur in each sentence.
 
 # %%
 ENGLISH = {
@@ -244,7 +250,7 @@ JAPANESE = {
 
 
 def coreference(language, padding, generator):
-    """A sentence with so many words between nouns and pronoun, and which noun it is."""
+    """A sentence with `padding` words between nouns and pronoun, and the noun it refers to."""
     nouns = ENGLISH if language == "English" else JAPANESE
     places = generator.integers(0, len(nouns["first"]), 2)
     first, second = nouns["first"][places[0]], nouns["second"][places[1]]
@@ -259,17 +265,17 @@ def coreference(language, padding, generator):
 
 
 BETWEEN = (0, 5) if arguments.smoke else (0, 10, 20, 40)
-LONGEST = max(BETWEEN) + 20  # with all that is around them
+LONGEST = max(BETWEEN) + 20  # including the rest of the sentence
 
 
 def encode(rows, numbers):
-    """Ids from 1 on, padded on the right to one length: one program for all of them."""
+    """Ids from 1 on, right-padded to one length, so that one program serves all of them."""
     ids = [[numbers.setdefault(word, len(numbers) + 1) for word in words] for words in rows]
     return keras.utils.pad_sequences(ids, LONGEST, padding="post")
 
 
 def which_noun(kind, language, seed):
-    """Accuracy for each number of words in between."""
+    """Accuracy for each number of intervening words."""
     generator = np.random.default_rng(seed)
     counts = near_and_far(max(BETWEEN) + 1, BATCH * arguments.steps, generator) - 1
     pairs = [coreference(language, count, generator) for count in counts]
@@ -287,16 +293,17 @@ for language in ("English", "Japanese"):
         scores = [which_noun(kind, language, seed) for seed in range(arguments.seeds)]
         rows.append([name, *(f"{100 * score:.0f}" for score in np.mean(scores, axis=0))])
     tables.append(
-        f"Which noun is meant, {language}: accuracy in percent, mean of {arguments.seeds} seeds."
+        f"Which noun the pronoun refers to, {language}: accuracy in percent, mean of "
+        f"{arguments.seeds} seeds."
     )
     tables.append(table(["model", *(f"{count} words between" for count in BETWEEN)], rows))
 
 # %% [markdown]
 # ## What it costs
 #
-# A training step of each model, one sentence of so many words. Attention compares every word with
-# every other: its cost grows with the square of the length, once that outweighs the rest. Recurrent
-# steps have to wait for each other.
+# A training step of each model on one sentence of a given length. Attention compares every word
+# with every other, so its cost grows quadratically once that part dominates. Recurrent steps have
+# to wait for each other.
 
 # %%
 LENGTHS = (8, 16) if arguments.smoke else (64, 256, 1024, 4096)
@@ -307,7 +314,7 @@ for kind in KINDS:
     for length in LENGTHS:
         ids, labels = np.ones((1, length), "int32"), np.zeros(1, "int32")
         times = []
-        for _ in range(4):  # the first of them compiles
+        for _ in range(4):  # the first one compiles
             begun = time.perf_counter()
             model.train_on_batch({"token_ids": ids}, labels)
             times.append(time.perf_counter() - begun)
@@ -315,16 +322,16 @@ for kind in KINDS:
 rows = [
     [name, *(f"{costs[kind, length]:.1f}" for length in LENGTHS)] for kind, name in KINDS.items()
 ]
-tables.append("Milliseconds of a training step with one sentence.")
+tables.append("Milliseconds of a training step on one sentence.")
 tables.append(table(["model", *(f"{length:,} words" for length in LENGTHS)], rows))
-tables.append("![Cost of a training step against the length](images/cost.png)")
+tables.append("![Cost of a training step against length](images/cost.png)")
 
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for kind, name in KINDS.items():
     axes.plot(LENGTHS, [costs[kind, length] for length in LENGTHS], marker="o", label=name)
-axes.set(xscale="log", yscale="log", xlabel="words", ylabel="ms of a training step")
+axes.set(xscale="log", yscale="log", xlabel="words", ylabel="ms per training step")
 first = costs["transformer", LENGTHS[0]]
-for power, style, label in ((1, ":", "as the length"), (2, "--", "as its square")):
+for power, style, label in ((1, ":", "linear"), (2, "--", "quadratic")):
     line = [first * (length / LENGTHS[0]) ** power for length in LENGTHS]
     axes.plot(LENGTHS, line, style, color="gray", linewidth=1, label=label)
 axes.set_xticks(LENGTHS, [str(length) for length in LENGTHS])
@@ -334,5 +341,5 @@ axes.legend(fontsize=8)
 figure.savefig(arguments.output / "cost.png", dpi=130)
 
 text = "\n\n".join(tables)
-print(f"\n{text}\n\nin {time.time() - started:.0f} seconds")
+print(f"\n{text}\n\nDone in {time.time() - started:.0f} seconds")
 (arguments.output / "tables.md").write_text(text + "\n", encoding="utf-8")

@@ -1,15 +1,15 @@
 # %% [markdown]
-# # BERT beside GPT
+# # BERT and GPT
 #
-# Two ways to learn from the same text. GPT guesses the next sub-word from those before it; BERT
-# guesses hidden ones from both sides, single sub-words or whole words. Three models of one size
-# learn WikiText-2 for as many minutes each.
+# Two ways to learn from the same text. GPT predicts the next subword from those before it; BERT
+# predicts masked subwords, or masked whole words, from both sides. Three models of the same size
+# are trained on WikiText-2 for the same time.
 #
 #     python examples/pretrain_bert.py --output runs/bert
 #
-# Their perplexities cannot be compared: the questions differ. So a logistic regression reads film
-# reviews from the hidden states of each, as they are, and BERT fills in gaps. `--smoke` runs every
-# line on a sliver.
+# Their perplexities are not comparable, because the tasks differ. Instead, a logistic regression
+# classifies movie reviews by the frozen hidden states of each model, and BERT fills in gaps.
+# `--smoke` runs every line on a tiny sample.
 
 # %%
 from __future__ import annotations
@@ -34,13 +34,13 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 # %%
-parser = argparse.ArgumentParser(description="Masked-LM pre-training beside GPT's.")
+parser = argparse.ArgumentParser(description="Compare BERT's and GPT's pretraining.")
 parser.add_argument(
-    "--output", type=Path, default=Path("runs/bert"), help="for model, table, chart"
+    "--output", type=Path, default=Path("runs/bert"), help="folder for model, table and chart"
 )
 parser.add_argument("--minutes", type=float, default=2.5, help="training time of each model")
 parser.add_argument("--seed", type=int, default=1)
-parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
+parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()
 if arguments.smoke:
     arguments.minutes = 0.03
@@ -60,7 +60,7 @@ SIZE = {
 # %% [markdown]
 # ## Text
 #
-# One stream of sub-words. `<mask>` is a symbol of the vocabulary that no text has.
+# One stream of subwords. `<mask>` is a vocabulary symbol that does not occur in the text.
 
 # %%
 train, validation, _ = kt.datasets.wikitext2.load_data()
@@ -102,8 +102,8 @@ def hidden_words(token_ids, whole=False, **options):
 # %% [markdown]
 # ## Models and training
 #
-# The same size, recipe and minutes. The clock drives the learning rate: up in 100 steps, and down
-# to 0 as the time ends.
+# The same size, recipe and training time. The learning rate warms up for 100 steps, then decays
+# with elapsed time and reaches 0 when the time is up.
 
 # %%
 
@@ -121,14 +121,14 @@ def make_gpt():
 
 
 MODELS = {
-    "GPT: the next sub-word": (make_gpt, next_word, {}),
-    "BERT: hidden sub-words": (make_bert, hidden_words, {}),
+    "GPT: the next subword": (make_gpt, next_word, {}),
+    "BERT: hidden subwords": (make_bert, hidden_words, {}),
     "BERT: hidden whole words": (make_bert, hidden_words, {"whole": True}),
 }
 
 
 class Curve(keras.callbacks.Callback):
-    """The loss of each batch; Keras hands over the mean of its epoch so far."""
+    """Records the loss of each batch; Keras reports the running mean of the epoch."""
 
     def __init__(self):
         super().__init__()
@@ -167,7 +167,7 @@ def learn(make, batches, options):
 # %% [markdown]
 # ## What they have learned
 #
-# A review becomes the mean of its hidden states. Nothing of the models is trained on reviews.
+# A review is represented by the mean of its hidden states. The models are not trained on reviews.
 
 # %%
 reviews, _, unseen = kt.datasets.movie_reviews.load_data()
@@ -185,7 +185,7 @@ def features(body, texts):
 
 
 rows = [
-    "| | steps | perplexity of what it guesses | right | film reviews |",
+    "| | steps | perplexity of its predictions | accuracy | movie reviews |",
     "|---|---|---|---|---|",
 ]
 curves = {}
@@ -203,7 +203,7 @@ for name, (make, batches, options) in MODELS.items():
 # %% [markdown]
 # ## Gaps
 #
-# What the last BERT puts in the place of `<mask>`.
+# What the last BERT predicts for `<mask>`.
 
 # %%
 GAPS = [
@@ -223,9 +223,9 @@ print("\n".join(filled))
 model.save(arguments.output / "model.keras")
 
 # %% [markdown]
-# ## How they learn
+# ## Training curves
 #
-# GPT has a question at every sub-word, BERT at 15 % of them: it needs more text for as much.
+# GPT makes a prediction at every subword, BERT only at 15 % of them, so it needs more text.
 
 # %%
 MEAN_OF = 2 if arguments.smoke else 20  # batches
@@ -234,18 +234,20 @@ for name, losses in curves.items():
     losses = losses[: len(losses) // MEAN_OF * MEAN_OF]
     means = np.reshape(losses, (-1, MEAN_OF)).mean(axis=1)
     axes.plot(MEAN_OF * np.arange(1, len(means) + 1), means, label=name)
-axes.set(xlabel="batches", ylabel="nats a guess")
+axes.set(xlabel="batches", ylabel="nats per prediction")
 axes.grid(alpha=0.3)
 axes.legend(fontsize=8)
 figure.savefig(arguments.output / "bert.png", dpi=130)
 
 text = (
     f"{arguments.minutes:g} minutes of training each on {keras.backend.backend()}: "
-    f"{SIZE['num_layers']} blocks, width {SIZE['hidden_dim']}, {VOCABULARY_SIZE:,} sub-words, "
-    f"{CONTEXT} of them at a time. The last column is the accuracy of a logistic regression on the "
-    f"mean of the hidden states, on {len(unseen.texts[:limit]):,} film reviews. One seed."
+    f"{SIZE['num_layers']} blocks, width {SIZE['hidden_dim']}, {VOCABULARY_SIZE:,} subwords, "
+    f"context length {CONTEXT}. The last column is the accuracy of a logistic regression on the "
+    f"mean of the hidden states, for {len(unseen.texts[:limit]):,} movie reviews. One seed."
 )
-parts = [text, "\n".join(rows), "![The loss while they learn](images/bert.png)"]
-parts += ["What the last one puts into gaps:", "\n".join(filled)]
+parts = [text, "\n".join(rows), "![Training loss](images/bert.png)"]
+parts += ["Predictions of the last model for gaps:", "\n".join(filled)]
 (arguments.output / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-print(f"in {time.time() - started:.0f} seconds; model, table and chart are in {arguments.output}")
+print(
+    f"Done in {time.time() - started:.0f} seconds; model, table and chart are in {arguments.output}"
+)

