@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # mkdocs-material's notice about a coming major version is no warning of ours.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo gpt translate test lint types unit backends without-tensorflow docs bench bench-decoding experiments clean
+.PHONY: demo gpt translate test lint types unit backends without-tensorflow docs bench bench-decoding experiments constraints clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -93,13 +93,21 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --editable '.[tensorflow,text,weights]'
+$(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[tensorflow,text,weights]'
 	touch $@
 
-$(VENV)/all.stamp: pyproject.toml | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --editable '.[all]'
+$(VENV)/all.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@ $(VENV)/demo.stamp
+
+## Rewrite constraints.txt from the versions installed in the virtual environment.
+# No suffix such as `+cpu`: the package index has no such versions.
+constraints:
+	$(RUN) -m pip freeze --exclude-editable > constraints.new
+	{ echo '# The exact versions that CI installs; CONTRIBUTING.md says when to renew them.'; \
+	  sed 's/+[a-z0-9.]*$$//' constraints.new; } > constraints.txt
+	rm constraints.new
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
