@@ -141,14 +141,16 @@ class DecoderBlock(Layer):
             )
 
     def _make_sublayers(self):
-        self.self_attention = self.ssru = None
+        self.self_attention: Any = None
+        self.ssru: Any = None
         if self.recurrence is None:
             self.self_attention = make_self_attention(self, self.causal)
         else:
             self.ssru = SSRU(name="ssru", **common_arguments(self))
         # Of whichever of the two there is.
         self.self_attention_norm = make_norm(self, f"{self.recurrence or 'self_attention'}_norm")
-        self.source_attention = self.source_attention_norm = None
+        self.source_attention: Any = None
+        self.source_attention_norm: Any = None
         if self.cross_attention:
             self.source_attention = MultiHeadAttention(
                 name="cross_attention", **head_arguments(self)

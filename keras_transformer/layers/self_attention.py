@@ -106,7 +106,7 @@ class MultiHeadSelfAttention(Layer):
             dtype=self.dtype_policy,
             name="attention",
         )
-        self.rotary_embedding = (
+        self.rotary_embedding: Any = (
             RotaryEmbedding(dtype=self.dtype_policy, name="rotary") if rotary else None
         )
         self.position_bias = make_relative_positions(

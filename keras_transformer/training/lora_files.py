@@ -135,7 +135,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def _check(path, header, arrays, layers, weights):
     """Raises unless every array of a file has its place in a model."""
-    expected = {}
+    expected: dict[str, tuple[int, ...] | None] = {}
     for name, entry in header.items():
         if name in layers:
             rows, columns = layers[name].kernel.shape
