@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # mkdocs-material's notice about a coming major version is no warning of ours.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo gpt translate test lint types unit backends without-tensorflow docs bench bench-decoding experiments constraints clean
+.PHONY: demo gpt translate test lint types unit coverage backends without-tensorflow docs bench bench-decoding experiments constraints clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -36,10 +36,14 @@ types: $(VENV)/all.stamp
 	$(VENV)/bin/mypy
 
 # Two processes of tests, each with one thread: more threads than cores make torch crawl.
-unit backends without-tensorflow: export OMP_NUM_THREADS := 1
+unit coverage backends without-tensorflow: export OMP_NUM_THREADS := 1
 
 unit: $(VENV)/all.stamp
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --durations 15
+
+## The suite on TensorFlow, with a table of the lines it missed. One folder: make coverage TESTS=tests/ops
+coverage: $(VENV)/all.stamp
+	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --cov=keras_transformer $(TESTS)
 
 # What must hold everywhere: laws, parity, layers (with saving), the pipeline. The other folders pass
 # there too: KERAS_BACKEND=jax .venv/bin/python -m pytest tests/decoding.
@@ -110,4 +114,4 @@ constraints:
 	rm constraints.new
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage
