@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # mkdocs-material's notice about a coming major version is no warning of ours.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo gpt translate test lint types unit backends without-tensorflow docs bench bench-decoding experiments clean
+.PHONY: demo gpt translate test lint types unit coverage backends without-tensorflow docs bench bench-decoding experiments constraints clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -36,10 +36,14 @@ types: $(VENV)/all.stamp
 	$(VENV)/bin/mypy
 
 # Two processes of tests, each with one thread: more threads than cores make torch crawl.
-unit backends without-tensorflow: export OMP_NUM_THREADS := 1
+unit coverage backends without-tensorflow: export OMP_NUM_THREADS := 1
 
 unit: $(VENV)/all.stamp
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --durations 15
+
+## The suite on TensorFlow, with a table of the lines it missed. One folder: make coverage TESTS=tests/ops
+coverage: $(VENV)/all.stamp
+	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --cov=keras_transformer $(TESTS)
 
 # What must hold everywhere: laws, parity, layers (with saving), the pipeline. The other folders pass
 # there too: KERAS_BACKEND=jax .venv/bin/python -m pytest tests/decoding.
@@ -93,13 +97,21 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --editable '.[tensorflow,text,weights]'
+$(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[tensorflow,text,weights]'
 	touch $@
 
-$(VENV)/all.stamp: pyproject.toml | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --editable '.[all]'
+$(VENV)/all.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@ $(VENV)/demo.stamp
 
+## Rewrite constraints.txt from the versions installed in the virtual environment.
+# No suffix such as `+cpu`: the package index has no such versions.
+constraints:
+	$(RUN) -m pip freeze --exclude-editable > constraints.new
+	{ echo '# The exact versions that CI installs; CONTRIBUTING.md says when to renew them.'; \
+	  sed 's/+[a-z0-9.]*$$//' constraints.new; } > constraints.txt
+	rm constraints.new
+
 clean:
-	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage

@@ -89,11 +89,11 @@ class ReadAheadDataset(keras.utils.PyDataset):
             # Earlier batches will not be requested.
             self._ahead = {key: made for key, made in self._ahead.items() if key >= place}
             if in_order:
-                self._pool = self._pool or self._make_pool()
+                pool = self._pool = self._pool or self._make_pool()
                 end = min(index + 1 + self._max_queue_size, len(self))
                 for wanted in map(self._place, range(index, end)):
                     if wanted not in self._ahead:
-                        self._ahead[wanted] = self._submit(*wanted)
+                        self._ahead[wanted] = self._submit(pool, *wanted)
             return self._ahead.pop(place, None)
 
     def _make_pool(self):
@@ -101,10 +101,10 @@ class ReadAheadDataset(keras.utils.PyDataset):
             return ProcessPoolExecutor(self._workers, initializer=_keep, initargs=(self,))
         return ThreadPoolExecutor(self._workers)
 
-    def _submit(self, epoch, index):
+    def _submit(self, pool, epoch, index):
         if self._use_multiprocessing:
-            return self._pool.submit(_make_in_process, epoch, index)
-        return self._pool.submit(self._make_batch, index)
+            return pool.submit(_make_in_process, epoch, index)
+        return pool.submit(self._make_batch, index)
 
     def __getstate__(self) -> dict[str, Any]:
         # Neither pools nor locks can be pickled.

@@ -226,7 +226,7 @@ def _names_of_model():
     return _names_of_bare(keras.Model)
 
 
-def _names_of_bare(base):
+def _names_of_bare(base: Any):
     class Bare(base):
         def build(self, input_shape):
             self.child.build(input_shape)

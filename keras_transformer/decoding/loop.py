@@ -194,7 +194,7 @@ def _compile_tensorflow(programs, function, tensors, state, parts):
         returned = tree.map_structure(lambda tensor: 0, result)
         return tree.flatten(result)
 
-    traced = tf.function(
+    program = tf.function(
         traced,
         input_signature=[open_axes(tensor) for tensor in tree.flatten((state, tensors))],
         autograph=False,
@@ -202,7 +202,7 @@ def _compile_tensorflow(programs, function, tensors, state, parts):
     )
     # The concrete function, and flat: a call through nests and the signature costs a millisecond
     # more, which a stream would pay again and again.
-    concrete = traced.get_concrete_function()
+    concrete = program.get_concrete_function()
     return lambda state, tensors: tree.pack_sequence_as(
         returned, concrete(*tree.flatten((state, tensors)))
     )

@@ -116,7 +116,8 @@ def _prefixes(prefix_ids, num_rows):
     """The forced beginning of each translation."""
     if prefix_ids is None:
         return [[]] * num_rows
-    rows = [prefix_ids] if isinstance(prefix_ids, (int, np.integer)) else list(prefix_ids)
+    is_one = isinstance(prefix_ids, (int, np.integer))
+    rows: list[Any] = [prefix_ids] if is_one else list(prefix_ids)
     if all(isinstance(row, (int, np.integer)) for row in rows):
         rows = [rows] * num_rows
     if len(rows) != num_rows:

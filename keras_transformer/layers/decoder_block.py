@@ -102,14 +102,16 @@ class DecoderBlock(Block):
             )
 
     def _make_sublayers(self):
-        self.self_attention = self.ssru = None
+        self.self_attention: Any = None
+        self.ssru: Any = None
         if self.recurrence is None:
             self.self_attention = self._make_self_attention(self.causal)
         else:
             self.ssru = SSRU(name="ssru", **self._kernel_arguments())
         # The norm of either of the two.
         self.self_attention_norm = self.make_norm(f"{self.recurrence or 'self_attention'}_norm")
-        self.source_attention = self.source_attention_norm = None
+        self.source_attention: Any = None
+        self.source_attention_norm: Any = None
         if self.cross_attention:
             self.source_attention = MultiHeadAttention(
                 name="cross_attention", **self._head_arguments()

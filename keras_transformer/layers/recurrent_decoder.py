@@ -114,7 +114,8 @@ class RecurrentDecoder(Layer):
             for index in range(self.num_layers)
             for state in range(num_states(self.cell))
         ]
-        self.attention_layer = self.output_dense = None
+        self.attention_layer: Any = None
+        self.output_dense: Any = None
         if self.attention is not None:
             self.attention_layer = ATTENTIONS[self.attention](name="attention", **common)
             self.output_dense = keras.layers.Dense(

@@ -129,7 +129,7 @@ class MultiHeadSelfAttention(Layer):
             dtype=self.dtype_policy,
             name="attention",
         )
-        self.rotary_embedding = make_rotary(self.rotary, self.dtype_policy)
+        self.rotary_embedding: Any = make_rotary(self.rotary, self.dtype_policy)
         self.position_bias = make_relative_positions(
             self.relative_positions, causal, self.dtype_policy
         )

@@ -275,6 +275,6 @@ def _all_masks(query, key, mask, causal, window, heads_first):
         masks.append(_square_causal_mask(query, key, heads_first))
     if window is not None:
         lengths = ops.shape(query)[1], ops.shape(key)[2 if heads_first else 1]
-        positions = (ops.arange(length, dtype="int32") for length in lengths)
-        masks.append(window_mask(*positions, window)[None, None])
+        of_query, of_key = (ops.arange(length, dtype="int32") for length in lengths)
+        masks.append(window_mask(of_query, of_key, window)[None, None])
     return join_masks(masks)

@@ -145,7 +145,7 @@ def _forward(setting, differentiable, constants):
         )
 
     shape = ops.shape(query)[:4]
-    state = (ops.zeros((*shape, value.shape[-1]), dtype=value.dtype),)
+    state: tuple[Any, ...] = (ops.zeros((*shape, value.shape[-1]), dtype=value.dtype),)
     if not _has_kernel():
         state = (*state, ops.zeros((*shape, 1), dtype="float32"))
     output, *normalizer = for_each_block(setting.places, rows, keys, body, state)
@@ -175,7 +175,7 @@ def _backward(setting, residuals, upstream):
         elif is_float32:
             weights = ops.exp(scores)
         else:
-            weights = _hide(ops.exp(scores - _rows(setting, *normalizer, index)), allowed)
+            weights = _hide(ops.exp(scores - _rows(setting, normalizer[0], index)), allowed)
         block = _rows(setting, gradient, index)  # (B, K, G, R, H)
         rows_of_block = _rows(setting, weighed[0], index)
         by_weights = _einsum("bkgrh,bksh->bkgrs", rows_of_block, take_keys(weighed[1], seen))

@@ -183,7 +183,7 @@ def _forward(setting, differentiable, constants):
                 gradients.append(others[1] + ops.cast(change, "float32"))
         return loss, likelihood, correct, tuple(gradients)
 
-    gradients = ()
+    gradients: Any = ()
     if setting.training:
         gradients = (ops.zeros_like(chunks, dtype="float32"),)
         if trained:

@@ -91,10 +91,11 @@ def export_translator(
 
 def _settings(translator, num_beams, defaults):
     bans = defaults.banned_ids
+    ids: Any = special_ids(translator.target_tokenizer)  # a translator's are never None
     return SearchSettings(
         num_beams=num_beams,
         num_return=1,
-        end_id=special_ids(translator.target_tokenizer).end,
+        end_id=ids.end,
         length_penalty=float(defaults.length_penalty),
         normalization=defaults.length_normalization,
         early_stopping=defaults.early_stopping,

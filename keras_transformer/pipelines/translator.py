@@ -182,7 +182,7 @@ class Translator:
         """Translates rows of ids into strings, or into lists of `Translation`."""
         limits = defaults.limits([len(source) for source in sources])
         candidate_ids = None if self.shortlist is None else self.shortlist(sources)
-        ids = special_ids(self.target_tokenizer)
+        ids: Any = special_ids(self.target_tokenizer)  # checked in `__init__`: none is None
         banned_ids = defaults.banned_ids
         if banned_ids is None:
             banned_ids = usual_bans(self.target_tokenizer)

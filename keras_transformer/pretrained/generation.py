@@ -249,7 +249,7 @@ def _sampling(config):
     if not config.get("do_sample", bool):
         return None
     config.require(**_SAMPLING_FIXED)
-    values = {
+    values: dict[str, Any] = {
         "temperature": float(config.get("temperature", float)),
         "top_k": _count(config, "top_k") or None,
         "top_p": float(config.get("top_p", float)),

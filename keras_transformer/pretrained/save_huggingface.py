@@ -97,7 +97,7 @@ def save_huggingface(
         write_json(work / "config.json", {**config.values, "dtype": dtype})
         if family.generation is not None:
             write_json(work / "generation_config.json", family.generation(config, ids))
-        if tokenizers:
+        if tokenizers and family.write_tokenizer is not None:
             family.write_tokenizer(tokenizers, config, work)
         _write_tensors(work / "model.safetensors", tensors)
 

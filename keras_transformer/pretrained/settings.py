@@ -116,7 +116,7 @@ def check_settings(
 
 
 def _flat(config, prefix=""):
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         if key in _SILENT:
             continue

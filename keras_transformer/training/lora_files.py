@@ -137,7 +137,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def _check(path, header, arrays, layers, weights):
     """Raises unless every array in a file matches a weight of the model."""
-    expected = {}
+    expected: dict[str, tuple[int, ...] | None] = {}
     for name, entry in header.items():
         if name in layers:
             rows, columns = layers[name].kernel.shape

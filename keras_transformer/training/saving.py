@@ -145,7 +145,7 @@ class SaveTraining(keras.callbacks.Callback):
 
     def _save_adapters(self, model, path):
         """Saves any adapters next to the model file, and returns the last path written."""
-        arrays = adapted_arrays(model)
+        arrays: dict[str, Any] = adapted_arrays(model)
         if not arrays:
             return path
         part = self.folder / "unfinished.npz"
