@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # mkdocs-material's notice about a coming major version is no warning of ours.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo gpt translate test lint types unit coverage backends without-tensorflow docs bench bench-decoding experiments constraints clean
+.PHONY: demo gpt translate test test-all lint types unit coverage backends without-tensorflow docs bench bench-decoding experiments constraints clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -25,8 +25,15 @@ translate: export TEXT := $(TEXT)
 translate: $(VENV)/demo.stamp
 	@$(RUN) examples/translate_pretrained.py --languages $(LANGUAGES) "$$TEXT"
 
-## Lint, types, the whole suite on TensorFlow, what must hold everywhere on JAX and torch, docs.
+# Of tests with many cases, one case in this many runs.
+SAMPLE ?= 3
+
+## Lint, types, the suite on TensorFlow, what must hold everywhere on JAX and torch, docs.
 test: lint types unit backends without-tensorflow docs
+
+## The same with every case of every test (three quarters of an hour more).
+test-all:
+	$(MAKE) test SAMPLE=1
 
 lint: $(VENV)/all.stamp
 	$(VENV)/bin/ruff check .
@@ -39,7 +46,7 @@ types: $(VENV)/all.stamp
 unit coverage backends without-tensorflow: export OMP_NUM_THREADS := 1
 
 unit: $(VENV)/all.stamp
-	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --durations 15
+	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --sample $(SAMPLE) --durations 15
 
 ## The suite on TensorFlow, with a table of the lines it missed. One folder: make coverage TESTS=tests/ops
 coverage: $(VENV)/all.stamp
@@ -50,8 +57,8 @@ coverage: $(VENV)/all.stamp
 EVERYWHERE := tests/laws tests/parity tests/layers tests/pipelines
 
 backends: $(VENV)/all.stamp
-	KERAS_BACKEND=jax $(RUN) -m pytest -q -n 2 --dist worksteal $(EVERYWHERE)
-	KERAS_BACKEND=torch $(RUN) -m pytest -q -n 2 --dist worksteal $(EVERYWHERE)
+	KERAS_BACKEND=jax $(RUN) -m pytest -q -n 2 --dist worksteal --sample $(SAMPLE) $(EVERYWHERE)
+	KERAS_BACKEND=torch $(RUN) -m pytest -q -n 2 --dist worksteal --sample $(SAMPLE) $(EVERYWHERE)
 
 without-tensorflow: $(VENV)/all.stamp
 	BLOCK_TENSORFLOW=1 KERAS_BACKEND=jax $(RUN) -m pytest -q tests/without_tensorflow

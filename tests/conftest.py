@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import zlib
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -22,6 +23,41 @@ THIRD_PARTY_WARNINGS = [
     # Keras reads torch tensors with np.array(..., copy=...), which torch does not know yet.
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
 ]
+
+
+# Tests with fewer cases than this are run whole in a sample.
+FEW_CASES = 5
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--sample",
+        type=int,
+        default=1,
+        metavar="K",
+        help="run every K-th case of each test that has many, outside tests/laws",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out cases where a sample is asked for.
+
+    Each test starts its count elsewhere, so that what one test leaves out another one runs.
+    """
+    step = config.getoption("--sample")
+    if step == 1:
+        return
+    cases = {}
+    for item in items:
+        if "tests/laws/" not in item.nodeid:
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out = set()
+    for name, group in cases.items():
+        if len(group) >= FEW_CASES:
+            start = zlib.crc32(name.encode()) % step
+            left_out.update(set(group) - set(group[start::step]))
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_configure(config):

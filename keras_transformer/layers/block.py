@@ -20,6 +20,7 @@ from keras_transformer.ops.attention import check_implementation
 Tensor = Any
 
 
+@keras.saving.register_keras_serializable(package="keras_transformer")
 class Block(Layer):
     """Base class of the encoder block and the decoder block.
 

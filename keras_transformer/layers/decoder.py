@@ -99,7 +99,10 @@ class TransformerDecoder(Stack):
     @property
     def shares_slots(self) -> bool:
         """Whether the cache only holds slots of positions, see `kt.decoding.DecodingModel`."""
-        return all(getattr(block, "shares_slots", True) for block in self.blocks)
+        return all(
+            getattr(block, "shares_slots", "attention_mask" in taken)
+            for block, taken in zip(self.blocks, self.__dict__["_taken"], strict=True)
+        )
 
     def initial_cache(
         self,

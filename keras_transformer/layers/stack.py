@@ -22,6 +22,7 @@ from keras_transformer.layers.sharing import take_layer
 Tensor = Any
 
 
+@keras.saving.register_keras_serializable(package="keras_transformer")
 class Stack(Layer):
     """Base class of the encoder and the decoder stack: positions, blocks and a last norm."""
 
@@ -52,9 +53,7 @@ class Stack(Layer):
             _clone(prototypes[index % len(prototypes)], f"block_{index}", self.dtype_policy)
             for index in range(num_layers)
         ]
-        self._takes_positions = [
-            "positions" in inspect.signature(block.call).parameters for block in self.blocks
-        ]
+        self.__dict__["_taken"] = [set(inspect.signature(b.call).parameters) for b in self.blocks]
         self.input_dropout_layer = Dropout(
             input_dropout, dtype=self.dtype_policy, name="input_dropout"
         )
@@ -98,7 +97,7 @@ class Stack(Layer):
         extras: dict[str, Any] = {}
         for index, block in enumerate(self.blocks):
             own = {} if caches is None else caches[index]
-            if self._takes_positions[index]:
+            if "positions" in self.__dict__["_taken"][index]:
                 own = {**own, "positions": arguments["positions"]}
             inputs = (x, *(sources if getattr(block, "cross_attention", True) else ()))
             result = call_block(block, *inputs, rematerialize=rematerialize, **given, **own)
