@@ -18,7 +18,7 @@ from keras_transformer.decoding.logits import (
     least_logit,
     lowest,
 )
-from keras_transformer.decoding.prompts import check_ids
+from keras_transformer.decoding.prompts import as_list, check_ids
 from keras_transformer.decoding.protocol import DecodingModel
 
 Tensor = Any
@@ -94,7 +94,7 @@ def _round_up(count):
 
 def _rows(candidate_ids, num_rows) -> list[np.ndarray]:
     """Returns one array of distinct ids per row, or a single one for all rows."""
-    items: Sequence[Any] = list(candidate_ids)
+    items = as_list("candidate_ids", candidate_ids, "a list of ids")
     if all(np.ndim(item) == 0 for item in items):
         items = [items]
     elif len(items) != num_rows:

@@ -6,6 +6,7 @@ tokens, V vocabulary, C candidates.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -134,10 +135,11 @@ class GenerationRun:
         else:
             allowed[:, banned] = False
         if not allowed.any(axis=1).all():
+            banned_ids = reprlib.repr(self.settings.banned_ids)  # may be most of the vocabulary
             raise ValueError(
                 "`banned_ids` must leave each row an id to generate, other than `stop_ids` if "
-                "`min_new_tokens` is set. Received: "
-                f"banned_ids={self.settings.banned_ids}, stop_ids={self.settings.stop_ids}."
+                "`min_new_tokens` is set. "
+                f"Received: banned_ids={banned_ids}, stop_ids={self.settings.stop_ids}."
             )
 
     def _begin(self, seed, first_row):

@@ -94,7 +94,7 @@ def prepare(
             embedding.padding_id,
             parts.source_max_length,
         )
-        prefixes = _prefixes(prefix_ids, len(source.rows))
+        prefixes = _prefixes(prefix_ids, len(source.rows), parts.vocabulary_size)
         rows = [[start_id, *prefix] for prefix in prefixes]
         prompts = pad_rows(
             "prefix_ids", rows, parts.vocabulary_size, parts.padding_id, parts.max_length, False
@@ -122,20 +122,20 @@ def prepare(
     return Inputs(tensors, prefixes, history, longest_source)
 
 
-def _prefixes(prefix_ids, num_rows):
+def _prefixes(prefix_ids, num_rows, vocabulary_size):
     """Returns the forced prefix of each translation."""
     if prefix_ids is None:
         return [[]] * num_rows
-    is_one = isinstance(prefix_ids, (int, np.integer))
-    rows: list[Any] = [prefix_ids] if is_one else list(prefix_ids)
-    if all(isinstance(row, (int, np.integer)) for row in rows):
+    is_one = _as_integer(prefix_ids) is not None
+    rows = [prefix_ids] if is_one else as_list("prefix_ids", prefix_ids, "rows of ids")
+    if all(_as_integer(row) is not None for row in rows):
         rows = [rows] * num_rows
     if len(rows) != num_rows:
         raise ValueError(
             "`prefix_ids` must be one row of ids, or one row per source. "
             f"Received: {len(rows)} rows for {num_rows} sources."
         )
-    return [[int(token_id) for token_id in row] for row in rows]
+    return [list(check_ids("prefix_ids", row, vocabulary_size)) for row in rows]
 
 
 def check_count(name: str, value: Any, least: int) -> int:
@@ -162,10 +162,8 @@ def check_id(name: str, token_id: Any, vocabulary_size: int) -> int:
 
 def check_ids(name: str, ids: Any, vocabulary_size: int) -> tuple[int, ...]:
     """Returns ids of any integer type as `int`s; raises unless all are in the vocabulary."""
-    if _as_integer(ids) is not None:
-        raise ValueError(f"`{name}` must be a sequence of ids. Received: {name}={ids}.")
     numbers = []
-    for token_id in ids:
+    for token_id in as_list(name, ids, "a sequence of ids"):
         number = _as_integer(token_id)
         if number is None:
             raise ValueError(f"`{name}` must hold integers. Received: {token_id!r}.")
@@ -175,6 +173,14 @@ def check_ids(name: str, ids: Any, vocabulary_size: int) -> tuple[int, ...]:
             )
         numbers.append(number)
     return tuple(numbers)
+
+
+def as_list(name: str, value: Any, expected: str) -> list:
+    """Returns an iterable as a list; raises a ValueError for anything else."""
+    try:
+        return list(value)
+    except TypeError:
+        raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}.") from None
 
 
 def _as_integer(value):
@@ -223,7 +229,8 @@ def pad_rows(
             f"`{name}` must have the shape (batch, length). "
             f"Received: shape={tuple(token_ids.shape)}."
         )
-    rows = [_as_ids(name, index, row) for index, row in enumerate(token_ids)]
+    items = as_list(name, token_ids, "a list of rows of ids or an array")
+    rows = [_as_ids(name, index, row) for index, row in enumerate(items)]
     if not rows:
         raise ValueError(f"`{name}` must hold at least one row. Received: an empty batch.")
     if hasattr(token_ids, "shape") and padding_id is not None:

@@ -287,6 +287,12 @@ def test_alignments_are_the_cross_attention_of_the_tokens():
         ({"length_normalization": "x"}, "`length_normalization` must be one of .*='x'"),
         ({"candidate_ids": [5, 6]}, "`candidate_ids` must contain at least `end_id`"),
         ({"prefix_ids": [[5]] * 2}, "`prefix_ids` must be one row .* 2 rows for 3 sources"),
+        (
+            {"prefix_ids": [V]},
+            rf"`prefix_ids` must hold ids in the range \[0, {V}\). Received: {V}",
+        ),
+        ({"prefix_ids": [[5.5]] * 3}, "`prefix_ids` must hold integers. Received: 5.5"),
+        ({"source_ids": 5}, "`source_ids` must be a list of rows .* Received: source_ids=5"),
         ({"source_ids": []}, "`source_ids` must hold at least one row"),
         ({"source_ids": [[]]}, "`source_ids` must not have empty rows. Received: row 0 is empty"),
     ],

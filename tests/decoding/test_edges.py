@@ -169,6 +169,8 @@ def test_numbers_of_other_kinds():
             r"`banned_ids` must leave each row an id .* stop_ids=\(0,\)",
         ),
         ({"candidate_ids": [4, 5], "banned_ids": [4, 5]}, "`banned_ids` must leave each row an id"),
+        ({"banned_ids": None}, "`banned_ids` must be a sequence of ids. Received: banned_ids=None"),
+        ({"candidate_ids": 5}, "`candidate_ids` must be a list of ids. Received: candidate_ids=5"),
         ({"candidate_ids": []}, "`candidate_ids` must contain at least two ids"),
         ({"candidate_ids": [4.5, 5.5]}, "`candidate_ids` must hold integers"),
         ({"banned_ids": [4.5]}, "`banned_ids` must hold integers. Received: 4.5"),

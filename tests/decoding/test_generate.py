@@ -294,6 +294,7 @@ def test_ban_ids(dtype):
         ([[5], [0, 0]], "`prompt_ids` must not have empty rows. Received: row 1 contains only"),
         ([[5], [6, 23]], r"in the range \[0, 23\). Received: row 1 has ids from 6 to 23"),
         ([[-1]], r"in the range \[0, 23\). Received: row 0 has ids from -1 to -1"),
+        (5, "`prompt_ids` must be a list of rows of ids or an array. Received: prompt_ids=5"),
         ([[5.5]], "`prompt_ids` must hold rows of integers. Received: row 0 is"),
         ([5, 6], "`prompt_ids` must hold rows of integers. Received: row 0 is 5"),
         ([[[5]]], "`prompt_ids` must hold rows of integers"),
