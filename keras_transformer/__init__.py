@@ -1,9 +1,10 @@
 """Reusable Keras layers that compose into whole Transformers.
 
-Import it as `import keras_transformer as kt`: layers for models of your own (`kt.layers`), whole
-models (`kt.models`), recipes for `model.fit` (`kt.training`), batches and tokenisers (`kt.data`),
-corpora (`kt.datasets`), generation (`kt.decoding`), checkpoints of other libraries
-(`kt.pretrained`) and text-to-text pipelines (`kt.Translator`, `kt.TextGenerator`).
+Import it as `import keras_transformer as kt`. It contains layers for your own models (`kt.layers`),
+whole models (`kt.models`), the operations behind them (`kt.ops`), tools for training with
+`model.fit` (`kt.training`), batching and tokenizers (`kt.data`), corpora (`kt.datasets`),
+generation (`kt.decoding`), loading of checkpoints from other libraries (`kt.pretrained`) and
+text-to-text pipelines (`kt.Translator`, `kt.TextGenerator`).
 """
 
 from keras_transformer import data, datasets, decoding, layers, models, ops, pretrained, training

@@ -1,4 +1,4 @@
-"""From logits to tokens: generation, streaming, beam search, and the filters they are made of."""
+"""Decoding: generation, streaming, beam search, samplers and logit filters."""
 
 from keras_transformer.decoding.beam_search import BeamSearchResult, beam_search
 from keras_transformer.decoding.forecast import forecast

@@ -1,6 +1,6 @@
 r"""Beam search with separate pools of alive and finished hypotheses.
 
-Shape letters: B batch, K beams, T longest hypothesis, S source length.
+Shape letters: B batch, K beams, T length of the longest hypothesis, S source length.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from keras_transformer.decoding.beams import (
 from keras_transformer.decoding.candidates import make_candidates
 from keras_transformer.decoding.loop import run_compiled, run_loop
 from keras_transformer.decoding.programs import programs_of
-from keras_transformer.decoding.prompts import check_count, check_ids, prepare, round_up
+from keras_transformer.decoding.prompts import check_count, check_id, check_ids, prepare, round_up
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.steps import grow, grow_cache
 
@@ -33,14 +33,13 @@ _FIRST_ROOM = 64
 
 
 class BeamSearchResult(NamedTuple):
-    """The best hypotheses of each source, the best first.
+    """The best hypotheses of each source, best first.
 
     Attributes:
         ids: int32 (B, num_return, T), without the start token, with the end token, padded with 0.
-        scores: float32 (B, num_return); minus infinity where there are fewer hypotheses, whose
-            rows of ids hold 0 alone.
-        alignments: float32 (B, num_return, T, S), how much each token attended to each source
-            position, the mean over the heads of the last decoder block; None unless asked for.
+        scores: float32 (B, num_return); minus infinity for missing hypotheses, whose ids are all 0.
+        alignments: float32 (B, num_return, T, S), the attention of each token to each source
+            position, averaged over the heads of the last decoder block; None unless requested.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -73,53 +72,54 @@ def beam_search(
     candidate_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
     return_alignments: bool = False,
 ) -> BeamSearchResult:
-    r"""Searches the translations, or continuations, with the best score.
+    r"""Finds the translations, or continuations, with the best scores by beam search.
 
-    A hypothesis of n tokens, the end token included, has the score
+    A hypothesis of n tokens, including the end token, has the score
     $\sum_i \log P(y_i \mid y_{<i}, x) / lp(n)$ with $lp(n) = ((5 + n) / 6)^\alpha$ ("gnmt") or
-    $n^\alpha$ ("length"). Those that reach `max_length` without an end compete as they are. Each
-    step looks at the 2K best continuations of the K alive hypotheses, so that K go on even where K
-    of them end; those that end among the K best join the finished ones, of which the K best stay.
+    $n^\alpha$ ("length"). Hypotheses that reach `max_length` without an end token compete as well.
+    Each step considers the 2K best continuations of the K alive hypotheses, so that K stay alive
+    even if K of them end; those that end among the K best join the finished pool of K.
 
-    The search of a source stops when no alive hypothesis can still beat the `num_return`-th
-    finished one: its score can at best become its sum over the lp of the longest hypothesis (for a
-    negative penalty, of the next one). What is returned is never charged for what comes after its
-    end.
+    The search of a source stops when no alive hypothesis can beat the `num_return`-th finished one.
+    The bound on an alive score is its current sum divided by the lp of the maximum length (for a
+    negative penalty, of the next length). Tokens after the end token never affect a score.
 
     Args:
-        model: a translator or a language model that follows `kt.decoding.DecodingModel`.
-        source_ids: the sources with their end token, or a language model's prompts: a list of
-            lists of ids, or an int array (B, S), padded on either side, as in
+        model: A translator or a language model that follows `kt.decoding.DecodingModel`.
+        source_ids: The sources with their end token, or a language model's prompts: a list of
+            lists of ids, or an int array (B, S) padded on either side, as in
             `kt.decoding.generate`.
-        start_id: the token that a translation starts from.
-        end_id: the token that ends a hypothesis.
-        num_beams: K.
-        length_penalty: alpha; 0 compares bare sums, more favours longer hypotheses.
-        max_length: the most new tokens of a hypothesis, the end token included.
-        num_return: how many hypotheses of each source to return, at most `num_beams`.
-        banned_ids: ids that no hypothesis contains.
+        start_id: The first decoder token of a translation.
+        end_id: The token that ends a hypothesis.
+        num_beams: K, the beam size.
+        length_penalty: alpha; 0 compares plain sums, larger values favor longer hypotheses.
+        max_length: The maximum number of new tokens of a hypothesis, including the end token.
+        num_return: The number of hypotheses to return per source, at most `num_beams`.
+        banned_ids: Ids that are never generated.
         length_normalization: "gnmt" or "length", the form of lp.
-        early_stopping: stop as soon as there are `num_beams` finished hypotheses, though an alive
-            one might still win.
-        min_length: no hypothesis has fewer new tokens, the end token not counted.
-        no_repeat_ngram_size: no run of so many ids occurs twice; 0 for no limit.
-        renormalize: whether the probabilities of what is not banned sum to 1; otherwise scores are
-            sums of the model's own log-probabilities, in which what is banned counts.
-        prefix_ids: ids that translations must begin with, one row or one for each source; they are
-            returned with the hypothesis, but neither scored nor counted in its length.
-        candidate_ids: the ids that may be generated, for the whole batch or a list for each source,
-            such as `kt.decoding.LexicalShortlist` gives. Logits are computed for these alone, and
-            the probabilities of a source's own sum to 1. Must contain `end_id`.
-        return_alignments: also return the cross-attention of each token.
+        early_stopping: Whether to stop once there are `num_beams` finished hypotheses, even if an
+            alive one could still beat them.
+        min_length: The minimum number of new tokens of a hypothesis, excluding the end token.
+        no_repeat_ngram_size: Forbids repeated n-grams of this size; 0 for no limit.
+        renormalize: Whether to renormalize the probabilities after bans; otherwise scores are sums
+            of the model's own log-probabilities, which include the banned ids.
+        prefix_ids: The ids that each translation must start with, as one row for all or one row per
+            source; None for no prefix. They are included in the returned ids, but not in the score
+            or the length.
+        candidate_ids: The ids that may be generated, as one list for the whole batch or one per
+            source, for example from `kt.decoding.LexicalShortlist`. Logits are computed only for
+            these, and the probabilities of each source's candidates sum to 1. Must contain
+            `end_id`. None for the whole vocabulary.
+        return_alignments: Whether to return the cross-attention of each token.
 
     Returns:
-        A `BeamSearchResult`. A language model's prompt is not part of its ids.
+        A `BeamSearchResult`. Its ids do not include the prompts of a language model.
 
     Raises:
-        ValueError: more beams than the vocabulary has ids (unless there are enough for every
-            hypothesis that there can be), more returned than beams, an empty batch, a source
-            without a token beside padding, ids outside the vocabulary, more positions than the
-            model has learned, numbers out of range.
+        ValueError: If there are more beams than ids in the vocabulary (unless there are enough for
+            an exhaustive search) or more hypotheses to return than beams, the batch is empty, a
+            source contains only padding, an id is not in the vocabulary, the model has too few
+            positions, or a number is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -138,7 +138,7 @@ def beam_search(
     _check_beams(num_beams, num_return, parts.vocabulary_size, max_length)
     if return_alignments and not parts.is_translator:
         raise ValueError(
-            "`return_alignments` needs a translator. Received: a model without an encoder."
+            "`return_alignments` requires a translator. Received: a model without an encoder."
         )
     if length_normalization not in NORMALIZATIONS:
         raise ValueError(
@@ -148,7 +148,7 @@ def beam_search(
     settings = SearchSettings(
         check_count("num_beams", num_beams, 1),
         check_count("num_return", num_return, 1),
-        check_ids("end_id", [end_id], parts.vocabulary_size)[0],
+        check_id("end_id", end_id, parts.vocabulary_size),
         _check_length_penalty(length_penalty, max_length),
         length_normalization,
         bool(early_stopping),
@@ -157,7 +157,8 @@ def beam_search(
         check_count("no_repeat_ngram_size", no_repeat_ngram_size, 0),
         bool(renormalize),
     )
-    inputs = prepare(parts, source_ids, max_length, start_id, prefix_ids)
+    names = ("source_ids", "max_length")
+    inputs = prepare(parts, source_ids, max_length, start_id, prefix_ids, names)
     candidates = make_candidates(
         candidate_ids,
         len(inputs.prefixes),
@@ -179,39 +180,40 @@ def _check_beams(num_beams, num_return, vocabulary_size, max_length):
     check_count("num_return", num_return, 1)
     if vocabulary_size < 2:
         raise ValueError(
-            "`model` must have at least two ids to search among. "
+            "`model` must have at least two ids in its vocabulary. "
             f"Received: vocabulary_size={vocabulary_size}."
         )
-    # Enough for all prefixes is an exhaustive search, which makes sense on tiny vocabularies.
+    # A beam for every prefix makes the search exhaustive, which is useful on tiny vocabularies.
     exhaustive = num_beams >= (vocabulary_size - 1) ** (max_length - 1)
     if num_beams > vocabulary_size and not exhaustive:
         raise ValueError(
-            "`num_beams` must not be above the vocabulary's size. "
+            "`num_beams` must be at most the size of the vocabulary. "
             f"Received: num_beams={num_beams}, vocabulary_size={vocabulary_size}."
         )
     if num_return > num_beams:
         raise ValueError(
-            "`num_return` must not be above `num_beams`. "
+            "`num_return` must be at most `num_beams`. "
             f"Received: num_return={num_return}, num_beams={num_beams}."
         )
 
 
 def _check_length_penalty(length_penalty, max_length):
-    """Returns it as a float; scores beyond what float32 tells apart are refused."""
+    """Returns the penalty as a float; raises if scores would exceed float32's precision."""
     try:
         penalty = float(length_penalty)
     except (TypeError, ValueError):
         penalty = math.nan
-    if not abs(penalty) * math.log(max_length + 1) <= 40:
+    limit = 40 / math.log(max_length + 1)
+    if not abs(penalty) <= limit:
         raise ValueError(
-            "`length_penalty` must be a number, so small that `max_length` to the power of it is "
-            f"one. Received: length_penalty={length_penalty}, max_length={max_length}."
+            f"`length_penalty` must be a number from {-limit:.3g} to {limit:.3g}. "
+            f"Received: length_penalty={length_penalty}, max_length={max_length}."
         )
     return penalty
 
 
 def _search(programs, inputs, candidates, max_length):
-    """Runs the compiled search, with more room for tokens when it is needed."""
+    """Runs the compiled search, growing the capacity for tokens as needed."""
     settings = programs.settings
     shares_slots = DecodingModel(programs.model).shares_slots
     room = min(round_up(max_length), _FIRST_ROOM)
@@ -242,7 +244,7 @@ def _search(programs, inputs, candidates, max_length):
 
 
 def _best(state, settings, prefixes):
-    """Ids (B, num_return, T), prefixes in front, their lengths and their scores."""
+    """Returns ids (B, num_return, T), prefixes included, with their lengths and scores."""
     count = settings.num_return
     scores = ops.convert_to_numpy(state.finished_scores)
     batch, beams = scores.shape
@@ -263,12 +265,12 @@ def _best(state, settings, prefixes):
 
 
 def _align(programs, inputs, ids, lengths, start_id):
-    """The cross-attention (B, num_return, T, S) of the tokens of each hypothesis."""
+    """Returns the cross-attention (B, num_return, T, S) of each hypothesis's tokens."""
     batch, count, length = ids.shape
     rows = ids.reshape(-1, length)
     real = np.arange(length) < lengths.reshape(-1, 1)
     parts = DecodingModel(programs.model)
-    # The token at t was chosen where the one before it was read.
+    # The token at t was predicted from the one at t - 1.
     read = np.concatenate([np.full_like(rows[:, :1], start_id), rows[:, :-1]], axis=1)
     may_see = real & (True if parts.padding_id is None else read != parts.padding_id)
     if parts.start_is_padding:

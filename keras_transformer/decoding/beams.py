@@ -1,7 +1,7 @@
-"""The compiled part of beam search: two pools of hypotheses, and one step that sorts into them.
+"""The compiled part of beam search: the pools of alive and finished hypotheses, and one step.
 
-Shape letters: B batch, K beams, R rows (B times K), L new tokens that there is room for, V
-vocabulary, C candidates (V, or as many as a shortlist has).
+Shape letters: B batch, K beams, R rows (B times K), L capacity for new tokens, V vocabulary, C
+candidates (V without a shortlist), P prompt width, D hidden.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Tensor = Any
 
 
 class SearchSettings(NamedTuple):
-    """What a compiled search depends on, beside the shapes of its tensors."""
+    """The options that a compiled search depends on, besides its tensors' shapes."""
 
     num_beams: int
     num_return: int
@@ -44,18 +44,18 @@ class SearchSettings(NamedTuple):
 
 
 class SearchState(NamedTuple):
-    """Where a search stands.
+    """The state of a search between steps.
 
     Attributes:
-        step: scalar, the tokens of each alive hypothesis.
+        step: scalar, the number of tokens in each alive hypothesis.
         alive_ids: int (R, L).
         alive_scores: float (B, K), sums of log-probabilities.
-        ancestors: int (R, L), for each token the place among the K that its hypothesis had then.
+        ancestors: int (R, L), for each token the beam that its hypothesis occupied at that step.
         finished_ids: int (R, L).
-        finished_scores: float (B, K), normalised; very low where there is none yet.
-        finished_lengths: int (B, K), 0 where there is none yet.
-        done: boolean (B,), whether no alive hypothesis can be returned any more.
-        cache: the decoder's own, with R rows; with slots that hypotheses share, B rows.
+        finished_scores: float (B, K), length-normalized; very low for empty places.
+        finished_lengths: int (B, K); 0 for empty places.
+        done: boolean (B,), True once no alive hypothesis can be returned.
+        cache: The decoder's self-attention cache, with R rows, or B rows with shared slots.
     """
 
     step: Tensor
@@ -70,7 +70,7 @@ class SearchState(NamedTuple):
 
 
 def worst_score() -> float:
-    """A score below those of all hypotheses, above those with a token that is ruled out."""
+    """Returns a score below that of any hypothesis but above that of one with a banned token."""
     return least_logit() / 10
 
 
@@ -87,7 +87,7 @@ def begin_search(
     source_ids=None,
     source_mask=None,
 ):
-    """Encoding, prefill and the first tokens. Returns the state and the context."""
+    """Encodes, prefills and chooses the first tokens; returns the state and the context."""
     parts, beams = DecodingModel(model), settings.num_beams
     room, source = ops.shape(buffer)[1], (source_ids, source_mask)
     prompts = prompt_ids, prompt_mask, prompt_lengths(history, beams)
@@ -99,7 +99,7 @@ def begin_search(
     ids = ops.zeros_like(buffer) + ops.zeros_like(history[:, :1])  # (R, L)
     zeros = ops.reshape(ops.cast(ids[:, 0], "float32"), (-1, beams))  # (B, K)
     nothing = zeros + lowest("float32")
-    # All beams of a source are equal at first: only one of them counts.
+    # The beams of a source are identical at first, so only one of them gets a valid score.
     first = ops.where(ops.arange(beams) == 0, zeros, nothing)
     state = SearchState(
         ops.zeros((), "int32"),
@@ -116,7 +116,7 @@ def begin_search(
 
 
 def advance_search(model, settings, state, context, until, history, limit, candidates=None):
-    """One more token for each alive hypothesis. Returns the state."""
+    """Extends each alive hypothesis by one token; returns the state."""
     parts = DecodingModel(model)
     if parts.shares_slots:
         hidden, state = _step_in_shared_slots(parts, settings.num_beams, context, state)
@@ -127,10 +127,10 @@ def advance_search(model, settings, state, context, until, history, limit, candi
 
 
 def _step_in_shared_slots(parts, beams, context, state):
-    """Feeds the tokens chosen last, those of one source as one sequence of K queries.
+    """Runs the decoder on the last tokens, with those of one source as K queries of one row.
 
-    Slot `P + t K + k` holds token `t` of the hypothesis that was the k-th then. Nothing moves when
-    hypotheses do: a mask shows each of them the slots of its own ancestors.
+    Slot `P + t K + k` holds token `t` of the hypothesis that was in beam k at that step. The cache
+    is never reordered: a mask restricts each hypothesis to the slots of its own ancestors.
     """
     last, rows = state.step - 1, ops.shape(state.alive_ids)[0]
     beam = ops.arange(rows, dtype="int32") % beams
@@ -147,7 +147,7 @@ def _step_in_shared_slots(parts, beams, context, state):
         cache=DecoderCache(state.cache, context.cross_cache),
         cache_index=width + last * beams,
         positions=positions,
-        # Slots that are not written yet are hidden by the causal mask.
+        # The causal mask hides slots that have not been written yet.
         attention_mask=ops.concatenate([prompts, seen], axis=2),
         **context.source(),
     )
@@ -157,7 +157,7 @@ def _step_in_shared_slots(parts, beams, context, state):
 
 
 def search_goes_on(state, context, until, history, limit, candidates=None):
-    """Whether hypotheses have fewer tokens than `until` and some source is not done."""
+    """Whether hypotheses have fewer than `until` tokens and some source is not done."""
     return ops.logical_and(state.step < until, ops.logical_not(ops.all(state.done)))
 
 
@@ -170,14 +170,14 @@ def _extend(parts, settings, state, hidden, history, limit, candidates):
     rows = parents + beams * ops.arange(batch, dtype="int32")[:, None]  # (B, 2K), into R
     ids = _write(state.alive_ids, rows, tokens, state.step)  # (B * 2K, L)
     # === Finished ===
-    # Those that end among the K best. (No slice of the 2K: XLA sorts all of V for it.)
+    # Hypotheses that end among the K best. (Slicing the 2K would make XLA sort all of V.)
     usable = ops.logical_and(ended, ops.arange(2 * beams) < beams)
     usable = ops.logical_and(usable, totals > worst_score())
     usable = ops.logical_and(usable, ops.logical_not(state.done)[:, None])
     scores = ops.where(usable, totals / _length_penalty(settings, length), lowest("float32"))
     finished_scores, kept = ops.top_k(ops.concatenate([state.finished_scores, scores], 1), beams)
     kept = ops.cast(kept, "int32")
-    # What is no hypothesis has no tokens: among equally bad ones backends choose as they like.
+    # Unusable entries get length 0, since backends order equally low scores differently.
     lengths = ops.concatenate([state.finished_lengths, ops.where(usable, length, 0)], axis=1)
     # === Alive ===
     alive_scores, best = ops.top_k(ops.where(ended, lowest("float32"), totals), beams)
@@ -199,10 +199,10 @@ def _extend(parts, settings, state, hidden, history, limit, candidates):
 
 
 def _continuations(parts, settings, state, hidden, history, candidates):
-    """The 2K best continuations of each source: sums, parents below K and tokens, each (B, 2K)."""
+    """Returns each source's 2K best continuations: scores, parent beams and tokens, (B, 2K)."""
     beams, batch = settings.num_beams, ops.shape(state.done)[0]
     logits = next_logits(parts, hidden, candidates)
-    # A score is the sum of the model's own log-probabilities: what is banned counts here.
+    # Scores sum the model's own log-probabilities, so the normalizer includes banned ids.
     normalizer = ops.logsumexp(logits, axis=-1, keepdims=True)
     so_far = tokens_so_far(history, state.alive_ids, state.step)
     size, vocabulary_size = settings.no_repeat_ngram_size, parts.vocabulary_size
@@ -210,7 +210,7 @@ def _continuations(parts, settings, state, hidden, history, candidates):
     if settings.renormalize:
         kept = _without_bans(settings, state, logits, candidates)
         normalizer = ops.logsumexp(kept, axis=-1, keepdims=True)
-    # First those of each hypothesis: nothing else is done to the logits of a whole vocabulary.
+    # Take the best of each hypothesis first, to keep further work off the whole vocabulary.
     each = best_of_each(settings)
     if candidates is None:
         each = min(each, vocabulary_size)
@@ -225,7 +225,7 @@ def _continuations(parts, settings, state, hidden, history, candidates):
 
 
 def _without_bans(settings, state, logits, candidates):
-    """The logits of all tokens, very low where `_ban` makes their values so."""
+    """Returns the logits of all tokens, very low where `_ban` bans a token."""
     logits = ban(logits, settings.banned_ids, candidates)
     if not settings.min_length:
         return logits
@@ -234,12 +234,12 @@ def _without_bans(settings, state, logits, candidates):
 
 
 def best_of_each(settings: SearchSettings) -> int:
-    """How many continuations of each hypothesis are looked at: 2K are left after all bans."""
+    """Returns the continuations to consider per hypothesis, so that 2K remain after all bans."""
     return 2 * settings.num_beams + len(settings.banned_ids) + 1
 
 
 def _ban(settings, state, values, tokens):
-    """Makes the values of single tokens very low, the end token's only before `min_length`."""
+    """Makes the values of banned tokens very low, and of the end token before `min_length`."""
     worst = lowest("float32")
     for banned in settings.banned_ids:
         values = ops.where(ops.equal(tokens, banned), worst, values)
@@ -256,7 +256,7 @@ def _length_penalty(settings, length):
 
 
 def _is_done(settings, alive_scores, finished_scores, length, limit):
-    """Whether nothing alive can still enter what will be returned, (B,)."""
+    """Whether no alive hypothesis of a source can still be returned, (B,)."""
     if settings.early_stopping or settings.num_beams == 1:  # one beam is greedy decoding
         return finished_scores[:, -1] > worst_score()
     best_length = limit if settings.length_penalty > 0 else length + 1
@@ -266,19 +266,19 @@ def _is_done(settings, alive_scores, finished_scores, length, limit):
 
 
 def _write(ids, rows, tokens, step):
-    """Rows (B, K) of ids (R, L), each with its next token."""
+    """Returns the rows (B, K) of ids (R, L), each with its next token."""
     continued = ops.take(ids, ops.reshape(rows, (-1,)), axis=0)
     return write_column(continued, step, ops.reshape(tokens, (-1,)))
 
 
 def _pick(ids, kept, pool):
-    """From pools (B * pool, L) the rows `kept` (B, K) of each."""
+    """Returns the rows `kept` (B, K) of each of the pools (B * pool, L)."""
     offsets = pool * ops.arange(ops.shape(kept)[0], dtype="int32")[:, None]
     return ops.take(ids, ops.reshape(kept + offsets, (-1,)), axis=0)
 
 
 def _pick_of_two(first, second, kept, beams):
-    """From pools of K and 2K rows the rows `kept` (B, K), numbers below K being the first's."""
+    """Returns the rows `kept` (B, K) of pools of K and 2K rows; below K selects the first."""
     of_first = ops.reshape(kept < beams, (-1, 1))
     old = _pick(first, ops.minimum(kept, beams - 1), beams)
     return ops.where(of_first, old, _pick(second, ops.maximum(kept - beams, 0), 2 * beams))

@@ -1,7 +1,7 @@
-"""A part of the vocabulary in place of all of it: logits for the candidates of a batch alone.
+"""Candidates: decoding over a part of the vocabulary, with logits only for its ids.
 
-Shape letters: B batch, R rows (B times the hypotheses of each), C candidates, V vocabulary, L
-length of a history.
+Shape letters: B batch, R rows (B times hypotheses per row), C candidates, V vocabulary, L length of
+a history, D hidden.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from keras_transformer.decoding.logits import (
     least_logit,
     lowest,
 )
-from keras_transformer.decoding.prompts import check_ids
+from keras_transformer.decoding.prompts import as_list, check_ids
 from keras_transformer.decoding.protocol import DecodingModel
 
 Tensor = Any
@@ -30,7 +30,7 @@ class Candidates(NamedTuple):
     """The ids that the rows of a batch may generate.
 
     Attributes:
-        ids: int (C,), those of all rows together, in order; filled up with zeros.
+        ids: int (C,), the union over all rows in increasing order, padded with 0.
         allowed: boolean (B, C), the candidates of each row.
     """
 
@@ -45,21 +45,21 @@ def make_candidates(
     end_id: int | None = None,
     least: int = 2,
 ) -> Candidates | None:
-    """Joins the candidates of a batch.
+    """Checks the candidates of a batch and merges them into one set of columns.
 
     Args:
-        candidate_ids: ids for the whole batch, a list of ids for each row, or None.
+        candidate_ids: Ids for the whole batch, a list of ids per row, or None.
         num_rows: B.
         vocabulary_size: V.
-        end_id: an id that must be among those of each row.
-        least: the fewest columns.
+        end_id: An id that each row must contain; None for none.
+        least: The minimum number of columns.
 
     Returns:
-        `Candidates` of arrays, their number rounded up; None for None.
+        `Candidates` of arrays, with C rounded up; None if `candidate_ids` is None.
 
     Raises:
-        ValueError: another number of rows, ids outside the vocabulary, fewer than two ids or no
-            end in a row.
+        ValueError: If the number of rows differs from `num_rows`, an id is not in the vocabulary,
+            or a row has fewer than two ids or lacks `end_id`.
     """
     if candidate_ids is None:
         return None
@@ -67,10 +67,12 @@ def make_candidates(
     for index, row in enumerate(rows):
         check_ids("candidate_ids", [row.min(), row.max()] if len(row) else (), vocabulary_size)
         if len(row) < 2 or (end_id is not None and end_id not in row):
-            needed = "two ids" if end_id is None else "`end_id` and one other id"
+            needed, end = "two ids", ""
+            if end_id is not None:
+                needed, end = "`end_id` and one other id", f", end_id={end_id}"
             raise ValueError(
                 f"`candidate_ids` must contain at least {needed} for each row. "
-                f"Received: {len(row)} candidates in row {index}, end_id={end_id}."
+                f"Received: {len(row)} candidates in row {index}{end}."
             )
     union = np.unique(np.concatenate(rows))
     size = _round_up(max(len(union), least))
@@ -82,7 +84,7 @@ def make_candidates(
 
 
 def _round_up(count):
-    """The next power of two, or one and a half of the one before: few sizes to compile."""
+    """Rounds up to a power of two or 1.5 times one, so that few distinct sizes are compiled."""
     size = _FEWEST
     while size < count:
         size *= 2
@@ -91,13 +93,13 @@ def _round_up(count):
 
 
 def _rows(candidate_ids, num_rows) -> list[np.ndarray]:
-    """One array of distinct ids for each row, or one for all of them."""
-    items: Sequence[Any] = list(candidate_ids)
+    """Returns one array of distinct ids per row, or a single one for all rows."""
+    items = as_list("candidate_ids", candidate_ids, "a list of ids")
     if all(np.ndim(item) == 0 for item in items):
         items = [items]
     elif len(items) != num_rows:
         raise ValueError(
-            "`candidate_ids` must be ids for the whole batch, or a list of ids for each row. "
+            "`candidate_ids` must be a list of ids for the whole batch, or one per row. "
             f"Received: {len(items)} rows for a batch of {num_rows}."
         )
     return [_as_ids(item) for item in items]
@@ -106,42 +108,42 @@ def _rows(candidate_ids, num_rows) -> list[np.ndarray]:
 def _as_ids(item):
     ids = ops.convert_to_numpy(item) if ops.is_tensor(item) else np.asarray(item)
     if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
-        raise ValueError(f"`candidate_ids` must hold integer ids. Received: {item!r}.")
+        raise ValueError(f"`candidate_ids` must hold integers. Received: {item!r}.")
     return np.unique(ids.astype("int64")).astype("int32")
 
 
 def next_logits(parts: DecodingModel, hidden: Tensor, candidates: Candidates | None) -> Tensor:
-    """The logits (R, V), or (R, C) of the candidates, that follow from hidden states (R, 1, D)."""
+    """Projects hidden states (R, 1, D) to logits (R, V), or (R, C) of the candidates."""
     if candidates is None:
         return _finite(parts.logits(hidden)[:, 0])
     logits = _finite(parts.logits(hidden, candidates.ids)[:, 0])
     batch, columns = ops.shape(candidates.allowed)
-    # The rows of a batch's item are neighbours.
+    # The hypotheses of an item are adjacent rows.
     logits = ops.reshape(logits, (batch, -1, columns))
     logits = ops.where(candidates.allowed[:, None], logits, lowest("float32"))
     return ops.reshape(logits, (-1, columns))
 
 
 def _finite(logits):
-    """An infinite logit, of an id that the model rules out itself, counts as what it is meant for.
+    """Clips infinite logits, which a model may give to ids that it excludes itself.
 
-    It stays above what is banned, and sums with it are numbers.
+    They stay above the logits of banned ids, and sums with them are finite.
     """
     return ops.clip(logits, least_logit(), -least_logit())
 
 
 def to_ids(columns: Tensor, candidates: Candidates | None) -> Tensor:
-    """The ids that columns of logits stand for."""
+    """Maps columns of the logits to ids."""
     return columns if candidates is None else ops.take(candidates.ids, columns)
 
 
 def of_candidates(table: Tensor, candidates: Candidates | None) -> Tensor:
-    """Of a table (R, V) the columns of the candidates, (R, C)."""
+    """Selects the candidates' columns (R, C) of a table (R, V)."""
     return table if candidates is None else ops.take(table, candidates.ids, axis=1)
 
 
 def ban(logits: Tensor, banned_ids: Sequence[int], candidates: Candidates | None) -> Tensor:
-    """As `ban_ids`, for logits (R, V), or (R, C) of the candidates."""
+    """Like `ban_ids`, for logits (R, V), or (R, C) of the candidates."""
     if candidates is None:
         return ban_ids(logits, banned_ids)
     for banned in banned_ids:
@@ -157,9 +159,9 @@ def ban_ngrams(
     vocabulary_size: int,
     candidates: Candidates | None,
 ) -> Tensor:
-    """As `ban_repeated_ngrams`, for logits (R, V), or (R, C) of the candidates.
+    """Like `ban_repeated_ngrams`, for logits (R, V), or (R, C) of the candidates.
 
-    What would repeat stays above what may never come, for where nothing else is left.
+    Ids that would repeat an n-gram stay above banned ids, so that they remain a last resort.
     """
     if not size:
         return logits

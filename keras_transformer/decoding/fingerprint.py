@@ -1,8 +1,8 @@
-"""What a traced program has read of a model beside the values of its weights.
+"""Fingerprints of models: everything that a traced program reads except the weights' values.
 
-A program keeps what Python held when it was traced: a rate, a scale, a dtype policy, which layers
-there were. All of that is written down here, so that a program runs again only on a model that is
-as it was then.
+A traced program has the Python values of its time built in: rates, scales, dtype policies, the list
+of layers. The fingerprint records them all, so that a program is reused only while they are
+unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from keras import ops
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _BY_IDENTITY = (type, types.ModuleType, types.BuiltinFunctionType)
-# They make weights or penalties, and no step reads them.
+# Used to create weights, in training or for saving; no decoding step reads them.
 _UNREAD = (
     keras.KerasTensor,
     keras.initializers.Initializer,
@@ -29,17 +29,17 @@ _UNREAD = (
     keras.metrics.Metric,
     keras.optimizers.Optimizer,
 )
-# What is longer (a vocabulary, say) is known by its identity alone.
+# Longer collections, such as vocabularies, are compared by identity only.
 _LONGEST = 1000
 _MOST_BYTES = 1 << 16
 
 
 class Fingerprint(NamedTuple):
-    """What a model is now.
+    """The fingerprint of a model.
 
     Attributes:
-        structure: its layers and their attributes, with weights as numbers in order.
-        variables: the weights in that order.
+        structure: The layers and their attributes, with weights numbered in order.
+        variables: The weights, in that order.
     """
 
     structure: Hashable
@@ -47,10 +47,12 @@ class Fingerprint(NamedTuple):
 
 
 class Same:
-    """Equal while the object lives and is the same one; keeps nothing alive.
+    """A hashable weak reference that compares its object by identity.
+
+    Equal to another one only while the object is alive.
 
     Args:
-        value: an object, of which there may be weak references, or which is small.
+        value: The object. If it does not support weak references, it is kept alive.
     """
 
     __slots__ = ("_get", "_id")
@@ -77,14 +79,14 @@ def _return(value):
 
 
 def fingerprint(model: keras.Model) -> Fingerprint:
-    """Writes down what a decoding program reads of a model, in a few milliseconds.
+    """Records what a decoding program reads from a model, in a few milliseconds.
 
-    That is every attribute of every layer, as far down as there are lists, dicts, layers and plain
-    objects, and Keras's global settings. Not seen are global variables that the code of a layer
-    looks up, and changes inside of arrays and collections that are large.
+    This covers every attribute of every layer, recursively through lists, dicts, layers and plain
+    objects, and Keras's global settings. It does not cover global variables that a layer's code
+    reads, or changes inside large arrays and collections.
 
     Args:
-        model: the model.
+        model: The model.
 
     Returns:
         Its `Fingerprint`.
@@ -100,7 +102,7 @@ def fingerprint(model: keras.Model) -> Fingerprint:
 
 
 def describe(value: Any) -> Hashable:
-    """Writes down an object as `fingerprint` does: a sampler with its attributes, say."""
+    """Records an object, such as a sampler with its attributes, the way `fingerprint` does."""
     notes = _Notes()
     notes.add(value)
     return tuple(notes.written)
@@ -119,18 +121,18 @@ def _global_settings():
 
 
 class _Notes:
-    """A flat list of all that was found; each object is written down once."""
+    """A flat record of everything found; each object is recorded once."""
 
     def __init__(self):
         self.written: list[Any] = []
         self.variables: list[Any] = []
         self._seen: dict[int, int] = {}
-        self._kept: list[Any] = []  # so that no identity comes twice
+        self._kept: list[Any] = []  # so that no id() is reused
 
     def add(self, value: Any) -> None:
         kind = type(value)
         if kind in _PLAIN:
-            # The type too: 1, 1.0 and True are equal.
+            # With the type, since 1, 1.0 and True are equal.
             self.written += (kind, value)
         elif kind is Same:
             self.written.append(value)
@@ -162,7 +164,7 @@ class _Notes:
         elif isinstance(value, functools.partial):
             self._add_all(kind, value, (value.func, value.args, value.keywords))
         elif isinstance(value, (keras.DTypePolicy, keras.dtype_policies.DTypePolicyMap)):
-            self._add_all(kind, value, vars(value).values())  # equal ones are as good
+            self._add_all(kind, value, vars(value).values())  # compared by value
         else:
             self._add_object(value, kind)
 
@@ -171,7 +173,7 @@ class _Notes:
         self.add(layer.dtype_policy)
         is_model = isinstance(layer, keras.Model)
         self._add_attributes(vars(layer), _names_of_model() if is_model else _names_of_layer())
-        # On torch sub-layers stand here, and not among the attributes.
+        # On torch, sublayers are stored here rather than among the attributes.
         self._add_attributes(vars(layer).get("_modules") or {}, ("_torch_params",))
         if is_model:
             self._add_all(kind, layer, layer.layers)
@@ -179,7 +181,7 @@ class _Notes:
     def _add_object(self, value, kind):
         has_parts = hasattr(value, "__dict__") and not isinstance(value, _BY_IDENTITY)
         has_parts = has_parts and not ops.is_tensor(value)
-        # What is equal and hashable by its parts is as good as another one: a sampler, say.
+        # Hashable objects that define equality, such as samplers, are compared by their attributes.
         is_value = kind.__eq__ is not object.__eq__ and kind.__hash__ is not None
         self.written += (kind, None if has_parts and is_value else Same(value))
         if has_parts:
@@ -204,7 +206,7 @@ class _Notes:
         for cell in function.__closure__ or ():
             try:
                 self.add(cell.cell_contents)
-            except ValueError:  # nothing in it yet
+            except ValueError:  # not assigned yet
                 self.written.append("empty")
         for defaults in (function.__defaults__, function.__kwdefaults__):
             self.add(defaults)
@@ -217,7 +219,7 @@ class _Notes:
 
 @functools.cache
 def _names_of_layer():
-    """What Keras keeps on every layer, among it the calls that a layer was part of."""
+    """Returns the attributes that Keras sets on every layer, such as the record of its calls."""
     return _names_of_bare(keras.layers.Layer)
 
 
@@ -235,6 +237,6 @@ def _names_of_bare(base: Any):
             return self.child(inputs)
 
     bare = Bare(name="bare")
-    bare.child = keras.layers.Identity(name="child")  # TensorFlow's attributes come with it
+    bare.child = keras.layers.Identity(name="child")  # a sublayer adds TensorFlow's attributes
     bare(np.zeros((1, 1), "float32"))
     return frozenset(vars(bare)) - {"child"}

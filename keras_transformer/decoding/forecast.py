@@ -1,4 +1,4 @@
-"""Forecasts of a series, each value from those before it.
+"""Autoregressive forecasts of time series.
 
 Shape letters: B batch, S length of the past, T steps, C channels.
 """
@@ -17,20 +17,20 @@ _PARTS = ("past_embedding", "encoder", "previous_embedding", "decoder", "values"
 
 
 def forecast(model: keras.Model, past: Any, num_steps: int, batch_size: int = 256) -> np.ndarray:
-    """Goes on with a series: the past is encoded once, then a cached step makes each value.
+    """Forecasts series: encodes the past once, then predicts one value per cached step.
 
     Args:
-        model: a `kt.models.series_forecaster`.
-        past: numbers (B, S, C), or (S, C) for one series.
-        num_steps: T, the values to come.
-        batch_size: series that go on together.
+        model: A `kt.models.series_forecaster`.
+        past: Past values (B, S, C), or (S, C) for a single series.
+        num_steps: T, the number of values to forecast.
+        batch_size: The number of series to forecast together.
 
     Returns:
-        float32 (B, T, C), or (T, C) for one series.
+        float32 (B, T, C), or (T, C) for a single series.
 
     Raises:
-        ValueError: the model lacks a part, the past has another shape or holds NaN or infinity, or
-            a number is not positive.
+        ValueError: If the model lacks a layer, `past` has the wrong shape or contains NaN or
+            infinity, or a number is not positive.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -50,13 +50,13 @@ def forecast(model: keras.Model, past: Any, num_steps: int, batch_size: int = 25
     channels = parts[-1].units
     if values.ndim not in (2, 3) or values.shape[-1] != channels or not values.size:
         raise ValueError(
-            f"`past` must be (batch, length, {channels}) or (length, {channels}). "
+            f"`past` must have the shape (batch, length, {channels}) or (length, {channels}). "
             f"Received: shape={values.shape}."
         )
     if not np.isfinite(values).all():
         raise ValueError(
             "`past` must hold finite numbers. Received: "
-            f"{np.count_nonzero(~np.isfinite(values))} that are not."
+            f"{np.count_nonzero(~np.isfinite(values))} non-finite values."
         )
     rows = values if values.ndim == 3 else values[None]
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]

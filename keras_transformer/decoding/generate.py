@@ -1,4 +1,4 @@
-"""Token-by-token generation with a cache, for language models and translators.
+"""Token-by-token generation with a key-value cache, for language models and translators.
 
 Shape letters: B batch, P prompt width, V vocabulary.
 """
@@ -19,10 +19,9 @@ class Generation(NamedTuple):
     """Generated ids with their log-probabilities.
 
     Attributes:
-        ids: int32, as `kt.decoding.generate` returns them alone.
-        log_probs: float32, of the same shape: the logarithm of the probability that the model
-            itself gave each token, before any filter or temperature; 0 where no token was
-            generated (prompts and padding).
+        ids: int32, as returned by `kt.decoding.generate` without `return_log_probs`.
+        log_probs: float32, with the shape of `ids`: the log-probability of each token under the
+            model itself, before any filter or temperature; 0 for prompts and padding.
 
     Example:
         >>> import keras_transformer as kt
@@ -56,48 +55,50 @@ def generate(
 ) -> Any:
     """Continues prompts with a language model, or translates sources.
 
-    Each prompt token passes the model once; each new token costs one step over the cache. A prompt
-    gives the same continuation alone and in a batch; with a sampler that draws at random, a row of
-    the batch gives the same for the same seed, on every backend.
+    Each prompt token passes through the model once; each new token costs one step over the cache.
+    A prompt gets the same continuation by itself and in a batch. With random sampling, a row of the
+    batch gets the same continuation for the same seed, on every backend.
 
-    The model's padding id is no mark of the end: inside a prompt, or generated, it takes a position
-    and the tokens after it do not see it, as where the model is called with the whole row. To go on
-    with what was generated gives what generating it in one go gives.
+    The model's padding id does not end a row: inside a prompt, or when generated, it occupies a
+    position and is masked, as in a call of the model on the whole row. Generating in several calls,
+    each continuing the last one's output, gives the same ids as a single call.
 
     Args:
-        model: a model of `kt.models`, or any that follows `kt.decoding.DecodingModel`.
-        prompt_ids: for a language model the prompts, for a translator the sources (with their end
-            token): a list of lists of ids of any length, taken as they are, or an int array (B, P),
-            padded on either side with the model's padding id, which is left out there.
-        max_new_tokens: the most tokens to generate.
+        model: A model from `kt.models`, or any that follows `kt.decoding.DecodingModel`.
+        prompt_ids: The prompts for a language model, the sources (with their end token) for a
+            translator: a list of lists of ids, used unchanged, or an int array (B, P) padded on
+            either side with the model's padding id, which is removed.
+        max_new_tokens: The maximum number of tokens to generate.
         sampler: "greedy", "random", "top_k", "top_p", "min_p", a sampler such as
             `kt.decoding.TopP(0.9, temperature=0.8)`, or a callable `(logits (B, V), uniform (B,))
             -> ids (B,)` of Keras operations, where `uniform` holds random numbers in [0, 1).
-        stop_ids: ids after which a row is complete.
-        seed: of the random numbers; None for others at every call.
-        start_id: the token that a translation starts from.
-        banned_ids: ids that are never generated.
-        repetition_penalty: more than 1 makes ids less likely that stand in the prompt or have been
-            generated, see `kt.decoding.penalize_repetition`.
-        no_repeat_ngram_size: no run of so many ids occurs twice, the prompt included, as long as
-            there is another id; 0 for no limit.
-        min_new_tokens: no stop id is generated before so many tokens.
-        num_return: sequences of each prompt, drawn independently; None for one.
-        return_log_probs: return a `Generation`, the log-probabilities beside the ids.
-        candidate_ids: the ids that may be generated, for the whole batch or a list for each prompt,
-            such as `kt.decoding.LexicalShortlist` gives. Logits are computed for these alone, and
-            the probabilities of a prompt's own sum to 1.
+        stop_ids: Ids that end a row.
+        seed: Random seed; None draws a new one at each call.
+        start_id: The first decoder token of a translation.
+        banned_ids: Ids that are never generated.
+        repetition_penalty: Values above 1 make ids that occur in the prompt or were generated less
+            likely; see `kt.decoding.penalize_repetition`.
+        no_repeat_ngram_size: Forbids repeated n-grams of this size, including those of the prompt,
+            unless no other id is left; 0 for no limit.
+        min_new_tokens: The minimum number of tokens before a stop id may be generated.
+        num_return: The number of sequences per prompt, drawn independently; None for one, without
+            the axis.
+        return_log_probs: Whether to return a `Generation`, with the log-probabilities of the ids.
+        candidate_ids: The ids that may be generated, as one list for the whole batch or one per
+            prompt, for example from `kt.decoding.LexicalShortlist`. Logits are computed only for
+            these, and the probabilities of each prompt's candidates sum to 1. None for the whole
+            vocabulary.
 
     Returns:
-        An int32 array. For a language model (B, longest): each row its prompt, then what was
-        generated. For a translator (B, longest): what was generated, without `start_id`. A stop
-        token is kept; after it, and to the right of shorter rows, stands 0. With `num_return`
-        (B, num_return, longest). With `return_log_probs` a `Generation` of such arrays.
+        An int32 array (B, longest), or (B, num_return, longest) with `num_return`. Each row holds,
+        for a language model, the prompt and the generated ids; for a translator, the generated ids
+        without `start_id`. The stop id is included, and rows are padded with 0. With
+        `return_log_probs`, a `Generation` of such arrays.
 
     Raises:
-        ValueError: an empty batch, a prompt without a token beside padding, ids outside the
-            vocabulary, more positions than the model has learned, an unknown sampler, numbers out
-            of their range.
+        ValueError: If the batch is empty, a prompt contains only padding, an id is not in the
+            vocabulary, the model has too few positions, the sampler is unknown, or a number is out
+            of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -134,24 +135,45 @@ def generate(
 
 
 def stream(
-    model: keras.Model, prompt_ids: Any, *, tokens_per_call: int | None = None, **arguments: Any
+    model: keras.Model,
+    prompt_ids: Any,
+    *,
+    tokens_per_call: int | None = None,
+    max_new_tokens: int = 64,
+    sampler: str | Callable = "greedy",
+    stop_ids: Sequence[int] = (),
+    seed: int | None = None,
+    start_id: int = 2,
+    banned_ids: Sequence[int] = (),
+    repetition_penalty: float = 1.0,
+    no_repeat_ngram_size: int = 0,
+    min_new_tokens: int = 0,
+    candidate_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Generates as `generate`, and hands out the tokens while more are to come.
+    """Generates like `kt.decoding.generate`, and yields tokens as they are generated.
 
     Args:
-        model: as in `generate`.
-        prompt_ids: as in `generate`.
-        tokens_per_call: how many tokens are made before they are handed out, one by one. 1 hands
-            each out at once; more cost less. None for what a tenth of a second gives.
-        **arguments: the other arguments of `generate`, but for `num_return` and
-            `return_log_probs`.
+        model: As in `generate`.
+        prompt_ids: As in `generate`.
+        tokens_per_call: The number of tokens to generate before they are yielded, one by one. 1
+            yields each token immediately; more is faster. None generates for a tenth of a second.
+        max_new_tokens: As in `generate`.
+        sampler: As in `generate`.
+        stop_ids: As in `generate`.
+        seed: As in `generate`.
+        start_id: As in `generate`.
+        banned_ids: As in `generate`.
+        repetition_penalty: As in `generate`.
+        no_repeat_ngram_size: As in `generate`.
+        min_new_tokens: As in `generate`.
+        candidate_ids: As in `generate`.
 
     Returns:
         An iterator over int32 arrays (B,), the next token of each row; 0 for rows that are
         complete.
 
     Raises:
-        ValueError: as `generate`, at the call and not at the first token.
+        ValueError: As `generate`, at the call rather than at the first token.
 
     Example:
         >>> import keras_transformer as kt
@@ -162,7 +184,21 @@ def stream(
         (4, (1,))
     """
     pace = Pace(tokens_per_call)
-    return _tokens(GenerationRun(model, prompt_ids, **arguments), pace)
+    run = GenerationRun(
+        model,
+        prompt_ids,
+        max_new_tokens,
+        sampler,
+        stop_ids,
+        seed,
+        start_id,
+        banned_ids,
+        repetition_penalty,
+        no_repeat_ngram_size,
+        min_new_tokens,
+        candidate_ids=candidate_ids,
+    )
+    return _tokens(run, pace)
 
 
 def _tokens(run, pace):

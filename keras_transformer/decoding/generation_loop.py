@@ -1,11 +1,12 @@
-"""The loop of `generate` and `stream`: compiled steps, and the host's side of them.
+"""The loop of `generate` and `stream`: the compiled steps and the Python code that runs them.
 
-Shape letters: R rows (prompts times the sequences of each), P prompt width, L new tokens that there
-is room for, V vocabulary.
+Shape letters: R rows (prompts times sequences per prompt), P prompt width, L capacity for new
+tokens, V vocabulary, C candidates.
 """
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -45,13 +46,13 @@ from keras_transformer.decoding.steps import (
 
 Tensor = Any
 
-# Room for this many new tokens at first, then for four times as many, and so on: attention costs
-# what has been generated, not what might be.
+# Initial capacity for new tokens, which then grows fourfold: the cost of attention follows the
+# number of generated tokens, not the maximum.
 _FIRST_ROOM = 128
 
 
 class _Settings(NamedTuple):
-    """What a compiled generation loop depends on, beside the shapes of its tensors."""
+    """The options that a compiled generation loop depends on, besides its tensors' shapes."""
 
     sampler: Callable
     stop_ids: tuple[int, ...]
@@ -64,14 +65,14 @@ class _Settings(NamedTuple):
 
 
 class _State(NamedTuple):
-    """Where a generation stands.
+    """The state of a generation between steps.
 
     Attributes:
-        step: scalar, how many tokens have been chosen.
-        new_ids: int (R, L), the tokens chosen so far, 0 after a stop.
-        log_probs: float (R, L), of those tokens, where they are asked for.
-        finished: boolean (R,).
-        cache: the self-attention's, with R rows.
+        step: scalar, the number of tokens generated so far.
+        new_ids: int (R, L), the tokens generated so far, 0 after a stop.
+        log_probs: float (R, L), their log-probabilities if requested, otherwise 0.
+        finished: boolean (R,), True for rows that have generated a stop id.
+        cache: The self-attention cache, with R rows.
     """
 
     step: Tensor
@@ -82,7 +83,7 @@ class _State(NamedTuple):
 
 
 class GenerationRun:
-    """One generation, which can be advanced by any number of tokens."""
+    """A generation in progress, which can be advanced by any number of tokens."""
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class GenerationRun:
         log_probs=False,
         candidate_ids=None,
         first_row=0,
+        prompts_name="prompt_ids",
     ):
         parts = DecodingModel(model)
         self.model, self.limit = model, check_count("max_new_tokens", max_new_tokens, 1)
@@ -114,7 +116,8 @@ class GenerationRun:
             1 if num_return is None else check_count("num_return", num_return, 1),
             bool(log_probs),
         )
-        self.inputs: Inputs = prepare(parts, prompt_ids, self.limit, start_id)
+        names = (prompts_name, "max_new_tokens")
+        self.inputs: Inputs = prepare(parts, prompt_ids, self.limit, start_id, names=names)
         self.candidates = make_candidates(
             candidate_ids, len(self.inputs.prefixes), parts.vocabulary_size
         )
@@ -123,7 +126,7 @@ class GenerationRun:
         self._begin(seed, first_row)
 
     def _check_bans(self, vocabulary_size):
-        """Raises where the first token could be none at all."""
+        """Raises if a row has no id that it may start with."""
         banned = list(self.settings.banned_ids)
         banned += self.settings.stop_ids if self.settings.min_new_tokens else ()
         allowed = np.ones((1, vocabulary_size), bool)
@@ -132,14 +135,15 @@ class GenerationRun:
         else:
             allowed[:, banned] = False
         if not allowed.any(axis=1).all():
+            banned_ids = reprlib.repr(self.settings.banned_ids)  # may be most of the vocabulary
             raise ValueError(
-                "`banned_ids` must leave each row an id that may be generated, beside `stop_ids` "
-                f"where there is a `min_new_tokens`. Received: banned_ids="
-                f"{self.settings.banned_ids}, stop_ids={self.settings.stop_ids}."
+                "`banned_ids` must leave each row an id to generate, other than `stop_ids` if "
+                "`min_new_tokens` is set. "
+                f"Received: banned_ids={banned_ids}, stop_ids={self.settings.stop_ids}."
             )
 
     def _begin(self, seed, first_row):
-        # The room is rounded up, and the limit is handed in: fewer shapes to compile.
+        # The capacity is rounded up and the limit passed separately: fewer shapes to compile.
         room = min(round_up(self.limit), _FIRST_ROOM)
         repeats = self.settings.num_return
         num_rows = len(self.inputs.prefixes) * repeats
@@ -154,7 +158,7 @@ class GenerationRun:
         self._look()
 
     def _make_loop_tensors(self, room):
-        """What every step takes beside the state, made once for each room and not each token."""
+        """Makes the constant tensors of the steps, once per capacity rather than per token."""
         numbers = self.uniform[:, :room]
         numbers = np.pad(numbers, ((0, 0), (0, room - numbers.shape[1])))
         self.loop_tensors = {
@@ -172,7 +176,7 @@ class GenerationRun:
         return self.step >= self.limit or bool(self.finished.all())
 
     def advance(self, until):
-        """Generates until so many tokens, or until all rows are finished."""
+        """Generates until `until` tokens in total, or until all rows are finished."""
         room = self.state.new_ids.shape[1]
         if self.step >= room:
             more = min(round_up(self.limit), 4 * room) - room
@@ -187,27 +191,27 @@ class GenerationRun:
         self._look()
 
     def finish(self, rows):
-        """Declares the rows complete for which `rows` (R,) holds True."""
+        """Marks rows as finished where `rows` (R,) is True."""
         self.finished = self.finished | np.asarray(rows)
         self.state = self.state._replace(finished=ops.convert_to_tensor(self.finished))
 
     def rows(self):
-        """Prompt and new tokens of each row as lists, without what follows a stop."""
+        """Returns the prompt and new tokens of each row as a list, up to its stop id."""
         new_ids = ops.convert_to_numpy(self.state.new_ids)
         return [
             [*prompt, *row[:end].tolist()]
-            for prompt, row, end in zip(self._prompts(), new_ids, self._ends(), strict=True)
+            for prompt, row, end in zip(self.prompts(), new_ids, self._ends(), strict=True)
         ]
 
     def tokens(self, start):
-        """The tokens (R,) of each step from `start` on."""
+        """Returns the tokens (R,) of each step from `start` on."""
         return list(ops.convert_to_numpy(self.state.new_ids)[:, start : self.step].T.copy())
 
     def result(self):
-        """The ids and their log-probabilities (R, longest), prompts in front."""
+        """Returns the ids, prompts included, and their log-probabilities, each (R, longest)."""
         new_ids = ops.convert_to_numpy(self.state.new_ids)
         new_log_probs = ops.convert_to_numpy(self.state.log_probs)
-        prompts, ends = self._prompts(), self._ends()
+        prompts, ends = self.prompts(), self._ends()
         width = max(len(prompt) + end for prompt, end in zip(prompts, ends, strict=True))
         ids = np.zeros((len(prompts), width), "int32")
         log_probs = np.zeros((len(prompts), width), "float32")
@@ -218,11 +222,12 @@ class GenerationRun:
             log_probs[index, start : start + end] = new_log_probs[index, :end]
         return ids, log_probs
 
-    def _prompts(self):
+    def prompts(self):
+        """Returns the prompt of each row as a list."""
         return [row for row in self.inputs.prefixes for _ in range(self.settings.num_return)]
 
     def _ends(self):
-        """How many new tokens each row has, its stop included."""
+        """Returns the number of new tokens of each row, including its stop id."""
         new_ids = ops.convert_to_numpy(self.state.new_ids)[:, : self.step]
         stops = np.isin(new_ids, self.settings.stop_ids)
         return np.where(stops.any(axis=1), stops.argmax(axis=1) + 1, self.step)
@@ -241,7 +246,7 @@ def _begin(
     source_ids=None,
     source_mask=None,
 ):
-    """Encoding, prefill and the first token. Returns the state and the context."""
+    """Encodes, prefills and generates the first token; returns the state and the context."""
     parts = DecodingModel(model)
     room = ops.shape(buffer)[1]
     repeats, source = settings.num_return, (source_ids, source_mask)
@@ -259,7 +264,7 @@ def _begin(
 
 
 def _advance(model, settings, state, context: Context, until, uniform, history, candidates=None):
-    """One more token for each row. Returns the state."""
+    """Generates one more token for each row; returns the state."""
     parts = DecodingModel(model)
     hidden, cache = decode_step(parts, context, state.new_ids, state.step, state.cache)
     state = state._replace(cache=cache)
@@ -267,7 +272,7 @@ def _advance(model, settings, state, context: Context, until, uniform, history, 
 
 
 def _proceed(state, context, until, uniform, history, candidates=None):
-    """Whether fewer tokens than `until` are chosen and some row is not finished."""
+    """Whether there are fewer than `until` tokens and some row is not finished."""
     return ops.logical_and(state.step < until, ops.logical_not(ops.all(state.finished)))
 
 
@@ -292,7 +297,7 @@ def _choose(parts, settings, state, hidden, uniform, history, candidates):
 
 
 def _filter(parts, settings, logits, state, history, candidates):
-    """Applies what `generate` was told to avoid; what is banned comes last, and wins."""
+    """Applies the filters of `generate`; bans come last, so that they take precedence."""
     size, vocabulary_size = settings.no_repeat_ngram_size, parts.vocabulary_size
     if settings.repetition_penalty != 1.0 or size:
         so_far, length = tokens_so_far(history, state.new_ids, state.step)

@@ -1,4 +1,4 @@
-"""Logit filters: pure functions from logits (B, V) to logits (B, V), which compose.
+"""Logit filters: composable pure functions from logits (B, V) to logits (B, V).
 
 Shape letters: B batch, L length of a history, V vocabulary.
 """
@@ -17,28 +17,28 @@ Tensor = Any
 
 
 def lowest(dtype: Any) -> float:
-    """A finite value so low that its exponential is 0, for logits of the dtype."""
+    """Returns a finite value of the dtype that is low enough for its exponential to be 0."""
     return -6e4 if keras.backend.standardize_dtype(dtype) == "float16" else -1e30
 
 
 def least_logit() -> float:
-    """The lowest float32 logit that a model itself may have: above what is banned."""
+    """Returns the lowest float32 logit allowed from a model, above those of banned ids."""
     return lowest("float32") / 10
 
 
 def check_range(name: str, value: Any, holds: bool, range_: str) -> None:
-    """Raises a ValueError unless a value is in its range."""
+    """Raises a ValueError unless `holds`."""
     if not holds:
         raise ValueError(f"`{name}` must be {range_}. Received: {name}={value}.")
 
 
 def check_positive_number(name: str, value: Any) -> float:
-    """Returns a number as Python's; a ValueError unless it is finite and more than 0."""
+    """Returns a number of any type as a `float`; raises unless it is finite and positive."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
-    check_range(name, value, 0 < number < math.inf, "more than 0, and finite")
+    check_range(name, value, 0 < number < math.inf, "more than 0 and finite")
     return number
 
 
@@ -47,11 +47,11 @@ def _keep(logits, kept):
 
 
 def ban_ids(logits: Tensor, banned_ids: Sequence[int]) -> Tensor:
-    """Makes some ids impossible.
+    """Bans ids.
 
     Args:
         logits: float (B, V).
-        banned_ids: ids that must not be chosen.
+        banned_ids: Ids that must not be chosen.
 
     Returns:
         (B, V), with a very low, finite value at the banned ids.
@@ -72,11 +72,11 @@ def ban_ids(logits: Tensor, banned_ids: Sequence[int]) -> Tensor:
 
 
 def scale_temperature(logits: Tensor, temperature: float) -> Tensor:
-    """Divides logits by a temperature: above 1 the choice is freer, below 1 stricter.
+    """Divides logits by a temperature: above 1 flattens the distribution, below 1 sharpens it.
 
     Args:
         logits: float (B, V).
-        temperature: more than 0. Below 1e-3 the largest logit is taken off first.
+        temperature: A number above 0. Below 1e-3, the largest logit is subtracted first.
 
     Returns:
         (B, V).
@@ -89,21 +89,21 @@ def scale_temperature(logits: Tensor, temperature: float) -> Tensor:
     temperature = check_positive_number("temperature", temperature)
     if temperature == 1.0:
         return logits
-    if temperature < 1e-3:  # so that nothing becomes infinite but what is out of reach
+    if temperature < 1e-3:  # so that the largest logits stay finite
         logits = logits - ops.max(logits, axis=-1, keepdims=True)
         temperature = max(temperature, 1e-30)
     scaled = logits / temperature
     if temperature <= 1e6:
         return scaled
-    return ops.where(logits <= lowest(logits.dtype) / 2, logits, scaled)  # banned at any heat
+    return ops.where(logits <= lowest(logits.dtype) / 2, logits, scaled)  # still banned
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """Keeps the k likeliest ids; of equals the lower ids come first.
+    """Keeps the k most likely ids; ties go to the lower ids.
 
     Args:
         logits: float (B, V).
-        k: how many, at least 1.
+        k: The number of ids, at least 1.
 
     Returns:
         (B, V), with a very low, finite value elsewhere.
@@ -125,22 +125,22 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
 
 def _best(values, least, count):
-    """The `count` largest values (B, V), the least of which is known (B, 1)."""
+    """Returns a mask of the `count` largest values (B, V), the least of which is given (B, 1)."""
     above, equal = values > least, ops.equal(values, least)
-    # Counts as floats, which a CPU adds up faster; they are exact up to 2^24.
+    # Count in floats, which are faster to sum on CPUs and exact up to 2^24.
     needed = count - ops.sum(ops.cast(above, "float32"), axis=-1, keepdims=True)
     place = ops.cumsum(ops.cast(equal, "float32"), axis=-1)  # from 1
     return ops.logical_or(above, ops.logical_and(equal, place <= needed))
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """Keeps the fewest ids, likeliest first, that have at least the probability p together.
+    """Keeps the smallest set of most likely ids with a total probability of at least p.
 
-    Of equals the lower ids come first. What misses p by a millionth has it: sums are rounded.
+    Ties go to the lower ids. Sums within a millionth of p count as p, to allow for rounding.
 
     Args:
         logits: float (B, V).
-        p: in (0, 1]; 1 keeps all.
+        p: The total probability, in (0, 1]; 1 keeps all ids.
 
     Returns:
         (B, V), with a very low, finite value elsewhere.
@@ -160,7 +160,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
         return logits
     probabilities = ops.softmax(ops.cast(logits, "float32"), axis=-1)
     descending = ops.flip(ops.sort(probabilities, axis=-1), axis=-1)
-    before = ops.cumsum(descending, axis=-1) - descending  # what is likelier, together
+    before = ops.cumsum(descending, axis=-1) - descending  # total of the more likely ids
     is_needed = before < p * (1.0 - 1e-6)
     count = ops.sum(ops.cast(is_needed, "float32"), axis=-1, keepdims=True)
     least = ops.min(ops.where(is_needed, descending, 2.0), axis=-1, keepdims=True)
@@ -168,11 +168,11 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:
-    """Keeps the ids with at least p times the probability of the likeliest.
+    """Keeps ids with at least p times the probability of the most likely one.
 
     Args:
         logits: float (B, V).
-        p: in [0, 1].
+        p: The fraction of the highest probability, in [0, 1]; 0 keeps all ids.
 
     Returns:
         (B, V), with a very low, finite value elsewhere.
@@ -196,12 +196,12 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
 
 
 def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Makes ids that have been used less likely: positive logits are divided, others multiplied.
+    """Penalizes used ids: divides their positive logits and multiplies their negative ones.
 
     Args:
         logits: float (B, V).
         seen: boolean (B, V), True for the ids used so far.
-        penalty: more than 0; 1 does nothing, more avoids repetition.
+        penalty: A number above 0; 1 has no effect, larger values discourage repetition.
 
     Returns:
         (B, V).
@@ -225,13 +225,13 @@ def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
 
 
 def ban_repeated_ngrams(logits: Tensor, history: Tensor, length: Any, size: int) -> Tensor:
-    """Bans each id that would complete a run of ids which the history already holds.
+    """Bans ids that would complete an n-gram already in the history.
 
     Args:
         logits: float (B, V), for the id that follows the history.
-        history: int (B, L), what came before; ids below 0 belong to no run.
-        length: how many columns of it are filled, an int or a scalar integer tensor.
-        size: ids of a run; 0 bans nothing.
+        history: int (B, L), the previous ids; negative ids are not part of any n-gram.
+        length: The number of filled columns of `history`, an int or a scalar integer tensor.
+        size: The n of the n-grams; 0 bans nothing.
 
     Returns:
         (B, V), with a very low, finite value at the banned ids.
@@ -251,12 +251,12 @@ def ban_repeated_ngrams(logits: Tensor, history: Tensor, length: Any, size: int)
     if size < 1:
         return logits
     num_windows = slots - size + 1
-    # No window fits in a shorter history.
+    # A shorter history has no windows.
     num_windows = max(num_windows, 0) if isinstance(slots, int) else ops.maximum(num_windows, 0)
     ends = ops.arange(num_windows, dtype="int32") + (size - 1)  # each window's last column
     repeated = ops.broadcast_to(ends[None] < length, (ops.shape(history)[0], num_windows))
     for offset in range(size - 1):
-        # The latest ids, which a window's beginning must equal; before there are enough, none do.
+        # The latest ids, which must equal the start of a window; too short histories match none.
         column = ops.maximum(length - (size - 1) + offset, 0)
         latest = ops.take(history, ops.reshape(column, (1,)), axis=1)  # (B, 1)
         window = history[:, offset : offset + num_windows]
@@ -268,10 +268,10 @@ def ban_repeated_ngrams(logits: Tensor, history: Tensor, length: Any, size: int)
 
 
 def used_ids(history: Tensor, vocabulary_size: int) -> Tensor:
-    """Which ids a history holds.
+    """Marks the ids that occur in a history.
 
     Args:
-        history: int (B, L); ids below 0 count for nothing.
+        history: int (B, L); negative ids are ignored.
         vocabulary_size: V.
 
     Returns:
@@ -284,11 +284,11 @@ def used_ids(history: Tensor, vocabulary_size: int) -> Tensor:
         [True, False, True, False]
     """
     batch, length = ops.shape(history)[:2]
-    # One more column takes what counts for nothing.
+    # An extra column collects the ignored ids.
     columns = ops.where(history < 0, vocabulary_size, history)
     rows = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, length))
     places = ops.reshape(rows * (vocabulary_size + 1) + ops.cast(columns, "int32"), (-1, 1))
-    # An update, for Keras's `scatter` is a Python loop in torch.
+    # Not `ops.scatter`, which is a Python loop on torch.
     used = ops.zeros((batch * (vocabulary_size + 1),), dtype="int32")
     used = ops.scatter_update(used, places, ops.ones_like(places[:, 0]))
     return ops.reshape(used, (batch, vocabulary_size + 1))[:, :vocabulary_size] > 0

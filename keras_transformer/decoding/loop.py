@@ -1,7 +1,7 @@
-"""Compiled decoding: the one place where the backends part ways.
+"""Compiled decoding loops, the only backend-specific part of decoding.
 
-JAX and TensorFlow compile a whole loop with XLA. PyTorch has no loop to compile: its step is
-recorded once as a flat list of tensor operations (`torch_graph.py`), and Python repeats that.
+JAX and TensorFlow compile a whole loop with XLA. On PyTorch a step is recorded once as a flat list
+of tensor operations (`torch_graph.py`), which Python runs in a loop.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ _jit_compile = True
 
 
 def set_jit_compile(enabled: bool) -> None:
-    """Says whether TensorFlow decodes through XLA, as it does unless told otherwise.
+    """Enables or disables XLA for decoding on TensorFlow (enabled by default).
 
-    With XLA a token costs about two thirds, but each new set of shapes costs a compilation of a few
-    seconds. Without it the loop is a TensorFlow graph, traced once: better for a few short texts
-    of many lengths, and the way out where XLA lacks an operation. It has nothing to do with
-    `model.compile(jit_compile=...)`, which is about training. JAX always compiles, PyTorch never.
+    With XLA, a token takes about two thirds of the time, but each new set of shapes takes a few
+    seconds to compile. Without it, the loop is a TensorFlow graph, traced once, which suits a few
+    short texts of many lengths and models with operations that XLA lacks. The setting is
+    independent of `model.compile(jit_compile=...)`, which affects training. JAX always compiles,
+    PyTorch never does.
 
     Args:
-        enabled: True or False.
+        enabled: Whether to use XLA.
 
     Raises:
-        ValueError: `enabled` is no boolean.
+        ValueError: If `enabled` is not a boolean.
 
     Example:
         >>> import keras_transformer as kt
@@ -52,17 +53,17 @@ def run_compiled(
     state: Any = (),
     parts: tuple = (),
 ) -> Any:
-    """Calls `function(model, settings, state, *parts, **tensors)`, compiled where that is done.
+    """Calls `function(model, settings, state, *parts, **tensors)`, compiled except on PyTorch.
 
     Args:
-        programs: what `programs_of` gave for the model and the settings.
-        function: a module-level function that reads weights only through the model.
-        tensors: arrays, or nests of them, by name. Each set of shapes is compiled once.
-        state: a nest of tensors that must not be used again: its memory is handed on.
-        parts: module-level functions that `function` calls.
+        programs: The result of `programs_of` for the model and the settings.
+        function: A module-level function that reads weights only through the model.
+        tensors: Arrays, or nests of them, by name. Each set of shapes is compiled once.
+        state: A nest of tensors. It is donated, and must not be used again.
+        parts: Module-level functions that `function` calls.
 
     Returns:
-        What `function` returns, as tensors of the backend.
+        The result of `function`, as tensors of the backend.
     """
     backend = keras.backend.backend()
     tensors = tree.map_structure(ops.convert_to_tensor, tensors)
@@ -85,17 +86,17 @@ def run_loop(
     tensors: dict[str, Any],
     state: Any,
 ) -> Any:
-    """Repeats `state = advance(model, settings, state, **tensors)` while `proceed` says so.
+    """Repeats `state = advance(model, settings, state, **tensors)` while `proceed` returns True.
 
     Args:
-        programs: as for `run_compiled`.
-        proceed: a module-level function `(state, **tensors) -> boolean scalar`.
-        advance: a module-level function that keeps the shapes and dtypes of the state.
-        tensors: as for `run_compiled`; they stay as they are.
-        state: a named tuple that must not be used again: its memory is handed on.
+        programs: As for `run_compiled`.
+        proceed: A module-level function `(state, **tensors) -> boolean scalar`.
+        advance: A module-level function that preserves the shapes and dtypes of the state.
+        tensors: As for `run_compiled`; the same in each iteration.
+        state: A named tuple. It is donated, and must not be used again.
 
     Returns:
-        The last state.
+        The final state.
     """
     if keras.backend.backend() == "torch":
         return _loop_torch(programs, proceed, advance, tensors, state)
@@ -149,7 +150,7 @@ def _signature(nest):
 
 @contextlib.contextmanager
 def _without_gradients():
-    """Torch's `no_grad`, in `inference_mode` too: its tensors could not be written to later."""
+    """Disables gradients and leaves `inference_mode`, whose tensors cannot be updated later."""
     import torch
 
     with torch.inference_mode(False), torch.no_grad():
@@ -159,11 +160,11 @@ def _without_gradients():
 def _compile_jax(programs, function, tensors, state, parts):
     import jax
 
-    # Not the model itself, which the programs would keep alive.
+    # A weak reference, so that the programs do not keep the model alive.
     reference, settings = weakref.ref(programs.model), programs.settings
 
     def stateless(values, state, tensors):
-        # Weights come in as arguments: as constants they would be frozen into the program.
+        # Pass weights as arguments; otherwise the program would contain them as constants.
         model = reference()
         mapping = list(zip(fingerprint(model).variables, values, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
@@ -176,15 +177,15 @@ def _compile_tensorflow(programs, function, tensors, state, parts):
     import tensorflow as tf
 
     def open_axes(tensor):
-        # One trace serves every batch size and length; XLA fills them in. Of a cache (B, K, S, H)
-        # the heads and their size stay known.
+        # One trace serves all batch sizes and lengths; XLA specializes it. Only the number of heads
+        # and their size stay static, in caches (B, heads, L, size).
         shape = [None] * tensor.ndim
         if tensor.ndim == 4:
             shape[1], shape[3] = tensor.shape[1], tensor.shape[3]
         return tf.TensorSpec(shape, tensor.dtype)
 
     model, settings = programs.model, programs.settings
-    reference = weakref.ref(model)  # not the model itself, which the programs would keep alive
+    reference = weakref.ref(model)  # so that the programs do not keep the model alive
     given, returned = tree.map_structure(lambda tensor: 0, (state, tensors)), None
 
     def traced(*flat):
@@ -200,8 +201,8 @@ def _compile_tensorflow(programs, function, tensors, state, parts):
         autograph=False,
         jit_compile=_jit_compile and all(layer.supports_jit for layer in model.layers),
     )
-    # The concrete function, and flat: a call through nests and the signature costs a millisecond
-    # more, which a stream would pay again and again.
+    # Call the concrete function with flat tensors: processing nests and the signature would cost
+    # another millisecond per call, which adds up in a stream.
     concrete = program.get_concrete_function()
     return lambda state, tensors: tree.pack_sequence_as(
         returned, concrete(*tree.flatten((state, tensors)))

@@ -1,4 +1,4 @@
-"""How many tokens a stream makes before it hands them out."""
+"""The number of tokens that a stream generates per call of the compiled loop."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import time
 from keras_transformer.decoding.generation_loop import GenerationRun
 from keras_transformer.decoding.prompts import check_count
 
-# Nobody sees a text wait for so long, and each call of a compiled loop costs something beside its
-# steps (on TensorFlow the cache is copied in and out).
+# A delay too short to notice. Each call of a compiled loop has a fixed cost (on TensorFlow, the
+# cache is copied in and out), so one call per token would be slow.
 _SECONDS_PER_CALL = 0.1
 _MOST_TOKENS_PER_CALL = 32
 
 
 class Pace:
-    """Advances a generation by as many tokens as a tenth of a second gives, at least one.
+    """Advances a generation in slices of a tenth of a second, each at least one token.
 
     Args:
-        tokens_per_call: so many tokens at each call instead.
+        tokens_per_call: A fixed number of tokens per slice; None to measure the time instead.
 
     Raises:
-        ValueError: `tokens_per_call` is less than 1.
+        ValueError: If `tokens_per_call` is less than 1.
     """
 
     def __init__(self, tokens_per_call: int | None = None):
@@ -30,13 +30,13 @@ class Pace:
         self.tokens = tokens_per_call or 1
 
     def advance(self, run: GenerationRun) -> None:
-        """Generates the next tokens, and takes the time."""
+        """Generates the next slice and adapts the slice length to the time it took."""
         started = time.perf_counter()
         run.advance(run.step + self.tokens)
         seconds = time.perf_counter() - started
         if self.is_fixed:
             return
-        # One call that took long (it may have compiled) is made up for by the next ones.
+        # A slow call, which may have compiled, halves the slice; faster ones double it again.
         if seconds > _SECONDS_PER_CALL:
             self.tokens = max(1, self.tokens // 2)
         elif 2 * seconds <= _SECONDS_PER_CALL:

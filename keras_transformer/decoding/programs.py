@@ -1,7 +1,4 @@
-"""What is compiled for a model, kept for as long as it fits the model.
-
-Shape letters: none, these are dictionaries.
-"""
+"""A cache of the programs compiled for each model, valid while the model is unchanged."""
 
 from __future__ import annotations
 
@@ -14,20 +11,20 @@ import keras
 
 from keras_transformer.decoding.fingerprint import Same, describe, fingerprint
 
-# Of one model: with one adapter and another, say; and what `generate` is asked for in turn.
+# Limits per model: forms, such as the model with different adapters, and option sets of each form.
 _MOST_FORMS = 4
 _MOST_SETTINGS = 64
 
 
 class Programs(NamedTuple):
-    """What a decoding run needs, from its first token to its last.
+    """The compiled programs of a decoding run, with the model and settings they belong to.
 
     Attributes:
-        model: the model.
-        settings: what its programs depend on beside the model and the shapes of tensors.
-        weights: the values of the model's variables, in the order of its `fingerprint`.
-        compiled: the programs for these settings and this form of the model, by their functions.
-        shared: what all programs of the model share, by its class.
+        model: The model.
+        settings: What the programs depend on besides the model and the tensors' shapes.
+        weights: The values of the model's variables, in the order of its `fingerprint`.
+        compiled: The programs for these settings and this form of the model, keyed by function.
+        shared: Objects shared by all programs of the model, keyed by class.
     """
 
     model: keras.Model
@@ -42,26 +39,26 @@ class _Kept(NamedTuple):
     shared: dict
 
 
-# It goes when the model goes.
+# Entries are dropped with their models.
 _kept: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def programs_of(model: keras.Model, settings: Any) -> Programs:
-    """Finds what was compiled for a model as it is now.
+    """Looks up the programs compiled for a model in its current form.
 
-    It takes a millisecond or so: once for a run, and not for each of its tokens.
+    This takes about a millisecond, once per run rather than once per token.
 
     Args:
-        model: the model.
-        settings: a named tuple of plain values and callables.
+        model: The model.
+        settings: A named tuple of plain values and callables.
 
     Returns:
         The `Programs`.
     """
     structure, variables = fingerprint(model)
     weights = [variable.value for variable in variables]
-    # JAX is handed the weights. Other programs hold on to those that they were made with: new
-    # values in them are seen, but not new weights in their place.
+    # JAX programs take the weights as arguments. Others refer to the tensors they were traced with:
+    # they see new values assigned to these, but not tensors that replace them.
     held = () if keras.backend.backend() == "jax" else tuple(map(Same, weights))
     kept = _kept.setdefault(model, _Kept(OrderedDict(), {}))
     form = (structure, held)
@@ -73,7 +70,7 @@ def programs_of(model: keras.Model, settings: Any) -> Programs:
 
 
 def _touch(entries: OrderedDict, key: Hashable, make: Any, most: int) -> Any:
-    """The entry of a key, from now on the newest; the oldest makes room for a new one."""
+    """Returns the entry of a key in an LRU cache of at most `most` entries."""
     if key not in entries:
         entries[key] = make()
     entries.move_to_end(key)
@@ -83,7 +80,7 @@ def _touch(entries: OrderedDict, key: Hashable, make: Any, most: int) -> Any:
 
 
 def _forget_lost_weights(forms, held):
-    """Lets go of programs with weights that the model has no more, and of these weights."""
+    """Drops programs that refer to weights the model no longer has."""
     present = set(held)
     for structure, weights in list(forms):
         if not present.issuperset(weights):

@@ -1,4 +1,4 @@
-"""Turns what a user has (lists, padded arrays) into padded batches with few distinct shapes."""
+"""Checks token ids and pads them into batches with few distinct shapes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from keras import ops
 
 from keras_transformer.decoding.protocol import DecodingModel
 
-# Widths are multiples of this: a prompt one token longer does not compile a new program.
+# Widths are multiples of this, so that a slightly longer prompt does not trigger a compilation.
 _MULTIPLE = 16
 
 
 class PaddedRows(NamedTuple):
-    """Rows of ids: as lists, and as an array (B, P) padded on the right with its mask (B, P).
+    """Rows of token ids, as lists and as a right-padded array.
 
-    The mask is that of the model itself: a padding id inside a row takes a position and is hidden.
+    Attributes:
+        rows: The ids of each row, as lists.
+        ids: int32 (B, P), the rows padded on the right.
+        mask: boolean (B, P), the model's own padding mask: a padding id inside a row occupies a
+            position but is masked.
     """
 
     rows: list[list[int]]
@@ -26,16 +30,16 @@ class PaddedRows(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What a decoding loop begins with.
+    """The inputs of a decoding loop.
 
     Attributes:
-        tensors: `prompt_ids` and `prompt_mask` (B, P), for a translator also `source_ids` and
-            `source_mask` (B, S). Masks are False at the padding on the right, and where the model
-            itself hides a token.
-        prefixes: for each row the ids that stand in front of what is generated: a language model's
-            prompt; of a translation none but those that were forced.
-        history: int (B, P), the prompts with their ends in one column, -1 in front of them.
-        longest_source: the most tokens of a source, 0 for a language model.
+        tensors: `prompt_ids` and `prompt_mask` (B, P); for a translator also `source_ids` and
+            `source_mask` (B, S). Masks are False for right padding and for tokens that the model
+            itself masks.
+        prefixes: For each row, the ids that precede the generated ones: the prompt for a language
+            model, the forced prefix for a translator.
+        history: int (B, P), the prompts, padded on the left with -1.
+        longest_source: The number of tokens in the longest source; 0 for a language model.
     """
 
     tensors: dict[str, np.ndarray]
@@ -50,43 +54,47 @@ def prepare(
     max_new_tokens: int,
     start_id: int,
     prefix_ids: Any = None,
+    names: tuple[str, str] = ("prompt_ids", "max_new_tokens"),
 ) -> Inputs:
-    """Checks and pads the prompts of a language model, or the sources of a translator.
+    """Checks and pads the prompts of a language model or the sources of a translator.
 
     Args:
-        parts: the model's parts.
-        prompt_ids: prompts or sources, as `pad_rows` takes them.
-        max_new_tokens: how many tokens the positions must have room for after the prompt.
-        start_id: the token that a translation starts from.
-        prefix_ids: rows of ids that translations go on with, or one row for all of them.
+        parts: The model's parts.
+        prompt_ids: Prompts or sources, in any form that `pad_rows` accepts.
+        max_new_tokens: The number of new tokens that must fit the model's positions.
+        start_id: The first decoder token of a translation.
+        prefix_ids: The ids that each translation must start with, as one row for all or one row
+            per source.
+        names: What the public function calls `prompt_ids` and `max_new_tokens`, for errors.
 
     Returns:
         `Inputs`.
 
     Raises:
-        ValueError: as `pad_rows`; also if the positions are too few.
+        ValueError: As `pad_rows`, or if the model has too few positions.
     """
+    ids_name, count_name = names
     if not parts.is_translator:
         if prefix_ids is not None:
             raise ValueError(
-                "`prefix_ids` is for translators; a language model's prompt is its prefix. "
+                "`prefix_ids` requires a translator; the prefix of a language model is its prompt. "
                 f"Received: prefix_ids={prefix_ids!r}."
             )
         prompts = pad_rows(
-            "prompt_ids", prompt_ids, parts.vocabulary_size, parts.padding_id, parts.max_length
+            ids_name, prompt_ids, parts.vocabulary_size, parts.padding_id, parts.max_length
         )
         prefixes, tensors, longest_source = prompts.rows, {}, 0
     else:
-        (start_id,) = check_ids("start_id", [start_id], parts.vocabulary_size)
+        start_id = check_id("start_id", start_id, parts.vocabulary_size)
         embedding = parts.source_embedding
         source = pad_rows(
-            "prompt_ids",
+            ids_name,
             prompt_ids,
             embedding.vocabulary_size,
             embedding.padding_id,
             parts.source_max_length,
         )
-        prefixes = _prefixes(prefix_ids, len(source.rows))
+        prefixes = _prefixes(prefix_ids, len(source.rows), parts.vocabulary_size)
         rows = [[start_id, *prefix] for prefix in prefixes]
         prompts = pad_rows(
             "prefix_ids", rows, parts.vocabulary_size, parts.padding_id, parts.max_length, False
@@ -97,13 +105,15 @@ def prepare(
         longest_source = max(map(len, source.rows))
     if parts.start_is_padding:
         prompts.mask[:, 0] = True
-    # The last new token is never fed back: it needs no position.
+    # The last new token is never fed back, so it needs no position.
     longest = max(map(len, prompts.rows))
     if parts.max_length is not None and longest + max_new_tokens - 1 > parts.max_length:
+        if parts.is_translator:
+            ids_name = "start_id" if prefix_ids is None else "prefix_ids"
         raise ValueError(
-            "The prompt and `max_new_tokens` must fit the model's positions. Received: "
-            f"prompt length={longest}, max_new_tokens={max_new_tokens}, "
-            f"max_length={parts.max_length}."
+            f"`{ids_name}` and `{count_name}` must fit the model's positions. Received: a prompt "
+            f"of length {longest} and {count_name}={max_new_tokens}, "
+            f"for {parts.max_length} positions."
         )
     history = np.full(prompts.ids.shape, -1, "int32")
     for row, ids in zip(history, prompts.rows, strict=True):
@@ -112,24 +122,24 @@ def prepare(
     return Inputs(tensors, prefixes, history, longest_source)
 
 
-def _prefixes(prefix_ids, num_rows):
-    """The forced beginning of each translation."""
+def _prefixes(prefix_ids, num_rows, vocabulary_size):
+    """Returns the forced prefix of each translation."""
     if prefix_ids is None:
         return [[]] * num_rows
-    is_one = isinstance(prefix_ids, (int, np.integer))
-    rows: list[Any] = [prefix_ids] if is_one else list(prefix_ids)
-    if all(isinstance(row, (int, np.integer)) for row in rows):
+    is_one = _as_integer(prefix_ids) is not None
+    rows = [prefix_ids] if is_one else as_list("prefix_ids", prefix_ids, "rows of ids")
+    if all(_as_integer(row) is not None for row in rows):
         rows = [rows] * num_rows
     if len(rows) != num_rows:
         raise ValueError(
-            "`prefix_ids` must be one row of ids, or one for each source. "
+            "`prefix_ids` must be one row of ids, or one row per source. "
             f"Received: {len(rows)} rows for {num_rows} sources."
         )
-    return [[int(token_id) for token_id in row] for row in rows]
+    return [list(check_ids("prefix_ids", row, vocabulary_size)) for row in rows]
 
 
 def check_count(name: str, value: Any, least: int) -> int:
-    """Returns an integer of any kind as Python's; a ValueError unless it is at least `least`."""
+    """Returns an integer of any type as an `int`; raises unless it is at least `least`."""
     number = _as_integer(value)
     if number is None:
         raise ValueError(f"`{name}` must be an integer. Received: {name}={value!r}.")
@@ -138,25 +148,43 @@ def check_count(name: str, value: Any, least: int) -> int:
     return number
 
 
+def check_id(name: str, token_id: Any, vocabulary_size: int) -> int:
+    """Returns an id of any integer type as an `int`; raises unless it is in the vocabulary."""
+    number = _as_integer(token_id)
+    if number is None:
+        raise ValueError(f"`{name}` must be an integer. Received: {name}={token_id!r}.")
+    if not 0 <= number < vocabulary_size:
+        raise ValueError(
+            f"`{name}` must be in the range [0, {vocabulary_size}). Received: {name}={number}."
+        )
+    return number
+
+
 def check_ids(name: str, ids: Any, vocabulary_size: int) -> tuple[int, ...]:
-    """Returns ids as Python's integers; a ValueError unless all are in the vocabulary."""
-    if _as_integer(ids) is not None:
-        raise ValueError(f"`{name}` must be a sequence of ids. Received: {ids}.")
+    """Returns ids of any integer type as `int`s; raises unless all are in the vocabulary."""
     numbers = []
-    for token_id in ids:
+    for token_id in as_list(name, ids, "a sequence of ids"):
         number = _as_integer(token_id)
         if number is None:
-            raise ValueError(f"`{name}` must hold integer ids. Received: {token_id!r}.")
+            raise ValueError(f"`{name}` must hold integers. Received: {token_id!r}.")
         if not 0 <= number < vocabulary_size:
             raise ValueError(
-                f"`{name}` must be in the range [0, {vocabulary_size}). Received: {number}."
+                f"`{name}` must hold ids in the range [0, {vocabulary_size}). Received: {number}."
             )
         numbers.append(number)
     return tuple(numbers)
 
 
+def as_list(name: str, value: Any, expected: str) -> list:
+    """Returns an iterable as a list; raises a ValueError for anything else."""
+    try:
+        return list(value)
+    except TypeError:
+        raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}.") from None
+
+
 def _as_integer(value):
-    """An integer, of NumPy's and tensors without axes too; None for anything else."""
+    """Returns an integer, NumPy integer or scalar tensor as an `int`, anything else as None."""
     if isinstance(value, (bool, np.bool_)) or getattr(value, "shape", ()) != ():
         return None
     try:
@@ -166,7 +194,7 @@ def _as_integer(value):
 
 
 def round_up(length: int) -> int:
-    """Rounds a length up to the next multiple of the step between compiled shapes."""
+    """Rounds a length up to a multiple of 16, so that few distinct shapes are compiled."""
     return -(-length // _MULTIPLE) * _MULTIPLE
 
 
@@ -178,29 +206,31 @@ def pad_rows(
     max_length: int | None = None,
     must_have_token: bool = True,
 ) -> PaddedRows:
-    """Pads rows of token ids on the right, to a width that is rounded up.
+    """Pads rows of token ids on the right to a rounded-up width.
 
     Args:
-        name: the argument's name, for errors.
-        token_ids: a list of lists of ids, or an int array (B, P) with `padding_id` on either side.
-        vocabulary_size: ids must be below it.
-        padding_id: the id that the model hides, and that pads an array; None if there is none.
-        max_length: the longest row that is allowed, and the largest width.
-        must_have_token: whether each row needs an id beside padding.
+        name: The name of the argument, for errors.
+        token_ids: A list of lists of ids, or an int array (B, P) padded with `padding_id` on either
+            side.
+        vocabulary_size: The upper bound of the ids, exclusive.
+        padding_id: The id that the model masks and that pads arrays; None if there is none.
+        max_length: The maximum length of a row, and the maximum width; None for no limit.
+        must_have_token: Whether each row must contain an id other than `padding_id`.
 
     Returns:
         `PaddedRows`.
 
     Raises:
-        ValueError: no rows, an empty row or one of padding alone, ids that are no integers or
-            outside the vocabulary, a row that is too long; the row is named.
+        ValueError: If there are no rows, or a row is empty, contains only padding, is too long, or
+            contains anything but ids of the vocabulary. The message names the row.
     """
     if hasattr(token_ids, "shape") and len(token_ids.shape) != 2:
         raise ValueError(
-            f"`{name}` must be a batch of rows, (batch, length). "
+            f"`{name}` must have the shape (batch, length). "
             f"Received: shape={tuple(token_ids.shape)}."
         )
-    rows = [_as_ids(name, index, row) for index, row in enumerate(token_ids)]
+    items = as_list(name, token_ids, "a list of rows of ids or an array")
+    rows = [_as_ids(name, index, row) for index, row in enumerate(items)]
     if not rows:
         raise ValueError(f"`{name}` must hold at least one row. Received: an empty batch.")
     if hasattr(token_ids, "shape") and padding_id is not None:
@@ -208,7 +238,7 @@ def pad_rows(
     for index, row in enumerate(rows):
         is_hidden = padding_id is not None and (row == padding_id).all()
         if not len(row) or (must_have_token and is_hidden):
-            what = "holds nothing but padding" if len(row) else "is empty"
+            what = "contains only padding" if len(row) else "is empty"
             raise ValueError(f"`{name}` must not have empty rows. Received: row {index} {what}.")
         if row.min() < 0 or row.max() >= vocabulary_size:
             raise ValueError(
@@ -218,8 +248,8 @@ def pad_rows(
     longest = max(len(row) for row in rows)
     if max_length is not None and longest > max_length:
         raise ValueError(
-            f"The rows of `{name}` must not be longer than the model's positions. "
-            f"Received: length={longest}, max_length={max_length}."
+            f"`{name}` must fit the model's positions. "
+            f"Received: a row of length {longest} for {max_length} positions."
         )
     width = min(round_up(longest), max_length or round_up(longest))
     ids = np.zeros((len(rows), width), "int32")
@@ -233,9 +263,7 @@ def pad_rows(
 def _as_ids(name, index, row):
     values = ops.convert_to_numpy(row) if ops.is_tensor(row) else np.asarray(row)
     if values.ndim != 1 or (values.size and not np.issubdtype(values.dtype, np.integer)):
-        raise ValueError(
-            f"`{name}` must hold rows of integer ids. Received: row {index} is {row!r}."
-        )
+        raise ValueError(f"`{name}` must hold rows of integers. Received: row {index} is {row!r}.")
     return values.astype("int64")
 
 

@@ -1,6 +1,7 @@
-"""What decoding needs to know of a model.
+"""The interface between decoding and a model.
 
-Shape letters: B batch, T length, S source length, L cache slots, D hidden, V vocabulary.
+Shape letters: B batch, T length, S source length, L cache slots, D hidden, V vocabulary, C
+candidates.
 """
 
 from __future__ import annotations
@@ -16,32 +17,32 @@ Tensor = Any
 
 
 class DecodingModel:
-    """The parts of a model that a decoding loop calls, each the layer that training calls too.
+    """The parts of a model that decoding calls, which are the layers that training calls.
 
     A model that can be decoded is a functional `keras.Model` whose parts are found by name:
 
     * `decoder`, a layer with `initial_cache(batch_size, length, encoded, encoded_padding_mask)` and
       a `call` that takes embeddings, `positions`, `cache` and `cache_index` and returns `output`
       and the new `cache`;
-    * `target_embedding` or `token_embedding`, which turns ids into vectors and, where there is no
-      layer called `logits`, hidden states into logits with `reverse=True`;
-    * for translation an `encoder`, and `source_embedding` where the source has one of its own.
+    * `target_embedding` or `token_embedding`, which maps ids to vectors and, without a layer named
+      `logits`, hidden states to logits with `reverse=True`;
+    * for translation, `encoder`, and `source_embedding` if the source has its own embedding.
 
-    A token whose id is the embedding's `padding_id` takes a position and is hidden from the tokens
-    after it, wherever it stands: as in the model itself, where the mask comes with the embeddings.
-    The first target token is real all the same if the decoder has a true `start_is_padding`.
+    A token whose id is the embedding's `padding_id` occupies a position but is masked, wherever it
+    occurs, just as in the model itself, where the embedding creates the mask. The exception is the
+    first target token of a decoder whose `start_is_padding` is true.
 
-    A cache is a nest of tensors with the batch axis first. Those of rank 4, (B, heads, L, size),
-    hold slots of positions and grow; all others are a state. In beam search it is reordered as the
-    hypotheses are, unless the decoder has a true attribute `shares_slots`: then its cache is
-    nothing but slots of positions, its `call` takes an `attention_mask` (B, T, L), and all
-    hypotheses of a source live in one row, each seeing the slots of its own tokens.
+    A cache is a nest of tensors with the batch axis first. Tensors of rank 4, (B, heads, L, size),
+    hold one slot per position and grow; all others hold a fixed-size state. Beam search reorders
+    the cache with the hypotheses, unless the decoder's `shares_slots` is true: then the cache holds
+    only slots, `call` takes an `attention_mask` (B, T, L), and all hypotheses of a source share one
+    row, each attending to the slots of its own tokens.
 
     Args:
-        model: a functional model that follows the protocol above.
+        model: A functional model that follows this protocol.
 
     Raises:
-        ValueError: a part is missing.
+        ValueError: If a part is missing.
 
     Example:
         >>> import keras_transformer as kt
@@ -57,7 +58,7 @@ class DecodingModel:
         parts = find_parts(layers)
         if parts.decoder is None or parts.target_embedding is None:
             raise ValueError(
-                "`model` must have a layer named `decoder`, and one named `token_embedding` or "
+                "`model` must have a layer named `decoder` and one named `token_embedding` or "
                 f"`target_embedding`. Received: layers {sorted(layers)}."
             )
         self.encoder, self.decoder = parts.encoder, parts.decoder
@@ -72,50 +73,50 @@ class DecodingModel:
 
     @property
     def shares_slots(self) -> bool:
-        """Whether the hypotheses of a source may share one row of the decoder's cache."""
+        """Whether the hypotheses of a source can share one row of the decoder's cache."""
         return getattr(self.decoder, "shares_slots", False)
 
     @property
     def max_length(self) -> int | None:
-        """The longest target that the positions allow, None if there is no limit."""
+        """The number of target positions; None if there is no limit."""
         return _max_length(self.decoder)
 
     @property
     def source_max_length(self) -> int | None:
-        """The longest source that the positions allow, None if there is no limit."""
+        """The number of source positions; None if there is no limit."""
         return _max_length(self.encoder)
 
     @property
     def vocabulary_size(self) -> int:
-        """V, of the target."""
+        """V, the size of the target vocabulary."""
         return self.target_embedding.vocabulary_size
 
     @property
     def padding_id(self) -> int | None:
-        """The target id that is masked, None if all are real tokens."""
+        """The target id that is masked; None if no id is."""
         return self.target_embedding.padding_id
 
     @property
     def start_is_padding(self) -> bool:
-        """Whether the first target token is real though it be the padding id."""
+        """Whether the first target token is never masked, even if it is the padding id."""
         return getattr(self.decoder, "start_is_padding", False)
 
     def encode(self, source_ids: Tensor, padding_mask: Tensor) -> Tensor:
-        """Encodes (B, S) ids with their boolean mask (B, S) into (B, S, D)."""
+        """Encodes ids (B, S), with their boolean mask (B, S), as (B, S, D)."""
         return self.encoder(
             self.source_embedding(source_ids), padding_mask=padding_mask, training=False
         )
 
     def decode(self, token_ids: Tensor, **arguments: Any) -> dict[str, Any]:
-        """Runs the decoder over (B, T) ids; `arguments` as those of the decoder's `call`."""
+        """Runs the decoder on ids (B, T); `arguments` are those of the decoder's `call`."""
         return self.decoder(self.target_embedding(token_ids), training=False, **arguments)
 
     def logits(self, hidden: Tensor, candidate_ids: Tensor | None = None) -> Tensor:
-        """Projects (B, T, D) onto the vocabulary, or on some ids (C,) of it, in float32.
+        """Computes float32 logits of the vocabulary, or only of some of its ids.
 
         Args:
-            hidden: (B, T, D).
-            candidate_ids: int (C,), the ids whose logits are wanted; None for all of them.
+            hidden: float (B, T, D).
+            candidate_ids: int (C,), the ids to compute logits for; None for all.
 
         Returns:
             (B, T, V) or (B, T, C).
@@ -144,7 +145,7 @@ class DecodingModel:
 
 
 def _is_matrix(projection):
-    """Whether logits are a product with a matrix, of which columns can be taken."""
+    """Whether logits are a plain matrix product, so that some columns can be computed alone."""
     if projection is None:
         return True
     is_dense = type(projection) is keras.layers.Dense and projection.quantization_mode is None
@@ -152,6 +153,6 @@ def _is_matrix(projection):
 
 
 def _max_length(stack):
-    """What its positions allow; stacks without any, recurrent ones, have no limit."""
+    """Returns the number of positions of a stack; None without positions, as in recurrent ones."""
     positions = getattr(stack, "positional_encoding", None)
     return getattr(positions, "max_length", None)

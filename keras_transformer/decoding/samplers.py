@@ -1,4 +1,4 @@
-"""Samplers: how the next token is chosen from its logits.
+"""Samplers, which choose the next token from its logits.
 
 Shape letters: B batch, V vocabulary.
 """
@@ -27,11 +27,11 @@ Tensor = Any
 
 
 def greedy(logits: Tensor, uniform: Any = None) -> Tensor:
-    """Chooses the likeliest token, the first of equals.
+    """Chooses the most likely token; ties go to the lowest id.
 
     Args:
         logits: float (B, V).
-        uniform: not used; samplers that draw at random take it.
+        uniform: Unused; random samplers require it.
 
     Returns:
         int32 ids (B,).
@@ -47,12 +47,12 @@ def greedy(logits: Tensor, uniform: Any = None) -> Tensor:
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     """Draws tokens with the probabilities softmax(logits).
 
-    The first token at which the summed probabilities pass `uniform`: the randomness comes in as
-    numbers, so that equal numbers give equal tokens on every backend.
+    Chooses the first token at which the cumulative probability exceeds `uniform`. Since the random
+    numbers are an argument, the same numbers give the same tokens on every backend.
 
     Args:
         logits: float (B, V).
-        uniform: float32 (B,) in [0, 1 - 2^-23].
+        uniform: float32 (B,), random numbers in [0, 1 - 2^-23].
 
     Returns:
         int32 ids (B,).
@@ -72,19 +72,20 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class RandomSampler:
-    """Draws at random from the likelier tokens.
+    """Random sampling with a temperature and optional filters.
 
-    The filters apply in the order of the arguments, each to what the one before left.
+    The filters apply in the order of the arguments, each to the output of the previous one.
 
     Args:
-        temperature: logits are divided by it; more than 0.
-        top_k: keep so many of the likeliest tokens; None for all.
-        top_p: keep the fewest tokens that have this probability together, in (0, 1]; None for all.
-        min_p: keep tokens with this part of the likeliest one's probability, in [0, 1]; None for
-            all.
+        temperature: The divisor of the logits, above 0.
+        top_k: Keeps this many of the most likely tokens; None for all.
+        top_p: Keeps the smallest set of most likely tokens with at least this total probability, in
+            (0, 1]; None for all.
+        min_p: Keeps tokens with at least this fraction of the highest probability, in [0, 1]; None
+            for all.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -99,7 +100,7 @@ class RandomSampler:
     min_p: float | None = None
 
     def __post_init__(self):
-        # Python's own numbers, whatever kind was given.
+        # Convert to Python numbers, so that equal samplers have equal hashes.
         values: dict[str, Any] = {
             "temperature": check_positive_number("temperature", self.temperature)
         }
@@ -115,7 +116,7 @@ class RandomSampler:
             object.__setattr__(self, name, value)
 
     def __call__(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        """Chooses ids (B,) from logits (B, V) with one random number (B,) in [0, 1) a row."""
+        """Chooses ids (B,) from logits (B, V), with one random number in [0, 1) per row (B,)."""
         logits = scale_temperature(logits, self.temperature)
         if self.top_k is not None:
             logits = keep_top_k(logits, self.top_k)
@@ -127,14 +128,14 @@ class RandomSampler:
 
 
 class TopK(RandomSampler):
-    """Draws from the k likeliest tokens.
+    """Random sampling from the k most likely tokens (top-k sampling).
 
     Args:
-        k: how many tokens, at least 1.
-        temperature: logits are divided by it; more than 0.
+        k: The number of tokens, at least 1.
+        temperature: The divisor of the logits, above 0.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -150,14 +151,14 @@ class TopK(RandomSampler):
 
 
 class TopP(RandomSampler):
-    """Draws from the fewest tokens that have the probability p together (nucleus sampling).
+    """Random sampling from the smallest set with total probability p (nucleus sampling).
 
     Args:
-        p: in (0, 1].
-        temperature: logits are divided by it; more than 0.
+        p: The total probability, in (0, 1].
+        temperature: The divisor of the logits, above 0.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -173,14 +174,14 @@ class TopP(RandomSampler):
 
 
 class MinP(RandomSampler):
-    """Draws from the tokens with at least p times the probability of the likeliest.
+    """Random sampling from tokens with at least p times the highest probability (min-p sampling).
 
     Args:
-        p: in [0, 1].
-        temperature: logits are divided by it; more than 0.
+        p: The fraction of the highest probability, in [0, 1].
+        temperature: The divisor of the logits, above 0.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -206,16 +207,17 @@ _SAMPLERS: dict[str, Callable] = {
 
 
 def get_sampler(sampler: str | Callable) -> Callable:
-    """Finds a sampler by name; a callable `(logits, uniform) -> ids` is returned as it is.
+    """Returns a sampler by name, or a callable `(logits, uniform) -> ids` unchanged.
 
     Args:
-        sampler: "greedy", "random", "top_k" (50), "top_p" (0.9), "min_p" (0.1), or a callable.
+        sampler: "greedy", "random", "top_k" (k = 50), "top_p" (p = 0.9), "min_p" (p = 0.1), or a
+            callable.
 
     Returns:
         The callable.
 
     Raises:
-        ValueError: an unknown name; the error lists the known ones.
+        ValueError: If the name is unknown; the message lists the known ones.
 
     Example:
         >>> import keras_transformer as kt
@@ -235,7 +237,7 @@ def get_sampler(sampler: str | Callable) -> Callable:
 def random_numbers(
     seed: int | None, num_rows: int, num_steps: int, first_row: int = 0
 ) -> np.ndarray:
-    """Uniform numbers (rows, steps) in [0, 1 - 2^-23]; each row's depend on seed and row alone."""
+    """Draws float32 (rows, steps) in [0, 1 - 2^-23]; a row depends only on seed and row index."""
     entropy: Any = np.random.SeedSequence().entropy if seed is None else seed
     numbers = [
         np.random.default_rng([entropy, row]).random(num_steps)

@@ -1,4 +1,4 @@
-"""Lexical shortlists: which target ids a source sentence may need.
+"""Lexical shortlists: the target ids that the translation of a source sentence may need.
 
 Shape letters: V source vocabulary.
 """
@@ -16,22 +16,23 @@ _FIELDS = ("offsets", "ids", "num_first", "include_source", "multiple")
 
 
 class LexicalShortlist:
-    """For each source id the target ids that translate it, and a few that any sentence needs.
+    """A lexical shortlist: the likely translations of each source id, plus frequent target ids.
 
-    A translator that chooses among hundreds of ids in place of tens of thousands has most of its
-    logits for nothing.
+    A translator that chooses among hundreds of ids instead of tens of thousands saves most of the
+    cost of its logits.
 
     Args:
-        offsets: int (V + 1,), where the list of each source id begins in `ids`.
-        ids: int, the lists of all source ids, one after the other.
-        num_first: the target ids 0 to `num_first - 1` are always candidates.
-        include_source: whether the ids of the source are candidates too, for names and numbers that
-            stay as they are; it takes a vocabulary that both languages share.
-        multiple: the number of candidates becomes a multiple of this, with the lowest ids that are
-            none yet, as far as these are known. Marian's products of 8 bits need 8.
+        offsets: int (V + 1,), the start of each source id's list in `ids`.
+        ids: int, the lists of target ids of all source ids, concatenated.
+        num_first: The number of lowest target ids that are always candidates.
+        include_source: Whether the ids of the source are candidates as well, for names and numbers
+            that are copied; requires a shared vocabulary.
+        multiple: Pads the candidates to a multiple of this number, with the lowest known ids that
+            are not candidates yet. Marian's 8-bit matrix products require 8.
 
     Raises:
-        ValueError: offsets that do not rise from 0 to the number of ids, ids below 0.
+        ValueError: If the offsets do not increase from 0 to the number of ids, or an id is
+            negative.
 
     Example:
         >>> import keras_transformer as kt
@@ -61,24 +62,24 @@ class LexicalShortlist:
         ends = self.offsets[[0, -1]].tolist() if len(self.offsets) > 1 else []
         if ends != [0, len(self.ids)] or (np.diff(self.offsets) < 0).any():
             raise ValueError(
-                "`offsets` must rise from 0 to the number of `ids`. "
+                "`offsets` must increase from 0 to the number of `ids`. "
                 f"Received: ends={ends}, {len(self.ids)} ids."
             )
         if len(self.ids) and self.ids.min() < 0:
-            raise ValueError(f"`ids` must be at least 0. Received: {self.ids.min()}.")
+            raise ValueError(f"`ids` must not be negative. Received: {self.ids.min()}.")
 
     def __call__(self, sources: Iterable[Sequence[int]]) -> list[list[int]]:
-        """Lists the candidates of sentences.
+        """Returns the candidates of each sentence.
 
         Args:
-            sources: a list of source ids for each sentence.
+            sources: A list of source ids for each sentence.
 
         Returns:
-            For each of them its candidates in rising order, the `candidate_ids` of
-            `kt.decoding.generate` and `kt.decoding.beam_search`.
+            A list of candidates for each sentence, in increasing order, which serve as
+            `candidate_ids` of `kt.decoding.generate` and `kt.decoding.beam_search`.
 
         Raises:
-            ValueError: an id that has no list.
+            ValueError: If a source id is out of range.
         """
         return [self._candidates(row) for row in sources]
 
@@ -86,22 +87,22 @@ class LexicalShortlist:
         """Writes the shortlist to a `.npz` file.
 
         Args:
-            path: the file.
+            path: The path of the file.
         """
         np.savez_compressed(path, **{name: getattr(self, name) for name in _FIELDS})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> LexicalShortlist:
-        """Reads what `save` wrote.
+        """Loads a file written by `save`.
 
         Args:
-            path: the file.
+            path: The path of the file.
 
         Returns:
             A `LexicalShortlist`.
 
         Raises:
-            ValueError: the file is missing, damaged or something else.
+            ValueError: If the file is missing, damaged or not a shortlist.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -110,7 +111,7 @@ class LexicalShortlist:
             return cls(**fields, **numbers)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"`{os.fspath(path)}` must be a shortlist that `save` wrote. Received: {error}"
+                f"`{os.fspath(path)}` must be a shortlist written by `save`. Received: {error}"
             ) from error
 
     def _candidates(self, row):

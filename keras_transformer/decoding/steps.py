@@ -1,7 +1,7 @@
-"""What greedy decoding, sampling and beam search share: the prefill and one step over the cache.
+"""The prefill and the cached decoding step shared by greedy decoding, sampling and beam search.
 
-Shape letters: B batch, R rows (B times the hypotheses of each), P prompt width, L new tokens that
-there is room for, S source length, D hidden.
+Shape letters: B batch, R rows (B times hypotheses per prompt), P prompt width, L capacity for new
+tokens, S source length, D hidden, K heads, H head size.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ Tensor = Any
 
 
 class Context(NamedTuple):
-    """What stays as it is while a batch is decoded.
+    """The constants of a batch while it is decoded.
 
     Attributes:
-        prompt_mask: boolean (R, P), True where a prompt's token may be seen.
-        prompt_lengths: int (R,), the tokens of each prompt, hidden ones inside it among them.
-        source_mask: boolean (B, S), True where a source token is real; an empty tuple without a
-            source.
-        cross_cache: the keys and values of the encoded source, once for each source, whatever the
-            number of hypotheses.
+        prompt_mask: boolean (R, P), True for prompt tokens that can be attended to.
+        prompt_lengths: int (R,), the number of tokens of each prompt, including masked ones.
+        source_mask: boolean (B, S), False for source padding; an empty tuple without a source.
+        cross_cache: The keys and values of the encoded sources, one row per source, shared by its
+            hypotheses.
     """
 
     prompt_mask: Tensor
@@ -35,11 +34,11 @@ class Context(NamedTuple):
 
     @property
     def width(self) -> Any:
-        """P, the slots of the cache that the prompts take."""
+        """P, the number of cache slots occupied by the prompts."""
         return ops.shape(self.prompt_mask)[1]
 
     def source(self) -> dict[str, Tensor]:
-        """The decoder's argument for the source's padding."""
+        """Returns the decoder's keyword argument for the padding of the source, if any."""
         has_source = not isinstance(self.source_mask, tuple)
         return {"encoded_padding_mask": self.source_mask} if has_source else {}
 
@@ -54,21 +53,21 @@ def prefill(
     source_ids: Tensor | None = None,
     source_mask: Tensor | None = None,
 ) -> tuple[Tensor, tuple, Context]:
-    """Runs the model over the prompts, each token once.
+    """Runs the model on the prompts, each token once.
 
     Args:
-        parts: the model's parts.
+        parts: The model's parts.
         prompt_ids: int (B, P), padded on the right.
-        prompt_mask: boolean (B, P), True where a token is real.
-        lengths: int (B,), the tokens of each prompt, hidden ones inside it among them.
-        room: L, slots of the cache for new tokens.
-        repeats: hypotheses of each prompt, R / B.
-        source_ids: int (B, S), for a translator.
-        source_mask: boolean (B, S).
+        prompt_mask: boolean (B, P), False for padding.
+        lengths: int (B,), the number of tokens of each prompt, including masked ones.
+        room: L, the number of cache slots for new tokens.
+        repeats: R / B, the number of hypotheses per prompt.
+        source_ids: int (B, S); None for a language model.
+        source_mask: boolean (B, S), False for padding; None for a language model.
 
     Returns:
-        The hidden states (R, 1, D) that the first new tokens follow from, the self-attention's
-        cache with R rows, and the context.
+        The hidden states (R, 1, D) from which the first new tokens are predicted, the
+        self-attention cache with R rows, and the context.
     """
     batch, width = ops.shape(prompt_ids)[:2]
     encoded = None if source_ids is None else parts.encode(source_ids, source_mask)
@@ -91,17 +90,17 @@ def prefill(
 def decode_step(
     parts: DecodingModel, context: Context, new_ids: Tensor, step: Tensor, cache: tuple
 ) -> tuple[Tensor, tuple]:
-    """Feeds the token chosen last, whose slot and position follow from the step.
+    """Runs the decoder on the last token, whose slot and position follow from the step.
 
     Args:
-        parts: the model's parts.
-        context: of the batch.
-        new_ids: int (R, L), the tokens chosen so far, `step` of them.
+        parts: The model's parts.
+        context: The context of the batch.
+        new_ids: int (R, L), of which the first `step` columns are filled.
         step: scalar, at least 1.
-        cache: the self-attention's, with R rows.
+        cache: The self-attention cache, with R rows.
 
     Returns:
-        The hidden states (R, 1, D) that the next tokens follow from, and the new cache.
+        The hidden states (R, 1, D) from which the next tokens are predicted, and the new cache.
     """
     if parts.padding_id is None:
         generated = ops.ones_like(new_ids, dtype="bool")
@@ -112,7 +111,7 @@ def decode_step(
         cache=DecoderCache(cache, context.cross_cache),
         cache_index=context.width + step - 1,
         positions=(context.prompt_lengths + step - 1)[:, None],
-        # Slots that are not written yet are hidden by the causal mask.
+        # The causal mask hides slots that have not been written yet.
         padding_mask=ops.concatenate([context.prompt_mask, generated], axis=1),
         **context.source(),
     )
@@ -123,8 +122,8 @@ def prompt_lengths(history: Tensor, repeats: int) -> Tensor:
     """Counts the tokens of each prompt.
 
     Args:
-        history: int (R, P), the prompts with their ends in one column, -1 in front of them.
-        repeats: hypotheses of each prompt, R / B.
+        history: int (R, P), the prompts, padded on the left with -1.
+        repeats: R / B, the number of hypotheses per prompt.
 
     Returns:
         int32 (B,).
@@ -134,15 +133,15 @@ def prompt_lengths(history: Tensor, repeats: int) -> Tensor:
 
 
 def tokens_so_far(history: Tensor, new_ids: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Joins prompts and new tokens for the filters that look back.
+    """Concatenates prompts and new tokens, for filters that depend on the history.
 
     Args:
-        history: int (R, P), the prompts with their ends in one column, -1 in front of them.
-        new_ids: int (R, L), the tokens chosen so far, `step` of them.
+        history: int (R, P), the prompts, padded on the left with -1.
+        new_ids: int (R, L), of which the first `step` columns are filled.
         step: scalar.
 
     Returns:
-        int (R, P + L), -1 where there is no token, and how many columns are filled.
+        int (R, P + L), with -1 for missing tokens, and the number of filled columns.
     """
     columns = ops.arange(ops.shape(new_ids)[1], dtype="int32")
     chosen = ops.where(columns < step, new_ids, -1)
@@ -150,25 +149,25 @@ def tokens_so_far(history: Tensor, new_ids: Tensor, step: Tensor) -> tuple[Tenso
 
 
 def column(tensor: Tensor, index: Tensor) -> Tensor:
-    """The column (R, 1) of a tensor (R, L) at a scalar index."""
+    """Returns the column (R, 1) of a tensor (R, L) at a scalar index."""
     return ops.take(tensor, ops.reshape(index, (1,)), axis=1)
 
 
 def write_column(tensor: Tensor, index: Tensor, values: Tensor) -> Tensor:
-    """Writes (R,) into a tensor (R, L) at a scalar index."""
+    """Writes (R,) to the column of a tensor (R, L) at a scalar index."""
     columns = ops.arange(ops.shape(tensor)[1], dtype="int32")
     return ops.where(columns == index, values[:, None], tensor)
 
 
 def repeat(tensor: Tensor, repeats: int) -> Tensor:
-    """Repeats each row of the batch axis, so that the hypotheses of one source are neighbours."""
+    """Repeats each row of the batch axis; the copies of a row are adjacent."""
     return tensor if repeats == 1 else ops.repeat(tensor, repeats, axis=0)
 
 
 def grow_cache(cache: tuple, room: Any) -> tuple:
-    """Adds slots at the end of the keys and values (R, K, L, H) of a cache.
+    """Appends slots to the keys and values (R, K, L, H) of a cache.
 
-    Whatever has another rank, as the state of a recurrent decoder, has no slots.
+    Tensors of another rank, such as the state of a recurrent decoder, have no slots.
     """
     return tree.map_structure(
         lambda leaf: grow(leaf, room, axis=2) if len(leaf.shape) == 4 else leaf, cache
@@ -176,7 +175,7 @@ def grow_cache(cache: tuple, room: Any) -> tuple:
 
 
 def grow(nest: Any, room: Any, axis: int = 1) -> Any:
-    """Adds zeros at the end of an axis of every tensor of a nest."""
+    """Appends zeros along an axis of every tensor of a nest."""
 
     def grow_leaf(leaf):
         shape = list(ops.shape(leaf))

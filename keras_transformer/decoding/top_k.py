@@ -1,4 +1,4 @@
-"""The best few of a whole vocabulary.
+"""Fast top-k and argmax over large vocabularies.
 
 Shape letters: B batch, V vocabulary, G members of a group, C groups.
 """
@@ -15,17 +15,17 @@ _GROUP = 64
 
 
 def top_k(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """As `keras.ops.top_k`, in two steps where the last axis is wide.
+    """Like `keras.ops.top_k`, but in two steps if the last axis is wide.
 
-    The k best stand in the k groups whose best members are best: one cheap pass over everything
-    finds these, and only their members are sorted.
+    The k best logits are in the k groups with the best maxima: one cheap pass finds these groups,
+    and only their members are sorted.
 
     Args:
         logits: float (B, V).
-        k: how many, at most V.
+        k: The number of values, at most V.
 
     Returns:
-        The values and their int32 ids, each (B, k), the best first.
+        The values and their int32 ids, each (B, k), best first.
     """
     width = logits.shape[-1]
     if width is None or width < 4 * k * _GROUP:
@@ -33,7 +33,7 @@ def top_k(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
         return values, ops.cast(ids, "int32")
     num_groups, rest = divmod(width, _GROUP)
     grouped = logits[:, : width - rest] if rest else logits
-    # Group c has the ids c, c + C, c + 2C, ...: the maximum runs along whole rows.
+    # Group c has the ids c, c + C, c + 2C, ..., so that the maximum reduces over contiguous rows.
     grouped = ops.reshape(grouped, (-1, _GROUP, num_groups))  # (B, G, C)
     _, groups = ops.top_k(ops.max(grouped, axis=1), k)
     groups = ops.cast(groups, "int32")[:, None]  # (B, 1, k)
@@ -49,10 +49,10 @@ def top_k(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def best_id(logits: Tensor) -> Tensor:
-    """As `keras.ops.argmax` over the last axis, in two steps where it is wide.
+    """Like `keras.ops.argmax` over the last axis, but in two steps if it is wide.
 
-    On a CPU a maximum is found several times faster than its place, so the place is looked for in
-    one group alone. Of equals the lowest id is taken, on every backend.
+    On a CPU, a maximum is several times faster than an argmax, so the argmax is computed only
+    within one group. Ties go to the lowest id, on every backend.
 
     Args:
         logits: float (B, V).

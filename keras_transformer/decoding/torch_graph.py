@@ -1,10 +1,10 @@
-"""PyTorch: a decoding step as one flat list of tensor operations.
+"""PyTorch: a decoding step recorded as a flat list of tensor operations.
 
-A step runs hundreds of small operations, and on a CPU the layers around them take longer than the
-operations themselves. So the step runs once under a tracer, which writes down what reaches the
-kernels. No compiler is needed, and a new shape costs one slow step. (`torch.compile` makes a step
-no faster, since nearly all of its time goes into the same matrix products, and takes half a minute
-and a C++ compiler.)
+A step runs hundreds of small operations, and on a CPU the Python code of the layers takes longer
+than the operations themselves. The step therefore runs once under a tracer, which records its
+tensor operations. This requires no compiler, and a new shape costs one slow step. (`torch.compile`
+does not make a step faster, since nearly all of its time goes into the same matrix products, and it
+takes half a minute and a C++ compiler.)
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ def record(
     """Records `step(state, tensors) -> (state, flag)` for the shapes of its arguments.
 
     Args:
-        step: a function of tensors alone: what it does must not depend on their values. Other
+        step: A function of tensors, whose control flow must not depend on their values. Other
             tensors that it reads are read again in every run.
-        state: a nest of tensors, an example.
-        tensors: a nest of tensors, an example.
-        kernels: of the model whose weights the step reads; to be refreshed before each run.
+        state: A nest of example tensors.
+        tensors: A nest of example tensors.
+        kernels: The transposed kernels of the model, to be refreshed before each run.
 
     Returns:
-        A function as `step`. It writes to the memory of the state that it is given wherever the
-        step makes a changed copy of a part of it.
+        A function like `step`. It updates the given state in place where the step would make an
+        updated copy.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -51,7 +51,7 @@ def record(
     module.graph.lint()
     module.recompile()
     run = module.forward
-    structure = tree.map_structure(lambda leaf: None, state)  # not the example's memory
+    structure = tree.map_structure(lambda leaf: None, state)  # without the example tensors
 
     def recorded(state, tensors):
         *new_state, flag = run(*tree.flatten((state, tensors)))
@@ -72,25 +72,25 @@ def _simplify(graph):
         if node.target is aten.add.Tensor and not node.kwargs:
             _fuse_bias(graph, node, aten)
     for node in graph.nodes:
-        # The cache's memory takes the new keys and values: no step copies what is there already.
+        # Write new keys and values into the cache in place instead of copying the cache.
         if node.target is aten.index_copy.default and _is_free(node.args[0]):
             node.target = aten.index_copy_.default
     graph.eliminate_dead_code()
 
 
 def _fuse_bias(graph, node, aten):
-    """Lets a matrix product add the bias that would be a pass of its own."""
+    """Fuses the addition of a bias into the matrix product before it."""
     product, bias = node.args
     if getattr(product, "target", None) is not aten.mm.default or len(product.users) > 1:
         return
     whole, added = node.meta.get("val"), getattr(bias, "meta", {}).get("val")
     multiplied = product.meta["val"]
-    # Keras multiplies float64 in float32.
+    # Keras multiplies float64 tensors in float32, so dtypes may differ.
     if added is None or not added.dtype == whole.dtype == multiplied.dtype:
         return
     if multiplied.shape != whole.shape:
         return
-    if added.ndim != 1:  # another product, as in a recurrent cell
+    if added.ndim != 1:  # not a bias but another product, as in a recurrent cell
         return
     with graph.inserting_before(node):
         fused = graph.call_function(aten.addmm.default, (bias, *product.args))
@@ -103,9 +103,9 @@ def _is_free(node):
 
 
 def _merge_equal_nodes(graph):
-    """Computes once what every block of a stack computes again: masks, positions, views."""
+    """Merges computations that every block of a stack repeats: masks, positions, views."""
     seen: dict[tuple, Any] = {}
-    written = _written_nodes(graph)  # equal is not the same here
+    written = _written_nodes(graph)  # these differ although their nodes are equal
     for node in list(graph.nodes):
         if node.op not in ("call_function", "get_attr") or node in written:
             continue
@@ -118,7 +118,7 @@ def _merge_equal_nodes(graph):
 
 
 def _written_nodes(graph):
-    """The nodes that write to memory, and those whose memory they write to."""
+    """Returns the nodes that write in place and those whose memory they write to."""
     written = set()
     for node in graph.nodes:
         schema = getattr(node.target, "_schema", None)

@@ -1,8 +1,8 @@
-"""PyTorch on a CPU: kernels in the layout in which a product with few rows is fast.
+"""PyTorch on a CPU: transposed kernels, for fast matrix products with few rows.
 
-A step multiplies a few rows by every kernel, so it is as fast as the kernels are read. The library
-that torch calls reads a kernel (I, O) at a fraction of the memory's speed where it stands second,
-`x @ kernel`, and at full speed where a transposed copy stands first, `copy @ x.T`.
+A step multiplies a few rows by every kernel, so its speed is that of reading the kernels. The
+library that torch calls reads a kernel (I, O) at a fraction of the memory bandwidth as the second
+operand, `x @ kernel`, and at the full bandwidth as a transposed first operand, `copy @ x.T`.
 
 Shape letters: I inputs, O outputs.
 """
@@ -19,30 +19,30 @@ _NUM_SAMPLES = 1024
 
 
 class TransposedKernels:
-    """Transposed copies of a model's kernels, which follow them."""
+    """Transposed copies of a model's kernels, kept in sync with them."""
 
     def __init__(self):
-        self._copies: dict[int, _Copy] = {}  # by the kernel's identity
+        self._copies: dict[int, _Copy] = {}  # keyed by the id() of the kernel
         self._weights: list = []
         self._present: set[int] = set()
 
     def follows(self, kernel: Tensor) -> bool:
-        """Whether a kernel is a weight of the model, so that `refresh` looks after its copy."""
+        """Whether a kernel is a weight of the model, whose copy `refresh` keeps in sync."""
         return id(kernel) in self._present
 
     def copy_of(self, kernel: Tensor) -> Tensor:
-        """The transpose (O, I) of a kernel (I, O), in memory of its own."""
+        """Returns a contiguous transposed copy (O, I) of a kernel (I, O)."""
         if id(kernel) not in self._copies:
             transposed = kernel.detach().t().contiguous()
             self._copies[id(kernel)] = _Copy(kernel, transposed, _version(kernel), _sample(kernel))
         return self._copies[id(kernel)].transposed
 
     def refresh(self, weights: list) -> None:
-        """Copies again what has changed since, and forgets what the model no longer has.
+        """Updates the copies of changed kernels, and drops those of removed ones.
 
         Args:
-            weights: all tensors of the model's weights. The same list again is the same run, for
-                which a look at the versions must do: it comes back for every token.
+            weights: The tensors of all the model's weights. Passing the same list object again
+                means the same run, in which only version counters are compared, to save time.
         """
         import torch
 
@@ -53,7 +53,7 @@ class TransposedKernels:
             kernel = copy.kernel
             if key not in self._present:
                 del self._copies[key]
-            # What is written through `.data` counts no version: a sample shows it.
+            # Writes through `.data` do not bump the version, but a sample reveals them.
             elif copy.version != _version(kernel) or (
                 is_new_run and not torch.equal(copy.sample, _sample(kernel))
             ):
@@ -62,14 +62,14 @@ class TransposedKernels:
 
 
 class _Copy(NamedTuple):
-    kernel: Tensor  # kept, so that its identity stays its own
+    kernel: Tensor  # kept alive, so that its id() is not reused
     transposed: Tensor
     version: Any
     sample: Tensor
 
 
 def _version(kernel):
-    # Tensors of the inference mode count no versions.
+    # Inference tensors have no version counter.
     return kernel.data_ptr(), None if kernel.is_inference() else kernel._version
 
 
@@ -79,11 +79,11 @@ def _sample(kernel):
 
 
 def use_transposed_kernels(module: Any, kernels: TransposedKernels) -> None:
-    """Lets the products of a recorded step read transposed kernels, where the rows are few.
+    """Makes the matrix products of a recorded step use transposed kernels if they have few rows.
 
     Args:
-        module: a `torch.fx.GraphModule`, changed in place.
-        kernels: of the model.
+        module: A `torch.fx.GraphModule`, modified in place.
+        kernels: The transposed kernels of the model.
     """
     import torch
 

@@ -14,6 +14,7 @@ from keras_transformer.data.storage import load_tokenizer, save_tokenizer
 from keras_transformer.data.tokenizers import decode, encode
 from keras_transformer.decoding.generation_loop import GenerationRun
 from keras_transformer.decoding.pace import Pace
+from keras_transformer.decoding.prompts import check_count
 from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.pipelines.checkpoints import open_language_model
 from keras_transformer.pipelines.defaults import (
@@ -41,11 +42,11 @@ class TextGenerator:
     """A language model with its tokenizer.
 
     Args:
-        model: a model such as `kt.models.gpt` builds.
-        tokenizer: a tokenizer from `kt.data.train_tokenizer`, or any other that implements
+        model: A model such as `kt.models.gpt` builds.
+        tokenizer: A tokenizer from `kt.data.train_tokenizer`, or any other that implements
             `kt.data.Tokenizer`. Generation stops at its `end_id`.
-        banned_ids: ids that are never generated; None for the tokenizer's padding.
-        defaults: default decoding options, used unless overridden in `generate`; None for those of
+        banned_ids: Ids that are never generated; None for the tokenizer's padding.
+        defaults: Default decoding options, used unless overridden in `generate`; None for those of
             `kt.GenerationDefaults`.
 
     Raises:
@@ -99,26 +100,36 @@ class TextGenerator:
         seed: int | None = None,
         batch_size: int = 16,
         verbose: int = 0,
-        **options: Any,
+        *,
+        num_return: int | None = None,
+        banned_ids: Sequence[int] | None = None,
+        repetition_penalty: float | None = None,
+        no_repeat_ngram_size: int | None = None,
+        min_new_tokens: int | None = None,
     ) -> Any:
         """Continues texts.
 
         Args:
-            texts: a list of prompts, or a single prompt. Prompts are returned unchanged even if the
+            texts: A list of prompts, or a single prompt. Prompts are returned unchanged even if the
                 tokenizer lowercases its input.
-            max_new_tokens: maximum number of subwords to generate; None for the generator's
+            max_new_tokens: Maximum number of subwords to generate; None for the generator's
                 default, usually 64.
-            sampler: as in `kt.decoding.generate`; None for the generator's default, usually
+            sampler: As in `kt.decoding.generate`; None for the generator's default, usually
                 "greedy".
-            stop_strings: strings before which a continuation ends, in addition to the end token.
-            seed: random seed; None draws a new one at each call.
-            batch_size: number of prompts to continue together, in the order given.
+            stop_strings: Strings before which a continuation ends, in addition to the end token.
+            seed: Random seed; None draws a new one at each call.
+            batch_size: Number of prompts to continue together, in the order given.
             verbose: 1 shows a progress bar.
-            **options: `banned_ids`, `repetition_penalty`, `no_repeat_ngram_size` and
-                `min_new_tokens` of `kt.decoding.generate`, overriding the generator's defaults.
+            num_return: Number of continuations per prompt, drawn independently; None for one, as a
+                string.
+            banned_ids: As in `kt.decoding.generate`; None for the generator's `banned_ids`.
+            repetition_penalty: As in `kt.decoding.generate`; None for the generator's default.
+            no_repeat_ngram_size: As in `kt.decoding.generate`; None for the generator's default.
+            min_new_tokens: As in `kt.decoding.generate`; None for the generator's default.
 
         Returns:
-            A list of texts, each a prompt with its continuation, or a string for a single prompt.
+            A list of texts, each a prompt with its continuation, or a string for a single prompt;
+            with `num_return`, a list of `num_return` texts in place of each string.
 
         Raises:
             ValueError: as `kt.decoding.generate`, or if there are no texts or one is blank.
@@ -127,15 +138,30 @@ class TextGenerator:
         texts = [texts] if isinstance(texts, str) else list(texts)
         check_texts(texts)
         stops = _check_stops(stop_strings)
-        results: list[str] = []
+        copies = 1 if num_return is None else check_count("num_return", num_return, 1)
+        results: list[Any] = []
         progress = keras.utils.Progbar(len(texts), verbose=verbose, unit_name="text")
         for start in range(0, len(texts), batch_size):
             chosen = texts[start : start + batch_size]
-            # A text's random numbers depend on its overall index, not on the batch size.
-            options["first_row"] = start
-            run, limits = self._run(chosen, max_new_tokens, sampler, seed, options)
-            results += self._continue(run, limits, chosen, stops)
+            run, limits = self._run(
+                chosen,
+                max_new_tokens,
+                sampler,
+                seed,
+                banned_ids=banned_ids,
+                repetition_penalty=repetition_penalty,
+                no_repeat_ngram_size=no_repeat_ngram_size,
+                min_new_tokens=min_new_tokens,
+                num_return=copies,
+                # A text's random numbers depend on its overall index, not on the batch size.
+                first_row=start * copies,
+                prompts_name="texts",
+            )
+            prompts = [text for text in chosen for _ in range(copies)]
+            results += self._continue(run, limits, prompts, stops)
             progress.add(len(chosen))
+        if num_return is not None:
+            results = [results[i : i + copies] for i in range(0, len(results), copies)]
         return results[0] if single else results
 
     def _continue(self, run, limits, texts, stops):
@@ -154,17 +180,24 @@ class TextGenerator:
         sampler: str | Callable | None = None,
         stop_strings: Sequence[str] = (),
         seed: int | None = None,
-        **options: Any,
+        *,
+        banned_ids: Sequence[int] | None = None,
+        repetition_penalty: float | None = None,
+        no_repeat_ngram_size: int | None = None,
+        min_new_tokens: int | None = None,
     ) -> Iterator[str]:
         """Continues one text and yields pieces as they are generated.
 
         Args:
-            text: the prompt.
-            max_new_tokens: as in `generate`.
-            sampler: as in `generate`.
-            stop_strings: as in `generate`.
-            seed: as in `generate`.
-            **options: as in `generate`.
+            text: The prompt.
+            max_new_tokens: As in `generate`.
+            sampler: As in `generate`.
+            stop_strings: As in `generate`.
+            seed: As in `generate`.
+            banned_ids: As in `generate`.
+            repetition_penalty: As in `generate`.
+            no_repeat_ngram_size: As in `generate`.
+            min_new_tokens: As in `generate`.
 
         Returns:
             An iterator over pieces of the continuation; joined, they equal what `generate` adds to
@@ -175,7 +208,17 @@ class TextGenerator:
         """
         check_texts([text])
         stops = _check_stops(stop_strings)
-        run, limits = self._run([text], max_new_tokens, sampler, seed, options)
+        run, limits = self._run(
+            [text],
+            max_new_tokens,
+            sampler,
+            seed,
+            banned_ids=banned_ids,
+            repetition_penalty=repetition_penalty,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+            min_new_tokens=min_new_tokens,
+            prompts_name="text",
+        )
         return self._pieces(run, limits, stops)
 
     def _pieces(self, run, limits, stops):
@@ -193,8 +236,8 @@ class TextGenerator:
                 return
             pace.advance(run)
 
-    def _run(self, texts, max_new_tokens, sampler, seed, options):
-        """Returns a generation run and the maximum number of new tokens for each prompt."""
+    def _run(self, texts, max_new_tokens, sampler, seed, **options):
+        """Returns a generation run and the maximum number of new tokens for each of its rows."""
         end_id, defaults = special_ids(self.tokenizer).end, self.defaults
         prompts = encode(self.tokenizer, texts)
         limits = defaults.limits([len(prompt) for prompt in prompts], max_new_tokens)
@@ -204,6 +247,7 @@ class TextGenerator:
             "no_repeat_ngram_size": defaults.no_repeat_ngram_size,
             "min_new_tokens": defaults.min_new_tokens,
         }
+        usual |= {name: value for name, value in options.items() if value is not None}
         run = GenerationRun(
             self.model,
             prompts,
@@ -211,21 +255,21 @@ class TextGenerator:
             defaults.sampler() if sampler is None else sampler,
             () if end_id is None else (end_id,),
             seed,
-            **{**usual, **options},
+            **usual,
         )
-        return run, limits
+        return run, [limit for limit in limits for _ in range(run.settings.num_return)]
 
     def _new_texts(self, run, limits):
-        """Returns the text generated so far after each prompt."""
+        """Returns the text generated so far in each row, without its prompt."""
         end_id = special_ids(self.tokenizer).end
         ids = []
-        for prompt, row, limit in zip(run.inputs.prefixes, run.rows(), limits, strict=True):
+        for prompt, row, limit in zip(run.prompts(), run.rows(), limits, strict=True):
             # The prompt may contain the end token: with GPT-2, between two texts.
             new = row[len(prompt) :][:limit]
             ids.append([*prompt, *(new[: new.index(end_id)] if end_id in new else new)])
         # Decode with the prompt, since tokenizers drop the space before the first word.
         wholes = decode(self.tokenizer, ids, end_id=None)
-        prompts = decode(self.tokenizer, run.inputs.prefixes, end_id=None)
+        prompts = decode(self.tokenizer, run.prompts(), end_id=None)
         return [whole[len(prompt) :] for whole, prompt in zip(wholes, prompts, strict=True)]
 
     def save(self, folder: str | os.PathLike) -> None:
@@ -234,7 +278,7 @@ class TextGenerator:
         Like `kt.Translator.save`, it writes atomically and without the optimizer.
 
         Args:
-            folder: a new folder, or one that holds a text generator, which is replaced.
+            folder: A new folder, or one that holds a text generator, which is replaced.
 
         Raises:
             ValueError: if the folder holds something else.
@@ -252,7 +296,7 @@ class TextGenerator:
         """Loads a folder written by `save`, on any backend.
 
         Args:
-            folder: the folder.
+            folder: The folder.
 
         Returns:
             A `TextGenerator`.
@@ -278,7 +322,7 @@ class TextGenerator:
         the generated text raises an error.
 
         Args:
-            folder: a folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
+            folder: A folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
 
         Returns:
             A `TextGenerator`.

@@ -279,16 +279,22 @@ def test_alignments_are_the_cross_attention_of_the_tokens():
     ("arguments", "message"),
     [
         ({"num_beams": 0}, "`num_beams` must be at least 1. Received: num_beams=0"),
-        ({"num_beams": V + 1}, f"must not be above the vocabulary's size. .*num_beams={V + 1}"),
-        ({"num_return": 5}, "`num_return` must not be above `num_beams`. Received: num_return=5"),
+        ({"num_beams": V + 1}, f"must be at most the size of the vocabulary. .*num_beams={V + 1}"),
+        ({"num_return": 5}, "`num_return` must be at most `num_beams`. Received: num_return=5"),
         ({"max_length": 0}, "`max_length` must be at least 1. Received: max_length=0"),
-        ({"end_id": V}, rf"`end_id` must be in the range \[0, {V}\). Received: {V}"),
-        ({"banned_ids": [-1]}, "`banned_ids` must be in the range"),
+        ({"end_id": V}, rf"`end_id` must be in the range \[0, {V}\). Received: end_id={V}"),
+        ({"banned_ids": [-1]}, "`banned_ids` must hold ids in the range"),
         ({"length_normalization": "x"}, "`length_normalization` must be one of .*='x'"),
         ({"candidate_ids": [5, 6]}, "`candidate_ids` must contain at least `end_id`"),
         ({"prefix_ids": [[5]] * 2}, "`prefix_ids` must be one row .* 2 rows for 3 sources"),
-        ({"source_ids": []}, "must hold at least one row"),
-        ({"source_ids": [[]]}, "row 0 is empty"),
+        (
+            {"prefix_ids": [V]},
+            rf"`prefix_ids` must hold ids in the range \[0, {V}\). Received: {V}",
+        ),
+        ({"prefix_ids": [[5.5]] * 3}, "`prefix_ids` must hold integers. Received: 5.5"),
+        ({"source_ids": 5}, "`source_ids` must be a list of rows .* Received: source_ids=5"),
+        ({"source_ids": []}, "`source_ids` must hold at least one row"),
+        ({"source_ids": [[]]}, "`source_ids` must not have empty rows. Received: row 0 is empty"),
     ],
 )
 def test_messages(arguments, message):
@@ -299,9 +305,14 @@ def test_messages(arguments, message):
 
 def test_messages_for_language_models():
     case = lively_case("gpt")
-    with pytest.raises(ValueError, match="must fit the model's positions"):
+    message = "`source_ids` and `max_length` must fit the model's positions.*max_length=37, for 37"
+    with pytest.raises(ValueError, match=message):
         kt.decoding.beam_search(case.model, SOURCES, max_length=37)
-    with pytest.raises(ValueError, match="`prefix_ids` is for translators"):
+    with pytest.raises(ValueError, match="`source_ids` must fit the model's positions.*length 38"):
+        kt.decoding.beam_search(case.model, [[5] * 38], max_length=1)
+    with pytest.raises(ValueError, match=r"`source_ids` must have the shape .*shape=\(2,\)"):
+        kt.decoding.beam_search(case.model, np.array([5, 6]))
+    with pytest.raises(ValueError, match="`prefix_ids` requires a translator"):
         kt.decoding.beam_search(case.model, SOURCES, max_length=5, prefix_ids=[4])
-    with pytest.raises(ValueError, match="`return_alignments` needs a translator"):
+    with pytest.raises(ValueError, match="`return_alignments` requires a translator"):
         kt.decoding.beam_search(case.model, SOURCES, max_length=5, return_alignments=True)

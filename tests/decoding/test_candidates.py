@@ -80,8 +80,8 @@ def test_sampling_and_probabilities():
 @pytest.mark.parametrize(
     "candidate_ids, message",
     [
-        ([[3, 4]], "`candidate_ids` must be ids for the whole batch.*Received: 1 rows for a batch"),
-        ([[3, 4], [3, 99], [3, 5]], r"`candidate_ids` must be in the range \[0, 23\).*99"),
+        ([[3, 4]], "`candidate_ids` must be a list of ids for the whole .*Received: 1 rows for a"),
+        ([[3, 4], [3, 99], [3, 5]], r"`candidate_ids` must hold ids in the range \[0, 23\).*99"),
         ([[3, 4], [], [3, 5]], "`candidate_ids` must contain at least two ids.*0 .* in row 1"),
     ],
 )
@@ -100,9 +100,9 @@ def test_shortlist():
     with pytest.raises(ValueError, match=r"`sources` must hold ids in the range \[0, 4\).*to 4"):
         shortlist([[4]])
     for offsets, ids, message in (
-        ([0, 2, 1, 3], [5, 6, 7], "`offsets` must rise from 0"),
-        ([0, 2], [5, 6, 7], "`offsets` must rise from 0 to the number of `ids`.*3 ids"),
-        ([0, 1], [-2], "`ids` must be at least 0.*-2"),
+        ([0, 2, 1, 3], [5, 6, 7], "`offsets` must increase from 0"),
+        ([0, 2], [5, 6, 7], "`offsets` must increase from 0 to the number of `ids`.*3 ids"),
+        ([0, 1], [-2], "`ids` must not be negative.*-2"),
     ):
         with pytest.raises(ValueError, match=message):
             kt.decoding.LexicalShortlist(offsets, ids)

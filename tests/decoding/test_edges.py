@@ -108,7 +108,7 @@ def test_extreme_temperatures(temperature):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: kt.decoding.scale_temperature(x, 0.0), "`temperature` must be more than 0, and"),
+        (lambda x: kt.decoding.scale_temperature(x, 0.0), "`temperature` must be more than 0 and"),
         (lambda x: kt.decoding.scale_temperature(x, -1.0), "`temperature` .* temperature=-1.0"),
         (lambda x: kt.decoding.scale_temperature(x, np.inf), "`temperature` .* temperature=inf"),
         (lambda x: kt.decoding.scale_temperature(x, np.nan), "`temperature` .* temperature=nan"),
@@ -169,10 +169,12 @@ def test_numbers_of_other_kinds():
             r"`banned_ids` must leave each row an id .* stop_ids=\(0,\)",
         ),
         ({"candidate_ids": [4, 5], "banned_ids": [4, 5]}, "`banned_ids` must leave each row an id"),
+        ({"banned_ids": None}, "`banned_ids` must be a sequence of ids. Received: banned_ids=None"),
+        ({"candidate_ids": 5}, "`candidate_ids` must be a list of ids. Received: candidate_ids=5"),
         ({"candidate_ids": []}, "`candidate_ids` must contain at least two ids"),
-        ({"candidate_ids": [4.5, 5.5]}, "`candidate_ids` must hold integer ids"),
-        ({"banned_ids": [4.5]}, "`banned_ids` must hold integer ids. Received: 4.5"),
-        ({"stop_ids": [True]}, "`stop_ids` must hold integer ids. Received: True"),
+        ({"candidate_ids": [4.5, 5.5]}, "`candidate_ids` must hold integers"),
+        ({"banned_ids": [4.5]}, "`banned_ids` must hold integers. Received: 4.5"),
+        ({"stop_ids": [True]}, "`stop_ids` must hold integers. Received: True"),
         ({"repetition_penalty": np.inf}, "`repetition_penalty` .* repetition_penalty=inf"),
         ({"repetition_penalty": np.nan}, "`repetition_penalty` .* repetition_penalty=nan"),
         ({"seed": 0.5}, "`seed` must be an integer. Received: seed=0.5"),
@@ -297,12 +299,12 @@ def test_hypotheses_that_do_not_exist_hold_nothing():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_beams": V + 1}, "`num_beams` must not be above the vocabulary's size"),
-        ({"num_return": 5}, "`num_return` must not be above `num_beams`"),
+        ({"num_beams": V + 1}, "`num_beams` must be at most the size of the vocabulary"),
+        ({"num_return": 5}, "`num_return` must be at most `num_beams`"),
         ({"length_penalty": np.nan}, "`length_penalty` must be a number.* length_penalty=nan"),
         ({"length_penalty": np.inf}, "`length_penalty` must be a number.* length_penalty=inf"),
         ({"length_penalty": 1000.0}, "`length_penalty` must be a number.* length_penalty=1000"),
-        ({"end_id": 3.0}, "`end_id` must hold integer ids"),
+        ({"end_id": 3.0}, "`end_id` must be an integer. Received: end_id=3.0"),
         ({"max_length": 2.5}, "`max_length` must be an integer. Received: max_length=2.5"),
     ],
 )

@@ -126,8 +126,8 @@ def test_a_full_context_and_one_token_too_many():
     prompt = token_ids(1, 30, vocabulary_size=V)[0].tolist()
     full = kt.decoding.generate(case.model, [prompt], max_new_tokens=8)  # 30 + 8 - 1 positions
     np.testing.assert_array_equal(full, expected_rows_at_the_end(case, prompt))
-    message = "must fit the model's positions. Received: prompt length=30, max_new_tokens=9"
-    with pytest.raises(ValueError, match=f"{message}, max_length=37"):
+    message = "`prompt_ids` and `max_new_tokens` must fit the model's positions. Received: a prompt"
+    with pytest.raises(ValueError, match=f"{message} of length 30 and max_new_tokens=9, for 37"):
         kt.decoding.generate(case.model, [prompt], max_new_tokens=9)
 
 
@@ -291,16 +291,17 @@ def test_ban_ids(dtype):
     [
         ([], "`prompt_ids` must hold at least one row. Received: an empty batch"),
         ([[5], []], "`prompt_ids` must not have empty rows. Received: row 1 is empty"),
-        ([[5], [0, 0]], "`prompt_ids` must not have empty rows. Received: row 1 holds nothing but"),
+        ([[5], [0, 0]], "`prompt_ids` must not have empty rows. Received: row 1 contains only"),
         ([[5], [6, 23]], r"in the range \[0, 23\). Received: row 1 has ids from 6 to 23"),
         ([[-1]], r"in the range \[0, 23\). Received: row 0 has ids from -1 to -1"),
-        ([[5.5]], "`prompt_ids` must hold rows of integer ids. Received: row 0 is"),
-        ([5, 6], "`prompt_ids` must hold rows of integer ids. Received: row 0 is 5"),
-        ([[[5]]], "`prompt_ids` must hold rows of integer ids"),
-        (np.array([5, 6]), r"`prompt_ids` must be a batch of rows.*Received: shape=\(2,\)"),
+        (5, "`prompt_ids` must be a list of rows of ids or an array. Received: prompt_ids=5"),
+        ([[5.5]], "`prompt_ids` must hold rows of integers. Received: row 0 is"),
+        ([5, 6], "`prompt_ids` must hold rows of integers. Received: row 0 is 5"),
+        ([[[5]]], "`prompt_ids` must hold rows of integers"),
+        (np.array([5, 6]), r"`prompt_ids` must have the shape .*Received: shape=\(2,\)"),
         (np.array([[5, 6], [0, 0]]), "`prompt_ids` must not have empty rows. Received: row 1"),
-        (np.array([[5.0]]), "`prompt_ids` must hold rows of integer ids"),
-        (np.array([[True]]), "`prompt_ids` must hold rows of integer ids"),
+        (np.array([[5.0]]), "`prompt_ids` must hold rows of integers"),
+        (np.array([[True]]), "`prompt_ids` must hold rows of integers"),
     ],
 )
 @pytest.mark.parametrize("name", ["gpt", "transformer"])
@@ -326,9 +327,9 @@ def test_bad_prompts(name, prompts, message):
             "`max_new_tokens` must be an integer. Received: max_new_tokens=True",
         ),
         ({"sampler": "best"}, r"`sampler` must be one of \['greedy'.*Received: sampler='best'"),
-        ({"stop_ids": 3}, "`stop_ids` must be a sequence of ids. Received: 3"),
-        ({"stop_ids": [3, 23]}, r"`stop_ids` must be in the range \[0, 23\). Received: 23"),
-        ({"banned_ids": [-1]}, r"`banned_ids` must be in the range \[0, 23\). Received: -1"),
+        ({"stop_ids": 3}, "`stop_ids` must be a sequence of ids. Received: stop_ids=3"),
+        ({"stop_ids": [3, 23]}, r"`stop_ids` must hold ids in the range \[0, 23\). Received: 23"),
+        ({"banned_ids": [-1]}, r"`banned_ids` must hold ids in the range \[0, 23\). Received: -1"),
     ],
 )
 @pytest.mark.parametrize("name", ["gpt", "transformer"])
@@ -339,13 +340,13 @@ def test_bad_options(name, options, message):
 
 def test_bad_start_id():
     with pytest.raises(
-        ValueError, match=r"`start_id` must be in the range \[0, 23\). Received: 23"
+        ValueError, match=r"`start_id` must be in the range \[0, 23\). Received: start_id=23"
     ):
         kt.decoding.generate(lively_case("transformer").model, [[5, 6]], start_id=23)
 
 
 def test_a_prompt_that_is_too_long():
-    message = "The rows of `prompt_ids` must not be longer than .*length=38, max_length=37"
+    message = "`prompt_ids` must fit the model's positions. Received: a row of length 38 for 37"
     with pytest.raises(ValueError, match=message):
         kt.decoding.generate(lively_case("gpt").model, [[5] * 38], max_new_tokens=1)
 
@@ -359,7 +360,7 @@ def test_source_ids_are_checked_against_the_source_vocabulary():
 
 def test_a_model_without_the_parts():
     model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2, name="dense")])
-    message = r"must have a layer named `decoder`, and one named `token_embedding` or .*\['dense'\]"
+    message = r"must have a layer named `decoder` and one named `token_embedding` or .*\['dense'\]"
     with pytest.raises(ValueError, match=message):
         kt.decoding.generate(model, [[1]])
 

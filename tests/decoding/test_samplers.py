@@ -220,6 +220,13 @@ def test_a_stream_checks_its_arguments_at_once():
         kt.decoding.stream(lively_case("gpt").model, PROMPTS, max_new_tokens=0)
 
 
+@pytest.mark.parametrize("option", [{"num_return": 2}, {"return_log_probs": True}])
+def test_a_stream_yields_one_sequence_per_prompt_without_log_probs(option):
+    (name,) = option
+    with pytest.raises(TypeError, match=rf"stream\(\) got an unexpected keyword argument '{name}'"):
+        kt.decoding.stream(lively_case("gpt").model, PROMPTS, **option)
+
+
 def test_more_room_than_at_first(monkeypatch):
     case = lively_case("gpt")
     options = {"max_new_tokens": 30, "sampler": SAMPLER, "seed": 3}

@@ -106,10 +106,10 @@ WITH_NAN = np.where(np.arange(20) == 13, np.nan, 1.0).reshape(10, 2)
         (lambda: kt.data.series_windows(np.ones(9), 0, 2), "`num_past` must be an integer >= 1"),
         (lambda: kt.models.series_forecaster(0), "`num_channels` must be a positive integer"),
         (lambda: kt.models.series_forecaster(2, "rnn"), "`kind` must be one of .*kind='rnn'"),
-        (lambda: kt.decoding.forecast(make("simple"), np.ones((3, 7, 3)), 2), "`past` must be"),
+        (lambda: kt.decoding.forecast(make("simple"), np.ones((3, 7, 3)), 2), "`past` must have"),
         (
             lambda: kt.decoding.forecast(make("simple"), WITH_NAN, 2),
-            "`past` must hold finite numbers. Received: 1 that are not",
+            "`past` must hold finite numbers. Received: 1 non-finite",
         ),
         (
             lambda: kt.decoding.forecast(keras.Sequential([keras.layers.Dense(2)]), WITH_NAN, 2),

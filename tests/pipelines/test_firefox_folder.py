@@ -97,7 +97,7 @@ def test_saved_and_loaded(translator, tmp_path):
     assert again.translate(TEXTS) == translator.translate(TEXTS)
     assert again.defaults == translator.defaults and again.defaults.max_length_factor == 2.5
     (tmp_path / "saved" / "shortlist.npz").write_bytes(b"PK something")
-    with pytest.raises(ValueError, match="shortlist.npz` must be a shortlist that `save` wrote"):
+    with pytest.raises(ValueError, match="shortlist.npz` must be a shortlist written by `save`"):
         kt.Translator.load(tmp_path / "saved")
 
 

@@ -70,6 +70,24 @@ def test_a_seed_gives_the_same_texts(generator):
     assert len(set(same)) == 4  # each draws for itself, in every batch
 
 
+def test_several_continuations_of_each_prompt(generator):
+    options = {"max_new_tokens": 12, "sampler": kt.decoding.TopK(20), "seed": 3}
+    texts = generator.generate(PROMPTS, num_return=3, **options)
+    assert [len(continuations) for continuations in texts] == [3, 3, 3]
+    for prompt, continuations in zip(PROMPTS, texts, strict=True):
+        assert len(set(continuations)) == 3
+        assert all(text.startswith(prompt) for text in continuations)
+    assert generator.generate(PROMPTS, num_return=3, batch_size=2, **options) == texts
+    assert generator.generate(PROMPTS[0], num_return=3, **options) == texts[0]
+    assert generator.generate(PROMPTS[0], num_return=1, **options) == [texts[0][0]]
+    assert generator.generate(PROMPTS[0], **options) == texts[0][0]
+    stop = texts[0][1][-3:]
+    stopped = generator.generate(PROMPTS[0], num_return=3, stop_strings=[stop], **options)
+    for text, whole in zip(stopped, texts[0], strict=True):
+        new = whole[len(PROMPTS[0]) :]
+        assert text == PROMPTS[0] + new.split(stop)[0]
+
+
 def test_save_and_load_continue_alike(generator, tmp_path):
     generator.save(tmp_path / "generator")
     loaded = kt.TextGenerator.load(tmp_path / "generator")
@@ -90,6 +108,14 @@ def test_messages(generator):
         generator.generate(["a", " "])
     with pytest.raises(ValueError, match="`max_new_tokens` must be at least 1"):
         generator.stream("a", max_new_tokens=0)
+    with pytest.raises(ValueError, match="`num_return` must be at least 1. Received: num_return=0"):
+        generator.generate(PROMPTS, num_return=0)
+    with pytest.raises(TypeError, match=r"stream\(\) got an unexpected .* 'num_return'"):
+        generator.stream("a", num_return=2)
+    with pytest.raises(ValueError, match="`texts` and `max_new_tokens` must fit .*=64, for 64"):
+        generator.generate(PROMPTS, max_new_tokens=64)
+    with pytest.raises(ValueError, match="`text` must fit the model's positions"):
+        generator.stream("a cat " * 64)
     translator = kt.models.transformer(300, None, 1, 2, 8, 16)
     with pytest.raises(ValueError, match="must have no layer named `encoder`"):
         kt.TextGenerator(translator, generator.tokenizer)
