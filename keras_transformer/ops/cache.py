@@ -68,8 +68,9 @@ class DecoderCache(NamedTuple):
 
     Example:
         >>> import keras_transformer as kt
-        >>> decoder = kt.layers.TransformerDecoder(
-        ...     num_layers=3, num_heads=2, intermediate_dim=16, cross_attention=False)
+        >>> block = kt.layers.DecoderBlock(
+        ...     num_heads=2, intermediate_dim=16, cross_attention=False)
+        >>> decoder = kt.layers.TransformerDecoder(num_layers=3, block=block)
         >>> decoder.build((None, None, 8))
         >>> cache = decoder.initial_cache(batch_size=1, length=5)
         >>> len(cache.self_attention), len(cache.cross_attention)

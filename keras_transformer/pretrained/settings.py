@@ -49,7 +49,7 @@ def activation_name(layer: Any, names: dict[str, str] = ACTIVATIONS) -> str:
             return name
     raise ValueError(
         f"`activation` must be one of {sorted(set(names.values()))} in this format. "
-        f"Received: activation={layer.activation!r} in the layer {layer.name!r}."
+        f"Received: activation={layer.activation!r} in the layer {layer.path!r}."
     )
 
 
@@ -70,7 +70,7 @@ def block_of(stack: Any) -> Any:
             "`block` must be one block for all layers in this format. Received: "
             f"{len(stack.block)} blocks that take turns in the layer {stack.name!r}."
         )
-    return stack.block
+    return stack.blocks[0]
 
 
 def learned_length(layer: Any, name: str) -> int:

@@ -96,7 +96,7 @@ def test_parts_are_found_by_name():
             "logits",
         },
         "gpt": {"token_embedding", "decoder"},
-        "gpt_pre_norm_grouped": {"token_embedding", "decoder"},
+        "gpt_pre_norm_grouped": {"token_embedding", "decoder", "logits"},
     }
     for name, expected in names.items():
         model = get_case(name).model

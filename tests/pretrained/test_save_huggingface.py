@@ -250,7 +250,10 @@ def refuse(model, folder, message, tokenizer=None, **options):
         ({"position_layout": "tensor2tensor"}, '`position_layout` must be "interleaved" or'),
         ({"share_embeddings": False}, "`share_embeddings` must be True: a Marian model has no"),
         ({"layer_norm_epsilon": 0.1}, "`layer_norm_epsilon` must be close to Marian's 1e-5"),
-        ({"activation": "selu"}, "`activation` must be one of .*selu.* in the layer 'encoder'"),
+        (
+            {"activation": "selu"},
+            "`activation` must be one of .*selu.* in the layer 'encoder/block_0'",
+        ),
         ({"padding_id": None}, "`padding_id` must be an id for a Marian model."),
     ],
 )
