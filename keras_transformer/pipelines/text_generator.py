@@ -41,11 +41,11 @@ class TextGenerator:
     """A language model with its tokenizer.
 
     Args:
-        model: a model such as `kt.models.gpt` builds.
-        tokenizer: a tokenizer from `kt.data.train_tokenizer`, or any other that implements
+        model: A model such as `kt.models.gpt` builds.
+        tokenizer: A tokenizer from `kt.data.train_tokenizer`, or any other that implements
             `kt.data.Tokenizer`. Generation stops at its `end_id`.
-        banned_ids: ids that are never generated; None for the tokenizer's padding.
-        defaults: default decoding options, used unless overridden in `generate`; None for those of
+        banned_ids: Ids that are never generated; None for the tokenizer's padding.
+        defaults: Default decoding options, used unless overridden in `generate`; None for those of
             `kt.GenerationDefaults`.
 
     Raises:
@@ -104,15 +104,15 @@ class TextGenerator:
         """Continues texts.
 
         Args:
-            texts: a list of prompts, or a single prompt. Prompts are returned unchanged even if the
+            texts: A list of prompts, or a single prompt. Prompts are returned unchanged even if the
                 tokenizer lowercases its input.
-            max_new_tokens: maximum number of subwords to generate; None for the generator's
+            max_new_tokens: Maximum number of subwords to generate; None for the generator's
                 default, usually 64.
-            sampler: as in `kt.decoding.generate`; None for the generator's default, usually
+            sampler: As in `kt.decoding.generate`; None for the generator's default, usually
                 "greedy".
-            stop_strings: strings before which a continuation ends, in addition to the end token.
-            seed: random seed; None draws a new one at each call.
-            batch_size: number of prompts to continue together, in the order given.
+            stop_strings: Strings before which a continuation ends, in addition to the end token.
+            seed: Random seed; None draws a new one at each call.
+            batch_size: Number of prompts to continue together, in the order given.
             verbose: 1 shows a progress bar.
             **options: `banned_ids`, `repetition_penalty`, `no_repeat_ngram_size` and
                 `min_new_tokens` of `kt.decoding.generate`, overriding the generator's defaults.
@@ -159,12 +159,12 @@ class TextGenerator:
         """Continues one text and yields pieces as they are generated.
 
         Args:
-            text: the prompt.
-            max_new_tokens: as in `generate`.
-            sampler: as in `generate`.
-            stop_strings: as in `generate`.
-            seed: as in `generate`.
-            **options: as in `generate`.
+            text: The prompt.
+            max_new_tokens: As in `generate`.
+            sampler: As in `generate`.
+            stop_strings: As in `generate`.
+            seed: As in `generate`.
+            **options: As in `generate`.
 
         Returns:
             An iterator over pieces of the continuation; joined, they equal what `generate` adds to
@@ -234,7 +234,7 @@ class TextGenerator:
         Like `kt.Translator.save`, it writes atomically and without the optimizer.
 
         Args:
-            folder: a new folder, or one that holds a text generator, which is replaced.
+            folder: A new folder, or one that holds a text generator, which is replaced.
 
         Raises:
             ValueError: if the folder holds something else.
@@ -252,7 +252,7 @@ class TextGenerator:
         """Loads a folder written by `save`, on any backend.
 
         Args:
-            folder: the folder.
+            folder: The folder.
 
         Returns:
             A `TextGenerator`.
@@ -278,7 +278,7 @@ class TextGenerator:
         the generated text raises an error.
 
         Args:
-            folder: a folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
+            folder: A folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
 
         Returns:
             A `TextGenerator`.
