@@ -78,7 +78,9 @@ def test_errors():
         ValueError, match="`max_wavelength` must be a finite number above 1. Received: .*=1.0"
     ):
         kt.layers.PositionalEncoding(max_wavelength=1.0)
-    with pytest.raises(ValueError, match=r"must be even and at least 2. Received: shape=\(2, 5, 7"):
+    with pytest.raises(
+        ValueError, match=r"must have an even hidden size of at least 2. Received: shape=\(2, 5, 7"
+    ):
         kt.layers.PositionalEncoding()(normal(2, 5, 7))
     with pytest.raises(ValueError, match="must be even and at least 4"):
         kt.layers.PositionalEncoding("tensor2tensor")(normal(2, 5, 2))
