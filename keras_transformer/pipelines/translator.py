@@ -139,8 +139,8 @@ class Translator:
                 and returned in the order given.
             verbose: 1 shows a progress bar.
             num_beams: Beam size; 1 is greedy decoding.
-            length_penalty: The alpha of the beam search, see `kt.decoding.beam_search`; None for the
-                translator's default.
+            length_penalty: The alpha of the beam search, see `kt.decoding.beam_search`; None for
+                the translator's default.
             num_return: Number of best translations to return per sentence, at most `num_beams`;
                 None for only the best, as a string.
             length_normalization: "gnmt" or "length", the form of the length penalty; None for the
