@@ -1,4 +1,4 @@
-"""What encoder and decoder blocks have in common: their arguments and the residual connection."""
+"""The base class of encoder and decoder blocks."""
 
 from __future__ import annotations
 

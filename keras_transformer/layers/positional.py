@@ -246,8 +246,8 @@ class RotaryEmbedding(Layer):
         size = self.fraction * inputs_shape[-1]
         if size != int(size) or size % 2:
             raise ValueError(
-                "`fraction` must select an even number of dimensions of each head. Received: "
-                f"fraction={self.fraction}, head_dim={inputs_shape[-1]}."
+                "`fraction` times `head_dim` must be an even integer for rotary positions. "
+                f"Received: fraction={self.fraction}, head_dim={inputs_shape[-1]}."
             )
 
     def compute_output_shape(self, inputs_shape: tuple) -> tuple:
