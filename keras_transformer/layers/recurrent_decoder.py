@@ -43,7 +43,7 @@ class RecurrentDecoder(Layer):
       The recurrence does not depend on $c_t$ (no input feeding), so all positions of a training
       batch attend at once.
     * With Bahdanau's attention, $c_t$ attends from $s_{t-1}$ of the first layer and is part of its
-      input, $s_t = \text{cell}([y_{t-1}; c_t], s_{t-1})$; the output is the same as Luong's.
+      input, $s_t = \text{cell}([y_{t-1}; c_t], s_{t-1})$; the output is computed in the same way.
 
     Args:
         hidden_dim: H, the units of each layer and the width of the output.

@@ -36,7 +36,7 @@ def series_forecaster(
     A functional model from `past` (B, S, C) and `previous` (B, T, C), both float, to the next
     values (B, T, C). The encoder reads the past; the decoder reads the value before each future one
     and predicts the difference. Train it with teacher forcing (`kt.data.series_windows`,
-    `kt.data.previous_values`); `kt.decoding.forecast` feeds its own predictions back. Scale the
+    `kt.data.previous_values`); `kt.decoding.forecast` feeds its own predictions back. Normalize the
     series to about unit scale first. The layers are named `past_embedding`, `encoder`,
     `previous_embedding`, `decoder` and `values`.
 
