@@ -1,4 +1,4 @@
-"""Keras layers: each works alone in a user's own model."""
+"""Keras layers, each of which also works in a model of your own."""
 
 from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.class_token import ClassToken

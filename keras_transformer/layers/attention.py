@@ -32,33 +32,33 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class MultiHeadAttention(Layer):
-    r"""Lets each position of one sequence attend to another sequence.
+    r"""Multi-head attention of one sequence over another.
 
     $\text{head}_n = \text{softmax}(Q_n K_n^\top / \sqrt{H}) V_n$ with $Q = x W^Q$, $K = y W^K$,
     $V = y W^V$; the output is $[\text{head}_1; \dots; \text{head}_N] W^O$.
 
     Args:
         num_heads: N, the number of query heads.
-        head_dim: H, by default D / N, which must be whole.
-        num_key_value_heads: K, by default N; fewer are shared by groups of query heads (grouped
-            queries), 1 by all of them (multi-query).
-        dropout: rate at which attention weights are dropped in training.
-        use_bias: whether the four projections have biases (tensor2tensor's have none).
-        kernel_initializer: initializer of the projections. By default Glorot's uniform one, for
-            query, key and value that of one joint matrix: its bound is smaller by about sqrt(2)
-            than that of three, and the Transformer learns faster from there.
-        bias_initializer: initializer of the biases.
-        use_output_bias: whether the output projection has a bias; by default as `use_bias`.
-        attention_scale: factor on the attention scores, by default 1 / sqrt(H).
-        query_key_norm: "layer" or "rms" to normalize queries and keys over H, with weights that the
-            heads share; None for not.
-        layer_norm_epsilon: epsilon of these norms.
-        implementation: how the scores are computed, see `kt.ops.dot_product_attention`. Calls that
-            return attention weights compute all scores whatever it is.
+        head_dim: H, the size of a head; by default D / N, which must be an integer.
+        num_key_value_heads: K, the number of key/value heads; by default N. With fewer, each serves
+            a group of query heads (grouped-query attention; multi-query attention with 1).
+        dropout: Dropout rate of the attention weights.
+        use_bias: Whether the four projections have biases (tensor2tensor's have none).
+        kernel_initializer: Initializer of the projections. The default is Glorot uniform, with
+            query, key and value treated as one joint matrix: the bound is about sqrt(2) smaller
+            than for three separate ones, and the Transformer learns faster.
+        bias_initializer: Initializer of the biases.
+        use_output_bias: Whether the output projection has a bias; by default same as `use_bias`.
+        attention_scale: Factor by which to multiply the scores; by default 1 / sqrt(H).
+        query_key_norm: "layer" or "rms" to normalize queries and keys over H, with weights shared
+            by all heads; None for no normalization.
+        layer_norm_epsilon: Epsilon of these norms.
+        implementation: How to compute the attention, see `kt.ops.dot_product_attention`. Calls that
+            return attention weights always compute all scores.
 
     Raises:
-        ValueError: an argument outside its range, heads that do not divide the hidden size, or
-            masks of the wrong rank or dtype.
+        ValueError: If an argument is out of range, `num_heads` does not divide the hidden size, or
+            a mask has the wrong rank or dtype.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -189,14 +189,14 @@ class MultiHeadAttention(Layer):
 
         Args:
             query: (B, T, D).
-            key_value: (B, S, D'), the sequence attended to; not needed with a `cache`.
-            padding_mask: boolean (B, S), True where `key_value` is real.
-            attention_mask: boolean (T, S), (B, T, S) or (B, N, T, S), True = may attend.
-            cache: what `make_cache` made of `key_value` earlier; B may then be a multiple of its
-                rows, for hypotheses that stand beside each other and share one.
-            return_attention_scores: also return the attention weights.
-            training: whether dropout is active.
-            key_value_mask: the implicit Keras mask of `key_value`; Keras passes it.
+            key_value: (B, S, D'), the sequence to attend to; not needed with a `cache`.
+            padding_mask: Boolean (B, S), True for real tokens of `key_value`.
+            attention_mask: Boolean (T, S), (B, T, S) or (B, N, T, S), True if a query may attend.
+            cache: The result of `make_cache` for `key_value`. B may be a multiple of its number of
+                rows: consecutive queries, such as the hypotheses of one source, then share a row.
+            return_attention_scores: Whether to also return the attention weights.
+            training: Whether dropout is active.
+            key_value_mask: Implicit Keras mask of `key_value`, passed by Keras.
 
         Returns:
             (B, T, D), or `{"output": ..., "attention_scores": (B, N, T, S)}`.
@@ -208,8 +208,8 @@ class MultiHeadAttention(Layer):
                 raise ValueError("`key_value` or `cache` must be given. Received: neither.")
             key, value = self.project_key_value(key_value)
             return self.attend(heads, key, value, mask, return_attention_scores, training=training)
-        # Queries do not see each other: rows that share keys and values are one longer row of
-        # queries, and nothing is repeated for them.
+        # Queries are independent, so rows that share keys and values are merged into one longer row
+        # instead of repeating the keys and values.
         rows = ops.shape(cache.key)[0]
         heads = ops.reshape(heads, (rows, -1, self.num_heads, self.head_size))
         result = self.attend(
@@ -227,24 +227,24 @@ class MultiHeadAttention(Layer):
         return query_shape
 
     def project_query(self, query: Tensor) -> Tensor:
-        """Projects (B, T, D) onto query heads, (B, T, N, H)."""
+        """Projects (B, T, D) to query heads (B, T, N, H)."""
         check_hidden("query", query)
         heads = self._split_heads(self.query_dense, query, self.num_heads)
         return heads if self.query_norm is None else self.query_norm(heads)
 
     def project_key_value(self, key_value: Tensor) -> tuple[Tensor, Tensor]:
-        """Projects (B, S, D') onto keys and values, each (B, S, K, H)."""
+        """Projects (B, S, D') to keys and values, each (B, S, K, H)."""
         check_hidden("key_value", key_value)
         key = self._split_heads(self.key_dense, key_value, self.num_kv_heads)
         value = self._split_heads(self.value_dense, key_value, self.num_kv_heads)
         return key if self.key_norm is None else self.key_norm(key), value
 
     def make_cache(self, key_value: Tensor) -> KVCache:
-        """Projects (B, S, D') onto keys and values as a cache holds them, each (B, K, S, H)."""
+        """Projects (B, S, D') to cached keys and values, each (B, K, S, H)."""
         return as_cache(*self.project_key_value(key_value))
 
     def _split_heads(self, dense, x, num_heads):
-        # Flat (B * T, D): products with two contracted axes make the gradient slow.
+        # Flattened to (B * T, D): gradients of products over two contracted axes are slow.
         flat = dense(ops.reshape(x, (-1, x.shape[-1])))
         return ops.reshape(flat, (*ops.shape(x)[:2], num_heads, self.head_size))
 
@@ -261,22 +261,22 @@ class MultiHeadAttention(Layer):
         bias: Tensor | None = None,
         window: int | None = None,
     ) -> Any:
-        """Attends with projected heads and joins them.
+        """Attends with projected heads, then applies the output projection.
 
         Args:
             query: (B, T, N, H).
             key: (B, S, K, H).
             value: (B, S, K, H).
-            mask: boolean, broadcastable to (B, N, T, S).
-            return_attention_scores: also return the attention weights.
-            causal: query `i` sees keys `0 .. i`.
-            training: whether dropout is active.
-            heads_first: `key` and `value` are (B, K, S, H), as a cache holds them.
-            bias: float, broadcastable to (B, N, T, S), added to the scaled scores.
-            window: query `i` sees keys less than so many places from it; None for all.
+            mask: Boolean, broadcastable to (B, N, T, S).
+            return_attention_scores: Whether to also return the attention weights.
+            causal: Whether query `i` sees only keys `0 .. i`.
+            training: Whether dropout is active.
+            heads_first: Whether `key` and `value` are (B, K, S, H), as in a cache.
+            bias: Float, broadcastable to (B, N, T, S), added to the scaled scores.
+            window: Query `i` sees only keys at distances below `window`; None for no limit.
 
         Returns:
-            As `call`.
+            As for `call`.
         """
         result = dot_product_attention(
             query,
@@ -297,12 +297,12 @@ class MultiHeadAttention(Layer):
         heads = take_output(result, extras)  # (B, T, N, H)
         batch, length = ops.shape(heads)[:2]
         flat = self.output_dense(ops.reshape(heads, (-1, self.num_heads * self.head_size)))
-        flat = ops.cast(flat, self.compute_dtype)  # on torch else not of float64
+        flat = ops.cast(flat, self.compute_dtype)  # on torch, Keras computes float64 in float32
         return make_output(ops.reshape(flat, (batch, length, flat.shape[-1])), extras)
 
 
 def _ungroup(scores, query_shape):
-    """Splits scores (B, N, R / B * T, S) of rows that shared keys into (R, N, T, S)."""
+    """Splits the scores (B, N, R / B * T, S) of merged rows into (R, N, T, S)."""
     batch, num_heads, _, source_length = ops.shape(scores)
     rows, length = query_shape[:2]
     scores = ops.reshape(scores, (batch, num_heads, -1, length, source_length))

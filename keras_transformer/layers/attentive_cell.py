@@ -1,4 +1,4 @@
-"""A step of a recurrence that looks at a source first, as Bahdanau's decoder does.
+"""A recurrent cell that attends to a source before each step, as in Bahdanau's decoder.
 
 Shape letters: R rows, T length, S source length, D width of the input, H units, E width of the
 encoded source.
@@ -16,25 +16,25 @@ Tensor = Any
 
 
 def advance(real: Tensor, output: Tensor, new: Any, old: Any) -> tuple[Tensor, list]:
-    """Takes a step where a token is real (R, 1); elsewhere output and states stay as they were.
+    """Updates output and states where tokens are real (R, 1) and keeps the old ones elsewhere.
 
-    The first state of each of Keras's cells is its last output.
+    The first state of every Keras cell is its last output.
     """
     states = [ops.where(real, one, other) for one, other in zip(new, old, strict=True)]
     return ops.where(real, output, old[0]), states
 
 
 class AttentiveCell:
-    """A cell whose input is joined by what attention finds for its last state.
+    """A cell whose input is concatenated with the context attended to from its last state.
 
-    It is made for one call, of a cell, an attention and a source, and has no weights of its own.
-    Its output is (R, H + E), or (R, H + E + S) with the attention weights. Where `is_masked`, a
-    last column of its input says which tokens are real.
+    It is created for a single call and has no weights of its own. Its output is (R, H + E), or
+    (R, H + E + S) with the attention weights. If `is_masked`, the last column of its input marks
+    real tokens.
 
     Args:
-        cell: a Keras cell.
-        attention: one of `ATTENTIONS`, built.
-        source: arguments of its call: the cache, the mask, whether to return the weights.
+        cell: A Keras cell.
+        attention: A built layer of one of the classes in `ATTENTIONS`.
+        source: Arguments of its call: the cache, the mask, and whether to return the weights.
     """
 
     def __init__(self, cell: Any, attention: Any, source: dict[str, Any]):
@@ -46,11 +46,11 @@ class AttentiveCell:
         self.is_masked = False
 
     def __call__(self, inputs: Tensor, states: Any, **keywords: Any) -> tuple:
-        """As `call`."""
+        """Calls `call`."""
         return self.call(inputs, states, **keywords)
 
     def call(self, inputs: Tensor, states: Any, training: bool | None = None) -> tuple:
-        """Makes one step, from inputs (R, D) and the cell's states."""
+        """Runs one step on inputs (R, D) and the cell's states."""
         real = None
         if self.is_masked:
             inputs, real = inputs[:, :-1], inputs[:, -1:] > 0.5
@@ -66,7 +66,7 @@ class AttentiveCell:
         return ops.concatenate(outputs, axis=-1), new
 
     def split(self, outputs: Tensor) -> tuple[Tensor, Any]:
-        """Splits into outputs (R, T, H) and context (R, T, E), with its weights where asked for."""
+        """Splits into outputs (R, T, H) and context (R, T, E), with the weights if requested."""
         units, width = self.sizes
         context = outputs[:, :, units : units + width]
         if self.source["return_attention_scores"]:

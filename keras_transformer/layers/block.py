@@ -1,4 +1,4 @@
-"""What encoder and decoder blocks have in common: their arguments and the residual connection."""
+"""The base class of encoder and decoder blocks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Block(Layer):
     """Base class of the encoder block and the decoder block.
 
     Stores and checks the arguments that `TransformerEncoderBlock` documents, makes sub-layers from
-    them, and applies the residual connection. A block of your own does not have to derive from it.
+    them, and applies the residual connection. Custom blocks need not derive from it.
     """
 
     def __init__(
@@ -111,9 +111,9 @@ class Block(Layer):
 
         Args:
             x: (B, T, D).
-            norm: the sub-layer's norm.
-            sublayer: maps (B, T, D) to (B, T, D).
-            training: whether dropout is active.
+            norm: The sub-layer's norm.
+            sublayer: Maps (B, T, D) to (B, T, D).
+            training: Whether dropout is active.
 
         Returns:
             (B, T, D): `norm(x + dropout(sublayer(x)))`, or `x + dropout(sublayer(norm(x)))` with
@@ -124,7 +124,7 @@ class Block(Layer):
         return norm(x + self.residual_dropout(sublayer(x), training=training))
 
     def make_norm(self, name: str) -> keras.layers.Layer:
-        """Makes a norm of the block's kind."""
+        """Creates a norm of the block's kind."""
         return make_norm(
             self.norm,
             self.layer_norm_epsilon,
@@ -141,7 +141,7 @@ class Block(Layer):
         }
 
     def _head_arguments(self):
-        """The arguments of both kinds of attention."""
+        """The arguments shared by self-attention and cross-attention."""
         return {
             "num_heads": self.num_heads,
             "head_dim": self.head_dim,

@@ -1,4 +1,4 @@
-"""Argument checks that several layers share."""
+"""Argument checks shared by the layers."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 
 
 def check_positive(**arguments: int) -> None:
-    """Raises a ValueError that names the first argument which is not a positive integer."""
+    """Raises a ValueError that names the first argument that is not a positive integer."""
     for name, value in arguments.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}.")
 
 
 def check_integer(**arguments: int) -> None:
-    """Raises a ValueError that names the first argument which is not an integer of 0 or more."""
+    """Raises a ValueError that names the first argument that is not a non-negative integer."""
     for name, value in arguments.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise ValueError(
-                f"`{name}` must be an integer of at least 0. Received: {name}={value!r}."
+                f"`{name}` must be a non-negative integer. Received: {name}={value!r}."
             )
 
 
 def check_rate(**arguments: float) -> None:
-    """Raises a ValueError that names the first argument which is not a rate in [0, 1)."""
+    """Raises a ValueError that names the first argument that is not a number in [0, 1)."""
     for name, value in arguments.items():
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not is_number or not 0.0 <= value < 1.0:
@@ -34,7 +34,7 @@ def check_rate(**arguments: float) -> None:
 
 
 def check_above(bound: float, **arguments: float) -> None:
-    """Raises a ValueError that names the first argument which is not a finite number above it."""
+    """Raises a ValueError for the first argument that is not a finite number above the bound."""
     for name, value in arguments.items():
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not is_number or not bound < value < math.inf:
@@ -44,25 +44,25 @@ def check_above(bound: float, **arguments: float) -> None:
 
 
 def check_flag(**arguments: bool) -> None:
-    """Raises a ValueError that names the first argument which is neither True nor False."""
+    """Raises a ValueError that names the first argument that is not a Boolean."""
     for name, value in arguments.items():
         if not isinstance(value, bool):
             raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}.")
 
 
 def check_window(window: Any) -> None:
-    """Raises a ValueError unless a window is None or a positive integer."""
+    """Raises a ValueError unless `window` is None or a positive integer."""
     if window is not None:
         check_positive(window=window)
 
 
 def check_hidden(name: str, tensor: Any) -> None:
-    """Raises a ValueError unless a tensor is (batch, length, hidden)."""
+    """Raises a ValueError unless a tensor is (batch, length, hidden size)."""
     check_hidden_shape(name, tuple(tensor.shape))
 
 
 def check_hidden_shape(name: str, shape: tuple) -> None:
-    """Raises a ValueError unless a shape is (batch, length, hidden)."""
+    """Raises a ValueError unless a shape is (batch, length, hidden size)."""
     if len(shape) != 3:
         raise ValueError(
             f"`{name}` must have shape (batch, length, hidden_dim). Received: shape={tuple(shape)}."
@@ -79,10 +79,10 @@ def check_heads_shape(name: str, shape: tuple) -> None:
 
 
 def check_rows(name: str, rows: Any, num_rows: int) -> None:
-    """Raises a ValueError if a row to be looked up is not in the table, where that can be seen.
+    """Raises a ValueError if an index to look up is outside the table.
 
-    Only JAX needs it: it neither fails on such a row, as TensorFlow and torch do, nor reads what
-    is there, but gives NaN. Inside a compiled function the values are not known.
+    Only checks on JAX, which returns NaN for such an index; TensorFlow and torch raise errors of
+    their own. Inside compiled functions the values are unknown and nothing is checked.
     """
     if keras.backend.backend() != "jax":
         return
@@ -98,10 +98,10 @@ def check_rows(name: str, rows: Any, num_rows: int) -> None:
 
 
 def known_length(tensor: Any) -> int | None:
-    """Returns the length of a (batch, length, ...) tensor, None where it stands open.
+    """Returns the length of a (batch, length, ...) tensor, or None if it is unknown.
 
-    An open axis is None on TensorFlow and a symbol on JAX; torch traces shapes on its "meta" device
-    with a made-up number in place of the open axis.
+    An unknown dimension is None on TensorFlow and a symbol on JAX; torch traces shapes on its
+    "meta" device, with an arbitrary number in its place.
     """
     if getattr(getattr(tensor, "device", None), "type", None) == "meta":
         return None

@@ -1,4 +1,4 @@
-"""The learned vector that stands before the patches of an image.
+"""The class token of Vision Transformers.
 
 Shape letters: B batch, T length, D hidden.
 """
@@ -19,13 +19,13 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class ClassToken(Layer):
-    """Puts a learned vector in front of a sequence; what it becomes stands for the whole.
+    """Prepends a learned vector to a sequence; its final state represents the whole sequence.
 
     Args:
-        embeddings_initializer: initializer of the (D,) weight.
+        embeddings_initializer: Initializer of the (D,) weight.
 
     Raises:
-        ValueError: the input is not (B, T, D).
+        ValueError: If the input is not (B, T, D).
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -59,7 +59,7 @@ class ClassToken(Layer):
             (B, 1 + T, D).
         """
         check_hidden("inputs", inputs)
-        # The batch size may be open: a column of the input gives its shape.
+        # A column of the input gives the shape, since the batch size may be unknown.
         first = ops.zeros_like(inputs[:, :1]) + ops.cast(self.embedding, inputs.dtype)
         return ops.concatenate([first, inputs], axis=1)
 

@@ -1,4 +1,4 @@
-"""Convolutions over a sequence.
+"""A convolutional encoder.
 
 Shape letters: B batch, T length, D hidden.
 """
@@ -21,20 +21,20 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class ConvolutionalEncoder(Layer):
-    r"""A stack of convolutions: $x = x + \text{Dropout}(f(\text{conv}(x)))$.
+    r"""Convolutional encoder: a stack of layers $x = x + \text{Dropout}(f(\text{conv}(x)))$.
 
-    Each layer sees `kernel_size` neighbours, so that after `num_layers` of them a position knows of
-    `receptive_field` positions and of nothing beyond. Padding is zero in front of each layer, as
-    what stands outside of a sequence is.
+    Each convolution covers `kernel_size` neighboring positions, so an output depends on exactly
+    `receptive_field` positions of the input. Padding tokens are set to zero before each
+    convolution, like the positions beyond the ends of the sequence.
 
     Args:
-        num_layers: number of convolutions.
-        kernel_size: how many positions each sees, its own in the middle; odd.
-        dropout: rate on the output of each convolution, before it is added.
-        activation: f.
+        num_layers: Number of convolutions.
+        kernel_size: Number of positions that a convolution covers, centered on its own; odd.
+        dropout: Dropout rate on the output of each convolution, before the residual is added.
+        activation: f, a Keras activation or "gelu_approximate".
 
     Raises:
-        ValueError: an argument that is out of its range, an even `kernel_size`.
+        ValueError: If an argument is out of range, or `kernel_size` is even.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -69,7 +69,7 @@ class ConvolutionalEncoder(Layer):
 
     @property
     def receptive_field(self) -> int:
-        """How many positions, its own among them, one position of the output depends on."""
+        """Number of input positions that an output depends on, its own included."""
         return 1 + self.num_layers * (self.kernel_size - 1)
 
     def build(self, inputs_shape: tuple) -> None:
@@ -103,13 +103,13 @@ class ConvolutionalEncoder(Layer):
 
         Args:
             inputs: (B, T, D).
-            padding_mask: boolean (B, T), True where a token is real.
-            training: whether dropout is active.
-            mask: the implicit Keras mask of `inputs`; Keras passes it.
-            inputs_mask: as `mask`.
+            padding_mask: Boolean (B, T), True for real tokens.
+            training: Whether dropout is active.
+            mask: Implicit Keras mask of `inputs`, passed by Keras.
+            inputs_mask: Same as `mask`.
 
         Returns:
-            (B, T, D), zeros where there is padding.
+            (B, T, D), with zeros at padding.
         """
         check_hidden("inputs", inputs)
         real = real_tokens(padding_mask, mask, inputs_mask)

@@ -24,30 +24,30 @@ Tensor = Any
 class TransformerDecoder(Stack):
     """Transformer decoder: a stack of decoder blocks, with optional positions on its input.
 
-    One forward path serves training, prefill and single steps: with a cache, `call` continues from
-    what the cache holds. The block is a prototype, see `TransformerEncoder`.
+    The same `call` serves training, prefill and single decoding steps: with a cache, it continues
+    the cached sequence. The block is a prototype, see `TransformerEncoder`.
 
     Args:
-        num_layers: number of blocks.
-        block: the block to repeat, such as `DecoderBlock(num_heads=8, intermediate_dim=2048)`, or a
-            list of blocks that take turns. A block of your own is a Keras layer whose call takes
-            `inputs` (B, T, D), then `encoded` unless its attribute `cross_attention` is False, and
-            by name those arguments of `DecoderBlock.call` that the stack is called with. To decode,
-            its method `initial_cache(batch_size, length)` makes what its call takes as `cache` and
-            returns, updated, in a dict of `output` and `cache`; with cross-attention, its method
-            `make_cross_cache(encoded)` makes what its call takes as `cross_cache`.
-        positional_encoding: a layer that adds positions to the input, such as
+        num_layers: Number of blocks.
+        block: The block to repeat, such as `DecoderBlock(num_heads=8, intermediate_dim=2048)`, or a
+            list of blocks to alternate. A custom block is a Keras layer whose call takes `inputs`
+            (B, T, D), then `encoded` unless its attribute `cross_attention` is False, and as
+            keyword arguments those arguments of `DecoderBlock.call` that the stack is called with.
+            For decoding, its method `initial_cache(batch_size, length)` creates the `cache` that
+            its call takes and returns, updated, in a dict of `output` and `cache`; with
+            cross-attention, its method `make_cross_cache(encoded)` creates the `cross_cache`.
+        positional_encoding: A layer that adds positions to the input, such as
             `PositionalEncoding()` or `LearnedPositionalEmbedding(512)`; None for none.
-        input_dropout: dropout rate on the input, after the positions.
-        start_is_padding: the first position is a real token although the implicit mask hides it:
+        input_dropout: Dropout rate on the input, after the positions.
+        start_is_padding: Whether the first token is real even though the implicit mask hides it:
             Marian starts each target with the padding id.
-        rematerialize: recompute each block in the backward pass (gradient checkpointing): less
-            memory, more time, the same numbers. Ignored in calls with a cache and in calls that
-            return attention weights.
-        dtype: dtype policy of the stack and all its parts, by default that of `block`.
+        rematerialize: Whether to recompute each block in the backward pass (gradient
+            checkpointing): less memory, more time, the same results. Ignored in calls with a cache
+            and in calls that return attention weights.
+        dtype: Dtype policy of the stack and all its parts; by default that of `block`.
 
     Raises:
-        ValueError: an argument outside its range, or a `block` that is not a layer.
+        ValueError: If an argument is out of range, or `block` is not a layer.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -87,7 +87,7 @@ class TransformerDecoder(Stack):
             shapes = (encoded_shape,) if getattr(block, "cross_attention", True) else ()
             build_block(block, inputs_shape, *shapes)
         for sublayer in (self.positional_encoding, self.final_norm):
-            # Built already: positions that two stacks share.
+            # Positions shared by two stacks may already be built.
             if sublayer is not None and not sublayer.built:
                 sublayer.build(inputs_shape)
 
@@ -98,7 +98,7 @@ class TransformerDecoder(Stack):
 
     @property
     def shares_slots(self) -> bool:
-        """Whether the cache only holds slots of positions, see `kt.decoding.DecodingModel`."""
+        """Whether the cache holds one slot per position, see `kt.decoding.DecodingModel`."""
         return all(
             getattr(block, "shares_slots", "attention_mask" in taken)
             for block, taken in zip(self.blocks, self.__dict__["_taken"], strict=True)
@@ -111,14 +111,14 @@ class TransformerDecoder(Stack):
         encoded: Tensor | None = None,
         encoded_padding_mask: Tensor | None = None,
     ) -> DecoderCache:
-        """Makes the cache that a first cached call starts from.
+        """Creates the cache for the first cached call.
 
         Args:
             batch_size: B.
             length: L, the number of slots.
             encoded: (B, S, D'), the encoded source; its keys and values are computed here, once.
-            encoded_padding_mask: boolean (B, S), True where a source token is real. Not needed
-                here, where keys are made and not looked at; recurrent decoders need it.
+            encoded_padding_mask: Boolean (B, S), True for real source tokens. Not used here, only
+                by recurrent decoders.
 
         Returns:
             A `DecoderCache`.
@@ -157,23 +157,24 @@ class TransformerDecoder(Stack):
         Args:
             inputs: (B, T, D).
             encoded: (B, S, D'), the encoded source; not needed with a cache that holds it.
-            padding_mask: boolean (B, T), True where a target token is real; with a cache (B, L).
-            encoded_padding_mask: boolean (B, S), True where a source token is real.
-            attention_mask: boolean (T, T), (B, T, T) or (B, N, T, T), True = may attend, beside
-                the causal mask.
-            positions: int (T,) or (B, T), where each token stands; by default `cache_index` and on.
-            cache: a `DecoderCache` to continue.
-            cache_index: first slot of the cache that `inputs` fills; by default 0.
-            return_attention_scores: also return the attention weights.
-            training: whether dropout is active.
-            mask: the implicit Keras mask of `inputs`; Keras passes it.
-            inputs_mask: as `mask`.
-            encoded_mask: the implicit Keras mask of `encoded`; Keras passes it.
+            padding_mask: Boolean (B, T), True for real target tokens; with a cache (B, L).
+            encoded_padding_mask: Boolean (B, S), True for real source tokens.
+            attention_mask: Boolean (T, T), (B, T, T) or (B, N, T, T), True if a query may attend;
+                combined with the causal mask.
+            positions: Int (T,) or (B, T), the position of each token; by default they count up
+                from `cache_index`.
+            cache: A `DecoderCache` to continue.
+            cache_index: First cache slot that `inputs` fills; by default 0.
+            return_attention_scores: Whether to also return the attention weights.
+            training: Whether dropout is active.
+            mask: Implicit Keras mask of `inputs`, passed by Keras.
+            inputs_mask: Same as `mask`.
+            encoded_mask: Implicit Keras mask of `encoded`, passed by Keras.
 
         Returns:
-            (B, T, D); or a dict of `output` and what was asked for: `cache` the new one where one
-            was given, `attention_scores` and `cross_attention_scores`, tuples over the blocks of
-            (B, N, T, T or L) and (B, N, T, S).
+            (B, T, D), or a dict of `output` and, as requested, the updated `cache` and
+            `attention_scores` and `cross_attention_scores`, tuples with one (B, N, T, T or L) and
+            one (B, N, T, S) per block.
         """
         check_hidden("inputs", inputs)
         if cache is not None and positions is None:
@@ -197,7 +198,7 @@ class TransformerDecoder(Stack):
         return make_output(x, extras)
 
     def _caches(self, cache):
-        """The cache arguments of each block."""
+        """The cache arguments for each block."""
         if cache is None:
             return None
         cross = cache.cross_attention or (None,) * self.num_layers
@@ -210,12 +211,12 @@ class TransformerDecoder(Stack):
         wants = any(getattr(block, "cross_attention", True) for block in self.blocks)
         if has_source != wants:
             raise ValueError(
-                "`encoded` must be given with `cross_attention=True` and only then. Received: "
+                "`encoded` must be given if and only if `cross_attention=True`. Received: "
                 f"cross_attention={wants}, encoded={'given' if has_source else None}."
             )
 
     def _unhidden(self, *masks):
-        """Implicit masks (B, T), which show the first position where it is the start."""
+        """Implicit masks (B, T), with the first position unmasked if `start_is_padding`."""
         if not self.start_is_padding:
             return masks
         return [

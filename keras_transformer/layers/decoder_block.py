@@ -28,24 +28,24 @@ class DecoderBlock(Block):
     Pre-LN (`normalize_first`, GPT-2): $x = x + \text{Dropout}(f(\text{LayerNorm}(x)))$.
 
     Args:
-        num_heads: number of attention heads.
-        intermediate_dim: width of the feed-forward network.
-        cross_attention: attend to an encoded source; False for language models.
-        dropout: dropout rate on the output of each sub-layer, before the residual is added.
-        activation: activation of the feed-forward network: a Keras activation or
+        num_heads: Number of attention heads.
+        intermediate_dim: Width of the feed-forward network.
+        cross_attention: Whether to attend to an encoded source; False for language models.
+        dropout: Dropout rate on the output of each sub-layer, before the residual is added.
+        activation: Activation of the feed-forward network: a Keras activation or
             "gelu_approximate".
-        normalize_first: pre-LN instead of post-LN.
-        layer_norm_epsilon: epsilon of the norms.
-        causal: apply the causal mask, which hides future positions.
+        normalize_first: Whether to use pre-LN instead of post-LN.
+        layer_norm_epsilon: Epsilon of the norms.
+        causal: Whether to apply the causal mask, which hides future positions.
         recurrence: "ssru" replaces the self-attention with the recurrent unit `SSRU`, as in
             Marian's fast student models; None for self-attention.
-        **kwargs: the further arguments of `TransformerEncoderBlock`, such as `attention_dropout`,
+        **kwargs: Further arguments of `TransformerEncoderBlock`, such as `attention_dropout`,
             `num_key_value_heads`, `rotary`, `window` or `norm`, and those of `keras.layers.Layer`.
 
     Raises:
-        ValueError: an argument outside its range; `encoded` missing with `cross_attention`, or
-            given without; `recurrence` with rotary or relative positions or a window, without
-            `causal`, or with an attention mask.
+        ValueError: If an argument is out of range; if `encoded` is missing with `cross_attention`,
+            or given without it; if `recurrence` is combined with rotary or relative positions, a
+            window, `causal=False` or an attention mask.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -108,7 +108,7 @@ class DecoderBlock(Block):
             self.self_attention = self._make_self_attention(self.causal)
         else:
             self.ssru = SSRU(name="ssru", **self._kernel_arguments())
-        # The norm of either of the two.
+        # Shared attribute: the norm of whichever of the two exists.
         self.self_attention_norm = self.make_norm(f"{self.recurrence or 'self_attention'}_norm")
         self.source_attention: Any = None
         self.source_attention_norm: Any = None
@@ -137,23 +137,23 @@ class DecoderBlock(Block):
 
     @property
     def shares_slots(self) -> bool:
-        """Whether the cache only holds slots of positions, see `kt.decoding.DecodingModel`."""
+        """Whether the cache holds one slot per position, see `kt.decoding.DecodingModel`."""
         return self.recurrence is None
 
     def make_cross_cache(self, encoded: Tensor) -> KVCache:
-        """Projects an encoded source (B, S, D') onto the keys and values of the cross-attention."""
+        """Projects an encoded source (B, S, D') to the keys and values of the cross-attention."""
         return self.source_attention.make_cache(encoded)
 
     def initial_cache(self, batch_size: int, length: int) -> Any:
-        """Makes the cache that a first cached call starts from.
+        """Creates the cache for the first cached call.
 
         Args:
             batch_size: B.
             length: L, the number of slots.
 
         Returns:
-            Zeros (B, K, L, H), with positions where distances count, or the state (B, D) of the
-            recurrent unit.
+            Zeros (B, K, L, H), with positions if the attention depends on them, or the state (B, D)
+            of the recurrent unit.
         """
         return (self.self_attention or self.ssru).initial_cache(batch_size, length)
 
@@ -179,23 +179,24 @@ class DecoderBlock(Block):
         Args:
             inputs: (B, T, D).
             encoded: (B, S, D'), the encoded source.
-            padding_mask: boolean (B, T), True where a target token is real; with a cache (B, L).
-            encoded_padding_mask: boolean (B, S), True where a source token is real.
-            attention_mask: boolean (T, T), (B, T, T) or (B, N, T, T), True = may attend, beside
-                the causal mask.
-            positions: int (T,) or (B, T), where each token stands.
-            cache: as `initial_cache` makes it: the self-attention's keys and values, each
-                (B, K, L, H), or the recurrent unit's state.
-            cross_cache: the keys and values of `encoded`, in its place.
-            cache_index: first slot of the cache that `inputs` fills; by default 0.
-            return_attention_scores: also return the attention weights.
-            training: whether dropout is active.
-            mask: the implicit Keras mask of `inputs`; Keras passes it.
-            inputs_mask: as `mask`.
-            encoded_mask: the implicit Keras mask of `encoded`; Keras passes it.
+            padding_mask: Boolean (B, T), True for real target tokens; with a cache (B, L).
+            encoded_padding_mask: Boolean (B, S), True for real source tokens.
+            attention_mask: Boolean (T, T), (B, T, T) or (B, N, T, T), True if a query may attend;
+                combined with the causal mask.
+            positions: Int (T,) or (B, T), the position of each token; by default they count up
+                from `cache_index`.
+            cache: A cache from `initial_cache` or an earlier call: the self-attention's keys and
+                values, each (B, K, L, H), or the recurrent unit's state.
+            cross_cache: The result of `make_cross_cache`, replaces `encoded`.
+            cache_index: First cache slot that `inputs` fills; by default 0.
+            return_attention_scores: Whether to also return the attention weights.
+            training: Whether dropout is active.
+            mask: Implicit Keras mask of `inputs`, passed by Keras.
+            inputs_mask: Same as `mask`.
+            encoded_mask: Implicit Keras mask of `encoded`, passed by Keras.
 
         Returns:
-            (B, T, D); or a dict of `output` and what was asked for: `cache` where one was given,
+            (B, T, D), or a dict of `output` and, as requested, the updated `cache`,
             `attention_scores` (B, N, T, T or L) and `cross_attention_scores` (B, N, T, S).
         """
         check_hidden("inputs", inputs)
@@ -227,14 +228,14 @@ class DecoderBlock(Block):
         return make_output(x, extras)
 
     def _look_back(self, x, attention_mask, padding_mask, cache, cache_index, **more):
-        """The sub-layer over the tokens so far."""
+        """Runs the self-attention or the recurrent unit."""
         common = {"padding_mask": padding_mask, "cache": cache, "cache_index": cache_index}
         if self.ssru is None:
             return self.self_attention(x, attention_mask=attention_mask, **common, **more)
         if attention_mask is not None:
             raise ValueError(
-                "`attention_mask` must be None with a recurrent unit, which sees all that came "
-                f"before. Received: a mask of shape {tuple(attention_mask.shape)}."
+                "`attention_mask` must be None with `recurrence`, which has no attention to mask. "
+                f"Received: attention_mask of shape {tuple(attention_mask.shape)}."
             )
         return self.ssru(x, **common)
 
@@ -242,7 +243,7 @@ class DecoderBlock(Block):
         has_source = encoded is not None or cross_cache is not None
         if has_source != self.cross_attention:
             raise ValueError(
-                "`encoded` must be given with `cross_attention=True` and only then. Received: "
+                "`encoded` must be given if and only if `cross_attention=True`. Received: "
                 f"cross_attention={self.cross_attention}, "
                 f"encoded={'given' if has_source else None}."
             )

@@ -1,4 +1,4 @@
-"""Weights that a layout would split into unequal parts, which no device mesh can hold."""
+"""Weights whose shape a layout does not divide evenly, which no device mesh can shard."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ class _Weight(NamedTuple):
 
 
 def whole_if_uneven(path: str, shape: tuple[int, ...]) -> Any:
-    """Returns a scope in which a weight is whole on every device if its layout does not divide it.
+    """Returns a scope that replicates a weight if its layout does not divide its shape evenly.
 
-    Real vocabularies have sizes such as 50,257, and a model with one of them is to train over any
-    mesh: what cannot be split is replicated.
+    This lets models with vocabulary sizes such as 50,257 train on any mesh.
 
     Args:
-        path: that of the weight.
-        shape: its shape.
+        path: The weight's path.
+        shape: The weight's shape.
 
     Returns:
-        A context manager to make the weight in.
+        A context manager in which to create the weight.
     """
     distribution = keras.distribution.distribution()
     if not isinstance(distribution, keras.distribution.ModelParallel):
@@ -42,7 +41,7 @@ def whole_if_uneven(path: str, shape: tuple[int, ...]) -> Any:
 
 
 def uneven_axes(axes: tuple, shape: tuple[int, ...], mesh: Any) -> list[tuple[int, str, int]]:
-    """Lists where a layout does not divide a shape: the tensor's axis, the mesh's, its size."""
+    """Lists the axes that a layout does not divide: tensor axis, mesh axis, size of the latter."""
     sizes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
     pairs = zip(axes, shape, strict=False)
     return [

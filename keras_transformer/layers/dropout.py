@@ -1,4 +1,4 @@
-"""Dropout as a layer."""
+"""The dropout layer."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class Dropout(keras.layers.Dropout):
-    """Keras's dropout, with masks that cost less (`keras_transformer.ops.dropout`)."""
+    """Keras's dropout layer, with cheaper random masks (`keras_transformer.ops.dropout`)."""
 
     def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:
-        """Drops entries in training.
+        """Drops entries during training.
 
         Args:
-            inputs: float tensor of any shape.
-            training: whether to drop.
+            inputs: Float tensor of any shape.
+            training: Whether dropout is active.
 
         Returns:
-            A tensor of that shape.
+            A tensor of the same shape.
         """
         if not training or self.rate == 0.0 or self.rate == 1.0 or self.noise_shape is not None:
             return super().call(inputs, training=training)

@@ -1,4 +1,4 @@
-"""Token embeddings, scaled and tied.
+"""Token embeddings, optionally scaled and tied to the output projection.
 
 Shape letters: B batch, T length, D hidden, V vocabulary.
 """
@@ -24,22 +24,23 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class TokenEmbedding(Layer):
-    r"""Turns token ids into vectors, and vectors back into logits with the same matrix.
+    r"""Token embedding that can also project hidden states to logits with the same matrix.
 
-    Forward $x_t = s E_{id_t}$ with $s = \sqrt{D}$ if scaled, in reverse $\text{logits} = x E^\top$.
+    Forward: $x_t = s E_{id_t}$ with $s = \sqrt{D}$ if scaled. Reverse: $\text{logits} = x E^\top$.
 
     Args:
         vocabulary_size: V.
         hidden_dim: D.
-        scale: multiply the embeddings (not the logits) by sqrt(D), as the Transformer does.
-        padding_id: the id whose positions the implicit Keras mask hides; None for no mask.
-        output_bias: add a learned bias to the logits.
-        embeddings_initializer: initializer of the (V, D) weight; by default N(0, 1 / D), so that a
-            scaled embedding and its logits both start with variance about 1.
+        scale: Whether to multiply the embeddings (not the logits) by sqrt(D), as in the original
+            Transformer.
+        padding_id: The id that the implicit Keras mask hides; None for no mask.
+        output_bias: Whether to add a learned bias to the logits.
+        embeddings_initializer: Initializer of the (V, D) weight; by default N(0, 1 / D), which
+            gives scaled embeddings and their logits an initial variance of about 1.
 
     Raises:
-        ValueError: hidden states stand where ids should, or, on JAX outside of compiled functions,
-            an id is not in the vocabulary (TensorFlow and torch raise errors of their own).
+        ValueError: If hidden states are passed in place of ids or, on JAX outside compiled
+            functions, an id is out of range (TensorFlow and torch raise errors of their own).
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -77,8 +78,7 @@ class TokenEmbedding(Layer):
             embeddings_initializer = keras.initializers.RandomNormal(stddev=hidden_dim**-0.5)
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
         self.supports_masking = True
-        # Ids that come as floats (Keras builds Sequential models so) must not be rounded to half
-        # precision on the way here.
+        # Keras builds Sequential models with float ids: they must not be rounded to half precision.
         self.autocast = False
 
     def build(self, input_shape: tuple | None = None) -> None:
@@ -95,13 +95,13 @@ class TokenEmbedding(Layer):
                 self.bias = self.add_weight(name="bias", shape=shape[:1], initializer="zeros")
 
     def call(self, inputs: Tensor, reverse: bool = False, return_matrix: bool = False) -> Tensor:
-        """Embeds ids, or projects hidden states.
+        """Embeds ids, or projects hidden states to logits.
 
         Args:
-            inputs: int (B, T); with `reverse`, float (B, T, D).
-            reverse: project back onto the vocabulary.
-            return_matrix: give the matrix itself, whatever the inputs: for a layer of the same
-                functional model that needs logits only now and then, such as a loss.
+            inputs: Int (B, T); with `reverse`, float (B, T, D).
+            reverse: Whether to project hidden states to logits.
+            return_matrix: Whether to ignore `inputs` and return the matrix, for other layers of the
+                functional model that compute logits themselves, such as a loss.
 
         Returns:
             (B, T, D), or logits (B, T, V) with `reverse`, or (V, D) with `return_matrix`.
@@ -112,7 +112,7 @@ class TokenEmbedding(Layer):
             return self._project(inputs)
         if self._is_hidden(inputs):
             raise ValueError(
-                "`inputs` must be integer token ids (B, T); hidden states need `reverse=True`. "
+                "`inputs` must be integer token ids (B, T); hidden states require `reverse=True`. "
                 f"Received: dtype={backend.standardize_dtype(inputs.dtype)}."
             )
         check_rows("inputs", inputs, self.vocabulary_size)
@@ -124,7 +124,7 @@ class TokenEmbedding(Layer):
         return len(inputs.shape) > 2 and not backend.is_int_dtype(inputs.dtype)
 
     def _project(self, hidden):
-        # One flat (B * T, D) product: two contracted axes make the gradient slow on some backends.
+        # Flattened to (B * T, D): gradients of products over two contracted axes are slow.
         flat = ops.reshape(ops.cast(hidden, self.compute_dtype), (-1, self.hidden_dim))
         embeddings = ops.cast(self.embeddings, self.compute_dtype)
         if _are_few(flat.shape[0], hidden.shape[1:-1]):
@@ -140,13 +140,13 @@ class TokenEmbedding(Layer):
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> Tensor | None:
         if self._is_hidden(inputs):
-            return previous_mask  # projecting: the mask that the hidden states carry
+            return previous_mask  # in reverse: the mask of the hidden states
         return None if self.padding_id is None else padding_mask(inputs, self.padding_id)
 
 
 def _are_few(num_rows, lengths):
-    """Whether so few rows are projected that the time is that of reading the matrix."""
-    if num_rows is None:  # a step of decoding, one token of each sequence, on TensorFlow
+    """Whether there are so few rows that reading the matrix dominates the time."""
+    if num_rows is None:  # on TensorFlow: one row per sequence in a decoding step
         return lengths == (1,)
     fewest = 1 if backend.backend() == "torch" else 2
     return isinstance(num_rows, int) and fewest <= num_rows <= FEW_ROWS

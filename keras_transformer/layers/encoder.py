@@ -22,26 +22,26 @@ Tensor = Any
 class TransformerEncoder(Stack):
     """Transformer encoder: a stack of encoder blocks, with optional positions on its input.
 
-    The block is a prototype, as `keras.layers.RNN` takes a cell: the stack makes `num_layers`
-    layers from its config, each with its own weights and random seeds. Stacks of pre-LN blocks end
-    with one more norm.
+    The block is a prototype: the stack creates `num_layers` layers from its config, each with its
+    own weights and random seeds. Stacks of pre-LN blocks end with a final norm.
 
     Args:
-        num_layers: number of blocks.
-        block: the block to repeat, such as `TransformerEncoderBlock(num_heads=8,
-            intermediate_dim=2048)`, or a list of blocks that take turns. A block of your own is a
-            Keras layer whose call takes `inputs` (B, T, D) and by name what the stack is called
-            with: `padding_mask`, `attention_mask`, `return_attention_scores` and, if it wants them,
-            `positions` and `training`.
-        positional_encoding: a layer that adds positions to the input, such as
+        num_layers: Number of blocks.
+        block: The block to repeat, such as `TransformerEncoderBlock(num_heads=8,
+            intermediate_dim=2048)`, or a list of blocks to alternate. A custom block is a Keras
+            layer whose call takes `inputs` (B, T, D) and, as keyword arguments, those that the
+            stack is called with: `padding_mask`, `attention_mask`, `return_attention_scores` and,
+            optionally, `positions` and `training`.
+        positional_encoding: A layer that adds positions to the input, such as
             `PositionalEncoding()` or `LearnedPositionalEmbedding(512)`; None for none.
-        input_dropout: dropout rate on the input, after the positions.
-        rematerialize: recompute each block in the backward pass (gradient checkpointing): less
-            memory, more time, the same numbers. Ignored in calls that return attention weights.
-        dtype: dtype policy of the stack and all its parts, by default that of `block`.
+        input_dropout: Dropout rate on the input, after the positions.
+        rematerialize: Whether to recompute each block in the backward pass (gradient
+            checkpointing): less memory, more time, the same results. Ignored in calls that return
+            attention weights.
+        dtype: Dtype policy of the stack and all its parts; by default that of `block`.
 
     Raises:
-        ValueError: an argument outside its range, or a `block` that is not a layer.
+        ValueError: If an argument is out of range, or `block` is not a layer.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -71,7 +71,7 @@ class TransformerEncoder(Stack):
 
     def build(self, inputs_shape: tuple) -> None:
         for sublayer in (self.positional_encoding, *self.blocks, self.final_norm):
-            # Positions that two stacks share may be built already.
+            # Positions shared by two stacks may already be built.
             if sublayer is not None:
                 build_block(sublayer, inputs_shape)
 
@@ -93,17 +93,17 @@ class TransformerEncoder(Stack):
 
         Args:
             inputs: (B, T, D).
-            padding_mask: boolean (B, T), True where a token is real.
-            attention_mask: boolean (T, T), (B, T, T) or (B, N, T, T), True = may attend.
-            positions: int (T,) or (B, T), the position of each token; by default 0 .. T - 1.
-            return_attention_scores: also return the attention weights.
-            training: whether dropout is active.
-            mask: the implicit Keras mask of `inputs`; Keras passes it.
-            inputs_mask: as `mask`.
+            padding_mask: Boolean (B, T), True for real tokens.
+            attention_mask: Boolean (T, T), (B, T, T) or (B, N, T, T), True if a query may attend.
+            positions: Int (T,) or (B, T), the position of each token; by default 0 .. T - 1.
+            return_attention_scores: Whether to also return the attention weights.
+            training: Whether dropout is active.
+            mask: Implicit Keras mask of `inputs`, passed by Keras.
+            inputs_mask: Same as `mask`.
 
         Returns:
-            (B, T, D), or a dict of `output` and `attention_scores`, a tuple over the blocks of
-            (B, N, T, T).
+            (B, T, D), or a dict of `output` and `attention_scores`, a tuple with one (B, N, T, T)
+            per block.
         """
         check_hidden("inputs", inputs)
         arguments = {

@@ -25,39 +25,41 @@ class TransformerEncoderBlock(Block):
     Pre-LN (`normalize_first`): $x = x + \text{Dropout}(\text{Sublayer}(\text{LayerNorm}(x)))$.
 
     Args:
-        num_heads: number of attention heads.
-        intermediate_dim: width of the feed-forward network.
-        dropout: dropout rate on the output of each sub-layer, before the residual is added.
-        activation: activation of the feed-forward network: a Keras activation or
+        num_heads: Number of attention heads.
+        intermediate_dim: Width of the feed-forward network.
+        dropout: Dropout rate on the output of each sub-layer, before the residual is added.
+        activation: Activation of the feed-forward network: a Keras activation or
             "gelu_approximate".
-        normalize_first: pre-LN instead of post-LN.
-        layer_norm_epsilon: epsilon of the norms.
-        attention_dropout: dropout rate on the attention weights.
-        activation_dropout: dropout rate inside the feed-forward network.
-        num_key_value_heads: number of key/value heads, by default `num_heads`; see
+        normalize_first: Whether to use pre-LN instead of post-LN.
+        layer_norm_epsilon: Epsilon of the norms.
+        attention_dropout: Dropout rate on the attention weights.
+        activation_dropout: Dropout rate inside the feed-forward network.
+        num_key_value_heads: Number of key/value heads; by default `num_heads`. See
             `MultiHeadAttention`.
-        use_attention_bias: whether the query, key and value projections have biases.
-        rotary: rotary positions in the self-attention: True, a `RotaryEmbedding`, or a dict of its
+        use_attention_bias: Whether the query, key and value projections have biases.
+        rotary: Rotary positions in the self-attention: True, a `RotaryEmbedding`, or a dict of its
             arguments, such as `{"max_wavelength": 500000.0}`.
-        kernel_initializer: initializer of all kernels; by default Glorot uniform, in the attention
-            as `MultiHeadAttention` describes.
-        bias_initializer: initializer of all biases.
+        kernel_initializer: Initializer of all kernels; by default Glorot uniform, see
+            `MultiHeadAttention` for those of the attention.
+        bias_initializer: Initializer of all biases.
         relative_positions: "shaw", "t5", "alibi" or a layer, see `MultiHeadSelfAttention`.
-        window: width of local self-attention, see `MultiHeadSelfAttention`; None for global.
-        gated: use a gated feed-forward network, see `FeedForward`.
-        head_dim: size of a head, by default the hidden size divided by `num_heads`.
+        window: Window of local self-attention, see `MultiHeadSelfAttention`; None for global
+            attention.
+        gated: Whether to use a gated feed-forward network, see `FeedForward`.
+        head_dim: Size of a head; by default the hidden size divided by `num_heads`.
         norm: "layer" for layer normalization or "rms" for RMS normalization.
-        use_norm_bias: whether layer norms have a bias; RMS norms never have one.
-        query_key_norm: "layer" or "rms" to normalize each head's queries and keys; None for not.
-        attention_scale: factor on the attention scores, by default 1 / sqrt(head size).
-        use_attention_output_bias: whether the attention's output projection has a bias; by default
-            as `use_attention_bias`.
-        use_feed_forward_bias: whether the feed-forward network has biases.
+        use_norm_bias: Whether layer norms have a bias; RMS norms never have one.
+        query_key_norm: "layer" or "rms" to normalize each head's queries and keys; None for no
+            normalization.
+        attention_scale: Factor by which to multiply the scores; by default 1 / sqrt(head size).
+        use_attention_output_bias: Whether the attention's output projection has a bias; by default
+            same as `use_attention_bias`.
+        use_feed_forward_bias: Whether the feed-forward network has biases.
         attention_implementation: "auto", "dense", "fused" or "blockwise", see
             `kt.ops.dot_product_attention`.
 
     Raises:
-        ValueError: an argument outside its range, or heads that do not divide the hidden size.
+        ValueError: If an argument is out of range, or `num_heads` does not divide the hidden size.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -122,13 +124,13 @@ class TransformerEncoderBlock(Block):
 
         Args:
             inputs: (B, T, D).
-            padding_mask: boolean (B, T), True where a token is real.
-            attention_mask: boolean (T, T), (B, T, T) or (B, N, T, T), True = may attend.
-            positions: int (T,) or (B, T), the position of each token; by default 0 .. T - 1.
-            return_attention_scores: also return the attention weights.
-            training: whether dropout is active.
-            mask: the implicit Keras mask of `inputs`; Keras passes it.
-            inputs_mask: as `mask`.
+            padding_mask: Boolean (B, T), True for real tokens.
+            attention_mask: Boolean (T, T), (B, T, T) or (B, N, T, T), True if a query may attend.
+            positions: Int (T,) or (B, T), the position of each token; by default 0 .. T - 1.
+            return_attention_scores: Whether to also return the attention weights.
+            training: Whether dropout is active.
+            mask: Implicit Keras mask of `inputs`, passed by Keras.
+            inputs_mask: Same as `mask`.
 
         Returns:
             (B, T, D), or `{"output": ..., "attention_scores": (B, N, T, T)}`.

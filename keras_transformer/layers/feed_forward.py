@@ -23,20 +23,21 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class FeedForward(Layer):
-    r"""Two dense layers at each position: $\text{activation}(x W_1 + b_1) W_2 + b_2$.
+    r"""Position-wise feed-forward network: $\text{activation}(x W_1 + b_1) W_2 + b_2$.
 
-    Gated, three: $(\text{activation}(x W_1 + b_1) \odot (x V + c)) W_2 + b_2$, "SwiGLU" with the
-    activation "silu", "GEGLU" with "gelu". With two thirds of the intermediate width it has as many
-    weights as the plain one.
+    Gated: $(\text{activation}(x W_1 + b_1) \odot (x V + c)) W_2 + b_2$, known as SwiGLU with the
+    activation "silu" and as GEGLU with "gelu". With two thirds of the intermediate width, it has as
+    many weights as the plain network.
 
     Args:
-        intermediate_dim: width between the two layers.
-        activation: a Keras activation, or "gelu_approximate" (the tanh form, GPT-1 and GPT-2).
-        dropout: rate after the activation (tensor2tensor's "relu dropout"; not in the paper).
-        use_bias: whether the dense layers have biases.
-        kernel_initializer: initializer of the kernels; None for Glorot's uniform one.
-        bias_initializer: initializer of the biases.
-        gated: whether the activation's output is multiplied with another dense layer's.
+        intermediate_dim: Width of the intermediate layer.
+        activation: A Keras activation, or "gelu_approximate" (the tanh form, GPT-1 and GPT-2).
+        dropout: Dropout rate after the activation (tensor2tensor's "relu dropout", not in the
+            paper).
+        use_bias: Whether the dense layers have biases.
+        kernel_initializer: Initializer of the kernels; None for Glorot uniform.
+        bias_initializer: Initializer of the biases.
+        gated: Whether to multiply the activations by the output of another dense layer.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -94,22 +95,22 @@ class FeedForward(Layer):
         )
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Transforms each position.
+        """Applies the network to each position.
 
         Args:
             inputs: (B, T, D).
-            training: whether dropout is active.
+            training: Whether dropout is active.
 
         Returns:
             (B, T, D).
         """
-        # Flat (B * T, D): products with two contracted axes make the gradient slow.
+        # Flattened to (B * T, D): gradients of products over two contracted axes are slow.
         x = ops.reshape(inputs, (-1, inputs.shape[-1]))
         hidden = self.activation(self.intermediate_dense(x))
         if self.gated:
             hidden = hidden * self.linear_dense(x)
         x = self.output_dense(self.dropout_layer(hidden, training=training))
-        # On torch Keras's products of float64 are float32.
+        # On torch, Keras computes float64 products in float32.
         return ops.reshape(ops.cast(x, self.compute_dtype), ops.shape(inputs))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:

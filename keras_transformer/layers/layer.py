@@ -1,4 +1,4 @@
-"""What every layer of the library has in common: how it is saved, and what shapes it announces."""
+"""The base class of the layers: saving, and the shapes of symbolic calls."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ PACKAGE = "keras_transformer"
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Layer(keras.layers.Layer):
-    """A Keras layer that is saved with its arguments and with the states of the layers inside it.
+    """A Keras layer whose config holds its constructor arguments and the state of its sub-layers.
 
-    * The config holds each argument of the constructor, read from the attribute of its name. A
-      subclass may add arguments of its own as Keras has it, `{**super().get_config(), ...}`; one
-      that does not write its config is saved with the arguments that it was made with.
-    * Sub-layers are made from the outer layer's arguments. Where one has been frozen, quantized or
-      given another dtype policy since, the config says so, and the layer that is made of it does
-      the same once it is built.
-    * Shapes and dtypes of symbolic calls are those of the call itself.
+    * Each constructor argument is read from the attribute of the same name. Subclasses may add
+      arguments the usual way, `{**super().get_config(), ...}`; without a `get_config` of their own,
+      they are saved with the arguments passed to their constructor.
+    * Sub-layers that were frozen, quantized or given another dtype policy after construction are
+      recorded in the config; a layer restored from it repeats these changes once it is built.
+    * Symbolic calls take their shapes and dtypes from `call`.
 
     Args:
-        sublayers: states of sub-layers by path, as a config holds them.
-        **kwargs: arguments of `keras.layers.Layer`.
+        sublayers: States of sub-layers by path, as in the config.
+        **kwargs: Arguments of `keras.layers.Layer`.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
         layer = super().__new__(cls, *args, **kwargs)
         if _library_class(cls).__init__ is not cls.__init__:  # type: ignore[misc]
-            # Not an attribute: Keras would take layers among the arguments for sub-layers.
+            # Not an attribute: Keras would track layers among the arguments as sub-layers.
             layer.__dict__["_given"] = _Given(cls, args, kwargs)
         return layer
 
@@ -46,16 +45,16 @@ class Layer(keras.layers.Layer):
 
     def __init__(self, *, sublayers: dict[str, dict] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # Not an attribute: Keras would wrap the dict to track what is inside.
+        # Not an attribute: Keras would wrap the dict to track its contents.
         self.__dict__["_waiting"] = dict(sublayers or {})
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
-        # Not by `compute_output_shape`, as Keras does it: that knows nothing of dtypes, nor of what
-        # else a call may be asked to return.
+        # Unlike Keras, ignores `compute_output_shape`, which covers neither dtypes nor optional
+        # outputs.
         spec = keras.Operation.compute_output_spec(self, *args, **kwargs)
         if keras.backend.backend() != "torch" or not self.weights:
             return spec
-        # On torch Keras's traces see weights in the dtype that they are kept in, not used in.
+        # On torch, Keras's symbolic calls see weights in the variable dtype, not the compute dtype.
         extras: dict[str, Any] = {}
         output = take_output(spec, extras)
         return make_output(keras.KerasTensor(output.shape, self.compute_dtype), extras)
@@ -71,13 +70,13 @@ class Layer(keras.layers.Layer):
 
 
 class _Given:
-    """The arguments that a subclass was made with."""
+    """The arguments passed to the constructor of a subclass."""
 
     def __init__(self, cls, args, kwargs):
         self.cls, self.args, self.kwargs = cls, args, kwargs
 
     def config(self, common: dict[str, Any]) -> dict[str, Any]:
-        """These arguments and, as far as the subclass takes them, those that all layers have."""
+        """Merges these arguments with those common to all layers that the subclass accepts."""
         parameters = inspect.signature(self.cls.__init__).parameters
         bound = inspect.signature(self.cls.__init__).bind(None, *self.args, **self.kwargs)
         named = dict(list(bound.arguments.items())[1:])  # without `self`
@@ -91,12 +90,12 @@ class _Given:
         return {**taken, **own}
 
 
-# What a layer knows of itself, whatever it was made with.
+# Read from the layer's attributes, not from the arguments passed to the constructor.
 _COMMON = {*argument_names(keras.layers.Layer), *argument_names(Layer)}
 
 
 def _library_class(cls: type) -> type:
-    """The class itself, or the class of the library that it is derived from."""
+    """The first library class among a class and its bases, or the class itself if there is none."""
     for base in cls.__mro__:
         if keras.saving.get_registered_name(base).startswith(f"{PACKAGE}>"):
             return base
@@ -104,14 +103,13 @@ def _library_class(cls: type) -> type:
 
 
 def _restoring(build):
-    """A `build` after which the sub-layers that it made are in the states that were saved."""
+    """Wraps `build` so that the saved states of the sub-layers are restored afterwards."""
 
     @functools.wraps(build)
     def build_and_restore(self, *args, **kwargs):
         build(self, *args, **kwargs)
         if not self.trainable:
-            # So are the sub-layers. On TensorFlow an attribute that is False already ignores being
-            # set to False.
+            # Freezes the new sub-layers too. On TensorFlow, setting False again has no effect.
             self.trainable = True
             self.trainable = False
         self.__dict__["_waiting"] = restore_states(self, self.__dict__["_waiting"])

@@ -1,4 +1,4 @@
-"""The normalization layers of blocks and stacks, by name."""
+"""The normalization layers of blocks and stacks."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def check_norm(**arguments: Any) -> None:
 def make_norm(
     kind: str, epsilon: float, use_bias: bool = True, **arguments: Any
 ) -> keras.layers.Layer:
-    """Makes a normalization layer over the last axis.
+    """Creates a normalization layer over the last axis.
 
     Args:
-        kind: "layer" for layer normalization, "rms" for root mean square normalization.
-        epsilon: added to the variance.
-        use_bias: whether a layer norm has a bias; an RMS norm never has one.
+        kind: "layer" for layer normalization, "rms" for RMS normalization.
+        epsilon: Constant added to the variance.
+        use_bias: Whether a layer norm has a bias; an RMS norm never has one.
         **arguments: `name` and `dtype` of the layer.
 
     Returns:
@@ -36,6 +36,6 @@ def make_norm(
     """
     if kind == "rms":
         norm = keras.layers.RMSNormalization(epsilon=epsilon, **arguments)
-        norm.supports_masking = True  # as Keras's layer norms; without, Keras warns of lost masks
+        norm.supports_masking = True  # as in LayerNormalization; otherwise Keras warns
         return norm
     return keras.layers.LayerNormalization(epsilon=epsilon, center=use_bias, **arguments)

@@ -1,4 +1,4 @@
-"""What the layers return: a tensor, or a dict of `output` and what else was asked for."""
+"""Return values of layers: a tensor, or a dict of `output` and any extras requested."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 
 def make_output(output: Any, extras: dict[str, Any]) -> Any:
-    """Returns the output alone, or a dict of it and the extras where there are any.
+    """Returns the output, or a dict of the output and the extras if there are any.
 
-    The output stands first in an ordered dict because Keras hands the implicit mask of a layer's
-    input on to the first of its outputs, and takes those of a plain dict in alphabetical order.
+    `output` comes first in an ordered dict: Keras assigns a layer's implicit mask to its first
+    output, and sorts the keys of a plain dict alphabetically.
     """
     return OrderedDict(output=output, **extras) if extras else output
 
 
 def take_output(result: Any, extras: dict[str, Any], prefix: str = "") -> Any:
-    """Splits a result of `make_output` into its output and, kept in `extras`, all the rest."""
+    """Returns the output of a `make_output` result, and adds everything else to `extras`."""
     if not isinstance(result, dict):
         return result
     extras.update({f"{prefix}{key}": value for key, value in result.items() if key != "output"})

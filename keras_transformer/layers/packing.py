@@ -1,4 +1,4 @@
-"""Where the sequences of a packed row stand, and what they may see.
+"""Positions and masks of packed sequences.
 
 Shape letters: B batch, T length.
 """
@@ -18,28 +18,28 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class PackedSegments(Layer):
-    """Reads the numbers of packed sequences: positions from 0 in each, and the masks."""
+    """Computes positions and masks of packed sequences from their segment ids."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
-        # Numbers of segments must not be rounded to half precision on the way here.
+        # Segment ids must not be rounded to half precision.
         self.autocast = False
 
     def call(self, segment_ids: Tensor) -> dict[str, Tensor]:
-        """Reads the numbers.
+        """Computes positions and masks.
 
         Args:
-            segment_ids: int (B, T), the number of the sequence that a position belongs to, 0 for
+            segment_ids: Int (B, T), the number of the sequence that each position belongs to; 0 for
                 padding.
 
         Returns:
-            A dict of `positions`, int32 (B, T), `padding_mask`, boolean (B, T), and
-            `attention_mask`, boolean (B, T, T), True within a sequence.
+            A dict of `positions`, int32 (B, T), counted from 0 in each sequence; `padding_mask`,
+            boolean (B, T); and `attention_mask`, boolean (B, T, T), True within a sequence.
         """
         segment_ids = ops.cast(segment_ids, "int32")
         attention_mask = packing_mask(segment_ids)
         length = ops.shape(segment_ids)[1]
-        # A token's position is how many of its own sequence come before it; padding has position 0.
+        # A token's position is the number of earlier tokens in its sequence; padding gets 0.
         seen = ops.logical_and(attention_mask, causal_mask(length, length))
         positions = ops.cast(ops.sum(ops.cast(seen, "int32"), axis=-1), "int32") - 1
         return {

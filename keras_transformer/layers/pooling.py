@@ -1,4 +1,4 @@
-"""One vector for a sequence.
+"""Pooling of a sequence into one vector.
 
 Shape letters: B batch, T length, D hidden.
 """
@@ -21,16 +21,15 @@ POOLINGS = ("mean", "max", "first", "last", "ends")
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class SequencePooling(Layer):
-    """Makes one vector of the real positions of a sequence: (B, T, D) to (B, D).
+    """Pools the real positions of a sequence into one vector: (B, T, D) to (B, D).
 
     Args:
-        pooling: of the real positions "mean" or "max" of each feature, what stands at the "first"
-            or the "last" of them, or "ends": the first half of the features from the last position
-            and the second half from the first, which is where a network that reads in both
-            directions has read all.
+        pooling: "mean" or "max" of each feature over the real positions; the "first" or "last" real
+            position; or "ends", the first half of the features from the last position and the
+            second half from the first, the final states of a bidirectional network.
 
     Raises:
-        ValueError: an unknown pooling.
+        ValueError: If `pooling` is unknown.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -59,16 +58,16 @@ class SequencePooling(Layer):
         mask: Tensor | None = None,
         inputs_mask: Tensor | None = None,
     ) -> Tensor:
-        """Pools.
+        """Pools the sequence.
 
         Args:
             inputs: (B, T, D).
-            padding_mask: boolean (B, T), True where a token is real.
-            mask: the implicit Keras mask of `inputs`; Keras passes it.
-            inputs_mask: as `mask`.
+            padding_mask: Boolean (B, T), True for real tokens.
+            mask: Implicit Keras mask of `inputs`, passed by Keras.
+            inputs_mask: Same as `mask`.
 
         Returns:
-            (B, D); zeros for a row without a real position.
+            (B, D), with zeros for rows without real positions.
         """
         check_hidden("inputs", inputs)
         real = real_tokens(padding_mask, mask, inputs_mask)
@@ -77,7 +76,7 @@ class SequencePooling(Layer):
         zero = ops.zeros((), dtype=inputs.dtype)
         column = real[:, :, None]
         if self.pooling == "mean":
-            # Whatever stands in the padding must not reach the sum.
+            # Padding may hold any values, including NaN: it must not enter the sum.
             total = ops.sum(ops.cast(ops.where(column, inputs, zero), "float32"), axis=1)
             count = ops.sum(ops.cast(column, "float32"), axis=1)
             return ops.cast(total / ops.maximum(count, 1.0), inputs.dtype)
@@ -98,8 +97,8 @@ class SequencePooling(Layer):
         return inputs[:, 0 if self.pooling == "first" else -1]
 
     def _of_one(self, inputs, real):
-        """What stands at the first or last real position; zeros where there is none."""
-        # The first real position is the one that has one real position up to itself, itself.
+        """The first or last real position; zeros if there is none."""
+        # At the first real position, the count of real positions so far is 1.
         count = ops.cumsum(ops.cast(real, "int32"), axis=1)
         is_first = ops.logical_and(real, ops.equal(count, 1))
         is_last = ops.logical_and(real, ops.equal(count, count[:, -1:]))

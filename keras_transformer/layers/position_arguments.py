@@ -1,4 +1,4 @@
-"""The arguments `relative_positions` and `rotary` of attentions and blocks."""
+"""The arguments `relative_positions` and `rotary` of attention layers and blocks."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ KINDS = ("shaw", "t5", "alibi")
 
 
 def get_relative_positions(identifier: Any) -> keras.layers.Layer | str | None:
-    """Restores or checks what a layer's `relative_positions` is.
+    """Checks the argument `relative_positions` of a layer, or restores it from a config.
 
     Args:
-        identifier: None, "shaw", "t5", "alibi", or one of these layers, or its config.
+        identifier: None, "shaw", "t5", "alibi", a layer, or a layer's config.
 
     Returns:
         None, the name, or the layer.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: If it is none of these.
     """
     identifier = get_layer(identifier)
     is_known = isinstance(identifier, str) and identifier in KINDS
@@ -42,12 +42,12 @@ def get_relative_positions(identifier: Any) -> keras.layers.Layer | str | None:
 def make_relative_positions(
     identifier: keras.layers.Layer | str | None, causal: bool, dtype: Any
 ) -> keras.layers.Layer | None:
-    """Makes the layer of one attention: each has its own.
+    """Creates the relative positions of one attention layer.
 
     Args:
-        identifier: as `get_relative_positions` returns it; of a layer a new one is made.
-        causal: whether keys ahead are never seen.
-        dtype: dtype policy of a layer that is named.
+        identifier: The result of `get_relative_positions`; a layer is copied.
+        causal: Whether future keys are masked.
+        dtype: Dtype policy of the layer if `identifier` is a name.
 
     Returns:
         A layer, or None.
@@ -63,16 +63,16 @@ def make_relative_positions(
 
 
 def get_rotary(identifier: Any) -> RotaryEmbedding | bool:
-    """Restores or checks the argument `rotary` of a layer.
+    """Checks the argument `rotary` of a layer, or restores it from a config.
 
     Args:
-        identifier: a flag, a `RotaryEmbedding`, its config, or a dict of its arguments.
+        identifier: A Boolean, a `RotaryEmbedding`, its config, or a dict of its arguments.
 
     Returns:
         False, True or the layer.
 
     Raises:
-        ValueError: it is none of these, or an argument that `RotaryEmbedding` does not take.
+        ValueError: If it is none of these, or the dict holds an invalid argument.
     """
     if isinstance(identifier, dict):
         is_config = "class_name" in identifier
@@ -86,11 +86,11 @@ def get_rotary(identifier: Any) -> RotaryEmbedding | bool:
 
 
 def make_rotary(identifier: RotaryEmbedding | bool, dtype: Any) -> RotaryEmbedding | None:
-    """Makes the rotary embedding of one attention.
+    """Creates the rotary embedding of one attention layer.
 
     Args:
-        identifier: as `get_rotary` returns it; a layer is copied.
-        dtype: dtype policy of the layer for True.
+        identifier: The result of `get_rotary`; a layer is copied.
+        dtype: Dtype policy of the layer if `identifier` is True.
 
     Returns:
         A layer, or None.

@@ -1,4 +1,4 @@
-"""Positions: sinusoidal, learned and rotary.
+"""Positional encodings: sinusoidal, learned and rotary.
 
 Shape letters: B batch, T length, N heads, H head size, D hidden.
 """
@@ -32,9 +32,9 @@ LAYOUTS = ("interleaved", "concatenated", "tensor2tensor")
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class PositionalEncoding(Layer):
-    r"""Adds sinusoidal positions to a sequence.
+    r"""Sinusoidal positional encoding, added to the input.
 
-    With wavelengths growing from $2\pi$ to `max_wavelength` $\cdot 2\pi$, for $i = 0 .. D/2 - 1$:
+    Wavelengths grow from $2\pi$ to `max_wavelength` $\cdot 2\pi$; for $i = 0 .. D/2 - 1$:
 
     | layout | sines and cosines | frequency $f_i$ | used by |
     |---|---|---|---|
@@ -42,17 +42,17 @@ class PositionalEncoding(Layer):
     | "concatenated" | all sines, then all cosines | $m^{-2i/D}$ | Hugging Face Marian |
     | "tensor2tensor" | as above | $m^{-i/(D/2-1)}$ | tensor2tensor, OpenNMT, fairseq, Marian |
 
-    The angles are computed in float32 whatever the dtype of the layer: in bfloat16 positions from
-    58 on would be wrong by more than 0.1.
+    Angles are always computed in float32: in bfloat16, encodings would be off by more than 0.1 from
+    position 58 on.
 
     Args:
         layout: "interleaved", "concatenated" or "tensor2tensor".
-        max_wavelength: m.
-        first_position: the position of the first token (fairseq counts from `padding_id + 1`).
+        max_wavelength: m, above 1.
+        first_position: Position of the first token (fairseq starts at `padding_id + 1`).
 
     Raises:
-        ValueError: an unknown layout, a `max_wavelength` of 1 or less, an odd hidden size, or an
-            input that is not (B, T, D).
+        ValueError: If `layout` is unknown, `max_wavelength` is 1 or less, the hidden size is odd,
+            or the input is not (B, T, D).
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -87,7 +87,7 @@ class PositionalEncoding(Layer):
         least = 4 if self.layout == "tensor2tensor" else 2
         if hidden_dim is None or hidden_dim % 2 or hidden_dim < least:
             raise ValueError(
-                f"The hidden size of the input must be even and at least {least}. "
+                f"`inputs` must have an even hidden size of at least {least}. "
                 f"Received: shape={tuple(inputs_shape)}."
             )
 
@@ -99,8 +99,8 @@ class PositionalEncoding(Layer):
 
         Args:
             inputs: (B, T, D).
-            positions: int (T,) or (B, T), where each token stands; by default 0 .. T - 1. A step
-                of cached decoding passes the offset here.
+            positions: Int (T,) or (B, T), the position of each token; by default 0 .. T - 1. Cached
+                decoding passes the positions of the new tokens.
 
         Returns:
             (B, T, D).
@@ -125,14 +125,14 @@ class PositionalEncoding(Layer):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class LearnedPositionalEmbedding(Layer):
-    """Adds a learned vector for each position to a sequence.
+    """Learned positional embedding, added to the input.
 
     Args:
-        max_length: the number of positions that there are vectors for.
-        embeddings_initializer: initializer of the (max_length, D) weight.
+        max_length: Number of positions, the maximum sequence length.
+        embeddings_initializer: Initializer of the (max_length, D) weight.
 
     Raises:
-        ValueError: a sequence is longer than `max_length`, or an input is not (B, T, D).
+        ValueError: If a sequence is longer than `max_length`, or the input is not (B, T, D).
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -170,7 +170,7 @@ class LearnedPositionalEmbedding(Layer):
 
         Args:
             inputs: (B, T, D).
-            positions: int (T,) or (B, T), where each token stands; by default 0 .. T - 1.
+            positions: Int (T,) or (B, T), the position of each token; by default 0 .. T - 1.
 
         Returns:
             (B, T, D).
@@ -179,7 +179,7 @@ class LearnedPositionalEmbedding(Layer):
         length = known_length(inputs)
         if length is not None and length > self.max_length:
             raise ValueError(
-                f"The sequence must not be longer than `max_length`. "
+                "`inputs` must not be longer than `max_length`. "
                 f"Received: length={length}, max_length={self.max_length}."
             )
         if positions is None:
@@ -191,25 +191,24 @@ class LearnedPositionalEmbedding(Layer):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class RotaryEmbedding(Layer):
-    r"""Rotary positions: rotates each head by angles that grow with the position.
+    r"""Rotary position embedding: rotates queries and keys by angles proportional to the position.
 
     $x'_i = x_i \cos(p f_i) - x_{i+R/2} \sin(p f_i)$ and
     $x'_{i+R/2} = x_{i+R/2} \cos(p f_i) + x_i \sin(p f_i)$ with $f_i = m^{-2i/R}$ over the first
-    $R$ dimensions, so that the product of a query and a key depends on their distance only.
+    $R$ dimensions, so that the product of a query and a key depends only on their distance.
 
     Args:
         max_wavelength: m, the base of the frequencies.
-        fraction: R / H, the part of each head that is rotated; the rest stays as it is.
-        scaling: stretches the positions of a model for longer sequences than it was trained on:
+        fraction: R / H, the fraction of each head that is rotated; the rest is left unchanged.
+        scaling: Frequency scaling for sequences longer than those in training:
             `{"kind": "linear", "factor": s}` divides all frequencies by s;
             `{"kind": "llama3", "factor": s, "low_frequency_factor": a,
-            "high_frequency_factor": b, "original_max_length": L}` divides only those of
-            wavelengths above L / a, keeps those below L / b and interpolates between. None for
-            neither.
+            "high_frequency_factor": b, "original_max_length": L}` divides those with wavelengths
+            above L / a, keeps those below L / b and interpolates in between. None for no scaling.
 
     Raises:
-        ValueError: an argument outside its range, a part of the head that is not an even number of
-            dimensions, or an input that is not (B, T, N, H).
+        ValueError: If an argument is out of range, the rotated part of a head is not an even number
+            of dimensions, or the input is not (B, T, N, H).
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -238,7 +237,7 @@ class RotaryEmbedding(Layer):
         _check_scaling(scaling)
         self.max_wavelength = max_wavelength
         self.fraction = fraction
-        # A plain dict: Keras would wrap an attribute to track what is inside.
+        # Not an attribute: Keras would wrap the dict to track its contents.
         self.__dict__["scaling"] = None if scaling is None else dict(scaling)
         self.supports_masking = True
 
@@ -247,8 +246,8 @@ class RotaryEmbedding(Layer):
         size = self.fraction * inputs_shape[-1]
         if size != int(size) or size % 2:
             raise ValueError(
-                "The rotated part of a head must be an even number of dimensions. Received: "
-                f"head size={inputs_shape[-1]}, fraction={self.fraction}."
+                "`fraction` times `head_dim` must be an even integer for rotary positions. "
+                f"Received: fraction={self.fraction}, head_dim={inputs_shape[-1]}."
             )
 
     def compute_output_shape(self, inputs_shape: tuple) -> tuple:
@@ -259,7 +258,7 @@ class RotaryEmbedding(Layer):
 
         Args:
             inputs: (B, T, N, H).
-            positions: int (T,) or (B, T), the position of each token; by default 0 .. T - 1.
+            positions: Int (T,) or (B, T), the position of each token; by default 0 .. T - 1.
 
         Returns:
             (B, T, N, H).

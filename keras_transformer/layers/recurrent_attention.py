@@ -1,4 +1,4 @@
-"""The attentions of recurrent encoder-decoders, from before the Transformer.
+"""The attention mechanisms of recurrent encoder-decoders: Luong's and Bahdanau's.
 
 Shape letters: B batch, R query rows (B, or a multiple of it), T query length, S key length,
 D width of the queries, E width of the keys, A width of the scores.
@@ -32,10 +32,10 @@ class LuongAttention(Layer):
     ("general") or $h_t^\top \bar h_s$ ("dot").
 
     Args:
-        score: "general" or "dot"; the latter needs queries and keys of one width.
+        score: "general" or "dot"; the latter requires queries and keys of the same width.
 
     Raises:
-        ValueError: an unknown score, or widths that do not fit.
+        ValueError: If `score` is unknown, or "dot" with queries and keys of different widths.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -66,7 +66,7 @@ class LuongAttention(Layer):
             self.key_dense.build((None, source_dim))
         elif query_dim != source_dim:
             raise ValueError(
-                '`score="dot"` needs queries and keys of one width. Received: '
+                '`query` and `key_value` must have the same width with `score="dot"`. Received: '
                 f"query={query_dim}, key_value={source_dim}."
             )
 
@@ -76,10 +76,10 @@ class LuongAttention(Layer):
         return (*query_shape[:-1], (key_value_shape or query_shape)[-1])
 
     def make_cache(self, key_value: Tensor) -> KVCache:
-        """Makes the keys (B, 1, S, D) and values (B, 1, S, E) of a sequence (B, S, E)."""
+        """Computes the keys (B, 1, S, D) and values (B, 1, S, E) of a sequence (B, S, E)."""
         check_hidden("key_value", key_value)
         keys = key_value if self.key_dense is None else self.key_dense(key_value)
-        # On torch Keras's products of float64 are float32.
+        # On torch, Keras computes float64 products in float32.
         keys = ops.cast(keys, key_value.dtype)
         return as_cache(keys[:, :, None], key_value[:, :, None])
 
@@ -97,11 +97,11 @@ class LuongAttention(Layer):
         Args:
             query: (R, T, D).
             key_value: (B, S, E); not needed with a `cache`.
-            padding_mask: boolean (B, S), True where `key_value` is real.
-            cache: what `make_cache` made of `key_value` earlier; R may then be a multiple of B, for
-                hypotheses that stand beside each other and share a source.
-            return_attention_scores: also return the attention weights.
-            key_value_mask: the implicit Keras mask of `key_value`; Keras passes it.
+            padding_mask: Boolean (B, S), True for real tokens of `key_value`.
+            cache: The result of `make_cache` for `key_value`. R may be a multiple of its B rows:
+                consecutive queries, such as the hypotheses of one source, then share a row.
+            return_attention_scores: Whether to also return the attention weights.
+            key_value_mask: Implicit Keras mask of `key_value`, passed by Keras.
 
         Returns:
             The context (R, T, E), or `{"output": ..., "attention_scores": (R, 1, T, S)}`.
@@ -130,10 +130,10 @@ class BahdanauAttention(Layer):
     $a_t = \text{softmax}_s(v^\top \tanh(W h_t + U \bar h_s))$: a small network scores each pair.
 
     Args:
-        units: A, the width of that network; None for the width of the queries.
+        units: A, the width of the scoring network; None for the width of the queries.
 
     Raises:
-        ValueError: units that are not positive.
+        ValueError: If `units` is not a positive integer.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -172,7 +172,7 @@ class BahdanauAttention(Layer):
         return (*query_shape[:-1], (key_value_shape or query_shape)[-1])
 
     def make_cache(self, key_value: Tensor) -> KVCache:
-        """Makes the keys (B, 1, S, A) and values (B, 1, S, E) of a sequence (B, S, E)."""
+        """Computes the keys (B, 1, S, A) and values (B, 1, S, E) of a sequence (B, S, E)."""
         check_hidden("key_value", key_value)
         return as_cache(self.key_dense(key_value)[:, :, None], key_value[:, :, None])
 
@@ -190,11 +190,11 @@ class BahdanauAttention(Layer):
         Args:
             query: (R, T, D).
             key_value: (B, S, E); not needed with a `cache`.
-            padding_mask: boolean (B, S), True where `key_value` is real.
-            cache: what `make_cache` made of `key_value` earlier; R may then be a multiple of B, for
-                hypotheses that stand beside each other and share a source.
-            return_attention_scores: also return the attention weights.
-            key_value_mask: the implicit Keras mask of `key_value`; Keras passes it.
+            padding_mask: Boolean (B, S), True for real tokens of `key_value`.
+            cache: The result of `make_cache` for `key_value`. R may be a multiple of its B rows:
+                consecutive queries, such as the hypotheses of one source, then share a row.
+            return_attention_scores: Whether to also return the attention weights.
+            key_value_mask: Implicit Keras mask of `key_value`, passed by Keras.
 
         Returns:
             The context (R, T, E), or `{"output": ..., "attention_scores": (R, 1, T, S)}`.
@@ -227,9 +227,9 @@ def _cache_of(layer, key_value, cache):
 
 
 def _group(query, cache, width):
-    """Queries (R, T, D) that share keys and values as one longer row of them, (B, R / B * T, D)."""
+    """Merges queries (R, T, D) that share keys and values into rows (B, R / B * T, D)."""
     check_hidden("query", query)
-    # Not the query's own width, which TensorFlow does not know of a state that is handed in.
+    # The width is an argument because TensorFlow does not know that of a state passed in.
     return ops.reshape(query, (ops.shape(cache.key)[0], -1, width))
 
 

@@ -1,4 +1,4 @@
-"""Which of Keras's recurrent layers and cells a name stands for."""
+"""Keras's recurrent layers, by the name of their cell."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ CELLS = tuple(_LAYERS)
 
 
 def check_cell(cell: str) -> None:
-    """Raises a ValueError unless there is a cell of that name."""
+    """Raises a ValueError unless `cell` is the name of a cell."""
     if cell not in CELLS:
         raise ValueError(f"`cell` must be one of {CELLS}. Received: cell={cell!r}.")
 
 
 def recurrent_layer(cell: str, units: int, **arguments: Any) -> keras.layers.Layer:
-    """Makes a recurrent layer that returns the outputs of all positions.
+    """Creates a recurrent layer that returns the outputs at all positions.
 
     Args:
         cell: "simple", "lstm" or "gru".
-        units: width of its state.
-        **arguments: any other argument of the Keras layer, such as `return_state`.
+        units: Width of the state.
+        **arguments: Further arguments of the Keras layer, such as `return_state`.
 
     Returns:
         A `keras.layers.SimpleRNN`, `LSTM` or `GRU`.
@@ -35,14 +35,14 @@ def recurrent_layer(cell: str, units: int, **arguments: Any) -> keras.layers.Lay
 
 
 def num_states(cell: str) -> int:
-    """How many tensors a cell carries from step to step; the first one is its output."""
+    """Number of state tensors of a cell; the first one is its output."""
     return 2 if cell == "lstm" else 1
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class Orthogonal(keras.initializers.Orthogonal):
-    """Keras's own, in half precision too: no backend decomposes such a matrix."""
+    """Orthogonal initializer that also works in half precision, where backends lack QR."""
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
-        """Makes an orthogonal matrix in float32, and rounds it."""
+        """Creates an orthogonal matrix in float32 and casts it."""
         return ops.cast(super().__call__(shape, "float32"), dtype or keras.config.floatx())

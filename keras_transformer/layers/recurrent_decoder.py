@@ -1,7 +1,7 @@
 """The recurrent decoder, with a fixed context vector or with attention.
 
 Shape letters: B batch, R rows (B, or a multiple of it), T target length, S source length, D width
-of the input, H units, E width of the encoded source, L positions that a cached decoding has.
+of the input, H units, E width of the encoded source, L positions of cached decoding.
 """
 
 from __future__ import annotations
@@ -33,28 +33,29 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class RecurrentDecoder(Layer):
-    r"""Writes a sequence step by step: $s_t = \text{cell}(y_{t-1}, s_{t-1})$, started by a source.
+    r"""Recurrent decoder, $s_t = \text{cell}(y_{t-1}, s_{t-1})$, started from an encoded source.
 
-    The states start as $s_0 = \tanh(W \bar h)$ of what the encoder knows at its end, for each layer
-    and each state of its cell. Then
+    Every state of every layer starts as $s_0 = \tanh(W \bar h)$, a projection of the encoder's
+    final state.
 
-    * without attention that is all that is known of the source: the fixed context vector;
-    * with Luong's, $c_t$ attends from $s_t$, and the output is $\tanh(W_c [s_t; c_t])$. The
-      recurrence does not wait for it (no input feeding), so that all positions of a training batch
-      attend at once;
-    * with Bahdanau's, $c_t$ attends from $s_{t-1}$ of the first layer and is part of its input,
-      $s_t = \text{cell}([y_{t-1}; c_t], s_{t-1})$; the output is $\tanh(W_c [s_t; c_t])$ too.
+    * Without attention, this fixed context vector is all that the decoder sees of the source.
+    * With Luong's attention, $c_t$ attends from $s_t$, and the output is $\tanh(W_c [s_t; c_t])$.
+      The recurrence does not depend on $c_t$ (no input feeding), so all positions of a training
+      batch attend at once.
+    * With Bahdanau's attention, $c_t$ attends from $s_{t-1}$ of the first layer and is part of its
+      input, $s_t = \text{cell}([y_{t-1}; c_t], s_{t-1})$; the output is computed in the same way.
 
     Args:
-        hidden_dim: H, the units of each layer, and the width of the output.
-        cell: "simple" (Elman's network), "lstm" or "gru", Keras's own.
-        num_layers: layers upon each other.
+        hidden_dim: H, the units of each layer and the width of the output.
+        cell: "simple" (Elman network), "lstm" or "gru".
+        num_layers: Number of stacked layers.
         attention: None, "luong" or "bahdanau".
-        bidirectional: whether the source was read in both directions, see `RecurrentEncoder`.
-        dropout: rate on the input of each layer and on the output.
+        bidirectional: Whether the encoder is bidirectional, see `RecurrentEncoder`.
+        dropout: Dropout rate on the input of each layer and on the output.
 
     Raises:
-        ValueError: an unknown cell or attention, an argument out of its range, or a missing source.
+        ValueError: If the cell or the attention is unknown, an argument is out of range, or the
+            source is missing.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -144,17 +145,17 @@ class RecurrentDecoder(Layer):
         encoded: Tensor | None = None,
         encoded_padding_mask: Tensor | None = None,
     ) -> DecoderCache:
-        """Makes the states, and what attention needs of the source, that a first call starts from.
+        """Creates the cache for the first cached call.
 
         Args:
             batch_size: B.
-            length: how many positions will come; the states are the same for any number.
+            length: L, the number of positions; has no effect on the states.
             encoded: (B, S, E), the encoded source.
-            encoded_padding_mask: boolean (B, S), True where a source token is real.
+            encoded_padding_mask: Boolean (B, S), True for real source tokens.
 
         Returns:
-            A `DecoderCache`: for each layer a tuple of its states (B, H), and beside them the keys
-            and values of the source where there is attention.
+            A `DecoderCache` with a tuple of states (B, H) per layer and, with attention, the keys
+            and values of the source.
         """
         self._check_source(encoded, None)
         encoded = ops.cast(encoded, self.compute_dtype)
@@ -180,33 +181,33 @@ class RecurrentDecoder(Layer):
         inputs_mask: Tensor | None = None,
         encoded_mask: Tensor | None = None,
     ) -> Any:
-        """Runs through a target, or goes on in one.
+        """Runs the decoder over a target, or continues a cached one.
 
         Args:
             inputs: (R, T, D).
             encoded: (R, S, E), the encoded source; not needed with a cache.
-            padding_mask: boolean (R, T), True where a target token is real; with a cache (R, L),
+            padding_mask: Boolean (R, T), True for real target tokens; with a cache (R, L),
                 over all positions.
-            encoded_padding_mask: boolean (B, S), True where a source token is real.
-            positions: not used: a recurrence knows where it is.
-            cache: a `DecoderCache` to continue; that of a source may serve several rows.
-            cache_index: the position of the first of `inputs`, with a cache; by default 0.
-            return_attention_scores: also return the attention weights.
-            training: whether dropout is active.
-            mask: the implicit Keras mask of `inputs`; Keras passes it.
-            inputs_mask: as `mask`.
-            encoded_mask: the implicit Keras mask of `encoded`; Keras passes it.
+            encoded_padding_mask: Boolean (B, S), True for real source tokens.
+            positions: Not used by recurrent layers.
+            cache: A `DecoderCache` to continue; several rows may share one source.
+            cache_index: Position of the first token of `inputs`, with a cache; by default 0.
+            return_attention_scores: Whether to also return the attention weights.
+            training: Whether dropout is active.
+            mask: Implicit Keras mask of `inputs`, passed by Keras.
+            inputs_mask: Same as `mask`.
+            encoded_mask: Implicit Keras mask of `encoded`, passed by Keras.
 
         Returns:
-            (R, T, H); or a dict of `output` and what was asked for: `cache` the new one where one
-            was given, `cross_attention_scores`, a tuple of one (R, 1, T, S).
+            (R, T, H), or a dict of `output` and, as requested, the updated `cache` and
+            `cross_attention_scores`, a tuple of one (R, 1, T, S).
         """
         check_hidden("inputs", inputs)
         self._check_source(encoded, cache)
         if return_attention_scores and self.attention is None:
             raise ValueError(
-                "`return_attention_scores` needs a decoder with attention. "
-                "Received: attention=None."
+                "`return_attention_scores` requires a decoder with attention. "
+                "Received: return_attention_scores=True, attention=None."
             )
         length = ops.shape(inputs)[1]
         real = new_tokens_mask(padding_mask, cache, cache_index, length, mask, inputs_mask)
@@ -241,10 +242,10 @@ class RecurrentDecoder(Layer):
         return make_output(self.dropout_layer(x, training=training), extras)
 
     def _run(self, recurrence, x, states, real):
-        """One step without a loop where there is one, else Keras's loop."""
+        """Runs a layer: a single step directly, longer inputs in Keras's loop."""
         is_attentive = isinstance(recurrence, AttentiveCell)
         if is_attentive and real is not None:
-            # Keras's loop takes a mask only for outputs that are as wide as the states.
+            # Keras's loop only supports masks if outputs are as wide as states.
             x = ops.concatenate([x, ops.cast(real[:, :, None], x.dtype)], axis=-1)
             recurrence.is_masked, real = True, None
         if known_length(x) == 1:

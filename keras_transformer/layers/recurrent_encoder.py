@@ -21,22 +21,22 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class RecurrentEncoder(Layer):
-    r"""Reads a sequence step by step: $h_s = \text{cell}(x_s, h_{s-1})$, in one or both directions.
+    r"""Recurrent encoder, $h_s = \text{cell}(x_s, h_{s-1})$, in one or both directions.
 
-    Both directions stand side by side, $\bar h_s = [\overrightarrow h_s; \overleftarrow h_s]$, so
-    that the last position, or of two directions both ends, hold what was read of the sequence when
-    all of it was: `SequencePooling` with "last" or "ends" takes it. Positions of padding leave the
-    states as they are.
+    The outputs of two directions are concatenated,
+    $\bar h_s = [\overrightarrow h_s; \overleftarrow h_s]$. The final state is at the last position
+    or, with two directions, at both ends: pool it with `SequencePooling("last")` or
+    `SequencePooling("ends")`. Padding leaves the states unchanged.
 
     Args:
         hidden_dim: H, the units of each direction.
-        cell: "simple" (Elman's network), "lstm" or "gru", Keras's own.
-        num_layers: layers upon each other.
-        bidirectional: whether a second network reads from the end.
-        dropout: rate on the input of each layer.
+        cell: "simple" (Elman network), "lstm" or "gru".
+        num_layers: Number of stacked layers.
+        bidirectional: Whether to also read the sequence backward.
+        dropout: Dropout rate on the input of each layer.
 
     Raises:
-        ValueError: an unknown cell, or an argument that is out of its range.
+        ValueError: If the cell is unknown, or an argument is out of range.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -82,7 +82,7 @@ class RecurrentEncoder(Layer):
 
     @property
     def output_dim(self) -> int:
-        """E."""
+        """E, the width of the output."""
         return self.hidden_dim * (2 if self.bidirectional else 1)
 
     def build(self, inputs_shape: tuple) -> None:
@@ -99,14 +99,14 @@ class RecurrentEncoder(Layer):
         mask: Tensor | None = None,
         inputs_mask: Tensor | None = None,
     ) -> Tensor:
-        """Reads a sequence.
+        """Encodes a sequence.
 
         Args:
             inputs: (B, S, D).
-            padding_mask: boolean (B, S), True where a token is real.
-            training: whether dropout is active.
-            mask: the implicit Keras mask of `inputs`; Keras passes it.
-            inputs_mask: as `mask`.
+            padding_mask: Boolean (B, S), True for real tokens.
+            training: Whether dropout is active.
+            mask: Implicit Keras mask of `inputs`, passed by Keras.
+            inputs_mask: Same as `mask`.
 
         Returns:
             (B, S, E).

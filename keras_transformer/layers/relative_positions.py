@@ -1,4 +1,4 @@
-"""Positions by distance: what is added to the scaled scores of an attention's queries.
+"""Relative positions: terms added to the scaled attention scores.
 
 Shape letters: B batch, T query length, S key length, N heads, H head size, R rows of a table.
 """
@@ -23,22 +23,22 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class RelativePositionBias(Layer):
-    r"""A learned number for each head and bucket of distances, as T5 has it.
+    r"""Relative position bias of T5: a learned scalar per head and bucket of distances.
 
     $\text{score}_{nij} \mathrel{+}= b_{n, \text{bucket}(j - i)}$. Half of the buckets hold one
-    distance each; the others grow up to `max_distance`, the last one holds what is farther. T5
-    has one table for all layers; here each attention has its own.
+    distance each; the others widen logarithmically up to `max_distance`, and the last one also
+    holds all larger distances. T5 shares one table across layers; here each attention has its own.
 
     Args:
         num_buckets: R, the number of buckets.
-        max_distance: from here on all distances are one.
-        bidirectional: whether keys ahead have buckets of their own, half of all; else they share
-            that of the query itself, for causal attention.
-        embeddings_initializer: initializer of the (R, N) weight.
+        max_distance: Distance from which on all distances share the last bucket.
+        bidirectional: Whether half of the buckets are for future keys; if not, future keys share
+            the bucket of distance 0, for causal attention.
+        embeddings_initializer: Initializer of the (R, N) weight.
 
     Raises:
-        ValueError: fewer than 2 buckets, or 4 with `bidirectional`, an odd number of these, or a
-            `max_distance` that is not beyond those of the single buckets.
+        ValueError: If `num_buckets` is below 2 (with `bidirectional`, below 4 or odd), or
+            `max_distance` is not above the distances with their own buckets.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -65,9 +65,10 @@ class RelativePositionBias(Layer):
         odd = bidirectional and num_buckets % 2
         if each < 2 or odd or max_distance <= each // 2:
             raise ValueError(
-                "`num_buckets` must be at least 2, with `bidirectional` even and at least 4, and "
-                "`max_distance` above the distances with a bucket of their own. Received: num_bucke"
-                f"ts={num_buckets}, bidirectional={bidirectional}, max_distance={max_distance}."
+                "`num_buckets` must be at least 2 (even and at least 4 with `bidirectional`), and "
+                "`max_distance` must exceed the distances with their own buckets. Received: "
+                f"num_buckets={num_buckets}, bidirectional={bidirectional}, "
+                f"max_distance={max_distance}."
             )
         self.num_buckets = num_buckets
         self.max_distance = max_distance
@@ -96,9 +97,9 @@ class RelativePositionBias(Layer):
         """Looks up the bias.
 
         Args:
-            query: (B, T, N, H); only its length counts.
-            positions: int (T,) or (B, T), where each query stands; by default 0 .. T - 1.
-            key_positions: int (S,) or (B, S), where each key stands; by default as the queries.
+            query: (B, T, N, H), of which only the shape is used.
+            positions: Int (T,) or (B, T), the position of each query; by default 0 .. T - 1.
+            key_positions: Int (S,) or (B, S), the position of each key; by default `positions`.
 
         Returns:
             (1, N, T, S), or (B, N, T, S) for positions with a batch axis.
@@ -125,7 +126,7 @@ class RelativePositionBias(Layer):
         return ops.cast(take_rows(self.embeddings, bucket), self.compute_dtype)
 
     def _buckets(self):
-        """The bucket of each distance up to the farthest, in NumPy: the same on all backends."""
+        """The bucket of each distance up to `max_distance`; in NumPy, so all backends agree."""
         buckets = self.num_buckets // 2 if self.bidirectional else self.num_buckets
         exact = buckets // 2
         far = np.arange(exact, self.max_distance + 1, dtype="float32")
@@ -136,18 +137,18 @@ class RelativePositionBias(Layer):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class RelativePositionKeys(Layer):
-    r"""A learned vector for each distance, which queries are multiplied with as with keys.
+    r"""Relative position representations of Shaw et al.: a learned key vector per distance.
 
-    $\text{score}_{nij} \mathrel{+}= q_{ni} \cdot a_{\text{clip}(j - i)} / \sqrt{H}$, one table for
-    all heads of an attention. The paper also has vectors that are added to the values; its own
-    ablation (section 4.3) finds that they change nothing beside these, and they are left out.
+    $\text{score}_{nij} \mathrel{+}= q_{ni} \cdot a_{\text{clip}(j - i)} / \sqrt{H}$, with one table
+    for all heads of a layer. The paper's relative position vectors for values are left out: its
+    ablation (section 4.3) finds no benefit from them in addition to those for keys.
 
     Args:
-        max_distance: distances are clipped to `-max_distance .. max_distance`.
-        embeddings_initializer: initializer of the (2 * max_distance + 1, H) weight.
+        max_distance: Distances are clipped to `-max_distance .. max_distance`.
+        embeddings_initializer: Initializer of the (2 * max_distance + 1, H) weight.
 
     Raises:
-        ValueError: `max_distance` is not positive.
+        ValueError: If `max_distance` is not a positive integer.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -187,12 +188,12 @@ class RelativePositionKeys(Layer):
     def call(
         self, query: Tensor, positions: Tensor | None = None, key_positions: Tensor | None = None
     ) -> Tensor:
-        """Multiplies queries with the vectors of their distances.
+        """Multiplies queries by the vectors of their distances.
 
         Args:
             query: (B, T, N, H).
-            positions: int (T,) or (B, T), where each query stands; by default 0 .. T - 1.
-            key_positions: int (S,) or (B, S), where each key stands; by default as the queries.
+            positions: Int (T,) or (B, T), the position of each query; by default 0 .. T - 1.
+            key_positions: Int (S,) or (B, S), the position of each key; by default `positions`.
 
         Returns:
             (B, N, T, S).
@@ -216,17 +217,17 @@ class RelativePositionKeys(Layer):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class LinearPositionBias(Layer):
-    r"""A penalty that grows with the distance, at another pace for each head: ALiBi.
+    r"""ALiBi: a penalty proportional to the distance, with a fixed slope per head.
 
-    $\text{score}_{nij} \mathrel{-}= m_n |j - i|$ with $m_n = 2^{-e n / N}$ for $n = 1 .. N$ where N
-    is a power of two; else those of the next lower one, and every second one of the next higher.
-    Nothing is learned.
+    $\text{score}_{nij} \mathrel{-}= m_n |j - i|$ with $m_n = 2^{-e n / N}$ for $n = 1 .. N$ if N is
+    a power of two. Otherwise the slopes are those of the next lower power of two, followed by every
+    second one of the next higher.
 
     Args:
         max_exponent: e; the smallest slope is 2^-e.
 
     Raises:
-        ValueError: `max_exponent` is not positive.
+        ValueError: If `max_exponent` is not a positive integer.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -262,9 +263,9 @@ class LinearPositionBias(Layer):
         """Computes the penalties.
 
         Args:
-            query: (B, T, N, H); only its length counts.
-            positions: int (T,) or (B, T), where each query stands; by default 0 .. T - 1.
-            key_positions: int (S,) or (B, S), where each key stands; by default as the queries.
+            query: (B, T, N, H), of which only the shape is used.
+            positions: Int (T,) or (B, T), the position of each query; by default 0 .. T - 1.
+            key_positions: Int (S,) or (B, S), the position of each key; by default `positions`.
 
         Returns:
             float32 (1, N, T, S), or (B, N, T, S) for positions with a batch axis.

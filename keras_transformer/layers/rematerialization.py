@@ -1,9 +1,9 @@
-"""Blocks whose activations are made a second time in the backward pass, and not kept for it.
+"""Rematerialization (gradient checkpointing) of blocks.
 
-`keras.remat` alone will not do for a Keras layer with dropout. The second pass must drop what the
-first dropped, but draws from seed generators that have moved on; and on JAX the state that a layer
-writes in the inner trace must not escape from it. So the layer runs as a pure function of its
-inputs, its weights and its seeds, and its new seeds are one of the results.
+`keras.remat` is not enough for Keras layers with dropout: the recomputation must drop the same
+entries, but the seed generators have advanced since the first pass; and on JAX, state written in
+the inner trace must not leak out of it. Blocks therefore run as pure functions of their inputs,
+weights and seeds, and return the new seeds.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Tensor = Any
 def call_block(
     block: keras.layers.Layer, *inputs: Tensor, rematerialize: bool | None, **arguments: Any
 ) -> Any:
-    """Calls a block, and has its backward pass call it once more if asked to.
+    """Calls a block, and optionally recomputes it in the backward pass.
 
     Args:
-        block: a built layer.
-        *inputs: float tensors that gradients flow to, or None.
-        rematerialize: keep nothing but inputs and weights for the backward pass; the block must
-            then have one tensor as output.
-        **arguments: further arguments of the call, to which no gradients flow.
+        block: A built layer.
+        *inputs: Float tensors to differentiate with respect to, or None.
+        rematerialize: Whether to keep only inputs and weights for the backward pass; the block must
+            then return a single tensor.
+        **arguments: Further arguments of the call, without gradients.
 
     Returns:
         What `block(*inputs, **arguments)` returns, with the same dropout.
@@ -35,7 +35,7 @@ def call_block(
         return block(*inputs, **arguments)
     weights = [w for w in block.weights if "float" in backend.standardize_dtype(w.dtype)]
     known = {id(weight) for weight in weights}
-    # Seeds, and integers that stand for weights. Copies: torch writes new seeds in place.
+    # Seeds and quantized weights.
     states = [variable for variable in block.variables if id(variable) not in known]
     masks = {name: value for name, value in arguments.items() if ops.is_tensor(value)}
     given = [tensor for tensor in inputs if tensor is not None]
@@ -49,6 +49,7 @@ def call_block(
             output = block(*positional, **{**arguments, **masks})
         return output, [scope.get_current_value(state) for state in states]
 
+    # Copies, since torch updates seeds in place.
     constants = [ops.copy(state.value) for state in states], masks
     output, new = _RUN_TWICE[backend.backend()](
         pure, constants, (*given, *(weight.value for weight in weights))
@@ -58,7 +59,7 @@ def call_block(
     return output
 
 
-# === Each runs `pure(constants, *tensors)`, and once more for the gradient of its output. ===
+# === Run `pure(constants, *tensors)`, and recompute it for the gradients of its output. ===
 
 
 def _in_torch(pure, constants, tensors):
@@ -66,8 +67,8 @@ def _in_torch(pure, constants, tensors):
 
 
 def _in_tensorflow(pure, constants, tensors):
-    # What TensorFlow runs again may take and return nothing but floats. But its first run is no
-    # trace of its own, as it is on JAX: what that leaves behind can be used outside.
+    # On TensorFlow, the recomputed function may take and return only floats. But unlike on JAX, its
+    # first run is not traced separately, so the states it computes can be used outside.
     left = []
 
     def output_alone(*tensors):
@@ -85,9 +86,9 @@ def _in_jax(pure, constants, tensors):
     if jax.default_backend() != "cpu":
         return keras.remat(pure)(constants, *tensors)
 
-    # On a CPU, XLA sees that `jax.checkpoint` computes the same a second time, and keeps the first.
-    # It does not look into the branches of a condition, nor runs them before the condition is
-    # known; this one is always true, but XLA cannot know that of a number that may be NaN.
+    # On CPUs, XLA recognizes the recomputation of `jax.checkpoint` as a common subexpression and
+    # keeps the first result. It does not optimize across the branches of a condition. This one is
+    # always true, but XLA cannot infer that, because the number compared may be NaN.
     def gradients(constants, tensors, upstream):
         return jax.vjp(lambda *tensors: pure(constants, *tensors)[0], *tensors)[1](upstream)
 

@@ -1,4 +1,4 @@
-"""Multi-head attention of a sequence over itself.
+"""Multi-head self-attention.
 
 Shape letters: B batch, T query length, S key length, N heads, K key/value heads, H head size,
 D hidden.
@@ -29,36 +29,34 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class MultiHeadSelfAttention(Layer):
-    """Lets each position of a sequence attend to the sequence itself.
-
-    As `MultiHeadAttention` with query, key and value from one input.
+    """Multi-head self-attention: `MultiHeadAttention` with query, key and value from one input.
 
     Args:
         num_heads: N, the number of query heads.
-        head_dim: H, by default D / N, which must be whole.
-        num_key_value_heads: K, by default N; fewer are shared by groups of query heads.
-        causal: each position sees only itself and what came before it.
-        dropout: rate at which attention weights are dropped in training.
-        use_bias: whether the four projections have biases.
-        rotary: rotate queries and keys by their positions: True, a `RotaryEmbedding`, or a dict of
-            its arguments.
-        kernel_initializer: initializer of the projections; the default is `MultiHeadAttention`'s.
-        bias_initializer: initializer of the biases.
-        relative_positions: what is added to the scores for the distance of two tokens: "shaw" for
+        head_dim: H, the size of a head; by default D / N, which must be an integer.
+        num_key_value_heads: K, the number of key/value heads; by default N. With fewer, each serves
+            a group of query heads.
+        causal: Whether to apply the causal mask, which hides future positions.
+        dropout: Dropout rate of the attention weights.
+        use_bias: Whether the four projections have biases.
+        rotary: Rotary position embedding of queries and keys: True, a `RotaryEmbedding`, or a dict
+            of its arguments; False for none.
+        kernel_initializer: Initializer of the projections; by default as in `MultiHeadAttention`.
+        bias_initializer: Initializer of the biases.
+        relative_positions: Position-dependent term of the scores: "shaw" for
             `RelativePositionKeys`, "t5" for `RelativePositionBias`, "alibi" for
-            `LinearPositionBias`, or a layer of one of these classes, of which each attention makes
-            one of its own; None for nothing.
-        window: a token sees only those less than so many positions away: local (banded) attention,
-            whose time and memory grow with T alone from 2,048 on (not on torch). None for all.
-        use_output_bias: whether the output projection has a bias; by default as `use_bias`.
-        attention_scale: factor on the attention scores, by default 1 / sqrt(H).
+            `LinearPositionBias`, or a layer, which each attention layer copies; None for none.
+        window: Local (banded) attention: tokens attend only at distances below `window`. From
+            T = 2,048 on, time and memory are linear in T (not on torch). None for no limit.
+        use_output_bias: Whether the output projection has a bias; by default same as `use_bias`.
+        attention_scale: Factor by which to multiply the scores; by default 1 / sqrt(H).
         query_key_norm: "layer" or "rms" to normalize queries and keys, see `MultiHeadAttention`.
-        layer_norm_epsilon: epsilon of these norms.
-        implementation: how the scores are computed, see `MultiHeadAttention`.
+        layer_norm_epsilon: Epsilon of these norms.
+        implementation: How to compute the attention, see `MultiHeadAttention`.
 
     Raises:
-        ValueError: heads that do not divide the width, masks of the wrong rank or dtype, unknown
-            relative positions, or a window below 1.
+        ValueError: If `num_heads` does not divide the hidden size, a mask has the wrong rank or
+            dtype, `relative_positions` is unknown, or `window` is below 1.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -146,18 +144,18 @@ class MultiHeadSelfAttention(Layer):
 
     @property
     def counts_distances(self) -> bool:
-        """Whether a cache has to hold where its keys stand."""
+        """Whether the cache must hold the positions of its keys."""
         return self.position_bias is not None or self.window is not None
 
     def initial_cache(self, batch_size: int, length: int) -> KVCache | PositionedKVCache:
-        """Makes what a first cached call starts from.
+        """Creates the cache for the first cached call.
 
         Args:
             batch_size: B.
             length: S, the number of slots.
 
         Returns:
-            Zeros (B, K, S, H), with positions where distances count.
+            Zeros (B, K, S, H), with positions if `counts_distances`.
         """
         return init_cache(
             batch_size,
@@ -181,25 +179,25 @@ class MultiHeadSelfAttention(Layer):
         mask: Tensor | None = None,
         inputs_mask: Tensor | None = None,
     ) -> Any:
-        """Attends to the sequence itself, and to a cache of what came before it.
+        """Attends to the sequence itself and, with a cache, to earlier tokens.
 
         Args:
             inputs: (B, T, D).
-            padding_mask: boolean (B, T), True where a token is real; with a cache (B, S), for all
-                of its slots.
-            attention_mask: boolean (T, S), (B, T, S) or (B, N, T, S), True = may attend.
-            positions: int (T,) or (B, T), where each token stands, for rotary and relative
-                positions and windows; by default `cache_index` and on.
-            cache: as `initial_cache` makes it, with room from slot `cache_index` on.
-            cache_index: first slot that `inputs` fills; by default 0.
-            return_attention_scores: also return the attention weights.
-            training: whether dropout is active.
-            mask: the implicit Keras mask of `inputs`; Keras passes it.
-            inputs_mask: as `mask`.
+            padding_mask: Boolean (B, T), True for real tokens; with a cache (B, S), over all slots.
+            attention_mask: Boolean (T, S), (B, T, S) or (B, N, T, S), True if a query may attend.
+            positions: Int (T,) or (B, T), the position of each token, for rotary and relative
+                positions and windows; by default they count up from `cache_index`.
+            cache: A cache from `initial_cache` or an earlier call, with room from slot
+                `cache_index` on.
+            cache_index: First cache slot that `inputs` fills; by default 0.
+            return_attention_scores: Whether to also return the attention weights.
+            training: Whether dropout is active.
+            mask: Implicit Keras mask of `inputs`, passed by Keras.
+            inputs_mask: Same as `mask`.
 
         Returns:
-            (B, T, D); or a dict of `output` and what was asked for: `attention_scores`
-            (B, N, T, S), `cache` the new one where one was given.
+            (B, T, D), or a dict of `output` and, as requested, the updated `cache` and
+            `attention_scores` (B, N, T, S).
         """
         padding_mask = target_mask(padding_mask, cache, mask, inputs_mask)
         cache_index = 0 if cache_index is None else cache_index
@@ -213,7 +211,7 @@ class MultiHeadSelfAttention(Layer):
             return self._go_on(
                 heads, cache, cache_index, positions, padding_mask, attention_mask, step
             )
-        # Without positions a window is one of places, of which whole blocks can be skipped.
+        # Without positions, the window is over indices, so whole blocks can be skipped.
         near = None if positions is None else self._near(positions, positions)
         return self.attention.attend(
             query,
@@ -228,7 +226,7 @@ class MultiHeadSelfAttention(Layer):
         )
 
     def _go_on(self, heads, cache, cache_index, positions, padding_mask, attention_mask, step):
-        """Attends to what the cache holds and to what is new."""
+        """Adds the new keys to the cache and attends to all of it."""
         query, key, value = heads
         key_positions = None
         length, slots = ops.shape(query)[1], ops.shape(cache.key)[2]
@@ -238,11 +236,11 @@ class MultiHeadSelfAttention(Layer):
         if self.counts_distances:
             if not isinstance(cache, PositionedKVCache):
                 raise ValueError(
-                    "`cache` must hold positions, as `initial_cache` makes it, for relative "
-                    f"positions and windows. Received: a {type(cache).__name__}."
+                    "`cache` must hold positions, like those from `initial_cache`, for relative "
+                    f"positions and windows. Received: cache of type {type(cache).__name__}."
                 )
             key_positions = cache.positions[:, 0, :, 0]  # (B, S)
-        # Slots after the last one written are empty: the mask hides them even without `causal`.
+        # Slots after the last one written are empty and must be masked even without `causal`.
         offset = cache_index if self.causal else cache_index + length - 1
         written = causal_mask(length if self.causal else 1, slots, offset)
         near = self._near(positions, key_positions)
@@ -265,7 +263,7 @@ class MultiHeadSelfAttention(Layer):
         return self.position_bias(query, positions, key_positions)
 
     def _near(self, positions, key_positions):
-        """The mask of a window of positions, None where there is none."""
+        """The mask of the window, or None without one."""
         if self.window is None:
             return None
         return window_mask(positions, key_positions, self.window)

@@ -1,4 +1,4 @@
-"""What the layers share to save and restore their constructor arguments."""
+"""Saving and restoring the constructor arguments of layers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from keras_transformer.layers.sharing import serialize_layer
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 def gelu_approximate(x: Any) -> Any:
-    r"""The tanh approximation of GELU that GPT-1 and GPT-2 use ("gelu" is the exact one).
+    r"""The tanh approximation of GELU, as in GPT-1 and GPT-2 ("gelu" is the exact function).
 
     $\frac{x}{2} \left(1 + \tanh\left(\sqrt{2 / \pi}\,(x + 0.044715\, x^3)\right)\right)$
 
     Args:
-        x: a float tensor of any shape.
+        x: A float tensor of any shape.
 
     Returns:
         A tensor of the same shape.
@@ -35,41 +35,40 @@ def gelu_approximate(x: Any) -> Any:
 
 
 def get_activation(identifier: Any) -> Any:
-    """As `keras.activations.get`, and knows "gelu_approximate"."""
+    """Like `keras.activations.get`, but also knows "gelu_approximate"."""
     if identifier == "gelu_approximate":
         return gelu_approximate
     return keras.activations.get(identifier)
 
 
 def get_layer(identifier: Any) -> keras.layers.Layer | None:
-    """Restores a layer that was given to another layer's constructor."""
+    """Returns a layer that was passed to another layer's constructor, restored from its config."""
     if isinstance(identifier, dict):
         return keras.saving.deserialize_keras_object(identifier)
     return identifier
 
 
 def constructor_config(layer: keras.layers.Layer, layer_class: type) -> dict[str, Any]:
-    """Reads the constructor arguments of a layer's class from the attributes of the same names.
+    """Reads the constructor arguments of a layer from the attributes of the same names.
 
     Args:
-        layer: the layer.
-        layer_class: its class, or the one that it is derived from.
+        layer: The layer.
+        layer_class: Its class, or a base class.
 
     Returns:
-        The arguments, in the form of a config.
+        The serialized arguments by name.
     """
     return {name: serialize(getattr(layer, name)) for name in argument_names(layer_class)}
 
 
 def argument_names(layer_class: type) -> list[str]:
-    """The names of the constructor arguments of a class, without `self` and `**kwargs`.
+    """Lists the names of the constructor arguments of a class, without `self` and `**kwargs`.
 
-    Those of its parents count too where it passes keywords on to them; those of the base class of
-    all layers do not.
+    Includes those of its bases if it accepts `**kwargs`, but not those of the base class `Layer`.
     """
     names: dict[str, None] = {}
     for cls in layer_class.__mro__:
-        # Of __init__, not of the class: Keras gives classes a __new__ that takes anything.
+        # Inspects __init__, because Keras gives classes a __new__ that accepts anything.
         init = vars(cls).get("__init__")
         if init is None:
             continue
@@ -84,7 +83,7 @@ def argument_names(layer_class: type) -> list[str]:
 
 
 def serialize(value: Any) -> Any:
-    """Puts an argument of a constructor into the form of a config."""
+    """Serializes a constructor argument for a config."""
     if isinstance(value, keras.layers.Layer):
         return serialize_layer(value)
     if isinstance(value, (list, tuple)) and any(isinstance(v, keras.layers.Layer) for v in value):
@@ -97,7 +96,7 @@ def serialize(value: Any) -> Any:
 
 
 def clone_initializer(initializer: Any) -> Any:
-    """A fresh copy for each weight: a random initializer gives the same values when used twice."""
+    """Copies an initializer: a random one gives the same values each time it is used."""
     return (
         initializer.clone()
         if isinstance(initializer, keras.initializers.Initializer)

@@ -1,7 +1,7 @@
-"""Layers that several others were given, and that their copies are to share again.
+"""Layers passed to the constructors of several others, whose copies must share them again.
 
-Keras knows within one file which objects were one. It does not where a model is cloned, or made of
-its config: there each layer makes its own of what its config holds.
+Keras restores shared objects when it loads a file, but not when it clones a model or restores it
+from its config: there, each layer would deserialize a copy of its own.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 
 import keras
 
-# The name under which Keras itself looks for objects that it has made already.
+# The key under which Keras itself looks up shared objects.
 _KEY = "shared_object_id"
 
 
 class _Sharing:
-    """Who was given a layer, and what stands for the layer in configs where several were."""
+    """The layers that own a shared layer, and the token that identifies it in configs."""
 
     def __init__(self):
         self.owners: weakref.WeakSet = weakref.WeakSet()
@@ -25,23 +25,23 @@ class _Sharing:
         self.token: str | None = None
 
 
-# Weak, so that no layer lives longer for it.
+# Weak, so as not to keep layers alive.
 _sharings: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-# By its token the last copy that was made of a shared layer.
+# The most recent copy of each shared layer, by token.
 _copies: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
 
 def take_layer(identifier: Any, owner: keras.layers.Layer) -> keras.layers.Layer | None:
-    """Takes a layer that was given to another layer's constructor, or restores it.
+    """Registers a layer that was passed to another layer's constructor, or restores it.
 
     Args:
-        identifier: a layer, its config, or None.
-        owner: the layer that it was given to, named already.
+        identifier: A layer, its config, or None.
+        owner: The layer it was passed to, which must already have its name.
 
     Returns:
-        The layer. Those that shared one share its copy: each takes the copy that was made last,
-        unless one of its class and name has taken that already, or it has been made otherwise
-        since, as of another dtype policy.
+        The layer. Owners that shared a layer share its copy again: each gets the most recent copy,
+        unless an owner of the same class and name already has it, or its config differs, such as
+        in the dtype policy.
     """
     if identifier is None:
         return None
@@ -65,9 +65,9 @@ def take_layer(identifier: Any, owner: keras.layers.Layer) -> keras.layers.Layer
 
 
 def serialize_layer(layer: keras.layers.Layer) -> dict[str, Any]:
-    """Returns the config of a layer that was given to another layer's constructor."""
+    """Returns the config of a layer that was passed to another layer's constructor."""
     config = keras.saving.serialize_keras_object(layer)
-    # The layer that holds it builds it, under its own name.
+    # The owner builds it, under the owner's own path.
     config.pop("build_config", None)
     config.pop(_KEY, None)
     sharing = _sharing_of(layer)

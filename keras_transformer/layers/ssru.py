@@ -1,4 +1,4 @@
-"""Recurrent layers that stand where a Transformer has its self-attention.
+"""A recurrent unit that replaces self-attention.
 
 Shape letters: B batch, T length, L cache slots, D hidden.
 """
@@ -21,18 +21,18 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class SSRU(Layer):
-    r"""The simpler simple recurrent unit.
+    r"""Simpler simple recurrent unit (SSRU).
 
     $f_t = \sigma(x_t W_f + b_f)$, $c_t = f_t \odot c_{t-1} + (1 - f_t) \odot x_t W$,
     $y_t = \text{ReLU}(c_t)$, with $c_{-1} = 0$.
 
-    Only products of single positions have matrices, and they are made for all positions at once;
-    what runs through time is elementwise. A step costs the same wherever it is, and remembers one
-    vector. Padding leaves the state as it is.
+    All matrix products are position-wise and computed for all positions at once; only elementwise
+    operations are sequential. The state is a single vector, so a decoding step costs the same at
+    every position. Padding leaves the state unchanged.
 
     Args:
-        kernel_initializer: initializer of both kernels.
-        bias_initializer: initializer of the forget gate's bias.
+        kernel_initializer: Initializer of both kernels; None for Glorot uniform.
+        bias_initializer: Initializer of the forget gate's bias.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -81,11 +81,11 @@ class SSRU(Layer):
         return inputs_shape
 
     def initial_cache(self, batch_size: int, length: int) -> Tensor:
-        """Makes the state that a first cached call starts from.
+        """Creates the state for the first cached call.
 
         Args:
             batch_size: B.
-            length: how many positions will come; the state is the same for any number.
+            length: L, the number of positions; has no effect on the state.
 
         Returns:
             Zeros (B, D).
@@ -102,19 +102,19 @@ class SSRU(Layer):
         mask: Tensor | None = None,
         inputs_mask: Tensor | None = None,
     ) -> Any:
-        """Runs through a sequence, or goes on in one.
+        """Runs the unit over a sequence, or continues a cached one.
 
         Args:
             inputs: (B, T, D).
-            padding_mask: boolean (B, T), True where a token is real; with a cache (B, L), over all
+            padding_mask: Boolean (B, T), True for real tokens; with a cache (B, L), over all
                 positions.
-            cache: (B, D), the state to go on from; by default zeros.
-            cache_index: the position of the first of `inputs`, with a cache; by default 0.
-            mask: the implicit Keras mask of `inputs`; Keras passes it.
-            inputs_mask: as `mask`.
+            cache: (B, D), the state to continue from; by default zeros.
+            cache_index: Position of the first token of `inputs`, with a cache; by default 0.
+            mask: Implicit Keras mask of `inputs`, passed by Keras.
+            inputs_mask: Same as `mask`.
 
         Returns:
-            (B, T, D), or a dict of `output` and `cache`, the new state, where one was given.
+            (B, T, D), or, with a cache, a dict of `output` and the new state as `cache`.
         """
         check_hidden("inputs", inputs)
         length = ops.shape(inputs)[1]
@@ -131,7 +131,7 @@ class SSRU(Layer):
         return make_output(ops.relu(states), {} if cache is None else {"cache": state})
 
     def _project(self, inputs, real):
-        """The factor of the old state and what is added to it, each (B, T, D)."""
+        """The factor of the old state and the term added to it, each (B, T, D)."""
         flat = ops.reshape(inputs, (-1, inputs.shape[-1]))
         kept = ops.reshape(ops.sigmoid(self.forget_dense(flat)), ops.shape(inputs))
         added = (1.0 - kept) * ops.reshape(self.candidate_dense(flat), ops.shape(inputs))
@@ -148,7 +148,7 @@ class SSRU(Layer):
 
 
 class _LinearCell(keras.layers.Layer):
-    """$c_t = a_t c_{t-1} + b_t$ for inputs (B, 2 D), the factors and then the summands."""
+    """Computes $c_t = a_t c_{t-1} + b_t$ from inputs (B, 2 D), $a_t$ and $b_t$ concatenated."""
 
     def __init__(self, units, **kwargs):
         super().__init__(**kwargs)

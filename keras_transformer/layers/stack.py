@@ -1,4 +1,4 @@
-"""What the encoder stack and the decoder stack have in common.
+"""The base class of the encoder and decoder stacks.
 
 Shape letters: B batch, T length, N heads, D hidden.
 """
@@ -24,7 +24,7 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class Stack(Layer):
-    """Base class of the encoder and the decoder stack: positions, blocks and a last norm."""
+    """Base class of the encoder and the decoder stack: positions, blocks and a final norm."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Stack(Layer):
         check_rate(input_dropout=input_dropout)
         check_flag(rematerialize=rematerialize)
         self.num_layers = num_layers
-        # Not an attribute: Keras would take prototypes, which are never built, for sub-layers.
+        # Not an attribute: Keras would track prototypes, which are never built, as sub-layers.
         self.__dict__["block"] = prototypes if isinstance(block, (list, tuple)) else prototypes[0]
         self.positional_encoding = take_layer(positional_encoding, owner=self)
         self.input_dropout = input_dropout
@@ -58,7 +58,7 @@ class Stack(Layer):
             input_dropout, dtype=self.dtype_policy, name="input_dropout"
         )
         last = self.blocks[-1]
-        # The sum of pre-LN blocks is normalized by nothing else.
+        # The output of pre-LN blocks is not normalized otherwise.
         self.final_norm = (
             last.make_norm("final_norm") if getattr(last, "normalize_first", False) else None
         )
@@ -77,22 +77,23 @@ class Stack(Layer):
         arguments: dict[str, Any],
         caches: Sequence[dict[str, Any]] | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Runs the blocks and the last norm.
+        """Runs the blocks and the final norm.
 
         Args:
             x: (B, T, D).
-            sources: what each block attends to beside `x`, (B, S, D') or None; empty in encoders.
-            rematerialize: whether the backward pass computes each block again.
-            arguments: further arguments of all blocks; those that are None or False are not passed,
-                so that a block only has to take what is used, nor positions to one without them.
-            caches: further arguments of each block.
+            sources: The encoded source (B, S, D') or None, for blocks with cross-attention; empty
+                in encoders.
+            rematerialize: Whether to recompute each block in the backward pass.
+            arguments: Further arguments of all blocks. Those that are None or False are omitted, so
+                a custom block need not accept them; `positions` is only passed to blocks that do.
+            caches: Further arguments of the individual blocks.
 
         Returns:
-            (B, T, D), and tuples over the blocks of what else they returned.
+            (B, T, D), and a dict with tuples of the blocks' other outputs.
         """
         given = {k: v for k, v in arguments.items() if v is not None and v is not False}
         given.pop("positions", None)
-        # A block sees the mode that the stack was called in, False included.
+        # Unlike the others, `training` is also passed if it is None or False.
         given["training"] = arguments["training"]
         extras: dict[str, Any] = {}
         for index, block in enumerate(self.blocks):
@@ -111,7 +112,7 @@ class Stack(Layer):
 
 
 def build_block(block: keras.layers.Layer, *shapes: tuple | None) -> None:
-    """Builds a block, unless it is of a class that leaves that to its first call."""
+    """Builds a block, unless its class has no `build` and is built by its first call."""
     if not block.built and type(block).build is not keras.layers.Layer.build:
         block.build(*shapes)
 
@@ -132,6 +133,6 @@ def _prototypes(block):
 def _clone(prototype, name, dtype):
     config = {**prototype.get_config(), "name": name, "dtype": dtype}
     block = type(prototype).from_config(config)
-    # The stack passes masks explicitly: none is lost in a block that does not know Keras's own.
+    # The stack passes masks explicitly, so Keras must not warn that a block ignores implicit ones.
     block.supports_masking = True
     return block

@@ -1,4 +1,4 @@
-"""The layers inside a layer: which there are, and what became of them since they were made."""
+"""The layers inside a layer, and how their state differs from that after construction."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ class Inner(NamedTuple):
     """A layer inside another one.
 
     Attributes:
-        path: the names of the layers down to this one, joined by "/".
-        place: the names of the attributes on the way there, which do not depend on how layers are
-            called.
-        outer: the layer that holds it.
-        layer: the layer.
+        path: The names of the layers down to this one, joined by "/".
+        place: The names of the attributes on the way there, which do not depend on layer names.
+        outer: The layer that holds it.
+        layer: The layer.
     """
 
     path: str
@@ -31,7 +30,7 @@ def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """Returns a layer and all layers inside it, each once.
 
     Args:
-        layer: a layer or a model.
+        layer: A layer or a model.
 
     Returns:
         The layers, outer ones before inner ones.
@@ -42,11 +41,11 @@ def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 def inner_layers(
     layer: keras.layers.Layer, but: tuple[keras.layers.Layer, ...] = ()
 ) -> Iterator[Inner]:
-    """Goes through all layers inside a layer, each once, outer ones before inner ones.
+    """Iterates over all layers inside a layer, each once, outer ones before inner ones.
 
     Args:
-        layer: a layer or a model.
-        but: layers to leave out, with all that is inside them.
+        layer: A layer or a model.
+        but: Layers to skip, including all layers inside them.
 
     Returns:
         An iterator of `Inner`.
@@ -69,22 +68,22 @@ def inner_layers(
 
 
 def direct_layers(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Lists the layers that a layer holds itself, with where it holds them.
+    """Iterates over the direct sub-layers of a layer and the attributes that hold them.
 
     Args:
-        layer: a layer or a model.
+        layer: A layer or a model.
 
     Returns:
-        An iterator of pairs of an attribute's name, with "/" and the index in a list or dict, and a
-        layer; the same layer may come twice.
+        An iterator of pairs: an attribute's name, followed by "/" and the index or key if it is a
+        list or dict, and a layer. The same layer may occur more than once.
     """
     if isinstance(layer, keras.Model):
         yield from _layers_in("layers", layer.layers)
     attributes = dict(vars(layer))
-    # On torch a layer is a module too, which keeps its layers here.
+    # On torch, layers are modules, which store their sub-layers here.
     attributes |= attributes.get("_modules") or {}
-    # Sorted: the backends keep them in another order. Keras's own records of the same layers start
-    # with an underscore, and come last.
+    # Sorted, because the order differs between backends. Keras's own records of the same layers
+    # start with an underscore and come last.
     for name in sorted(attributes, key=lambda name: (name.startswith("_"), name)):
         yield from _layers_in(name, attributes[name])
 
@@ -102,22 +101,23 @@ def _layers_in(name: str, value: Any) -> Iterator[tuple[str, keras.layers.Layer]
 
 
 def states_of(layer: keras.layers.Layer, layer_class: type) -> dict[str, dict[str, Any]]:
-    """Says which layers inside a layer are no longer as its constructor makes them.
+    """Collects the states of sub-layers that have changed since construction.
 
     Args:
-        layer: the layer.
-        layer_class: whose arguments may be layers, which are saved with their own configs.
+        layer: The layer.
+        layer_class: The class whose constructor arguments to skip if they are layers: these are
+            saved with their own configs.
 
     Returns:
-        By path: `trainable` where it is not that of the outer layer, `dtype` where the policy is
-        not, and beside a quantized one its `quantization_config`.
+        Dicts by path: `trainable` and `dtype` if they differ from those of the outer layer, and
+        `quantization_config` if the layer is quantized.
     """
     arguments = [getattr(layer, name, None) for name in argument_names(layer_class)]
     given = tuple(value for value in arguments if isinstance(value, keras.layers.Layer))
     states = {}
     for path, _, outer, inner in inner_layers(layer, but=given):
         state: dict[str, Any] = {}
-        # A layer that is made frozen tells those inside when it is built.
+        # A layer created frozen freezes its sub-layers only when it is built.
         if inner.trainable != outer.trainable and (outer.trainable or layer.built):
             state["trainable"] = inner.trainable
         if inner.dtype_policy.name != outer.dtype_policy.name:
@@ -133,14 +133,14 @@ def states_of(layer: keras.layers.Layer, layer_class: type) -> dict[str, dict[st
 def restore_states(
     layer: keras.layers.Layer, states: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Brings layers inside a layer into states that `states_of` has read.
+    """Restores the states collected by `states_of`.
 
     Args:
-        layer: the layer.
-        states: by path.
+        layer: The layer.
+        states: The states by path.
 
     Returns:
-        The states of layers that are not there yet.
+        The states of layers that do not exist yet.
     """
     if not states:
         return {}

@@ -1,6 +1,6 @@
-"""What task heads on a language model are made of: rows, the extract token, the auxiliary loss.
+"""Layers of task heads on language models: rows, the extract token, the auxiliary loss.
 
-Shape letters: B batch, K rows of an example, R all rows (B or B * K), T length, D hidden,
+Shape letters: B batch, K rows per example, R all rows (B or B * K), T length, D hidden,
 V vocabulary.
 """
 
@@ -19,7 +19,7 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class MergeRows(Layer):
-    """Puts the rows of all examples into one batch: (B, K, T) to (B * K, T)."""
+    """Merges the rows of all examples into one batch: (B, K, ...) to (B * K, ...)."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
@@ -41,7 +41,7 @@ class MergeRows(Layer):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class SplitRows(Layer):
-    """Takes the rows of each example out of one batch again: (B * K, ...) to (B, K, ...)."""
+    """Splits a batch of rows by example: (B * K, ...) to (B, K, ...)."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
@@ -52,7 +52,7 @@ class SplitRows(Layer):
 
         Args:
             inputs: (B * K, ...).
-            token_ids: int (B, K, T), which knows K.
+            token_ids: Int (B, K, T), used only for K.
 
         Returns:
             (B, K, ...).
@@ -70,23 +70,23 @@ class SplitRows(Layer):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class TokenPosition(Layer):
-    """Finds where each row has a token for the first time; in rows without it, their last place.
+    """Finds the first position of a token in each row; the last position in rows without it.
 
     Args:
-        token_id: the token's id.
+        token_id: The id of the token.
     """
 
     def __init__(self, token_id: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.token_id = token_id
-        # Ids must not be rounded to half precision on the way here.
+        # Ids must not be rounded to half precision.
         self.autocast = False
 
     def call(self, token_ids: Tensor) -> Tensor:
         """Finds the token.
 
         Args:
-            token_ids: int (R, T).
+            token_ids: Int (R, T).
 
         Returns:
             int32 (R,).
@@ -99,18 +99,18 @@ class TokenPosition(Layer):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class StateAt(Layer):
-    """Takes one position out of each row."""
+    """Selects one position of each row: (R, T, D) to (R, D)."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self.supports_masking = True
 
     def call(self, inputs: Tensor, positions: Tensor) -> Tensor:
-        """Takes one position out of each row.
+        """Selects the positions.
 
         Args:
             inputs: (R, T, D).
-            positions: int (R,), from 0 to T - 1.
+            positions: Int (R,), from 0 to T - 1.
 
         Returns:
             (R, D).
@@ -126,14 +126,14 @@ class StateAt(Layer):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class LanguageModelLoss(Layer):
-    r"""Passes its input on and adds, in training alone, the loss of the language model.
+    r"""Returns its input unchanged and adds the language-model loss during training.
 
     $\frac{\lambda}{R} \sum_r \frac{1}{n_r} \sum_{t \le n_r} -\log P(u_{r,t} | u_{r,<t})$: the mean
-    over the tokens of each row after its first one, up to its last real one, then over the rows.
-    The logits (R, T, V) are made a chunk of positions at a time, and never outside of training.
+    over each row's tokens, from the second to the last real one, then over the rows. The logits
+    (R, T, V) are computed a chunk of positions at a time, and only during training.
 
     Args:
-        weight: lambda.
+        weight: $\lambda$, the weight of the loss.
 
     Reference:
         Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
@@ -144,7 +144,7 @@ class LanguageModelLoss(Layer):
         super().__init__(**kwargs)
         self.weight = weight
         self.supports_masking = True
-        # Ids must not be rounded to half precision on the way here.
+        # Ids must not be rounded to half precision.
         self.autocast = False
 
     def call(
@@ -156,15 +156,15 @@ class LanguageModelLoss(Layer):
         embeddings: Tensor,
         training: bool | None = None,
     ) -> Tensor:
-        """Passes its input on.
+        """Adds the loss.
 
         Args:
-            inputs: a tensor of any shape.
+            inputs: A tensor of any shape.
             hidden: (R, T, D), the decoder's output.
-            token_ids: int (R, T), what it read.
-            last: int (R,), the position of each row's last real token.
-            embeddings: (V, D), which makes logits of hidden states.
-            training: whether to add the loss.
+            token_ids: Int (R, T), the decoder's input.
+            last: Int (R,), the position of each row's last real token.
+            embeddings: (V, D), the matrix that projects hidden states to logits.
+            training: Whether to add the loss.
 
         Returns:
             `inputs`.

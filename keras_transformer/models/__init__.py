@@ -1,4 +1,4 @@
-"""Functions that return functional Keras models."""
+"""Functions that build functional Keras models."""
 
 from keras_transformer.models.bert import bert
 from keras_transformer.models.heads import classifier, entailment, multiple_choice, similarity

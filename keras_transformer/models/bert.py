@@ -1,4 +1,4 @@
-"""BERT: an encoder that reads in both directions."""
+"""BERT: a bidirectional encoder."""
 
 from __future__ import annotations
 
@@ -39,49 +39,49 @@ def bert(
     dtype: Any = None,
     **block: Any,
 ) -> keras.Model:
-    """Builds BERT, by default of the base size.
+    """Builds BERT, by default BERT-Base.
 
-    A functional model with the inputs `token_ids` and `segment_ids`, int32 (B, T), the second all 0
-    where there is one text only. Embeddings of tokens, segments and positions are summed and
-    normalised; the encoder is post-LN. Its layers are found by name: `token_embedding`,
-    `segment_embedding`, `positional_encoding`, `embedding_norm`, `encoder`, `pooler`,
-    `masked_lm_dense`, `masked_lm_norm`.
+    A functional model with the inputs `token_ids` and `segment_ids`, both int32 (B, T); segment ids
+    are all 0 for a single text. Embeddings of tokens, segments and positions are summed and
+    normalized; the encoder is post-LN. The layers are named `token_embedding`, `segment_embedding`,
+    `positional_encoding`, `embedding_norm`, `encoder`, `pooler`, `masked_lm_dense` and
+    `masked_lm_norm`.
 
     Args:
         vocabulary_size: V.
-        num_layers: encoder blocks.
-        num_heads: attention heads.
+        num_layers: Number of encoder blocks.
+        num_heads: Number of attention heads.
         hidden_dim: D, the width of the model.
-        intermediate_dim: width of the feed-forward networks.
-        max_length: number of learned positions, the longest sequence.
-        dropout: rate on the embeddings and each sub-layer's output.
-        pooler: also give what the first token became, through a dense layer with tanh: for
-            classifiers.
-        masked_lm: also give logits of the token at each position, through a dense layer, a layer
-            norm and the embedding: for masked-LM training.
-        num_segments: how many segments are told apart.
-        activation: of the feed-forward networks and the masked-LM head.
-        layer_norm_epsilon: epsilon of the layer norms.
-        attention_dropout: rate on the attention weights; None for `dropout`.
-        initializer_stddev: standard deviation of all kernels and embeddings at the start; None for
-            0.02 at a width of 768, and in proportion to `hidden_dim ** -0.5` at others.
-        padding_id: the id of padding, which is masked; None if all ids are real tokens.
-        rematerialize: recompute each block in the backward pass (gradient checkpointing): less
-            memory, more time.
-        name: name of the model.
-        dtype: dtype policy of its layers, by default Keras's global policy.
-        **block: any other argument of the blocks, see `TransformerEncoderBlock`:
-            `normalize_first`, `num_key_value_heads`, `rotary`, `relative_positions`, `gated`,
-            `norm` and so on. `window` may also be a sequence of windows that the layers take turns
-            with.
+        intermediate_dim: Width of the feed-forward networks.
+        max_length: Number of learned positions, the maximum sequence length.
+        dropout: Dropout rate on the embeddings and the output of each sub-layer.
+        pooler: Whether to also return the first token's hidden state after a dense layer with tanh,
+            for classification.
+        masked_lm: Whether to also return logits of the token at each position, from a dense layer,
+            a layer norm and the embedding, for masked-LM training.
+        num_segments: Number of segment ids.
+        activation: Activation of the feed-forward networks and the masked-LM head.
+        layer_norm_epsilon: Epsilon of the layer norms.
+        attention_dropout: Dropout rate on the attention weights; None for `dropout`.
+        initializer_stddev: Initial standard deviation of all kernels and embeddings; None for 0.02
+            at `hidden_dim=768`, scaled in proportion to `hidden_dim ** -0.5`.
+        padding_id: The id of padding, which is masked; None if all ids are real tokens.
+        rematerialize: Whether to recompute each block in the backward pass (gradient
+            checkpointing): less memory, more time.
+        name: Name of the model.
+        dtype: Dtype policy of the layers; None for Keras's global policy.
+        **block: Further arguments of the blocks, see `TransformerEncoderBlock`: `normalize_first`,
+            `num_key_value_heads`, `rotary`, `relative_positions`, `gated`, `norm` and so on.
+            `window` may also be a sequence of windows for the layers to alternate.
 
     Returns:
-        A `keras.Model`, whose output is the hidden states (B, T, D), or with a pooler or a
-        masked-LM head a dict of these as `output`, `pooled_output` (B, D) and `logits` (B, T, V).
+        A `keras.Model` whose output is the hidden states (B, T, D) or, with a pooler or a masked-LM
+        head, a dict of these as `output`, `pooled_output` (B, D) and `logits` (B, T, V).
 
     Raises:
-        ValueError: sizes that are not positive, heads that do not divide the width, a deviation
-            that is not positive; when called, a sequence longer than `max_length`.
+        ValueError: If a size is not positive, `num_heads` does not divide `hidden_dim`, or
+            `initializer_stddev` is not positive; when called, if a sequence is longer than
+            `max_length`.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -155,7 +155,7 @@ def bert(
     token_ids = keras.Input(shape=(None,), dtype="int32", name="token_ids")
     segment_ids = keras.Input(shape=(None,), dtype="int32", name="segment_ids")
     x = keras.layers.Add(dtype=dtype)([token_embedding(token_ids), segment_embedding(segment_ids)])
-    # Explicitly: the sum of an embedding with a mask and one without carries none.
+    # Passed explicitly: the sum of embeddings with and without a mask has none.
     mask = token_embedding.compute_mask(token_ids)
     output = encoder(norm("embedding_norm")(positional_encoding(x)), padding_mask=mask)
     outputs = {"output": output}

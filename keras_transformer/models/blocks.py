@@ -1,4 +1,4 @@
-"""The blocks of a factory's stacks."""
+"""Prototypes of the blocks of a stack."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import keras
 def make_blocks(
     block_class: type, window: int | Sequence[int | None] | None = None, **arguments: Any
 ) -> keras.layers.Layer | list[keras.layers.Layer]:
-    """Makes the `block` of a stack.
+    """Creates the argument `block` of a stack.
 
     Args:
-        block_class: the class of the block.
-        window: the block's window, or a sequence of windows that the layers take turns with, such
-            as `(None, 128)` for GPT-3's alternation of dense and local attention.
-        **arguments: the other arguments of the block.
+        block_class: The class of the block.
+        window: The block's window, or a sequence of windows for the layers to alternate, such as
+            `(None, 128)` for the alternating dense and local attention of GPT-3.
+        **arguments: Further arguments of the block.
 
     Returns:
-        A block, or one for each window of a sequence.
+        A block, or a list with one block per window of a sequence.
 
     Raises:
-        ValueError: an empty sequence, or an argument that the block refuses.
+        ValueError: If the sequence is empty, or the block rejects an argument.
     """
     if not isinstance(window, (list, tuple)):
         return block_class(window=window, **arguments)

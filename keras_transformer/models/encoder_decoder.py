@@ -1,4 +1,4 @@
-"""What all models for translation share: the embeddings of both sides, and how the parts join."""
+"""Parts shared by all translation models: the embeddings, the projection, the functional model."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def make_embeddings(
     output_bias: bool,
     **arguments: Any,
 ) -> tuple[TokenEmbedding, TokenEmbedding]:
-    """Makes the embeddings of source and target: one layer where they share all they can.
+    """Creates the embeddings of source and target, as a single layer if they share everything.
 
     Args:
-        vocabulary_size: size of the vocabulary; of the source's where there are two.
-        target_vocabulary_size: size of the target's own vocabulary; None if both share one.
-        share_embeddings: whether the target's matrix makes the logits too, and is the source's
-            where the vocabulary is shared.
-        output_bias: whether logits have a bias.
-        **arguments: any other argument of `TokenEmbedding`.
+        vocabulary_size: Size of the vocabulary; with two, of the source vocabulary.
+        target_vocabulary_size: Size of the target vocabulary; None to share one vocabulary.
+        share_embeddings: Whether the target embedding is tied to the output projection and, with a
+            single vocabulary, to the source embedding.
+        output_bias: Whether the logits have a bias.
+        **arguments: Further arguments of `TokenEmbedding`.
 
     Returns:
         `token_embedding` twice, or `source_embedding` and `target_embedding`.
@@ -56,16 +56,17 @@ def join(
     name: str,
     dtype: Any,
 ) -> keras.Model:
-    """Joins the parts to a model from `source_ids` and `target_ids` to logits.
+    """Connects the parts to a model from `source_ids` and `target_ids` to logits.
 
     Args:
-        embeddings: those of source and target.
-        encoder: turns embedded sources (B, S, D) into what the decoder attends to.
-        decoder: turns embedded targets (B, T, D) and the encoded source into (B, T, D).
-        share_embeddings: whether the target's embedding makes the logits; else a layer `logits`.
-        output_bias: whether that layer has a bias.
-        name: name of the model.
-        dtype: dtype policy of the layer `logits`.
+        embeddings: The embeddings of source and target.
+        encoder: Encodes embedded sources (B, S, D).
+        decoder: Maps embedded targets (B, T, D) and the encoded source to (B, T, D).
+        share_embeddings: Whether to project with the target embedding; otherwise a layer `logits`
+            is added.
+        output_bias: Whether the layer `logits` has a bias.
+        name: Name of the model.
+        dtype: Dtype policy of the layer `logits`.
 
     Returns:
         A functional model.
@@ -87,14 +88,14 @@ def join(
 def make_projection(
     hidden: Any, vocabulary_size: int, use_bias: bool, initializer: Any, dtype: Any
 ) -> Any:
-    """Makes the layer `logits`, an output projection that is not tied to an embedding.
+    """Adds the layer `logits`, an output projection that is not tied to an embedding.
 
     Args:
-        hidden: symbolic (B, T, D).
+        hidden: Symbolic (B, T, D).
         vocabulary_size: V.
-        use_bias: whether the logits have a bias.
-        initializer: initializer of the kernel (D, V); None for Glorot uniform.
-        dtype: dtype policy of the layer.
+        use_bias: Whether the logits have a bias.
+        initializer: Initializer of the kernel (D, V); None for Glorot uniform.
+        dtype: Dtype policy of the layer.
 
     Returns:
         The logits, symbolic (B, T, V).

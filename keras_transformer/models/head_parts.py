@@ -1,6 +1,6 @@
-"""What the task heads of `heads.py` share: reading rows, scoring them, the auxiliary loss.
+"""Parts shared by the task heads: reading rows, scoring them, the auxiliary loss.
 
-Shape letters: B batch, K rows of an example, R all rows (B or B * K), T length, D hidden,
+Shape letters: B batch, K rows per example, R all rows (B or B * K), T length, D hidden,
 V vocabulary.
 """
 
@@ -26,14 +26,14 @@ Tensor = Any
 
 
 class Rows(NamedTuple):
-    """What a language model makes of all rows of a batch.
+    """The symbolic results of a language model for all rows of a batch.
 
     Attributes:
-        inputs: the model's inputs by name.
-        token_ids: int (R, T).
-        last: int (R,), where the head reads, which is each row's last real token.
-        hidden: (R, T, D).
-        state: (R, D), what is there to read.
+        inputs: The model's inputs by name.
+        token_ids: Int (R, T).
+        last: Int (R,), the position that the head reads, each row's last real token.
+        hidden: (R, T, D), the decoder's output.
+        state: (R, D), the hidden states at `last`.
     """
 
     inputs: dict[str, Tensor]
@@ -46,7 +46,7 @@ class Rows(NamedTuple):
 def make_head(
     lm: keras.Model, num_outputs: int, dropout: float, initializer_stddev: float
 ) -> tuple[keras.layers.Dropout, keras.layers.Dense]:
-    """Makes the layers that score what was read."""
+    """Creates the dropout and dense layers that score the extracted states."""
     check_rate(dropout=dropout)
     dtype = language_model_parts(lm).embedding.dtype_policy
     dense = keras.layers.Dense(
@@ -66,7 +66,7 @@ def read_rows(
     extract_positions: bool = False,
     token_types: bool = False,
 ) -> Rows:
-    """Runs the language model over all rows, each example being one or several of them."""
+    """Runs the language model over all rows; an example has one or several of them."""
     embedding, decoder, _ = language_model_parts(lm)
     several = several or per_example is not None
     shape = (per_example, None) if several else (None,)
@@ -85,7 +85,7 @@ def read_rows(
     embedded = embedding(token_ids)
     if token_types:
         embedded = embedded + embedding(merged["token_types"])
-    # Explicitly: a sum of embeddings carries no mask.
+    # Passed explicitly: a sum of embeddings has no mask.
     hidden = decoder(embedded, padding_mask=embedding.compute_mask(token_ids))
     if extract_positions:
         last = merged["extract_positions"]
@@ -106,7 +106,7 @@ def _extract_id(embedding, extract_id):
         )
     if extract_id == embedding.padding_id:
         raise ValueError(
-            f"`extract_id` must not be the padding's id. Received: extract_id={extract_id}."
+            f"`extract_id` must not be the padding id. Received: extract_id={extract_id}."
         )
     return extract_id
 
@@ -119,17 +119,17 @@ def task_model(
     name: str,
     return_logits: bool = False,
 ) -> keras.Model:
-    """Makes the model of a task from what was read and how it is scored."""
+    """Builds the model of a task from the rows and a function that scores them."""
     if not isinstance(lm_weight, (int, float)) or lm_weight < 0:
         raise ValueError(f"`lm_weight` must be >= 0. Received: lm_weight={lm_weight!r}.")
     parts = language_model_parts(lm)
     if lm_weight > 0 and parts.projection is not None:
         raise ValueError(
-            "`lm_weight` must be 0 with a language model whose logits are not tied to its "
-            f"embedding. Received: lm_weight={lm_weight!r}."
+            "`lm_weight` must be 0 if the output projection of `lm` is not tied to its embedding. "
+            f"Received: lm_weight={lm_weight!r}."
         )
     logits = score(rows)
-    # In float32 whatever the policy: the loss takes the logarithm of these.
+    # Always in float32, since the loss takes their logarithm.
     probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
     if lm_weight > 0:
         matrix = parts.embedding(rows.token_ids, return_matrix=True)

@@ -1,4 +1,4 @@
-"""Task heads on language models: fine-tuning as GPT-1 does it."""
+"""Task heads on language models, for fine-tuning as in GPT-1."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ def classifier(
     initializer_stddev: float = 0.02,
     name: str = "classifier",
 ) -> keras.Model:
-    r"""Puts a classifier on a language model: $P(y | x) = \text{softmax}(h_{\text{extract}} W_y)$.
+    r"""Adds a classifier to a language model: $P(y | x) = \text{softmax}(h_{\text{extract}} W_y)$.
 
-    A functional model with the input `token_ids` (B, T), rows `[start; text; extract]` and padding
-    after them, and the probabilities (B, `num_classes`) as output. What the language model makes of
-    the extract token goes through dropout and one dense layer, named `head`.
+    A functional model from `token_ids` (B, T), rows `[start; text; extract]` followed by padding,
+    to probabilities (B, `num_classes`). The hidden state at the extract token goes through dropout
+    and a dense layer named `head`.
 
-    The layers are those of `lm`, not copies: training this model trains that one. While it trains,
-    the language model's own loss over the rows is added to that of the labels,
-    $L = L_{\text{labels}} + \lambda L_{\text{language model}}$, so plain `compile` and `fit` with
-    the labels alone are all it takes; `evaluate` shows the loss of the labels only.
+    The model shares its layers with `lm`, so training it also trains `lm`. During training, the
+    language-model loss over the rows is added to the loss of the labels,
+    $L = L_{\text{labels}} + \lambda L_{\text{language model}}$: call `compile` and `fit` with the
+    labels as usual. `evaluate` reports only the loss of the labels.
 
     Args:
-        lm: a language model as `kt.models.gpt`, `with_new_tokens` or `kt.pretrained.load` make it.
-        num_classes: number of classes.
-        extract_id: id of the token that ends each row, of which the first in a row counts; None for
+        lm: A language model from `kt.models.gpt`, `with_new_tokens` or `kt.pretrained.load`.
+        num_classes: Number of classes.
+        extract_id: Id of the token that ends each row, at its first occurrence in the row; None for
             the last id of the vocabulary.
-        lm_weight: lambda, the weight of the auxiliary loss; 0 for none.
-        dropout: rate on what the head reads.
-        initializer_stddev: standard deviation of the head's kernel at the start.
-        name: name of the model.
+        lm_weight: $\lambda$, the weight of the auxiliary language-model loss; 0 for none.
+        dropout: Dropout rate on the input of the head.
+        initializer_stddev: Initial standard deviation of the head's kernel.
+        name: Name of the model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: `lm` is no language model, or an argument is out of its range.
+        ValueError: If `lm` is not a language model, or an argument is out of range.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
         >>> lm = kt.models.gpt(
         ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
-        >>> lm = kt.models.with_new_tokens(lm, 2)  # the start 100, and 101 to extract
+        >>> lm = kt.models.with_new_tokens(lm, 2)  # start: 100, extract: 101
         >>> model = kt.models.classifier(lm, num_classes=3)
         >>> model.compile(**kt.training.gpt1_finetuning_recipe(total_steps=1))
         >>> ids = np.array([[100, 5, 6, 101, 0, 0]])
@@ -83,24 +83,24 @@ def entailment(
     initializer_stddev: float = 0.02,
     name: str = "entailment",
 ) -> keras.Model:
-    """Puts a classifier of premise and hypothesis on a language model.
+    """Adds a classifier of premise and hypothesis to a language model.
 
-    The model of `classifier`, for rows `[start; premise; delimiter; hypothesis; extract]`.
+    Same as `classifier`, for rows `[start; premise; delimiter; hypothesis; extract]`.
 
     Args:
-        lm: a language model, see `classifier`.
-        num_classes: number of classes: entailment, contradiction, neutral.
-        extract_id: id of the token that ends each row; None for the last id of the vocabulary.
-        lm_weight: weight of the auxiliary language-model loss; 0 for none.
-        dropout: rate on what the head reads.
-        initializer_stddev: standard deviation of the head's kernel at the start.
-        name: name of the model.
+        lm: A language model, see `classifier`.
+        num_classes: Number of classes, such as entailment, contradiction and neutral.
+        extract_id: Id of the token that ends each row; None for the last id of the vocabulary.
+        lm_weight: Weight of the auxiliary language-model loss; 0 for none.
+        dropout: Dropout rate on the input of the head.
+        initializer_stddev: Initial standard deviation of the head's kernel.
+        name: Name of the model.
 
     Returns:
         A `keras.Model`: `token_ids` (B, T) to probabilities (B, `num_classes`).
 
     Raises:
-        ValueError: `lm` is no language model, or an argument is out of its range.
+        ValueError: If `lm` is not a language model, or an argument is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -134,27 +134,27 @@ def similarity(
     initializer_stddev: float = 0.02,
     name: str = "similarity",
 ) -> keras.Model:
-    """Puts a judge of two texts, whose order does not matter, on a language model.
+    """Adds a classifier of text pairs, independent of their order, to a language model.
 
-    Each example is two rows, the texts in both orders:
+    Each example has two rows, with the texts in both orders:
     `[start; first; delimiter; second; extract]` and `[start; second; delimiter; first; extract]`.
-    What the language model makes of their extract tokens is summed, and the sum is classified. See
+    The hidden states at their extract tokens are summed, and the sum is classified. See
     `classifier` for the rest.
 
     Args:
-        lm: a language model, see `classifier`.
-        num_classes: number of classes: different and similar.
-        extract_id: id of the token that ends each row; None for the last id of the vocabulary.
-        lm_weight: weight of the auxiliary language-model loss; 0 for none.
-        dropout: rate on what the head reads.
-        initializer_stddev: standard deviation of the head's kernel at the start.
-        name: name of the model.
+        lm: A language model, see `classifier`.
+        num_classes: Number of classes, such as different and similar.
+        extract_id: Id of the token that ends each row; None for the last id of the vocabulary.
+        lm_weight: Weight of the auxiliary language-model loss; 0 for none.
+        dropout: Dropout rate on the input of the head.
+        initializer_stddev: Initial standard deviation of the head's kernel.
+        name: Name of the model.
 
     Returns:
         A `keras.Model`: `token_ids` (B, 2, T) to probabilities (B, `num_classes`).
 
     Raises:
-        ValueError: `lm` is no language model, or an argument is out of its range.
+        ValueError: If `lm` is not a language model, or an argument is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -190,31 +190,32 @@ def multiple_choice(
     return_logits: bool = False,
     name: str = "multiple_choice",
 ) -> keras.Model:
-    """Puts a choice among candidates on a language model.
+    """Adds a multiple-choice head to a language model.
 
-    Each example is K rows `[start; context; delimiter; candidate; extract]`, as many as there are
-    candidates; each gets one score from the same dense layer, and a softmax over the candidates
-    makes probabilities of them. See `classifier` for the rest.
+    Each example has K rows `[start; context; delimiter; candidate; extract]`, one per candidate.
+    The same dense layer scores each row, and a softmax over the candidates gives probabilities. See
+    `classifier` for the rest.
 
     Args:
-        lm: a language model, see `classifier`.
-        extract_id: id of the token that ends each row; None for the last id of the vocabulary.
-        lm_weight: weight of the auxiliary language-model loss; 0 for none.
-        dropout: rate on what the head reads.
-        initializer_stddev: standard deviation of the head's kernel at the start.
-        extract_positions: say where the head reads by a second input, `extract_positions`
-            (B, K), instead of by a token.
-        token_types: take a further input `token_types`, ids (B, K, T) whose embeddings, from the
-            same matrix as those of the tokens, are added.
-        return_logits: give a dict of `probabilities`, `logits` (B, K) before the softmax and
-            `lm_logits` (B, K, T, V).
-        name: name of the model.
+        lm: A language model, see `classifier`.
+        extract_id: Id of the token that ends each row; None for the last id of the vocabulary.
+        lm_weight: Weight of the auxiliary language-model loss; 0 for none.
+        dropout: Dropout rate on the input of the head.
+        initializer_stddev: Initial standard deviation of the head's kernel.
+        extract_positions: Whether to add an input `extract_positions`, int (B, K), with the
+            positions that the head reads; `extract_id` is then ignored.
+        token_types: Whether to add an input `token_types`, ids (B, K, T) whose embeddings, from the
+            token embedding, are added to those of the tokens.
+        return_logits: Whether to return a dict of `probabilities`, `logits` (B, K) before the
+            softmax and `lm_logits` (B, K, T, V).
+        name: Name of the model.
 
     Returns:
-        A `keras.Model`: `token_ids` (B, K, T) to probabilities (B, K), or to the dict.
+        A `keras.Model`: `token_ids` (B, K, T) to probabilities (B, K) or, with `return_logits`, to
+        the dict.
 
     Raises:
-        ValueError: `lm` is no language model, or an argument is out of its range.
+        ValueError: If `lm` is not a language model, or an argument is out of range.
 
     Example:
         >>> import numpy as np, keras_transformer as kt

@@ -40,46 +40,47 @@ def gpt(
 ) -> keras.Model:
     """Builds a GPT-style language model.
 
-    A functional model with the input `token_ids` (B, T), int32, and logits (B, T, V) as output:
-    position `t` predicts the token after `token_ids[:, t]`. Post-LN, learned positions, output
-    projection tied to the embedding, no output bias. Its layers are found by name:
-    `token_embedding` and `decoder`, and `logits` where the output projection is not tied.
+    A functional model from `token_ids`, int32 (B, T), to logits (B, T, V): position `t` predicts
+    the token after `token_ids[:, t]`. By default post-LN, with learned positions and the output
+    projection tied to the embedding, without output bias. The layers are named `token_embedding`,
+    `decoder` and, if the output projection is not tied, `logits`.
 
     Args:
         vocabulary_size: V.
-        num_layers: decoder blocks.
-        num_heads: attention heads.
+        num_layers: Number of decoder blocks.
+        num_heads: Number of attention heads.
         hidden_dim: D, the width of the model.
-        intermediate_dim: width of the feed-forward networks.
-        max_length: number of learned positions, the longest sequence; None for none, where rotary
-            or relative ones take their place: then there is no longest sequence.
-        dropout: rate on each sub-layer's output, and on attention weights and embeddings unless
-            these have rates of their own.
-        activation: of the feed-forward networks.
-        normalize_first: pre-LN, with a final layer norm (the shape of GPT-2).
-        layer_norm_epsilon: epsilon of the layer norms.
-        attention_dropout: rate on the attention weights; None for `dropout`.
-        embedding_dropout: rate on embeddings plus positions; None for `dropout`.
-        initializer_stddev: standard deviation of all kernels and embeddings at the start; None for
-            0.02 at a width of 768, and in proportion to `hidden_dim ** -0.5` at others.
-        padding_id: the id of padding, which is masked; None if all ids are real tokens.
-        share_embeddings: tie the output projection to the token embedding; False for a matrix of
-            its own, the layer `logits`.
-        rematerialize: recompute each block in the backward pass (gradient checkpointing): less
-            memory, more time.
-        name: name of the model.
-        dtype: dtype policy of its layers, by default Keras's global policy.
-        **block: any other argument of the blocks, see `DecoderBlock`: `num_key_value_heads`,
+        intermediate_dim: Width of the feed-forward networks.
+        max_length: Number of learned positions, the maximum sequence length; None for no learned
+            positions and no maximum, with rotary or relative positions.
+        dropout: Dropout rate on the output of each sub-layer; also on attention weights and
+            embeddings unless given separately.
+        activation: Activation of the feed-forward networks.
+        normalize_first: Whether to use pre-LN with a final layer norm, as in GPT-2.
+        layer_norm_epsilon: Epsilon of the layer norms.
+        attention_dropout: Dropout rate on the attention weights; None for `dropout`.
+        embedding_dropout: Dropout rate on embeddings plus positions; None for `dropout`.
+        initializer_stddev: Initial standard deviation of all kernels and embeddings; None for 0.02
+            at `hidden_dim=768`, scaled in proportion to `hidden_dim ** -0.5`.
+        padding_id: The id of padding, which is masked; None if all ids are real tokens.
+        share_embeddings: Whether to tie the output projection to the token embedding; if not, it is
+            a separate layer, `logits`.
+        rematerialize: Whether to recompute each block in the backward pass (gradient
+            checkpointing): less memory, more time.
+        name: Name of the model.
+        dtype: Dtype policy of the layers; None for Keras's global policy.
+        **block: Further arguments of the blocks, see `DecoderBlock`: `num_key_value_heads`,
             `rotary`, `relative_positions`, `gated`, `norm` and so on. `window` may also be a
-            sequence of windows that the layers take turns with: `(None, 128)` is GPT-3's
-            alternation of dense and local attention.
+            sequence of windows for the layers to alternate: `(None, 128)` gives the alternating
+            dense and local attention of GPT-3.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: sizes that are not positive, heads that do not divide the width, a deviation
-            that is not positive; when called, a sequence longer than `max_length`.
+        ValueError: If a size is not positive, `num_heads` does not divide `hidden_dim`, or
+            `initializer_stddev` is not positive; when called, if a sequence is longer than
+            `max_length`.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -150,10 +151,10 @@ def gpt1(**arguments: Any) -> keras.Model:
     """Builds GPT-1: 12 layers, width 768, 12 heads, 512 positions, 116,534,784 parameters.
 
     Args:
-        **arguments: any argument of `gpt`.
+        **arguments: Any argument of `gpt`.
 
     Returns:
-        A `keras.Model`, as `gpt`.
+        A `keras.Model`, see `gpt`.
 
     Example:
         >>> import keras_transformer as kt

@@ -1,4 +1,4 @@
-"""Tokens that a language model learns later."""
+"""Additional tokens for a language model."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class LanguageModelParts(NamedTuple):
     """The layers of a language model.
 
     Attributes:
-        embedding: the layer `token_embedding`.
-        decoder: the layer `decoder`.
-        projection: the layer `logits`, None where the embedding makes the logits.
+        embedding: The layer `token_embedding`.
+        decoder: The layer `decoder`.
+        projection: The layer `logits`; None if the output projection is tied to the embedding.
     """
 
     embedding: TokenEmbedding
@@ -26,7 +26,7 @@ class LanguageModelParts(NamedTuple):
     projection: keras.layers.Dense | None
 
     def logits(self, hidden: Any) -> Any:
-        """Projects (B, T, D) onto the vocabulary, (B, T, V)."""
+        """Projects hidden states (B, T, D) to logits (B, T, V)."""
         if self.projection is None:
             return self.embedding(hidden, reverse=True)
         return self.projection(hidden)
@@ -36,16 +36,16 @@ def language_model_parts(lm: keras.Model) -> LanguageModelParts:
     """Finds the layers of a language model.
 
     Args:
-        lm: a model as `gpt` builds it.
+        lm: A model such as `gpt` builds.
 
     Returns:
         The layers.
 
     Raises:
-        ValueError: `lm` is not such a model.
+        ValueError: If `lm` is not such a model.
     """
     layers = {layer.name: layer for layer in lm.layers} if isinstance(lm, keras.Model) else {}
-    # A translator has an encoder.
+    # A model with an encoder is a translator.
     if not {"token_embedding", "decoder"} <= set(layers) or "encoder" in layers:
         raise ValueError(
             "`lm` must be a language model with the layers `token_embedding` and `decoder`. "
@@ -55,21 +55,21 @@ def language_model_parts(lm: keras.Model) -> LanguageModelParts:
 
 
 def with_new_tokens(lm: keras.Model, num_tokens: int) -> keras.Model:
-    """Gives a language model some more tokens, such as those that mark the parts of a task's input.
+    """Extends the vocabulary of a language model, for example by the delimiters of a task.
 
-    The new ids are V .. V + `num_tokens` - 1. Their embeddings start as those of `lm` once did; all
-    other weights are as in `lm`, and so are the logits of the old vocabulary. The decoder is that
-    of `lm` itself, so that training one model trains the other; the embedding is a new one.
+    The new ids are V .. V + `num_tokens` - 1. Their embeddings are drawn from the initializer of
+    `lm`; all other weights, and the logits of the old vocabulary, stay the same. The decoder is
+    shared with `lm`, so training one model also trains the other; the embedding is copied.
 
     Args:
-        lm: a language model as `kt.models.gpt` or `kt.pretrained.load` make it.
-        num_tokens: how many tokens.
+        lm: A language model from `kt.models.gpt` or `kt.pretrained.load`.
+        num_tokens: Number of tokens to add.
 
     Returns:
-        A `keras.Model` as `gpt`, with V + `num_tokens` logits.
+        A `keras.Model` like `lm`, with V + `num_tokens` logits.
 
     Raises:
-        ValueError: `lm` is no language model, or `num_tokens` is not positive.
+        ValueError: If `lm` is not a language model, or `num_tokens` is not positive.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -101,7 +101,7 @@ def with_new_tokens(lm: keras.Model, num_tokens: int) -> keras.Model:
 
 
 def _keep_start(new, old, axis):
-    """Copies an old weight into the start of a longer one, the rest of which is at random."""
+    """Copies an old weight into the start of a longer one and keeps the rest of the latter."""
     if old is None:
         return
     rest = ops.take(new, ops.arange(old.shape[axis], new.shape[axis]), axis=axis)

@@ -1,4 +1,4 @@
-"""Language models over rows that hold several sequences."""
+"""Language models on packed sequences."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from keras_transformer.models.new_tokens import language_model_parts
 
 
 def packed(lm: keras.Model, *, name: str = "packed") -> keras.Model:
-    """Makes a language model read rows of several sequences that do not see each other.
+    """Wraps a language model for training on packed rows, which hold several sequences each.
 
-    A functional model with the inputs `token_ids` and `segment_ids`, both (B, T), int32, and logits
-    (B, T, V) as output. `segment_ids` numbers the sequences of each row, 0 is padding, as
-    `kt.data.PackedBatches` makes them. A token sees itself and what came before it in its own
-    sequence, whose positions begin at 0: its logits are those of the sequence alone.
+    A functional model from `token_ids` and `segment_ids`, both int32 (B, T), to logits (B, T, V).
+    `segment_ids` numbers the sequences of each row, with 0 for padding, see
+    `kt.data.PackedBatches`. Tokens attend only within their own sequence, and positions start at 0
+    in each, so the logits are the same as for separate sequences.
 
-    The layers are those of `lm`, not copies: training this model trains that one, which is what to
-    generate with and to hand on.
+    The model shares its layers with `lm`, so training it also trains `lm`. Use `lm` to generate and
+    to export.
 
     Args:
-        lm: a language model as `kt.models.gpt` or `kt.pretrained.load` make it.
-        name: name of the model.
+        lm: A language model from `kt.models.gpt` or `kt.pretrained.load`.
+        name: Name of the model.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: `lm` is no language model, or its decoder has no causal attention to keep apart;
-            when called, rows longer than the positions of `lm`.
+        ValueError: If `lm` is not a language model, or its decoder does not use causal attention;
+            when called, if a row has more tokens than `lm` has positions.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -49,12 +49,13 @@ def packed(lm: keras.Model, *, name: str = "packed") -> keras.Model:
         recurrence, causal = getattr(block, "recurrence", None), getattr(block, "causal", True)
         if recurrence is not None or not causal:
             raise ValueError(
-                "`lm` must have a decoder with causal attention: a recurrent unit would carry one "
-                f"sequence into the next. Received: recurrence={recurrence!r}, causal={causal}."
+                "`lm` must have a decoder with causal attention: a recurrent unit would carry its "
+                "state from one sequence to the next. "
+                f"Received: recurrence={recurrence!r}, causal={causal}."
             )
     token_ids = keras.Input(shape=(None,), dtype="int32", name="token_ids")
     segment_ids = keras.Input(shape=(None,), dtype="int32", name="segment_ids")
     segments = PackedSegments(dtype="int32", name="segments")(segment_ids)
-    # The segments say what is padding: in some models 0 is a token like others.
+    # The segments mark the padding, since some models have no padding id.
     logits = parts.logits(parts.decoder(parts.embedding(token_ids), **segments))
     return keras.Model({"token_ids": token_ids, "segment_ids": segment_ids}, logits, name=name)

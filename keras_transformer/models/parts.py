@@ -1,4 +1,4 @@
-"""The parts of a model, which are found by name."""
+"""The parts of a model, found by layer name."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 
 class ModelParts(NamedTuple):
-    """The layers that read, attend and predict; None where there is none of the name.
+    """The main layers of a model; None for those it does not have.
 
     Attributes:
-        encoder: `encoder`, of a translator.
-        decoder: `decoder`.
-        source_embedding: `source_embedding`, or the `token_embedding` that both sides share.
-        target_embedding: `target_embedding`, or `token_embedding`.
-        projection: `logits`, where the embedding does not make them.
+        encoder: The layer `encoder` of a translator.
+        decoder: The layer `decoder`.
+        source_embedding: The layer `source_embedding`, or the shared `token_embedding`.
+        target_embedding: The layer `target_embedding`, or the shared `token_embedding`.
+        projection: The layer `logits`, if the output projection is not tied to an embedding.
     """
 
     encoder: Any
@@ -28,7 +28,7 @@ def find_parts(layers: Mapping[str, Any]) -> ModelParts:
     """Finds the parts of a language model or a translator.
 
     Args:
-        layers: the model's layers by name.
+        layers: The model's layers by name.
 
     Returns:
         The parts.

@@ -1,4 +1,4 @@
-"""Recurrent encoder-decoders: what translated before the Transformer."""
+"""Recurrent encoder-decoder models for translation."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ def recurrent_seq2seq(
 ) -> keras.Model:
     """Builds a recurrent encoder-decoder, with a fixed context vector or with attention.
 
-    Inputs, output and the names of its layers are those of `kt.models.transformer`: the same
-    training, `kt.decoding` and `kt.Translator` serve both.
+    Inputs, output and layer names are those of `kt.models.transformer`, so training, `kt.decoding`
+    and `kt.Translator` work the same way.
 
     Args:
-        vocabulary_size: size of the vocabulary; of the source's where there are two.
-        target_vocabulary_size: size of the target's own vocabulary; None if both share one.
-        cell: "simple" (Elman's network), "lstm" or "gru".
-        bidirectional: read the source from both ends, `hidden_dim` units from each.
-        attention: "luong", "bahdanau", or None: then the source is one fixed vector.
-        hidden_dim: D, the units of each layer, and the width of the embeddings.
-        num_layers: layers of the encoder, and of the decoder.
-        dropout: rate on the input of each layer and on the decoder's output.
-        share_embeddings: one matrix for the target embedding and the output projection, and for
-            the source embedding too where the vocabulary is shared.
-        output_bias: add a learned bias to the logits.
-        padding_id: the id of padding, masked in source and target; None if there is none.
-        name: name of the model.
-        dtype: dtype policy of its layers, by default Keras's global policy.
+        vocabulary_size: Size of the vocabulary; with two, of the source vocabulary.
+        target_vocabulary_size: Size of the target vocabulary; None to share one vocabulary.
+        cell: "simple" (Elman network), "lstm" or "gru".
+        bidirectional: Whether the encoder reads in both directions, with `hidden_dim` units each.
+        attention: "luong", "bahdanau", or None for a fixed context vector.
+        hidden_dim: D, the units of each layer and the width of the embeddings.
+        num_layers: Number of layers of the encoder and of the decoder.
+        dropout: Dropout rate on the input of each layer and on the decoder's output.
+        share_embeddings: Whether target embedding, output projection and, with a single vocabulary,
+            source embedding share one matrix.
+        output_bias: Whether to add a learned bias to the logits.
+        padding_id: The id of padding, masked in source and target; None if all ids are real tokens.
+        name: Name of the model.
+        dtype: Dtype policy of the layers; None for Keras's global policy.
 
     Returns:
         A `keras.Model`: `source_ids` (B, S) and `target_ids` (B, T) to logits (B, T, V).
 
     Raises:
-        ValueError: an unknown cell or attention, or sizes that are not positive.
+        ValueError: If the cell or the attention is unknown, or a size is not positive.
 
     Example:
         >>> import numpy as np, keras_transformer as kt

@@ -1,4 +1,4 @@
-"""Classifiers of sequences, one for each way to read."""
+"""Sequence classifiers with convolutional, recurrent and Transformer encoders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras_transformer.layers.pooling import SequencePooling
 from keras_transformer.layers.positional import PositionalEncoding
 from keras_transformer.layers.recurrent_encoder import RecurrentEncoder
 
-# How each kind makes one vector of a sequence, unless it is told otherwise.
+# The default pooling of each kind.
 _POOLINGS = {
     "cnn": "max",
     "rnn": "last",
@@ -45,32 +45,32 @@ def sequence_classifier(
     name: str = "sequence_classifier",
     dtype: Any = None,
 ) -> keras.Model:
-    """Builds a classifier of sequences: convolutions, a recurrent network or a Transformer.
+    """Builds a sequence classifier: a CNN, a recurrent network or a Transformer.
 
-    The input `token_ids` (B, T) is embedded by `token_embedding`, read by `encoder`, pooled to one
-    vector, and a dense layer makes probabilities of it.
+    The input `token_ids` (B, T) goes through the layers `token_embedding`, `encoder`, `pooling` and
+    a dense layer `head`, followed by a softmax.
 
     Args:
-        vocabulary_size: size of the vocabulary.
+        vocabulary_size: Size of the vocabulary.
         num_classes: C.
-        kind: "cnn", "rnn" (Elman's), "lstm", "gru", "bi_lstm" or "transformer" (pre-LN).
-        hidden_dim: D, the width; of a recurrent network the units of each direction.
-        num_layers: layers upon each other; by default 1 of a recurrent network, else 2.
-        dropout: rate within the encoder and in front of the dense layer.
-        pooling: how the positions become one vector, see `SequencePooling`; by default the largest
-            value of a CNN's features, a Transformer's mean, the last state of a recurrent network.
-        kernel_size: of a CNN, how many positions a convolution sees.
-        num_heads: of a Transformer.
-        intermediate_dim: of a Transformer, by default 4 D.
-        padding_id: the id of padding; None if there is none.
-        name: name of the model.
-        dtype: dtype policy of its layers, by default Keras's global policy.
+        kind: "cnn", "rnn" (Elman network), "lstm", "gru", "bi_lstm" or "transformer" (pre-LN).
+        hidden_dim: D, the width of the model; in recurrent networks, the units of each direction.
+        num_layers: Number of encoder layers; by default 1 for recurrent networks and 2 otherwise.
+        dropout: Dropout rate in the encoder and before the dense layer.
+        pooling: How to pool the positions, see `SequencePooling`; by default "max" for a CNN,
+            "mean" for a Transformer and the final states of a recurrent network.
+        kernel_size: Kernel size of the convolutions of a CNN.
+        num_heads: Number of attention heads of a Transformer.
+        intermediate_dim: Width of the feed-forward networks of a Transformer; by default 4 D.
+        padding_id: The id of padding, which is masked; None if all ids are real tokens.
+        name: Name of the model.
+        dtype: Dtype policy of the layers; None for Keras's global policy.
 
     Returns:
         A `keras.Model`: `token_ids` (B, T) to float32 probabilities (B, C).
 
     Raises:
-        ValueError: an unknown kind or pooling, or an argument that is out of its range.
+        ValueError: If the kind or the pooling is unknown, or an argument is out of range.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -120,6 +120,6 @@ def sequence_classifier(
     pooled = pool(encoder(embedding(token_ids)))
     pooled = Dropout(dropout, dtype=dtype, name="head_dropout")(pooled)
     logits = keras.layers.Dense(num_classes, dtype=dtype, name="head")(pooled)
-    # In float32 whatever the policy: the loss takes the logarithm of these.
+    # Always in float32, since the loss takes their logarithm.
     probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
     return keras.Model({"token_ids": token_ids}, probabilities, name=name)

@@ -1,4 +1,4 @@
-"""Encoder-decoders of real numbers: a series goes on."""
+"""Encoder-decoder models for time series."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ def series_forecaster(
     name: str = "series_forecaster",
     dtype: Any = None,
 ) -> keras.Model:
-    """Builds an encoder-decoder of real numbers, to forecast a series.
+    """Builds an encoder-decoder model that forecasts a time series.
 
-    The encoder reads the past; the decoder reads the value before each future one, and says what is
-    to be added to it. A functional model with the inputs `past` (B, S, C) and `previous` (B, T, C),
-    float, and the next values (B, T, C) as output: it is trained with the true values before each
-    (`kt.data.series_windows`, `kt.data.previous_values`), and `kt.decoding.forecast` goes on from
-    its own. Scale a series to about unit size first. Its layers are found by name:
-    `past_embedding`, `encoder`, `previous_embedding`, `decoder`, `values`.
+    A functional model from `past` (B, S, C) and `previous` (B, T, C), both float, to the next
+    values (B, T, C). The encoder reads the past; the decoder reads the value before each future one
+    and predicts the difference. Train it with teacher forcing (`kt.data.series_windows`,
+    `kt.data.previous_values`); `kt.decoding.forecast` feeds its own predictions back. Normalize the
+    series to about unit scale first. The layers are named `past_embedding`, `encoder`,
+    `previous_embedding`, `decoder` and `values`.
 
     Args:
-        num_channels: C, the numbers of each sample.
+        num_channels: C, the number of values per time step.
         kind: "transformer", or the cell of a recurrent encoder-decoder: "simple", "lstm", "gru".
-        num_layers: blocks, or recurrent layers, on each side.
-        num_heads: attention heads of the Transformer.
+        num_layers: Number of blocks, or recurrent layers, on each side.
+        num_heads: Number of attention heads of a Transformer.
         hidden_dim: D, the width of the model.
-        intermediate_dim: width of the Transformer's feed-forward networks.
-        dropout: rate of the stacks.
-        attention: of the recurrent decoder: None, "luong" or "bahdanau".
-        name: name of the model.
-        dtype: dtype policy of its layers, by default Keras's global policy.
+        intermediate_dim: Width of the feed-forward networks of a Transformer.
+        dropout: Dropout rate in the encoder and the decoder.
+        attention: Attention of a recurrent decoder: "luong", "bahdanau" or None.
+        name: Name of the model.
+        dtype: Dtype policy of the layers; None for Keras's global policy.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: an unknown kind or attention, or sizes that are not positive.
+        ValueError: If the kind or the attention is unknown, or a size is not positive.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -106,7 +106,7 @@ def series_forecaster(
 
     encoded = encoder(dense(hidden_dim, "past_embedding")(past))
     decoded = decoder(dense(hidden_dim, "previous_embedding")(previous), encoded)
-    # Zeros: an untrained model says that nothing changes, which is hard enough to beat.
+    # Zeros, so that an untrained model predicts no change, a strong baseline.
     change = dense(num_channels, "values", kernel_initializer="zeros")(decoded)
     values = keras.layers.Add(dtype=dtype, name="next_values")([previous, change])
     return keras.Model({"past": past, "previous": previous}, values, name=name)

@@ -42,49 +42,50 @@ def transformer(
 ) -> keras.Model:
     """Builds the encoder-decoder Transformer of "Attention Is All You Need".
 
-    A functional model with the inputs `source_ids` (B, S) and `target_ids` (B, T), both int32, and
-    logits (B, T, V) as output: `target_ids` starts with the start token, and position `t` predicts
-    the token after `target_ids[:, t]`. Its layers are found by name: `token_embedding` (or
-    `source_embedding` and `target_embedding`), `encoder`, `decoder`, and `logits` where the output
-    projection has a matrix of its own.
+    A functional model from `source_ids` (B, S) and `target_ids` (B, T), both int32, to logits
+    (B, T, V): `target_ids` starts with the start token, and position `t` predicts the token after
+    `target_ids[:, t]`. The layers are named `token_embedding` (or `source_embedding` and
+    `target_embedding`), `encoder`, `decoder` and, if the output projection is not tied, `logits`.
 
     Args:
-        vocabulary_size: size of the vocabulary; of the source's where there are two.
-        target_vocabulary_size: size of the target's own vocabulary; None if both share one.
-        num_layers: encoder blocks, and decoder blocks unless `num_decoder_layers` is given.
-        num_heads: attention heads.
+        vocabulary_size: Size of the vocabulary; with two, of the source vocabulary.
+        target_vocabulary_size: Size of the target vocabulary; None to share one vocabulary.
+        num_layers: Number of encoder blocks, and of decoder blocks unless `num_decoder_layers` is
+            given.
+        num_heads: Number of attention heads.
         hidden_dim: D, the width of the model.
-        intermediate_dim: width of the feed-forward networks.
-        dropout: rate on each sub-layer's output and on embeddings plus positions.
-        share_embeddings: one matrix for the target embedding and the output projection, and for
-            the source embedding too where the vocabulary is shared.
-        num_decoder_layers: decoder blocks, where they are not as many as the encoder's.
-        position_layout: layout of the sinusoids of `PositionalEncoding`; "learned" for a
-            `LearnedPositionalEmbedding` in each stack; None for no positions on the input, where
-            rotary or relative ones replace them.
-        first_position: the position of the first token, of sinusoids.
-        max_length: number of learned positions, the longest sequence.
-        scale_embeddings: multiply the embeddings by sqrt(D).
-        output_bias: add a learned bias to the logits.
-        padding_id: the id of padding, masked in source and target; None if there is none.
-        start_is_padding: targets start with the padding id, as Marian's do; there it is a token.
-        decoder_recurrence: "ssru" replaces the decoder's self-attentions with recurrent units: a
-            decoding step then costs the same at every length.
-        rematerialize: recompute each block in the backward pass (gradient checkpointing): less
-            memory, more time.
-        name: name of the model.
-        dtype: dtype policy of its layers, by default Keras's global policy.
-        **block: any other argument of the blocks, see `TransformerEncoderBlock`: `activation`,
+        intermediate_dim: Width of the feed-forward networks.
+        dropout: Dropout rate on the output of each sub-layer and on embeddings plus positions.
+        share_embeddings: Whether target embedding, output projection and, with a single vocabulary,
+            source embedding share one matrix.
+        num_decoder_layers: Number of decoder blocks; None for `num_layers`.
+        position_layout: Layout of the sinusoidal `PositionalEncoding`; "learned" for a
+            `LearnedPositionalEmbedding` in each stack; None for no positions on the input, for
+            example with rotary or relative positions.
+        first_position: Position of the first token, with a sinusoidal encoding.
+        max_length: Number of learned positions, the maximum sequence length; only with
+            `position_layout="learned"`.
+        scale_embeddings: Whether to multiply the embeddings by sqrt(D).
+        output_bias: Whether to add a learned bias to the logits.
+        padding_id: The id of padding, masked in source and target; None if all ids are real tokens.
+        start_is_padding: Whether targets start with the padding id as a real token, as in Marian.
+        decoder_recurrence: "ssru" replaces the decoder's self-attention with recurrent units, so a
+            decoding step costs the same at every length; None for self-attention.
+        rematerialize: Whether to recompute each block in the backward pass (gradient
+            checkpointing): less memory, more time.
+        name: Name of the model.
+        dtype: Dtype policy of the layers; None for Keras's global policy.
+        **block: Further arguments of the blocks, see `TransformerEncoderBlock`: `activation`,
             `normalize_first`, `attention_dropout`, `num_key_value_heads`, `rotary`,
             `relative_positions`, `gated`, `norm` and so on. `window` may also be a sequence of
-            windows that the layers take turns with.
+            windows for the layers to alternate.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: an argument outside its range, heads that do not divide the width, learned
-            positions without `max_length` or the reverse.
+        ValueError: If an argument is out of range, `num_heads` does not divide `hidden_dim`, or
+            only one of learned positions and `max_length` is given.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -141,12 +142,12 @@ def transformer(
 def _positions(layout, first_position, max_length, hidden_dim, dtype):
     if (layout == "learned") != (max_length is not None):
         raise ValueError(
-            '`max_length` must be given with `position_layout="learned"` and only then. '
+            '`max_length` must be given if and only if `position_layout="learned"`. '
             f"Received: max_length={max_length}, position_layout={layout!r}."
         )
     if first_position and layout in ("learned", None):
         raise ValueError(
-            "`first_position` must be 0 without sinusoids. "
+            "`first_position` must be 0 without a sinusoidal `position_layout`. "
             f"Received: first_position={first_position}, position_layout={layout!r}."
         )
     if layout is None:
@@ -161,12 +162,12 @@ def transformer_base(vocabulary_size: int, **arguments: Any) -> keras.Model:
     """Builds the paper's base model: 6 + 6 layers, width 512, 8 heads, dropout 0.1.
 
     Args:
-        vocabulary_size: size of the shared vocabulary (the paper's English-German one has about
-            37,000 entries; the model then has 63,082,496 parameters).
-        **arguments: any other argument of `transformer`.
+        vocabulary_size: Size of the shared vocabulary; with 37,000, about that of the paper's
+            English-German model, the model has 63,082,496 parameters.
+        **arguments: Further arguments of `transformer`.
 
     Returns:
-        A `keras.Model`, as `transformer`.
+        A `keras.Model`, see `transformer`.
 
     Example:
         >>> import keras_transformer as kt
@@ -183,12 +184,13 @@ def transformer_big(vocabulary_size: int, **arguments: Any) -> keras.Model:
     """Builds the paper's big model: 6 + 6 layers, width 1024, 16 heads, dropout 0.3.
 
     Args:
-        vocabulary_size: size of the shared vocabulary (214,245,376 parameters with 37,000).
-        **arguments: any other argument of `transformer`; the paper's English-French model has
-            `dropout=0.1`.
+        vocabulary_size: Size of the shared vocabulary; with 37,000, the model has 214,245,376
+            parameters.
+        **arguments: Further arguments of `transformer`, such as `dropout=0.1` for the paper's
+            English-French model.
 
     Returns:
-        A `keras.Model`, as `transformer`.
+        A `keras.Model`, see `transformer`.
 
     Example:
         >>> import keras_transformer as kt

@@ -1,4 +1,4 @@
-"""Vision Transformers: an encoder that reads the patches of an image."""
+"""Vision Transformers."""
 
 from __future__ import annotations
 
@@ -40,44 +40,44 @@ def vit(
 ) -> keras.Model:
     """Builds a Vision Transformer, by default ViT-B/16.
 
-    A functional model of images (B, height, width, channels). A convolution turns each patch into a
-    vector, a learned vector is put in front of them, learned positions are added, a pre-LN encoder
-    reads them all, and what the first has become is classified. Its layers are found by name:
-    `patch_embedding`, `class_token`, `encoder` (with the positions), `classifier` or `pooler`.
+    A functional model of images (B, height, width, channels). A convolution embeds the patches, a
+    class token is prepended, learned positions are added, a pre-LN encoder follows, and the final
+    state of the class token is classified. The layers are named `patch_embedding`, `class_token`,
+    `encoder` (which includes the positions) and `classifier` or `pooler`.
 
     Args:
-        image_size: height and width, or one number for both, in pixels.
-        patch_size: height and width of a patch, or one number for both.
+        image_size: Height and width of the images in pixels, or a single number for both.
+        patch_size: Height and width of a patch in pixels, or a single number for both.
         num_classes: C; None for no classifier.
-        num_layers: encoder blocks.
-        num_heads: attention heads.
+        num_layers: Number of encoder blocks.
+        num_heads: Number of attention heads.
         hidden_dim: D, the width of the model.
-        intermediate_dim: width of the feed-forward networks.
-        dropout: rate on the embeddings and each sub-layer's output.
-        num_channels: of the images.
-        pooler: without a classifier, also give what the first vector became, through a dense layer
-            with tanh.
-        activation: of the feed-forward networks.
-        layer_norm_epsilon: epsilon of the layer norms.
-        attention_dropout: rate on the attention weights.
-        initializer_stddev: standard deviation of all kernels and embeddings at the start; None for
-            0.02 at a width of 768, and in proportion to `hidden_dim ** -0.5` at others.
-        rematerialize: recompute each block in the backward pass (gradient checkpointing): less
-            memory, more time.
-        name: name of the model.
-        dtype: dtype policy of its layers, by default Keras's global policy.
-        **block: any other argument of the blocks, see `TransformerEncoderBlock`:
-            `normalize_first`, `num_key_value_heads`, `rotary`, `relative_positions`, `gated`,
-            `norm` and so on. `window` may also be a sequence of windows that the layers take turns
-            with.
+        intermediate_dim: Width of the feed-forward networks.
+        dropout: Dropout rate on the embeddings and the output of each sub-layer.
+        num_channels: Number of channels of the images.
+        pooler: Whether to also return the class token's final state after a dense layer with tanh;
+            only without a classifier.
+        activation: Activation of the feed-forward networks.
+        layer_norm_epsilon: Epsilon of the layer norms.
+        attention_dropout: Dropout rate on the attention weights.
+        initializer_stddev: Initial standard deviation of all kernels and embeddings; None for 0.02
+            at `hidden_dim=768`, scaled in proportion to `hidden_dim ** -0.5`.
+        rematerialize: Whether to recompute each block in the backward pass (gradient
+            checkpointing): less memory, more time.
+        name: Name of the model.
+        dtype: Dtype policy of the layers; None for Keras's global policy.
+        **block: Further arguments of the blocks, see `TransformerEncoderBlock`: `normalize_first`,
+            `num_key_value_heads`, `rotary`, `relative_positions`, `gated`, `norm` and so on.
+            `window` may also be a sequence of windows for the layers to alternate.
 
     Returns:
-        A `keras.Model`, whose output is logits (B, C), or without a classifier the hidden states
-        (B, 1 + patches, D), with a pooler a dict of these as `output` and `pooled_output` (B, D).
+        A `keras.Model` whose output is logits (B, C) or, without a classifier, the hidden states
+        (B, 1 + patches, D); with a pooler, a dict of these as `output` and `pooled_output` (B, D).
 
     Raises:
-        ValueError: sizes that are not positive, patches that do not tile the image, heads that do
-            not divide the width, a deviation that is not positive, a pooler beside a classifier.
+        ValueError: If a size is not positive, `patch_size` does not divide `image_size`,
+            `num_heads` does not divide `hidden_dim`, `initializer_stddev` is not positive, or
+            `pooler` is combined with a classifier.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -102,7 +102,7 @@ def vit(
         check_positive(num_classes=num_classes)
         if pooler:
             raise ValueError(
-                "`pooler` is for models without a classifier. "
+                "`pooler=True` requires `num_classes=None`. "
                 f"Received: pooler=True, num_classes={num_classes}."
             )
 
@@ -170,7 +170,9 @@ def vit(
 def _pair(name, size) -> tuple[int, int]:
     sides = (size, size) if isinstance(size, int) else tuple(size)
     if len(sides) != 2:
-        raise ValueError(f"`{name}` must be one number, or two. Received: {name}={size!r}.")
+        raise ValueError(
+            f"`{name}` must be an integer or a pair of integers. Received: {name}={size!r}."
+        )
     for side in sides:
         check_positive(**{name: side})
     return sides

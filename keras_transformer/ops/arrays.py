@@ -14,7 +14,7 @@ def to_tensors(*values: Any) -> list[Any]:
     """Converts NumPy arrays to tensors, since torch's operators reject arrays.
 
     Args:
-        *values: tensors, arrays, or None.
+        *values: Tensors, arrays, or None.
 
     Returns:
         The values in the same order; anything but arrays is unchanged.

@@ -50,23 +50,23 @@ def dot_product_attention(
         query: (B, T, N, H).
         key: (B, S, K, H), where K divides N: query head `n` uses key head `n // (N // K)`.
         value: (B, S, K, H).
-        mask: boolean, broadcastable to (B, N, T, S), True = may attend.
-        bias: float, broadcastable to (B, N, T, S), added to the scaled scores.
-        causal: whether query `i` attends only to keys `0 .. i`. For queries that continue a cache,
+        mask: Boolean, broadcastable to (B, N, T, S), True = may attend.
+        bias: Float, broadcastable to (B, N, T, S), added to the scaled scores.
+        causal: Whether query `i` attends only to keys `0 .. i`. For queries that continue a cache,
             pass `causal_mask(T, S, offset)` as `mask` instead.
-        dropout: dropout rate of the attention weights; 0 outside training.
+        dropout: Dropout rate of the attention weights; 0 outside training.
         implementation: "dense" computes all scores; "fused" calls the backend's kernel (on
             TensorFlow, which has none, as "dense"); "blockwise" never holds all scores at once, at
             any length (on torch, its kernel). "auto" is blockwise for long sequences on TensorFlow
             and JAX, and otherwise fused if there is a kernel (except JAX's on a CPU, which is
             slower) and neither dropout nor scores are requested.
-        window: query `i` attends to keys `i - window + 1 .. i + window - 1`, and with `causal` to
+        window: Query `i` attends to keys `i - window + 1 .. i + window - 1`, and with `causal` to
             none after `i`; None for no limit. Blocks skip keys that none of their queries sees.
         scale: s; None for 1 / sqrt(H).
-        seed: an int or `keras.random.SeedGenerator` for dropout.
-        return_attention_scores: whether to also return the weights, after softmax and before
+        seed: An int or `keras.random.SeedGenerator` for dropout.
+        return_attention_scores: Whether to also return the weights, after softmax and before
             dropout.
-        heads_first: whether `key` and `value` are (B, K, S, H), as in a cache.
+        heads_first: Whether `key` and `value` are (B, K, S, H), as in a cache.
 
     Returns:
         (B, T, N, H), or `{"output": ..., "attention_scores": (B, N, T, S)}`.

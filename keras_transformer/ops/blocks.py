@@ -15,10 +15,10 @@ def repeat_blocks(first: int, end: Any, body: Callable, state: tuple) -> tuple:
     """Calls `state = body(index, *state)` for `index` from `first` to `end - 1`, sequentially.
 
     Args:
-        first: the first index.
-        end: one past the last index, an int or a scalar tensor.
-        body: takes the index (int32) and the tensors of the state; returns the new state.
-        state: a tuple of tensors, whose shapes and dtypes must not change.
+        first: The first index.
+        end: One past the last index, an int or a scalar tensor.
+        body: Takes the index (int32) and the tensors of the state; returns the new state.
+        state: A tuple of tensors, whose shapes and dtypes must not change.
 
     Returns:
         The last state.
@@ -46,11 +46,11 @@ def differentiate(
     """Calls `forward(differentiable, constants) -> (outputs, residuals)` with a custom gradient.
 
     Args:
-        forward: returns a tuple of output tensors, and the residuals that `backward` needs.
+        forward: Returns a tuple of output tensors, and the residuals that `backward` needs.
         backward: `backward(residuals, upstream)` takes one upstream gradient per output and returns
             the gradient of each differentiable tensor.
-        differentiable: the tensors to differentiate with respect to.
-        constants: a nest of tensors and None, without gradients.
+        differentiable: The tensors to differentiate with respect to.
+        constants: A nest of tensors and None, without gradients.
 
     Returns:
         The outputs.

@@ -64,14 +64,14 @@ def blockwise_attention(
         query: (B, K * G, T, H).
         key: (B, K, S, H).
         value: (B, K, S, H).
-        mask: boolean (B or 1, K * G or 1, T or 1, S or 1), True = may attend.
-        bias: float, of a shape like that of `mask`, added to the scaled scores.
-        causal: whether query `i` sees only keys `0 .. i`, in addition to `mask`.
-        dropout: dropout rate of the attention weights.
-        seed: an int or `keras.random.SeedGenerator` for dropout.
-        scale: factor by which to multiply the scores.
+        mask: Boolean (B or 1, K * G or 1, T or 1, S or 1), True = may attend.
+        bias: Float, of a shape like that of `mask`, added to the scaled scores.
+        causal: Whether query `i` sees only keys `0 .. i`, in addition to `mask`.
+        dropout: Dropout rate of the attention weights.
+        seed: An int or `keras.random.SeedGenerator` for dropout.
+        scale: Factor by which to multiply the scores.
         block: R, the number of queries computed at once; None for a suitable default.
-        window: query `i` sees only keys at distances below `window`; None for no limit. A block
+        window: Query `i` sees only keys at distances below `window`; None for no limit. A block
             reads only the keys that its queries see, so that time grows linearly with T.
 
     Returns:

@@ -43,7 +43,7 @@ class PositionedKVCache(NamedTuple):
     Attributes:
         key: (B, K, S, H).
         value: (B, K, S, H).
-        positions: int (B, 1, S, 1), of the same rank as the others, so that it grows with them.
+        positions: Int (B, 1, S, 1), of the same rank as the others, so that it grows with them.
 
     Example:
         >>> import keras_transformer as kt
@@ -60,10 +60,10 @@ class DecoderCache(NamedTuple):
     """The cache of a decoder stack.
 
     Attributes:
-        self_attention: a tuple with one entry per layer: a `KVCache` of the tokens so far or, for a
+        self_attention: A tuple with one entry per layer: a `KVCache` of the tokens so far or, for a
             recurrent unit in place of self-attention, its state (B, D). It changes at every step
             and belongs to one hypothesis.
-        cross_attention: a tuple with one entry per layer, computed once from the encoded source and
+        cross_attention: A tuple with one entry per layer, computed once from the encoded source and
             constant from then on. Empty without a source.
 
     Example:
@@ -96,8 +96,8 @@ def init_cache(
         length: S, the maximum number of positions.
         num_heads: K, the number of key/value heads.
         head_dim: H.
-        dtype: the compute dtype of the layer.
-        positioned: whether to also store the positions of the keys.
+        dtype: The compute dtype of the layer.
+        positioned: Whether to also store the positions of the keys.
 
     Returns:
         A `KVCache` of zeros, each (B, K, S, H), or a `PositionedKVCache`.
@@ -125,11 +125,11 @@ def update_cache(
     """Writes new keys and values starting at slot `index`.
 
     Args:
-        cache: each (B, K, S, H).
+        cache: Each (B, K, S, H).
         key: (B, T, K, H).
         value: (B, T, K, H).
-        index: first slot to write to, an int or a scalar integer tensor; `index + T <= S`.
-        positions: int (T,) or (B, T), the positions of the new keys in a `PositionedKVCache`; None
+        index: First slot to write to, an int or a scalar integer tensor; `index + T <= S`.
+        positions: Int (T,) or (B, T), the positions of the new keys in a `PositionedKVCache`; None
             for `index, index + 1, ...`.
 
     Returns:
@@ -200,8 +200,8 @@ def reorder_cache(cache: Any, indices: Tensor) -> Any:
     """Selects rows along the batch axis, as beam search does when it reorders hypotheses.
 
     Args:
-        cache: any nest of tensors with the batch axis first.
-        indices: int tensor (B,), the old row for each new row.
+        cache: Any nest of tensors with the batch axis first.
+        indices: Int tensor (B,), the old row for each new row.
 
     Returns:
         A nest of the same structure.

@@ -30,9 +30,9 @@ class ChunkedSums(NamedTuple):
     """Sums over all positions, float32 scalars.
 
     Attributes:
-        loss: sum of the weighted losses, with a gradient.
-        negative_log_likelihood: sum of -log P(label) times the metric weight.
-        correct: sum of the metric weights where the label's logit exceeds all others; None unless
+        loss: Sum of the weighted losses, with a gradient.
+        negative_log_likelihood: Sum of -log P(label) times the metric weight.
+        correct: Sum of the metric weights where the label's logit exceeds all others; None unless
             requested.
     """
 
@@ -71,16 +71,16 @@ def chunked_crossentropy(
         hidden: (N, D), in the compute dtype.
         matrix: (V, D), the projection of hidden states to logits; (D, V) if `transposed`.
         bias: (V,) or None.
-        labels: int (N,), ids in [0, V).
+        labels: Int (N,), ids in [0, V).
         weights: float32 (N,), not negative; positions with weight 0 are ignored.
-        metric_weights: weights for the other two sums, of the same form; None for `weights`.
-        label_weight: a, the weight of the label's logit.
+        metric_weights: Weights for the other two sums, of the same form; None for `weights`.
+        label_weight: A, the weight of the label's logit.
         mean_weight: b, the weight of the mean logit.
         chunk_size: C.
-        transposed: whether the matrix is (D, V).
-        training: whether gradients are needed.
-        matrix_trainable: whether matrix and bias need gradients; otherwise they are constants.
-        count_correct: whether to count correct predictions.
+        transposed: Whether the matrix is (D, V).
+        training: Whether gradients are needed.
+        matrix_trainable: Whether matrix and bias need gradients; otherwise they are constants.
+        count_correct: Whether to count correct predictions.
 
     Returns:
         A `ChunkedSums`.

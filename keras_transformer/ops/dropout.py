@@ -20,9 +20,9 @@ def dropout(inputs: Tensor, rate: float, seed: Any = None) -> Tensor:
     XLA fuses; on torch on a CPU, they are 16 bits per entry from torch's own generator.
 
     Args:
-        inputs: float tensor of any shape.
-        rate: probability of dropping an entry, in [0, 1); on torch in steps of 1 / 65,536.
-        seed: an int or `keras.random.SeedGenerator`; None for the global one.
+        inputs: Float tensor of any shape.
+        rate: Probability of dropping an entry, in [0, 1); on torch in steps of 1 / 65,536.
+        seed: An int or `keras.random.SeedGenerator`; None for the global one.
 
     Returns:
         A tensor of the shape and dtype of `inputs`.
@@ -45,9 +45,9 @@ def kept_entries(state: Tensor, shape: tuple, rate: float) -> Tensor:
     hashing. Different states give different masks, and all entries are computed independently.
 
     Args:
-        state: unsigned integers (2,), the state of a `keras.random.SeedGenerator`.
-        shape: shape of the mask, with fewer than 2**31 entries.
-        rate: probability of dropping an entry, in [0, 1).
+        state: Unsigned integers (2,), the state of a `keras.random.SeedGenerator`.
+        shape: Shape of the mask, with fewer than 2**31 entries.
+        rate: Probability of dropping an entry, in [0, 1).
 
     Returns:
         A boolean tensor of the given shape.

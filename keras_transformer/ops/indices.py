@@ -16,7 +16,7 @@ def same_type(*indices: Any) -> tuple:
     JAX rejects mixed types, and with `jax_enable_x64` a Python integer has 64 bits.
 
     Args:
-        *indices: integers and scalar integer tensors.
+        *indices: Integers and scalar integer tensors.
 
     Returns:
         A tuple of the same length.

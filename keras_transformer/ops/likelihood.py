@@ -42,7 +42,7 @@ def subtract_at_labels(slopes: Any, labels: Any, amount: Any) -> Any:
     Args:
         slopes: (N, V) floats, a gradient with respect to logits.
         labels: (N,) integer ids in [0, V).
-        amount: a number, or (N,).
+        amount: A number, or (N,).
 
     Returns:
         (N, V) tensor.
@@ -109,7 +109,7 @@ def token_weights(labels: Any, padding_id: int | None, sample_weight: Any = None
 
     Args:
         labels: (B, ...) integer ids.
-        padding_id: the id to ignore, or None.
+        padding_id: The id to ignore, or None.
         sample_weight: None, (B,) or any shape that broadcasts to that of the labels.
 
     Returns:
@@ -129,8 +129,8 @@ def check_labels_and_logits(labels: Any, logits: Any) -> None:
     """Raises unless the labels have the shape of the logits without the last axis.
 
     Args:
-        labels: tensor of ids.
-        logits: tensor with one additional axis.
+        labels: Tensor of ids.
+        logits: Tensor with one additional axis.
 
     Raises:
         ValueError: if the shapes do not match.

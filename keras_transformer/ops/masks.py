@@ -23,8 +23,8 @@ def padding_mask(token_ids: Tensor, padding_id: int = 0) -> Tensor:
     """Padding mask: marks the real tokens of a padded batch.
 
     Args:
-        token_ids: int tensor (B, T).
-        padding_id: the id of padding.
+        token_ids: Int tensor (B, T).
+        padding_id: The id of padding.
 
     Returns:
         A boolean tensor (B, T), True for real tokens.
@@ -47,7 +47,7 @@ def causal_mask(query_length: int, key_length: int, offset: int | Tensor = 0) ->
     Args:
         query_length: T.
         key_length: S.
-        offset: position of the first query, an int or a scalar integer tensor.
+        offset: Position of the first query, an int or a scalar integer tensor.
 
     Returns:
         A boolean tensor (T, S).
@@ -69,9 +69,9 @@ def window_mask(query_positions: Tensor, key_positions: Tensor, window: int) -> 
     """Sliding-window mask: hides keys `window` or more positions away, on both sides.
 
     Args:
-        query_positions: int (T,) or (B, T).
-        key_positions: int (S,) or (B, S).
-        window: distance from which keys are hidden; with 1, a query sees only its own position.
+        query_positions: Int (T,) or (B, T).
+        key_positions: Int (S,) or (B, S).
+        window: Distance from which keys are hidden; with 1, a query sees only its own position.
 
     Returns:
         A boolean tensor (T, S) or (B, T, S).
@@ -93,7 +93,7 @@ def packing_mask(segment_ids: Tensor) -> Tensor:
     """Block-diagonal mask: separates the sequences packed into one row.
 
     Args:
-        segment_ids: int tensor (B, T), the number of the sequence that each position belongs to,
+        segment_ids: Int tensor (B, T), the number of the sequence that each position belongs to,
             0 for padding.
 
     Returns:
@@ -118,10 +118,10 @@ def combine_masks(
     """Combines masks by logical AND; None allows everything.
 
     Args:
-        padding_mask: boolean (B, S), True for real keys.
-        attention_mask: boolean (T, S), (B, T, S) or (B, N, T, S), True where a query may attend.
-        causal: boolean (T, S), from `causal_mask`.
-        window: boolean (T, S) or (B, T, S), from `window_mask`.
+        padding_mask: Boolean (B, S), True for real keys.
+        attention_mask: Boolean (T, S), (B, T, S) or (B, N, T, S), True where a query may attend.
+        causal: Boolean (T, S), from `causal_mask`.
+        window: Boolean (T, S) or (B, T, S), from `window_mask`.
 
     Returns:
         A boolean tensor that broadcasts to (B, N, T, S), or None if all masks are None.
@@ -217,11 +217,11 @@ def new_tokens_mask(
     """Returns the padding mask of the new tokens that a recurrent layer reads.
 
     Args:
-        padding_mask: boolean (B, T); with a cache (B, L), over all positions.
-        cache: the state that the layer continues, or None.
-        cache_index: the position of the first new token, with a cache; None for 0.
+        padding_mask: Boolean (B, T); with a cache (B, L), over all positions.
+        cache: The state that the layer continues, or None.
+        cache_index: The position of the first new token, with a cache; None for 0.
         length: T, the number of new tokens.
-        *implicit: the implicit Keras masks of the new tokens, used only without a cache.
+        *implicit: The implicit Keras masks of the new tokens, used only without a cache.
 
     Returns:
         Boolean (B, T), or None without a mask.

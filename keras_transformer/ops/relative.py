@@ -16,8 +16,8 @@ def distances(query_positions: Tensor, key_positions: Tensor) -> Tensor:
     """Returns how far each key is ahead of each query; negative if it is behind.
 
     Args:
-        query_positions: int (T,) or (B, T).
-        key_positions: int (S,) or (B, S).
+        query_positions: Int (T,) or (B, T).
+        key_positions: Int (S,) or (B, S).
 
     Returns:
         int (T, S) or (B, T, S).

@@ -22,7 +22,7 @@ def sum_over_replicas(value: Any) -> Any:
     """Returns the sum of a tensor over all replicas, without a gradient.
 
     Args:
-        value: a tensor of the same shape on each replica.
+        value: A tensor of the same shape on each replica.
 
     Returns:
         A tensor of that shape; `value` itself if there is one replica.

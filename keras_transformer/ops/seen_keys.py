@@ -26,8 +26,8 @@ class Places(NamedTuple):
 
     Attributes:
         block: R.
-        causal: whether query `i` sees only keys up to `i`.
-        window: query `i` sees only keys at distances below `window`; None for no limit.
+        causal: Whether query `i` sees only keys up to `i`.
+        window: Query `i` sees only keys at distances below `window`; None for no limit.
     """
 
     block: int
@@ -46,11 +46,11 @@ def for_each_block(places: Places, rows: Any, keys: Any, body: Callable, state: 
     """Calls `state = body(index, seen, state)` for all blocks of queries.
 
     Args:
-        places: block size, causality and window.
-        rows: number of queries, a multiple of the block size.
+        places: Block size, causality and window.
+        rows: Number of queries, a multiple of the block size.
         keys: S.
-        body: takes the index of the block, its `SeenKeys` and the state; returns a new state.
-        state: a tuple of tensors.
+        body: Takes the index of the block, its `SeenKeys` and the state; returns a new state.
+        state: A tuple of tensors.
 
     Returns:
         The last state.

@@ -18,7 +18,7 @@ def softmax_over_keys(scores: Tensor, mask: Tensor | None = None) -> Tensor:
 
     Args:
         scores: (..., S).
-        mask: boolean, broadcastable to the scores, True = may attend. If it masks every key of a
+        mask: Boolean, broadcastable to the scores, True = may attend. If it masks every key of a
             row, the weights are uniform and the caller must zero the result.
 
     Returns:

@@ -18,9 +18,9 @@ def in_batches(
 
     Args:
         rows: N lists of ids.
-        batch_size: number of rows per batch.
+        batch_size: Number of rows per batch.
         verbose: 1 shows a progress bar.
-        run: maps a batch to one result per row.
+        run: Maps a batch to one result per row.
 
     Returns:
         N results, in the order of `rows`.

@@ -29,7 +29,7 @@ def open_translator(folder: str | os.PathLike) -> OpenedTranslator:
     """Opens a translation checkpoint.
 
     Args:
-        folder: a folder, or a name on the Hugging Face hub.
+        folder: A folder, or a name on the Hugging Face hub.
 
     Returns:
         The model, the source and target tokenizers, the checkpoint's decoding defaults, and its
@@ -81,7 +81,7 @@ def open_language_model(folder: str | os.PathLike) -> OpenedLanguageModel:
     """Opens a language model checkpoint.
 
     Args:
-        folder: a folder, or a name on the Hugging Face hub.
+        folder: A folder, or a name on the Hugging Face hub.
 
     Returns:
         The model, its tokenizer, the ids that the checkpoint bans, and its generation defaults.

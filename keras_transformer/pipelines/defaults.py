@@ -16,18 +16,18 @@ class DecodingDefaults(NamedTuple):
     """Default decoding options of a translator, used unless overridden in `translate`.
 
     Attributes:
-        banned_ids: ids that are never generated; None for the padding, unknown and start ids.
-        max_new_tokens: maximum number of tokens to generate; None to use `max_length_factor`.
-        max_length_factor: maximum number of tokens as a multiple of the source length; None for 50
+        banned_ids: Ids that are never generated; None for the padding, unknown and start ids.
+        max_new_tokens: Maximum number of tokens to generate; None to use `max_length_factor`.
+        max_length_factor: Maximum number of tokens as a multiple of the source length; None for 50
             more tokens than the longest source of the batch.
-        length_penalty: alpha of the beam search.
+        length_penalty: The alpha of the beam search.
         length_normalization: "gnmt" or "length", the form of the length penalty.
-        early_stopping: whether beam search stops once `num_beams` hypotheses are finished.
-        min_new_tokens: minimum number of tokens before the end token.
-        no_repeat_ngram_size: forbids repeated n-grams of this size; 0 for no limit.
-        repetition_penalty: values above 1 make generated ids less likely to recur; greedy decoding
+        early_stopping: Whether beam search stops once `num_beams` hypotheses are finished.
+        min_new_tokens: Minimum number of tokens before the end token.
+        no_repeat_ngram_size: Forbids repeated n-grams of this size; 0 for no limit.
+        repetition_penalty: Values above 1 make generated ids less likely to recur; greedy decoding
             only.
-        renormalize: whether beam search renormalizes the scores over the allowed ids, see
+        renormalize: Whether beam search renormalizes the scores over the allowed ids, see
             `kt.decoding.beam_search`.
 
     Example:
@@ -60,13 +60,13 @@ class GenerationDefaults(NamedTuple):
     """Default decoding options of a text generator, used unless overridden in `generate`.
 
     Attributes:
-        max_new_tokens: maximum number of tokens to generate; None to use `max_length`.
-        max_length: maximum number of tokens of prompt and continuation together; None for 64 new
+        max_new_tokens: Maximum number of tokens to generate; None to use `max_length`.
+        max_length: Maximum number of tokens of prompt and continuation together; None for 64 new
             tokens.
-        min_new_tokens: minimum number of tokens before the end token.
-        no_repeat_ngram_size: forbids repeated n-grams of this size; 0 for no limit.
-        repetition_penalty: values above 1 make ids less likely that have occurred before.
-        sampling: arguments of a `kt.decoding.RandomSampler`; None for greedy decoding.
+        min_new_tokens: Minimum number of tokens before the end token.
+        no_repeat_ngram_size: Forbids repeated n-grams of this size; 0 for no limit.
+        repetition_penalty: Values above 1 make ids less likely that have occurred before.
+        sampling: Arguments of a `kt.decoding.RandomSampler`; None for greedy decoding.
 
     Example:
         >>> import keras_transformer as kt

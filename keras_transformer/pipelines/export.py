@@ -41,11 +41,11 @@ def export_translator(
     decodes over the whole vocabulary: a translator's shortlist is not exported.
 
     Args:
-        translator: the `kt.Translator` itself.
-        folder: a new or empty folder.
-        num_beams: beam size; 1 is greedy decoding.
-        length_penalty: alpha of the beam search; None for the translator's default.
-        max_new_tokens: maximum number of subwords in a translation; None for the translator's
+        translator: The `kt.Translator` itself.
+        folder: A new or empty folder.
+        num_beams: Beam size; 1 is greedy decoding.
+        length_penalty: The alpha of the beam search; None for the translator's default.
+        max_new_tokens: Maximum number of subwords in a translation; None for the translator's
             default, usually 50 more than the longest source of a call.
 
     Raises:

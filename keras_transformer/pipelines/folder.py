@@ -22,9 +22,9 @@ class Kind(NamedTuple):
     """The kind of pipeline in a folder.
 
     Attributes:
-        name: name of the class that writes the folder.
-        file: name of the JSON file that describes the folder.
-        fields: further fields of that file, as types by name.
+        name: Name of the class that writes the folder.
+        file: Name of the JSON file that describes the folder.
+        fields: Further fields of that file, as types by name.
     """
 
     name: str
@@ -46,10 +46,10 @@ def write_folder(
     """Writes a temporary folder and moves it into place when complete.
 
     Args:
-        folder: a new or empty folder, or one of the same kind, which is replaced.
-        kind: the kind of pipeline.
-        description: the values of the kind's fields.
-        write: writes everything except the description to the folder it is given.
+        folder: A new or empty folder, or one of the same kind, which is replaced.
+        kind: The kind of pipeline.
+        description: The values of the kind's fields.
+        write: Writes everything except the description to the folder it is given.
 
     Raises:
         ValueError: if the folder holds something else.
@@ -81,8 +81,8 @@ def read_description(folder: Path, kind: Kind) -> dict[str, Any]:
     """Reads the JSON file that describes a folder.
 
     Args:
-        folder: the folder.
-        kind: the expected kind of pipeline.
+        folder: The folder.
+        kind: The expected kind of pipeline.
 
     Returns:
         The content of the file.
@@ -118,8 +118,8 @@ def write_model(model: keras.Model, folder: Path) -> None:
     no adapters and the same outputs.
 
     Args:
-        model: the model.
-        folder: the folder to save to.
+        model: The model.
+        folder: The folder to save to.
     """
     # Detach the optimizer rather than save a copy, whose layers would need the same adapters and
     # quantization.
@@ -136,7 +136,7 @@ def read_model(folder: Path) -> keras.Model:
     """Loads the model from a folder.
 
     Args:
-        folder: the folder.
+        folder: The folder.
 
     Returns:
         The model, not compiled.

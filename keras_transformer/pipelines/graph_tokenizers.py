@@ -30,7 +30,7 @@ def make_graph_tokenizer(tokenizer: Any) -> Any:
     """Creates a module that `tokenize`s strings (B,) to ragged ids (B, T) and `detokenize`s ids.
 
     Args:
-        tokenizer: a SentencePiece tokenizer with its original ids, or a `kt.data.MarianTokenizer`.
+        tokenizer: A SentencePiece tokenizer with its original ids, or a `kt.data.MarianTokenizer`.
 
     Returns:
         A TensorFlow module.

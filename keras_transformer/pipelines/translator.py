@@ -48,8 +48,8 @@ class Translation(NamedTuple):
     """One of the best translations of a sentence.
 
     Attributes:
-        text: the translation.
-        score: its score in the beam search, see `kt.decoding.beam_search`.
+        text: The translation.
+        score: Its score in the beam search, see `kt.decoding.beam_search`.
 
     Example:
         >>> import keras_transformer as kt
@@ -65,14 +65,14 @@ class Translator:
     """A translation model with the tokenizers of its two languages.
 
     Args:
-        model: a model such as `kt.models.transformer` builds.
-        source_tokenizer: a tokenizer from `kt.data.train_tokenizer`, or any other that implements
+        model: A model such as `kt.models.transformer` builds.
+        source_tokenizer: A tokenizer from `kt.data.train_tokenizer`, or any other that implements
             `kt.data.Tokenizer`. Its `end_id` ends a source; the target tokenizer's `start_id` and
             `end_id` delimit a translation.
-        target_tokenizer: the tokenizer of the target language; None if it is the same.
-        defaults: default decoding options, used unless overridden in `translate`; None for those of
+        target_tokenizer: The tokenizer of the target language; None if it is the same.
+        defaults: Default decoding options, used unless overridden in `translate`; None for those of
             `kt.DecodingDefaults`.
-        shortlist: a lexical shortlist that limits the candidate ids of each sentence; None to
+        shortlist: A lexical shortlist that limits the candidate ids of each sentence; None to
             decode over the whole vocabulary.
 
     Raises:
@@ -132,20 +132,20 @@ class Translator:
         """Translates sentences.
 
         Args:
-            texts: a list of sentences, or a single sentence.
-            max_new_tokens: maximum number of subwords in a translation; None for the translator's
+            texts: A list of sentences, or a single sentence.
+            max_new_tokens: Maximum number of subwords in a translation; None for the translator's
                 default, usually 50 more than the longest source of the batch, as in the paper.
-            batch_size: number of sentences to translate together. They are sorted by length first
+            batch_size: Number of sentences to translate together. They are sorted by length first
                 and returned in the order given.
             verbose: 1 shows a progress bar.
-            num_beams: beam size; 1 is greedy decoding.
-            length_penalty: alpha of the beam search, see `kt.decoding.beam_search`; None for the
-                translator's default.
-            num_return: number of best translations to return per sentence, at most `num_beams`;
+            num_beams: Beam size; 1 is greedy decoding.
+            length_penalty: The alpha of the beam search, see `kt.decoding.beam_search`; None for
+                the translator's default.
+            num_return: Number of best translations to return per sentence, at most `num_beams`;
                 None for only the best, as a string.
             length_normalization: "gnmt" or "length", the form of the length penalty; None for the
                 translator's default.
-            early_stopping: whether beam search stops once `num_beams` hypotheses are finished; None
+            early_stopping: Whether beam search stops once `num_beams` hypotheses are finished; None
                 for the translator's default.
 
         Returns:
@@ -243,7 +243,7 @@ class Translator:
         where it stopped, save the model itself.
 
         Args:
-            folder: a new folder, or one that holds a translator, which is replaced.
+            folder: A new folder, or one that holds a translator, which is replaced.
 
         Raises:
             ValueError: if the folder holds something else.
@@ -268,7 +268,7 @@ class Translator:
         """Loads a folder written by `save`, on any backend.
 
         Args:
-            folder: the folder.
+            folder: The folder.
 
         Returns:
             A `Translator`.
@@ -298,7 +298,7 @@ class Translator:
         its lexical shortlist if the folder has one.
 
         Args:
-            folder: a folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
+            folder: A folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
 
         Returns:
             A `Translator`.

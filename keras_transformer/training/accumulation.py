@@ -24,9 +24,9 @@ def accumulation_arguments(
     """Returns optimizer arguments with a schedule that counts updates.
 
     Args:
-        learning_rate: a float or a schedule over updates.
-        gradient_accumulation_steps: batches per update; None or 1 disables accumulation.
-        clip_norm: maximum global norm of the gradients; None disables clipping.
+        learning_rate: A float or a schedule over updates.
+        gradient_accumulation_steps: Batches per update; None or 1 disables accumulation.
+        clip_norm: Maximum global norm of the gradients; None disables clipping.
 
     Returns:
         The optimizer's arguments ``learning_rate``, ``gradient_accumulation_steps`` and
@@ -61,8 +61,8 @@ class AccumulationSchedule(keras.optimizers.schedules.LearningRateSchedule):
     for your own optimizers.
 
     Args:
-        schedule: a learning-rate schedule over updates.
-        gradient_accumulation_steps: batches per update, the same number as in the optimizer.
+        schedule: A learning-rate schedule over updates.
+        gradient_accumulation_steps: Batches per update, the same number as in the optimizer.
 
     Raises:
         ValueError: if ``schedule`` is not a schedule or ``gradient_accumulation_steps`` is not an

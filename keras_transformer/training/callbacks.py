@@ -30,7 +30,7 @@ class CheckpointAveraging(keras.callbacks.Callback):
     evaluate the model afterwards.
 
     Args:
-        num_checkpoints: number of most recent checkpoints to average, a positive integer.
+        num_checkpoints: Number of most recent checkpoints to average, a positive integer.
         save_freq: ``"epoch"`` for a checkpoint after each epoch, or an integer number of training
             steps between checkpoints, counted across epochs.
         filepath: None to keep the checkpoints in memory (``num_checkpoints`` copies of the

@@ -95,8 +95,8 @@ def average_checkpoints(model: keras.Model, filepaths: Iterable[Any]) -> None:
     fails, its weights are unchanged.
 
     Args:
-        model: a built `keras.Model` with the architecture of the checkpoints.
-        filepaths: paths of `.weights.h5` or `.keras` files.
+        model: A built `keras.Model` with the architecture of the checkpoints.
+        filepaths: Paths of `.weights.h5` or `.keras` files.
 
     Raises:
         ValueError: if ``filepaths`` is empty, a file is missing, unreadable or from another

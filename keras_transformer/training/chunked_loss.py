@@ -49,12 +49,12 @@ class ChunkedLossModel(keras.Model):
     model itself: use that one to predict, decode and save.
 
     Args:
-        model: a language model or translator created by `kt.models.gpt`, `kt.models.packed`,
+        model: A language model or translator created by `kt.models.gpt`, `kt.models.packed`,
             `kt.models.transformer` or `kt.pretrained.load`. Its layers `token_embedding` (or
             `source_embedding` and `target_embedding`), `encoder`, `decoder` and `logits` are found
             by name.
-        chunk_size: number of positions whose logits are computed at a time.
-        **kwargs: further arguments of `keras.Model`.
+        chunk_size: Number of positions whose logits are computed at a time.
+        **kwargs: Further arguments of `keras.Model`.
 
     Raises:
         ValueError: if `model` has other inputs or layers, or `chunk_size` is not positive; in
@@ -89,10 +89,10 @@ class ChunkedLossModel(keras.Model):
         """Configures training, as `keras.Model.compile` does.
 
         Args:
-            optimizer: any Keras optimizer.
-            loss: a `MaskedCrossentropy`.
+            optimizer: Any Keras optimizer.
+            loss: A `MaskedCrossentropy`.
             metrics: None, or a list of `MaskedAccuracy` and `Perplexity`.
-            **kwargs: further arguments of `keras.Model.compile`.
+            **kwargs: Further arguments of `keras.Model.compile`.
         """
         _check_loss_and_metrics(loss, metrics, kwargs)
         # Keras would call the loss and metrics with logits.
@@ -103,8 +103,8 @@ class ChunkedLossModel(keras.Model):
         """Computes hidden states; `compute_loss` computes the logits.
 
         Args:
-            inputs: the model's inputs.
-            training: whether dropout is active.
+            inputs: The model's inputs.
+            training: Whether dropout is active.
 
         Returns:
             (B, T, D), the hidden states before the vocabulary projection.
@@ -122,11 +122,11 @@ class ChunkedLossModel(keras.Model):
         """Computes the loss in chunks and updates the metrics.
 
         Args:
-            x: not used.
+            x: Not used.
             y: (B, T) integer labels.
             y_pred: (B, T, D) hidden states.
             sample_weight: None, (B,) or (B, T).
-            training: whether gradients are needed.
+            training: Whether gradients are needed.
 
         Returns:
             float32 scalar.

@@ -13,7 +13,7 @@ class StopAfter(keras.callbacks.Callback):
     there is any, and `fit` ends as usual.
 
     Args:
-        minutes: wall-clock minutes, > 0; may be fractional.
+        minutes: Wall-clock minutes, > 0; may be fractional.
 
     Raises:
         ValueError: if ``minutes`` is not > 0.
@@ -62,8 +62,8 @@ class TimeBudget(StopAfter):
     is reset to the peak.
 
     Args:
-        minutes: wall-clock minutes, > 0; may be fractional.
-        warmup_steps: number of warm-up steps, >= 0.
+        minutes: Wall-clock minutes, > 0; may be fractional.
+        warmup_steps: Number of warm-up steps, >= 0.
 
     Raises:
         ValueError: if ``minutes`` or ``warmup_steps`` is out of range; when training begins, if the
@@ -94,8 +94,8 @@ class TimeBudget(StopAfter):
         """Returns the factor by which to multiply the peak learning rate.
 
         Args:
-            step: number of the training step, counted from 1.
-            used: fraction of the budget already spent, in [0, 1].
+            step: Number of the training step, counted from 1.
+            used: Fraction of the budget already spent, in [0, 1].
 
         Returns:
             A number in [0, 1].

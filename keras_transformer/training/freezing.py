@@ -31,8 +31,8 @@ def freeze(model: keras.Model, up_to: int | None = None) -> None:
     Embeddings tied to the output projection are frozen in both roles.
 
     Args:
-        model: a model of `kt.models`, with or without a task head.
-        up_to: number of blocks of each stack to freeze, counted from the bottom: 0 freezes only the
+        model: A model of `kt.models`, with or without a task head.
+        up_to: Number of blocks of each stack to freeze, counted from the bottom: 0 freezes only the
             embeddings, None all blocks, so that only heads train. `unfreeze` unfreezes everything.
 
     Raises:
@@ -69,7 +69,7 @@ def unfreeze(model: keras.Model) -> None:
     """Makes all layers of a model trainable again. Compile the model afterwards.
 
     Args:
-        model: a model without adapters.
+        model: A model without adapters.
 
     Raises:
         ValueError: if the model has adapters; `merge_lora` removes them.
@@ -106,8 +106,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
     other settings.
 
     Args:
-        epochs_per_block: number of epochs between unfreezing one block and the next.
-        first_blocks: number of blocks that train from the start.
+        epochs_per_block: Number of epochs between unfreezing one block and the next.
+        first_blocks: Number of blocks that train from the start.
 
     Raises:
         ValueError: if an argument is out of range; when training begins, if the model has no stacks

@@ -42,12 +42,12 @@ def layout_map(
     not implement `ModelParallel` on TensorFlow and torch.
 
     Args:
-        mesh: the devices. `keras.distribution.ModelParallel` splits the batch over the first axis.
+        mesh: The devices. `keras.distribution.ModelParallel` splits the batch over the first axis.
         model: None, or a model to check, on any device, with the sizes of the one to be trained; a
             single layer suffices. The map does not depend on it. Without this check, a number of
             heads that is not divisible only costs time, and any other size that is not divisible
             raises JAX's own error when the model is created.
-        axis: name of the mesh axis to split the weights over.
+        axis: Name of the mesh axis to split the weights over.
 
     Returns:
         The layouts of all split weights, for `keras.distribution.ModelParallel`.

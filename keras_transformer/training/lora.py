@@ -38,13 +38,13 @@ def enable_lora(
     adapters, use `save_lora`.
 
     Args:
-        model: a model of `kt.models`, or any other whose dense layers have names.
+        model: A model of `kt.models`, or any other whose dense layers have names.
         rank: r, the rank of the adapters.
-        alpha: scale of the adapters, applied as `alpha / rank`; None for `rank`, a factor of 1.
-        targets: the dense layers to adapt, as patterns for their names ("query", "key", "value",
+        alpha: Scale of the adapters, applied as `alpha / rank`; None for `rank`, a factor of 1.
+        targets: The dense layers to adapt, as patterns for their names ("query", "key", "value",
             "output" and "intermediate" in the layers of `kt`) or for their full paths, with
             wildcards ("decoder/block_1*/query").
-        trainable: other layers that stay trainable, as patterns like `targets`: `head` is the head
+        trainable: Other layers that stay trainable, as patterns like `targets`: `head` is the head
             of the models of `kt.models.heads`, `classifier` that of `vit`. () for none.
 
     Returns:
@@ -112,7 +112,7 @@ def merge_lora(model: keras.Model) -> None:
     had never been adapted, with all weights trainable. Compile it again to train it.
 
     Args:
-        model: a model adapted by `enable_lora` or `load_lora`.
+        model: A model adapted by `enable_lora` or `load_lora`.
 
     Raises:
         ValueError: if the model has no adapters, or the adapted weights are quantized, as the

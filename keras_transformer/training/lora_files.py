@@ -29,8 +29,8 @@ def save_lora(model: keras.Model, path: str | os.PathLike) -> None:
     0.25% of GPT-1.
 
     Args:
-        model: a model adapted by `enable_lora` or `load_lora`.
-        path: the file to write, ending in `.npz`.
+        model: A model adapted by `enable_lora` or `load_lora`.
+        path: The file to write, ending in `.npz`.
 
     Raises:
         ValueError: if the model has no adapters, or `path` does not end in `.npz`.
@@ -77,9 +77,9 @@ def load_lora(model: keras.Model, path: str | os.PathLike) -> None:
     unchanged.
 
     Args:
-        model: a model without adapters, of the same architecture as the one whose adapters were
+        model: A model without adapters, of the same architecture as the one whose adapters were
             saved. For the same outputs it needs the same base weights too.
-        path: the `.npz` file.
+        path: The `.npz` file.
 
     Raises:
         ValueError: if the model already has adapters, the file is missing or damaged, or it belongs

@@ -82,12 +82,12 @@ class MaskedCrossentropy(keras.losses.Loss):
     Args:
         label_smoothing: eps, in [0, 1).
         smoothing_spread: ``"all_classes"`` or ``"wrong_classes"``, the classes that share eps.
-        padding_id: the label to ignore, which may lie outside the vocabulary (-1); None to count
+        padding_id: The label to ignore, which may lie outside the vocabulary (-1); None to count
             every label.
         reduction: ``"mean_with_sample_weight"``, the mean above (``"sum_over_batch_size"`` and
             ``"mean"`` are aliases); ``"sum"`` for ``sum_t w_t loss_t``; ``"none"`` or None for
             ``w_t loss_t`` per token.
-        name: the loss's name.
+        name: The loss's name.
 
     Raises:
         ValueError: if an argument is out of range or not one of the names above.
@@ -208,8 +208,8 @@ class MaskedCrossentropy(keras.losses.Loss):
         """Applies the reduction to the sums over a batch.
 
         Args:
-            loss: the weighted sum of the token losses.
-            weight: the sum of the token weights.
+            loss: The weighted sum of the token losses.
+            weight: The sum of the token weights.
 
         Returns:
             float32 scalar.

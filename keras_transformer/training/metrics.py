@@ -37,8 +37,8 @@ class _TokenMean(keras.metrics.Metric):
         """Adds the sums over a batch.
 
         Args:
-            total: the weighted sum of the token values.
-            weight: the sum of the token weights.
+            total: The weighted sum of the token values.
+            weight: The sum of the token weights.
         """
         self.total.assign_add(ops.cast(total, self.dtype))
         self.count.assign_add(ops.cast(weight, self.dtype))
@@ -59,9 +59,9 @@ class MaskedAccuracy(_TokenMean):
     gives every class the same logit scores 0. Without any non-padding token the result is 0.
 
     Args:
-        padding_id: the label to ignore; None to count every label.
-        name: the name shown by `fit`.
-        dtype: dtype of the sums; None for Keras's default, float32.
+        padding_id: The label to ignore; None to count every label.
+        name: The name shown by `fit`.
+        dtype: Dtype of the sums; None for Keras's default, float32.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -114,9 +114,9 @@ class Perplexity(_TokenMean):
     without smoothing can be compared. Without any non-padding token the result is 1.
 
     Args:
-        padding_id: the label to ignore; None to count every label.
-        name: the name shown by `fit`.
-        dtype: dtype of the sums; None for Keras's default, float32.
+        padding_id: The label to ignore; None to count every label.
+        name: The name shown by `fit`.
+        dtype: Dtype of the sums; None for Keras's default, float32.
 
     Example:
         >>> import numpy as np, keras_transformer as kt

@@ -17,7 +17,7 @@ def describe_state(model: keras.Model) -> dict[str, Any]:
     """Returns which layers and weights are trainable, the adapters, and the weights' penalties.
 
     Args:
-        model: a built model.
+        model: A built model.
 
     Returns:
         A JSON-serializable dict for `restore_state`.
@@ -44,7 +44,7 @@ def adapted_arrays(model: keras.Model) -> dict[str, np.ndarray]:
     """Returns the weights of all adapted layers, of which Keras files store only the merged ones.
 
     Args:
-        model: a model, with or without adapters.
+        model: A model, with or without adapters.
 
     Returns:
         Arrays by layer place and weight name; {} without adapters.
@@ -60,8 +60,8 @@ def restore_state(model: keras.Model, state: dict[str, Any]) -> None:
     """Freezes and adapts a model according to a saved state.
 
     Args:
-        model: a built model of the same architecture, without adapters.
-        state: the result of `describe_state`.
+        model: A built model of the same architecture, without adapters.
+        state: The result of `describe_state`.
 
     Raises:
         ValueError: if the model has different layers or weights.
@@ -84,8 +84,8 @@ def restore_arrays(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
     """Sets the weights of the adapted layers of a model.
 
     Args:
-        model: a model whose adapters `restore_state` has added.
-        arrays: the result of `adapted_arrays`.
+        model: A model whose adapters `restore_state` has added.
+        arrays: The result of `adapted_arrays`.
     """
     for place, layer in _adapted(layers_by_place(model)).items():
         for weight in layer.weights:
@@ -99,8 +99,8 @@ def compile_as_saved(model: keras.Model, path: Any) -> None:
     an optimizer that was built for other weights.
 
     Args:
-        model: the model, frozen and adapted like the one in the file.
-        path: a `.keras` file.
+        model: The model, frozen and adapted like the one in the file.
+        path: A `.keras` file.
     """
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))

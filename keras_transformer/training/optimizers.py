@@ -18,11 +18,11 @@ class DecoupledAdamW(keras.optimizers.AdamW):
     the model.
 
     Args:
-        learning_rate: a float or a schedule.
-        weight_decay: decay per step, multiplied by the learning rate; not negative.
-        exclude: names of variables without weight decay. Each must match a variable's whole name,
+        learning_rate: A float or a schedule.
+        weight_decay: Decay per step, multiplied by the learning rate; not negative.
+        exclude: Names of variables without weight decay. Each must match a variable's whole name,
             the last part of its path: "bias" for "query/bias". Layer names do not count.
-        **kwargs: further arguments of `keras.optimizers.AdamW`, such as ``beta_2``, ``epsilon`` or
+        **kwargs: Further arguments of `keras.optimizers.AdamW`, such as ``beta_2``, ``epsilon`` or
             ``global_clipnorm``.
 
     Raises:

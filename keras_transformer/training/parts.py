@@ -16,7 +16,7 @@ def layers_by_place(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     A layer's path does not: it depends on what built the layer first.
 
     Args:
-        layer: a layer or a model.
+        layer: A layer or a model.
 
     Returns:
         The layers by the attribute names that lead to them, outer layers first.
@@ -28,8 +28,8 @@ def freeze_all_but(model: keras.Model, weights: Iterable[Any]) -> None:
     """Freezes all trainable weights of a model except the given ones.
 
     Args:
-        model: the model.
-        weights: the weights that stay trainable.
+        model: The model.
+        weights: The weights that stay trainable.
     """
     kept = {id(weight) for weight in weights}
     for weight in model.trainable_weights:
@@ -51,7 +51,7 @@ def needs_compiling(model: keras.Model) -> None:
     step updates those; `predict` may also have compiled the layers before they changed.
 
     Args:
-        model: a model whose trainable weights or layers have changed.
+        model: A model whose trainable weights or layers have changed.
     """
     model.compiled = False
     model.train_function = None

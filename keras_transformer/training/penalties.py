@@ -22,9 +22,9 @@ def add_l2(
     evenly, use the weight decay of `DecoupledAdamW`.
 
     Args:
-        model: a built model.
+        model: A built model.
         rate: lambda; 0 removes the penalty.
-        exclude: names of weights without penalty; each must match a weight's whole name, the last
+        exclude: Names of weights without penalty; each must match a weight's whole name, the last
             part of its path.
 
     Returns:

@@ -35,17 +35,17 @@ def transformer_recipe(
     ``smoothing_spread`` selects the other convention, that of tensor2tensor.
 
     Args:
-        hidden_dim: the model's hidden size (d_model).
-        warmup_steps: number of updates until the learning rate peaks.
-        label_smoothing: probability mass spread over the classes, in [0, 1).
+        hidden_dim: The model's hidden size (d_model).
+        warmup_steps: Number of updates until the learning rate peaks.
+        label_smoothing: Probability mass spread over the classes, in [0, 1).
         learning_rate: None for the schedule above, or a float or a schedule to replace it, with
             ``warmup_steps`` and ``scale`` ignored.
-        scale: factor by which to multiply the schedule.
+        scale: Factor by which to multiply the schedule.
         smoothing_spread: ``"all_classes"`` or ``"wrong_classes"``.
-        padding_id: the label to ignore; None to count every label.
-        gradient_accumulation_steps: batches whose gradients are averaged for each update; None or 1
+        padding_id: The label to ignore; None to count every label.
+        gradient_accumulation_steps: Batches whose gradients are averaged for each update; None or 1
             updates after every batch. The schedule counts updates.
-        clip_norm: maximum global norm of the gradients, after accumulation; None for no clipping,
+        clip_norm: Maximum global norm of the gradients, after accumulation; None for no clipping,
             as in the paper.
 
     Returns:
@@ -96,15 +96,15 @@ def gpt1_pretraining_recipe(
     that its authors published for fine-tuning.
 
     Args:
-        total_steps: total number of updates; larger than ``warmup_steps``.
-        warmup_steps: number of updates until the learning rate peaks.
-        peak_learning_rate: the highest learning rate.
-        weight_decay: decay per step, multiplied by the learning rate.
-        padding_id: the label to ignore; None to count every label, as in streams of packed text
+        total_steps: Total number of updates; larger than ``warmup_steps``.
+        warmup_steps: Number of updates until the learning rate peaks.
+        peak_learning_rate: The highest learning rate.
+        weight_decay: Decay per step, multiplied by the learning rate.
+        padding_id: The label to ignore; None to count every label, as in streams of packed text
             whose vocabulary has a word with id 0.
-        gradient_accumulation_steps: batches whose gradients are averaged for each update; None or 1
+        gradient_accumulation_steps: Batches whose gradients are averaged for each update; None or 1
             updates after every batch. All numbers of steps here count updates.
-        clip_norm: maximum global norm of the gradients, after accumulation; None for no clipping,
+        clip_norm: Maximum global norm of the gradients, after accumulation; None for no clipping,
             since the paper mentions none.
 
     Returns:
@@ -156,12 +156,12 @@ def gpt1_finetuning_recipe(
     `enable_lora`, needs a higher peak.
 
     Args:
-        total_steps: total number of updates.
-        warmup_fraction: fraction of the updates until the learning rate peaks, in [0, 1).
-        peak_learning_rate: the highest learning rate.
-        weight_decay: decay per step, multiplied by the learning rate.
-        clip_norm: maximum global norm of the gradients, after accumulation; None for no clipping.
-        gradient_accumulation_steps: batches whose gradients are averaged for each update; None or 1
+        total_steps: Total number of updates.
+        warmup_fraction: Fraction of the updates until the learning rate peaks, in [0, 1).
+        peak_learning_rate: The highest learning rate.
+        weight_decay: Decay per step, multiplied by the learning rate.
+        clip_norm: Maximum global norm of the gradients, after accumulation; None for no clipping.
+        gradient_accumulation_steps: Batches whose gradients are averaged for each update; None or 1
             updates after every batch. ``total_steps`` counts updates: with accumulation, it is
             ``3 * len(batches) // gradient_accumulation_steps``.
 

@@ -40,11 +40,11 @@ class SaveTraining(keras.callbacks.Callback):
     `CheckpointAveraging`) is not saved.
 
     Args:
-        folder: the folder to save to; created if missing.
-        batches: the batches passed to `fit`: `TranslationBatches`, `LanguageModelBatches`,
+        folder: The folder to save to; created if missing.
+        batches: The batches passed to `fit`: `TranslationBatches`, `LanguageModelBatches`,
             `PackedBatches` or `TaskBatches` of `kt.data`.
-        every_batches: number of batches after which to save within an epoch; None never does.
-        every_minutes: wall-clock minutes after which to save within an epoch; None never does.
+        every_batches: Number of batches after which to save within an epoch; None never does.
+        every_minutes: Wall-clock minutes after which to save within an epoch; None never does.
 
     Raises:
         ValueError: if `batches` cannot be resumed, or a number is out of range.
@@ -161,8 +161,8 @@ def load_training(folder: Any, batches: Any) -> tuple[keras.Model, int]:
     `epochs` is the total of the original run: the first epoch is the rest of the interrupted one.
 
     Args:
-        folder: the folder of `SaveTraining`.
-        batches: batches of the same corpus with the same settings, in any shard of it; their
+        folder: The folder of `SaveTraining`.
+        batches: Batches of the same corpus with the same settings, in any shard of it; their
             position is set to that of the saved run.
 
     Returns:

@@ -70,9 +70,9 @@ class NoamSchedule(keras.optimizers.schedules.LearningRateSchedule):
     ``warmup_steps - 1``), after which it decays indefinitely.
 
     Args:
-        hidden_dim: the model's hidden size (d_model), a positive integer.
-        warmup_steps: number of updates until the peak, a positive integer.
-        scale: factor by which to multiply the whole curve.
+        hidden_dim: The model's hidden size (d_model), a positive integer.
+        warmup_steps: Number of updates until the peak, a positive integer.
+        scale: Factor by which to multiply the whole curve.
 
     Raises:
         ValueError: if ``hidden_dim`` or ``warmup_steps`` is not a positive integer, or ``scale`` is
@@ -124,8 +124,8 @@ class InverseSquareRootSchedule(keras.optimizers.schedules.LearningRateSchedule)
     update ``warmup_steps``; after four times as many updates, the rate is half the peak.
 
     Args:
-        peak_learning_rate: the highest learning rate, not negative.
-        warmup_steps: number of updates until the peak, a positive integer.
+        peak_learning_rate: The highest learning rate, not negative.
+        warmup_steps: Number of updates until the peak, a positive integer.
 
     Raises:
         ValueError: if ``warmup_steps`` is not a positive integer or the peak is negative.
@@ -172,10 +172,10 @@ class WarmupCosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
     ``warmup_steps=0``, decay starts immediately, from just under the peak.
 
     Args:
-        peak_learning_rate: the highest learning rate, not negative.
-        warmup_steps: number of updates until the peak; 0 for no warm-up.
-        total_steps: number of updates until ``final_learning_rate``; larger than ``warmup_steps``.
-        final_learning_rate: the learning rate from update ``total_steps`` on, not negative.
+        peak_learning_rate: The highest learning rate, not negative.
+        warmup_steps: Number of updates until the peak; 0 for no warm-up.
+        total_steps: Number of updates until ``final_learning_rate``; larger than ``warmup_steps``.
+        final_learning_rate: The learning rate from update ``total_steps`` on, not negative.
 
     Raises:
         ValueError: if a learning rate is negative, a number of steps is out of range or not an
@@ -239,10 +239,10 @@ class WarmupLinearSchedule(keras.optimizers.schedules.LearningRateSchedule):
     ``warmup_steps=0``, decay starts immediately, from just under the peak.
 
     Args:
-        peak_learning_rate: the highest learning rate, not negative.
-        warmup_steps: number of updates until the peak; 0 for no warm-up.
-        total_steps: number of updates until ``final_learning_rate``; larger than ``warmup_steps``.
-        final_learning_rate: the learning rate from update ``total_steps`` on, not negative.
+        peak_learning_rate: The highest learning rate, not negative.
+        warmup_steps: Number of updates until the peak; 0 for no warm-up.
+        total_steps: Number of updates until ``final_learning_rate``; larger than ``warmup_steps``.
+        final_learning_rate: The learning rate from update ``total_steps`` on, not negative.
 
     Raises:
         ValueError: if a learning rate is negative, a number of steps is out of range or not an

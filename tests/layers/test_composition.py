@@ -281,7 +281,7 @@ def test_bad_calls():
         kt.layers.MultiHeadAttention(3)(x)
     with pytest.raises(ValueError, match="`padding_mask` must be boolean.*dtype=int32"):
         kt.layers.MultiHeadSelfAttention(3)(x, padding_mask=np.ones((B, T), "int32"))
-    message = "`encoded` must be given with `cross_attention=True` and only then. Received: "
+    message = "`encoded` must be given if and only if `cross_attention=True`. Received: "
     with pytest.raises(ValueError, match=f"{message}cross_attention=True, encoded=None"):
         kt.layers.DecoderBlock(3, 17)(x)
     with pytest.raises(ValueError, match=f"{message}cross_attention=False, encoded=given"):

@@ -82,7 +82,7 @@ def test_what_a_recurrent_block_refuses():
     with pytest.raises(ValueError, match="`recurrence` requires `rotary=False`.*rotary=True"):
         make_decoder(1, 2, 8, recurrence="ssru", rotary=True)
     block = kt.layers.DecoderBlock(2, 8, recurrence="ssru", cross_attention=False)
-    with pytest.raises(ValueError, match="`attention_mask` must be None with a recurrent unit"):
+    with pytest.raises(ValueError, match="`attention_mask` must be None with `recurrence`"):
         block(normal(2, 3, 4), attention_mask=np.ones((3, 3), bool))
 
 

@@ -134,7 +134,7 @@ def test_decoder_equals_torch_and_the_equations(cell, attention):
     output = decoder(x, encoded, encoded_padding_mask=REAL)
     np.testing.assert_allclose(to_numpy(output), expected, atol=1e-5)
     if attention is None:
-        with pytest.raises(ValueError, match="`return_attention_scores` needs a decoder with att"):
+        with pytest.raises(ValueError, match="`return_attention_scores` requires a decoder"):
             decoder(x, encoded, return_attention_scores=True)
         return
     result = decoder(x, encoded, encoded_padding_mask=REAL, return_attention_scores=True)

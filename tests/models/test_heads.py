@@ -231,7 +231,7 @@ def test_errors():
         kt.models.similarity(lm, dropout=1.0)
     with pytest.raises(ValueError, match="`extract_id` must be an id .* Received: extract_id=53"):
         kt.models.multiple_choice(lm, extract_id=53)
-    with pytest.raises(ValueError, match="`extract_id` must not be the padding's id"):
+    with pytest.raises(ValueError, match="`extract_id` must not be the padding id"):
         kt.models.entailment(lm, extract_id=0)
     with pytest.raises(ValueError, match="`num_tokens` must be a positive integer"):
         kt.models.with_new_tokens(lm, 0)

@@ -85,7 +85,10 @@ def test_it_learns_which_quarter_is_bright():
     ("arguments", "message"),
     [
         (((8, 8), 3, 10), r"`patch_size` must divide `image_size`. Received: patch_size=3, .*8, 8"),
-        (((8, 8, 8), 4, 10), "`image_size` must be one number, or two. Received: image_size=.8, 8"),
+        (
+            ((8, 8, 8), 4, 10),
+            "`image_size` must be an integer or a pair .*Received: image_size=.8, 8",
+        ),
         ((0, 4, 10), "`image_size` must be a positive integer. Received: image_size=0"),
         ((8, 4, 0), "`num_classes` must be a positive integer. Received: num_classes=0"),
     ],
@@ -96,5 +99,5 @@ def test_errors(arguments, message):
 
 
 def test_a_pooler_is_for_models_without_a_classifier():
-    with pytest.raises(ValueError, match="`pooler` is for models without .*num_classes=10"):
+    with pytest.raises(ValueError, match="`pooler=True` requires .*num_classes=10"):
         kt.models.vit(8, 4, 10, **SMALL, pooler=True)
