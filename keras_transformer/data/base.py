@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from keras_transformer.data.rows import check_integer
+from keras_transformer.checks import check_integer
 from keras_transformer.data.special_ids import SpecialIds, check_special_ids
 from keras_transformer.data.texts import check_texts, check_unicode
 
@@ -64,7 +64,7 @@ class SpecialTokenizer:
             needed = [value + 1 for value in ids if isinstance(value, int)]
             vocabulary_size = max(num_tokens, *needed, 0)
         else:
-            check_integer("vocabulary_size", vocabulary_size, num_tokens)
+            check_integer(num_tokens, vocabulary_size=vocabulary_size)
         check_special_ids(ids, vocabulary_size)
         self._vocabulary_size = int(vocabulary_size)
         self.padding_id, self.unknown_id, self.start_id, self.end_id = ids

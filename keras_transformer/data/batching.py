@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from keras_transformer.checks import check_integer
 from keras_transformer.data.buckets import Bucket, make_buckets, most_different
 from keras_transformer.data.epoch_batches import EpochBatches
 from keras_transformer.data.plans import fingerprint, split_steps
-from keras_transformer.data.rows import check_integer, flatten, padded, surround
+from keras_transformer.data.rows import flatten, padded, surround
 
 
 class TranslationBatches(EpochBatches):
@@ -92,7 +93,7 @@ class TranslationBatches(EpochBatches):
             "padding_id": (padding_id, 0),
         }
         for name, (value, minimum) in integers.items():
-            check_integer(name, value, minimum)
+            check_integer(minimum, **{name: value})
         if end_id == padding_id:
             raise ValueError(
                 "`end_id` must differ from `padding_id`, or the model never learns to stop. "
@@ -137,7 +138,7 @@ class TranslationBatches(EpochBatches):
         longest = np.maximum(self._source_lengths, self._target_lengths)
         kept = np.arange(len(longest))
         if max_length is not None:
-            check_integer("max_length", max_length, 2)
+            check_integer(2, max_length=max_length)
             kept = np.flatnonzero(longest <= max_length)
         if len(kept) == 0:
             raise ValueError(

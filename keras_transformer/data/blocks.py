@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_transformer.checks import check_integer
 from keras_transformer.data.epoch_batches import EpochBatches
 from keras_transformer.data.plans import fingerprint, split_steps
-from keras_transformer.data.rows import check_integer, one_text, padded
+from keras_transformer.data.rows import one_text, padded
 
 
 class LanguageModelBatches(EpochBatches):
@@ -62,8 +63,8 @@ class LanguageModelBatches(EpochBatches):
         **kwargs: Any,
     ) -> None:
         super().__init__(shuffle, seed, num_shards, shard_index, **kwargs)
-        check_integer("length", length, 1)
-        check_integer("batch_size", batch_size, 1)
+        check_integer(1, length=length)
+        check_integer(1, batch_size=batch_size)
         self._ids = one_text(token_ids, vocabulary_size)
         self.length = length
         self.batch_size = batch_size

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_transformer.checks import check_integer
 from keras_transformer.data.plans import fingerprint
 from keras_transformer.data.read_ahead import ReadAheadDataset
-from keras_transformer.data.rows import check_integer
 
 
 class EpochBatches(ReadAheadDataset):
@@ -33,9 +33,9 @@ class EpochBatches(ReadAheadDataset):
         self, shuffle: bool, seed: int, num_shards: int = 1, shard_index: int = 0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        check_integer("seed", seed, 0)
-        check_integer("num_shards", num_shards, 1)
-        check_integer("shard_index", shard_index, 0)
+        check_integer(0, seed=seed)
+        check_integer(1, num_shards=num_shards)
+        check_integer(0, shard_index=shard_index)
         if shard_index >= num_shards:
             raise ValueError(
                 "`shard_index` must be less than `num_shards`. "
@@ -54,7 +54,7 @@ class EpochBatches(ReadAheadDataset):
 
     @epoch.setter
     def epoch(self, value: int) -> None:
-        check_integer("epoch", value, 0)
+        check_integer(0, epoch=value)
         generator = np.random.default_rng((self.seed, value)) if self.shuffle else None
         steps = self._plan(generator)
         self._order = _fingerprint_of_plan(steps)
@@ -149,7 +149,7 @@ class EpochBatches(ReadAheadDataset):
         Raises:
             ValueError: If `batch` is negative or exceeds the number of batches.
         """
-        check_integer("batch", batch, 0)
+        check_integer(0, batch=batch)
         if batch > self._num_batches:
             raise ValueError(
                 f"`batch` must be at most {self._num_batches}, the number of batches per epoch. "
@@ -221,7 +221,7 @@ class EpochBatches(ReadAheadDataset):
                 f"Received: {state!r}"
             )
         for name in ("epoch", "batch"):
-            check_integer(name, state[name], 0)
+            check_integer(0, **{name: state[name]})
         own, other = expected["settings"], state["settings"]
         differences = [
             f"{name}={other.get(name)!r} in the state, {own.get(name)!r} here"

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_transformer.checks import check_integer, check_share
 from keras_transformer.data.base import Tokenizer
 from keras_transformer.data.blocks import cut_blocks
 from keras_transformer.data.epoch_batches import EpochBatches
 from keras_transformer.data.plans import fingerprint, split_steps
-from keras_transformer.data.rows import check_integer, check_share, one_text, padded
+from keras_transformer.data.rows import one_text, padded
 
 
 class MaskedLanguageModelBatches(EpochBatches):
@@ -80,15 +81,15 @@ class MaskedLanguageModelBatches(EpochBatches):
     ) -> None:
         super().__init__(shuffle, seed, num_shards, shard_index, **kwargs)
         for name, value in {"length": length, "batch_size": batch_size}.items():
-            check_integer(name, value, 1)
-        check_integer("vocabulary_size", vocabulary_size, 2)
-        check_integer("mask_id", mask_id, 1)
+            check_integer(1, **{name: value})
+        check_integer(2, vocabulary_size=vocabulary_size)
+        check_integer(1, mask_id=mask_id)
         if mask_id >= vocabulary_size:
             raise ValueError(
                 "`mask_id` must be below `vocabulary_size`. "
                 f"Received: mask_id={mask_id}, vocabulary_size={vocabulary_size}"
             )
-        check_share("rate", rate)
+        check_share(rate=rate)
         self._ids = one_text(token_ids, vocabulary_size)
         self.length, self.batch_size = length, batch_size
         self.mask_id, self.rate = mask_id, float(rate)

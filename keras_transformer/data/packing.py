@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_transformer.checks import check_integer
 from keras_transformer.data.epoch_batches import EpochBatches
 from keras_transformer.data.plans import fingerprint, split_steps
-from keras_transformer.data.rows import check_integer, flatten
+from keras_transformer.data.rows import flatten
 
 
 class PackedBatches(EpochBatches):
@@ -80,8 +81,8 @@ class PackedBatches(EpochBatches):
         **kwargs: Any,
     ) -> None:
         super().__init__(shuffle, seed, num_shards, shard_index, **kwargs)
-        check_integer("length", length, 1)
-        check_integer("batch_size", batch_size, 1)
+        check_integer(1, length=length)
+        check_integer(1, batch_size=batch_size)
         self._ids, lengths = flatten("sequences", sequences, vocabulary_size)
         _check_lengths(lengths, length, long_sequences)
         self.length = length

@@ -1,7 +1,6 @@
 """Rows of token ids: validation, storage in one flat array, and padded batches."""
 
 import itertools
-import numbers
 import operator
 import reprlib
 from collections.abc import Sequence
@@ -9,12 +8,6 @@ from typing import Any
 
 import keras
 import numpy as np
-
-
-def check_integer(name: str, value: Any, minimum: int) -> None:
-    """Raises a ValueError unless a value is an integer of at least `minimum`."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
-        raise ValueError(f"`{name}` must be an integer >= {minimum}. Received: {name}={value}")
 
 
 def check_ids(
@@ -31,12 +24,6 @@ def check_ids(
             f"`{name}` must hold ids other than padding ({padding_id}), from 0 to {upper}. "
             f"Received: id {ids[wrong[0]]} at index {index}"
         )
-
-
-def check_share(name: str, value: Any) -> None:
-    """Raises a ValueError unless a value is a number in (0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-        raise ValueError(f"`{name}` must be in (0, 1]. Received: {name}={value!r}")
 
 
 def one_text(token_ids: Any, vocabulary_size: int | None) -> np.ndarray:

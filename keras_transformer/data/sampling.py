@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_transformer.checks import check_integer, check_share
 from keras_transformer.data.marian import MarianTokenizer
 from keras_transformer.data.packages import import_text_package
-from keras_transformer.data.rows import check_integer, check_share
 from keras_transformer.data.sentence_piece import SentencePieceTokenizer
 
 
@@ -28,8 +28,8 @@ def sample_rows(tokenizer: Any, texts: list[str], sampling: float, seed: int) ->
     Raises:
         ValueError: If `sampling` is not in (0, 1], or the tokenizer is of another kind.
     """
-    check_share("sampling", sampling)
-    check_integer("seed", seed, 0)
+    check_share(sampling=sampling)
+    check_integer(0, seed=seed)
     if not isinstance(getattr(tokenizer, "proto", None), bytes):
         raise ValueError(
             "`tokenizer` must be a SentencePiece tokenizer for `sampling`. "

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transformer.data.rows import check_integer
+from keras_transformer.checks import check_integer
 
 
 def series_windows(
@@ -34,7 +34,7 @@ def series_windows(
         ([1.0, 2.0, 3.0], [4.0, 5.0])
     """
     for name, value in {"num_past": num_past, "num_future": num_future, "stride": stride}.items():
-        check_integer(name, value, 1)
+        check_integer(1, **{name: value})
     array = np.asarray(series)
     if array.dtype.kind not in "iuf" or array.ndim not in (1, 2) or not array.size:
         raise ValueError(

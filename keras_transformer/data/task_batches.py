@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_transformer.checks import check_integer
 from keras_transformer.data.buckets import round_up
 from keras_transformer.data.epoch_batches import EpochBatches
 from keras_transformer.data.plans import fingerprint, split_steps
-from keras_transformer.data.rows import check_integer
 
 _Batch = tuple[int, int, np.ndarray]  # length T, number of real examples, all examples
 
@@ -78,8 +78,8 @@ class TaskBatches(EpochBatches):
         **kwargs: Any,
     ) -> None:
         super().__init__(shuffle, seed, num_shards, shard_index, **kwargs)
-        check_integer("batch_size", batch_size, 1)
-        check_integer("max_shapes", max_shapes, 1)
+        check_integer(1, batch_size=batch_size)
+        check_integer(1, max_shapes=max_shapes)
         self._examples, self._rows_per_example = _examples(rows)
         _check_ids(self._examples, vocabulary_size)
         self._labels = None if labels is None else _labels(labels, len(self._examples))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keras_transformer.data.rows import check_integer
+from keras_transformer.checks import check_integer
 
 Rows = list[list[int]]
 
@@ -35,7 +35,7 @@ def text_rows(
         Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
         section 3.3.
     """
-    check_integer("max_length", max_length, 3)
+    check_integer(3, max_length=max_length)
     return [[start_id, *list(text)[: max_length - 2], extract_id] for text in texts]
 
 
@@ -75,7 +75,7 @@ def pair_rows(
         Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
         section 3.3, "Textual entailment".
     """
-    check_integer("max_length", max_length, 5)
+    check_integer(5, max_length=max_length)
     _check_as_many("second", second, "first", first)
     rows = []
     for one, other in zip(first, second, strict=True):

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_transformer.checks import check_integer
 from keras_transformer.data.read_ahead import ReadAheadDataset
-from keras_transformer.data.rows import check_integer, one_text, padded
+from keras_transformer.data.rows import one_text, padded
 
 
 class SlidingWindows(ReadAheadDataset):
@@ -48,10 +49,10 @@ class SlidingWindows(ReadAheadDataset):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_integer("length", length, 1)
-        check_integer("batch_size", batch_size, 1)
+        check_integer(1, length=length)
+        check_integer(1, batch_size=batch_size)
         stride = max(1, length // 2) if stride is None else stride
-        check_integer("stride", stride, 1)
+        check_integer(1, stride=stride)
         if stride > length:
             raise ValueError(
                 f"`stride` must be at most `length`. Received: stride={stride}, length={length}"

@@ -7,6 +7,8 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from keras_transformer.checks import check_integer
+
 
 def words(text: str) -> list[str]:
     """Returns the words of a text in lowercase, without punctuation."""
@@ -16,13 +18,6 @@ def words(text: str) -> list[str]:
 def word_key(text: str) -> str:
     """Returns the words of a text as one string, ignoring case and punctuation."""
     return " ".join(words(text))
-
-
-def check_parts(**numbers: int) -> None:
-    """Raises a ValueError unless the sizes of the parts are integers >= 0."""
-    for name, number in numbers.items():
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise ValueError(f"`{name}` must be an integer >= 0. Received: {name}={number!r}")
 
 
 def split_groups(
@@ -43,7 +38,7 @@ def split_groups(
     Raises:
         ValueError: If a size is not an integer >= 0, or nothing is left for training.
     """
-    check_parts(num_validation=num_validation, num_test=num_test)
+    check_integer(0, num_validation=num_validation, num_test=num_test)
     members: dict[Hashable, list[int]] = {}
     for index, group in enumerate(groups):
         members.setdefault(group, []).append(index)

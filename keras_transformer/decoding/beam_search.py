@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_transformer.checks import check_choice
 from keras_transformer.decoding.beams import (
     SearchSettings,
     advance_search,
@@ -140,11 +141,7 @@ def beam_search(
         raise ValueError(
             "`return_alignments` requires a translator. Received: a model without an encoder."
         )
-    if length_normalization not in NORMALIZATIONS:
-        raise ValueError(
-            f"`length_normalization` must be one of {NORMALIZATIONS}. "
-            f"Received: length_normalization={length_normalization!r}."
-        )
+    check_choice(NORMALIZATIONS, length_normalization=length_normalization)
     settings = SearchSettings(
         check_count("num_beams", num_beams, 1),
         check_count("num_return", num_return, 1),

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from keras_transformer.checks import check_flag
 from keras_transformer.decoding.fingerprint import fingerprint
 from keras_transformer.decoding.programs import Programs
 
@@ -41,8 +42,7 @@ def set_jit_compile(enabled: bool) -> None:
         >>> kt.decoding.set_jit_compile(True)
     """
     global _jit_compile
-    if not isinstance(enabled, bool):
-        raise ValueError(f"`enabled` must be True or False. Received: enabled={enabled!r}.")
+    check_flag(enabled=enabled)
     _jit_compile = enabled
 
 

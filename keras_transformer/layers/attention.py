@@ -12,18 +12,19 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import (
+from keras_transformer.checks import (
     check_above,
+    check_choice,
     check_flag,
-    check_hidden,
     check_positive,
     check_rate,
 )
 from keras_transformer.layers.layer import Layer
-from keras_transformer.layers.norms import check_norm, make_norm
+from keras_transformer.layers.norms import NORMS, make_norm
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.serialization import clone_initializer
-from keras_transformer.ops.attention import check_implementation, dot_product_attention
+from keras_transformer.layers.shape_checks import check_hidden
+from keras_transformer.ops.attention import IMPLEMENTATIONS, dot_product_attention
 from keras_transformer.ops.cache import KVCache, as_cache
 from keras_transformer.ops.masks import combine_masks, first_mask
 
@@ -99,8 +100,8 @@ class MultiHeadAttention(Layer):
         if attention_scale is not None:
             check_above(0, attention_scale=attention_scale)
         if query_key_norm is not None:
-            check_norm(query_key_norm=query_key_norm)
-        check_implementation(implementation=implementation)
+            check_choice(NORMS, query_key_norm=query_key_norm)
+        check_choice(IMPLEMENTATIONS, implementation=implementation)
         if head_dim is not None:
             check_positive(head_dim=head_dim)
         if num_key_value_heads is not None:

@@ -7,15 +7,15 @@ from typing import Any
 
 import keras
 
-from keras_transformer.layers.checks import check_above, check_flag, check_rate
+from keras_transformer.checks import check_above, check_choice, check_flag, check_rate
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.feed_forward import FeedForward
 from keras_transformer.layers.layer import Layer
-from keras_transformer.layers.norms import check_norm, make_norm
+from keras_transformer.layers.norms import NORMS, make_norm
 from keras_transformer.layers.position_arguments import get_relative_positions, get_rotary
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
 from keras_transformer.layers.serialization import get_activation
-from keras_transformer.ops.attention import check_implementation
+from keras_transformer.ops.attention import IMPLEMENTATIONS
 
 Tensor = Any
 
@@ -70,8 +70,8 @@ class Block(Layer):
             use_feed_forward_bias=use_feed_forward_bias,
         )
         check_above(0, layer_norm_epsilon=layer_norm_epsilon)
-        check_norm(norm=norm)
-        check_implementation(attention_implementation=attention_implementation)
+        check_choice(NORMS, norm=norm)
+        check_choice(IMPLEMENTATIONS, attention_implementation=attention_implementation)
         if use_attention_output_bias is not None:
             check_flag(use_attention_output_bias=use_attention_output_bias)
         self.num_heads = num_heads

@@ -10,9 +10,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_hidden, check_hidden_shape
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.serialization import clone_initializer
+from keras_transformer.layers.shape_checks import check_hidden, check_hidden_shape
 
 Tensor = Any
 

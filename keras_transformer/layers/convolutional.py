@@ -10,10 +10,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_hidden, check_positive, check_rate
+from keras_transformer.checks import check_positive, check_rate
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.serialization import get_activation
+from keras_transformer.layers.shape_checks import check_hidden
 from keras_transformer.ops.masks import real_tokens
 
 Tensor = Any

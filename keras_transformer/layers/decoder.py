@@ -11,8 +11,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_flag, check_hidden
+from keras_transformer.checks import check_flag
 from keras_transformer.layers.outputs import make_output
+from keras_transformer.layers.shape_checks import check_hidden
 from keras_transformer.layers.stack import Stack, build_block
 from keras_transformer.ops.cache import DecoderCache
 from keras_transformer.ops.masks import first_mask, target_mask

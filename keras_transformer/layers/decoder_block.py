@@ -9,10 +9,11 @@ from typing import Any
 
 import keras
 
+from keras_transformer.checks import check_flag
 from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.block import Block
-from keras_transformer.layers.checks import check_flag, check_hidden
 from keras_transformer.layers.outputs import make_output, take_output
+from keras_transformer.layers.shape_checks import check_hidden
 from keras_transformer.layers.ssru import SSRU
 from keras_transformer.ops.cache import KVCache, PositionedKVCache
 from keras_transformer.ops.masks import first_mask, target_mask

@@ -11,10 +11,11 @@ from typing import Any
 import keras
 from keras import backend, ops
 
-from keras_transformer.layers.checks import check_flag, check_integer, check_positive, check_rows
+from keras_transformer.checks import check_flag, check_integer, check_positive
 from keras_transformer.layers.distribution import whole_if_uneven
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.serialization import clone_initializer
+from keras_transformer.layers.shape_checks import check_rows
 from keras_transformer.ops.few_rows import FEW_ROWS, multiply_few_rows
 from keras_transformer.ops.lookup import take_rows
 from keras_transformer.ops.masks import padding_mask
@@ -68,7 +69,7 @@ class TokenEmbedding(Layer):
         check_positive(vocabulary_size=vocabulary_size, hidden_dim=hidden_dim)
         check_flag(scale=scale, output_bias=output_bias)
         if padding_id is not None:
-            check_integer(padding_id=padding_id)
+            check_integer(0, padding_id=padding_id)
         self.vocabulary_size = vocabulary_size
         self.hidden_dim = hidden_dim
         self.scale = scale

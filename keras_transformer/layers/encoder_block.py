@@ -10,8 +10,8 @@ from typing import Any
 import keras
 
 from keras_transformer.layers.block import Block
-from keras_transformer.layers.checks import check_hidden
 from keras_transformer.layers.outputs import make_output, take_output
+from keras_transformer.layers.shape_checks import check_hidden
 from keras_transformer.ops.masks import first_mask
 
 Tensor = Any

@@ -6,14 +6,7 @@ from typing import Any
 
 import keras
 
-KINDS = ("layer", "rms")
-
-
-def check_norm(**arguments: Any) -> None:
-    """Raises a ValueError that names the first argument that is not a kind of normalization."""
-    for name, value in arguments.items():
-        if value not in KINDS:
-            raise ValueError(f"`{name}` must be one of {KINDS}. Received: {name}={value!r}.")
+NORMS = ("layer", "rms")
 
 
 def make_norm(

@@ -10,8 +10,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_hidden, check_hidden_shape
+from keras_transformer.checks import check_choice
 from keras_transformer.layers.layer import Layer
+from keras_transformer.layers.shape_checks import check_hidden, check_hidden_shape
 from keras_transformer.ops.masks import real_tokens
 
 Tensor = Any
@@ -46,8 +47,7 @@ class SequencePooling(Layer):
 
     def __init__(self, pooling: str = "mean", **kwargs: Any):
         super().__init__(**kwargs)
-        if pooling not in POOLINGS:
-            raise ValueError(f"`pooling` must be one of {POOLINGS}. Received: pooling={pooling!r}.")
+        check_choice(POOLINGS, pooling=pooling)
         self.pooling = pooling
         self.supports_masking = True
 

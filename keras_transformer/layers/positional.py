@@ -11,18 +11,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import (
-    check_above,
+from keras_transformer.checks import check_above, check_choice, check_integer, check_positive
+from keras_transformer.layers.layer import Layer
+from keras_transformer.layers.serialization import clone_initializer
+from keras_transformer.layers.shape_checks import (
     check_heads_shape,
     check_hidden,
     check_hidden_shape,
-    check_integer,
-    check_positive,
     check_rows,
     known_length,
 )
-from keras_transformer.layers.layer import Layer
-from keras_transformer.layers.serialization import clone_initializer
 from keras_transformer.ops.lookup import take_rows
 
 Tensor = Any
@@ -72,10 +70,9 @@ class PositionalEncoding(Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if layout not in LAYOUTS:
-            raise ValueError(f"`layout` must be one of {LAYOUTS}. Received: layout={layout!r}.")
+        check_choice(LAYOUTS, layout=layout)
         check_above(1, max_wavelength=max_wavelength)
-        check_integer(first_position=first_position)
+        check_integer(0, first_position=first_position)
         self.layout = layout
         self.max_wavelength = max_wavelength
         self.first_position = first_position

@@ -11,9 +11,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_hidden, check_positive
+from keras_transformer.checks import check_choice, check_positive
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
+from keras_transformer.layers.shape_checks import check_hidden
 from keras_transformer.ops.attention import dot_product_attention
 from keras_transformer.ops.cache import KVCache, as_cache
 from keras_transformer.ops.masks import combine_masks, first_mask, real_tokens
@@ -50,8 +51,7 @@ class LuongAttention(Layer):
 
     def __init__(self, score: str = "general", **kwargs: Any):
         super().__init__(**kwargs)
-        if score not in SCORES:
-            raise ValueError(f"`score` must be one of {SCORES}. Received: score={score!r}.")
+        check_choice(SCORES, score=score)
         self.score = score
         self.supports_masking = True
 

@@ -7,14 +7,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.checks import check_choice
+
 _LAYERS = {"simple": keras.layers.SimpleRNN, "lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 CELLS = tuple(_LAYERS)
 
 
 def check_cell(cell: str) -> None:
     """Raises a ValueError unless `cell` is the name of a cell."""
-    if cell not in CELLS:
-        raise ValueError(f"`cell` must be one of {CELLS}. Received: cell={cell!r}.")
+    check_choice(CELLS, cell=cell)
 
 
 def recurrent_layer(cell: str, units: int, **arguments: Any) -> keras.layers.Layer:

@@ -11,20 +11,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.checks import check_flag, check_positive, check_rate
 from keras_transformer.layers.attentive_cell import AttentiveCell, advance
-from keras_transformer.layers.checks import (
-    check_flag,
-    check_hidden,
-    check_positive,
-    check_rate,
-    known_length,
-)
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.pooling import SequencePooling
 from keras_transformer.layers.recurrent_attention import ATTENTIONS
 from keras_transformer.layers.recurrent_cells import check_cell, num_states, recurrent_layer
+from keras_transformer.layers.shape_checks import check_hidden, known_length
 from keras_transformer.ops.cache import DecoderCache
 from keras_transformer.ops.masks import first_mask, new_tokens_mask
 

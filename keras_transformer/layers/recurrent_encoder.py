@@ -10,10 +10,11 @@ from typing import Any
 
 import keras
 
-from keras_transformer.layers.checks import check_flag, check_hidden, check_positive, check_rate
+from keras_transformer.checks import check_flag, check_positive, check_rate
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.recurrent_cells import check_cell, recurrent_layer
+from keras_transformer.layers.shape_checks import check_hidden
 from keras_transformer.ops.masks import real_tokens
 
 Tensor = Any

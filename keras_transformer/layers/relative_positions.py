@@ -12,9 +12,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_transformer.layers.checks import check_flag, check_heads_shape, check_positive
+from keras_transformer.checks import check_flag, check_positive
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.serialization import clone_initializer
+from keras_transformer.layers.shape_checks import check_heads_shape
 from keras_transformer.ops.lookup import take_rows
 from keras_transformer.ops.relative import all_distances, distances, shift_rows
 

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.checks import check_flag
 from keras_transformer.layers.attention import MultiHeadAttention
-from keras_transformer.layers.checks import check_flag, check_window
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.position_arguments import (
@@ -21,6 +21,7 @@ from keras_transformer.layers.position_arguments import (
     make_relative_positions,
     make_rotary,
 )
+from keras_transformer.layers.shape_checks import check_window
 from keras_transformer.ops.cache import KVCache, PositionedKVCache, init_cache, update_cache
 from keras_transformer.ops.masks import causal_mask, combine_masks, target_mask, window_mask
 

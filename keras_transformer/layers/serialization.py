@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_transformer.layers.sharing import serialize_layer
@@ -88,6 +89,8 @@ def serialize(value: Any) -> Any:
         return serialize_layer(value)
     if isinstance(value, (list, tuple)) and any(isinstance(v, keras.layers.Layer) for v in value):
         return [serialize(one) for one in value]
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, keras.initializers.Initializer):
         return keras.saving.serialize_keras_object(value)
     if callable(value):

@@ -10,10 +10,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_hidden, known_length
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output
 from keras_transformer.layers.serialization import clone_initializer
+from keras_transformer.layers.shape_checks import check_hidden, known_length
 from keras_transformer.ops.masks import new_tokens_mask
 
 Tensor = Any

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_transformer.layers.checks import check_rate
+from keras_transformer.checks import check_at_least, check_rate
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.task import (
     LanguageModelLoss,
@@ -120,8 +120,7 @@ def task_model(
     return_logits: bool = False,
 ) -> keras.Model:
     """Builds the model of a task from the rows and a function that scores them."""
-    if not isinstance(lm_weight, (int, float)) or lm_weight < 0:
-        raise ValueError(f"`lm_weight` must be >= 0. Received: lm_weight={lm_weight!r}.")
+    check_at_least(0, lm_weight=lm_weight)
     parts = language_model_parts(lm)
     if lm_weight > 0 and parts.projection is not None:
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_positive
+from keras_transformer.checks import check_positive
 from keras_transformer.layers.task import SplitRows
 from keras_transformer.models.head_parts import make_head, read_rows, task_model
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from keras_transformer.checks import check_above
+
 # GPT-1 and BERT initialize from N(0, 0.02) at this width.
 _STDDEV, _WIDTH = 0.02, 768
 
@@ -27,9 +29,5 @@ def initial_stddev(initializer_stddev: float | None, hidden_dim: int) -> float:
     """
     if initializer_stddev is None:
         return _STDDEV * math.sqrt(_WIDTH / hidden_dim)
-    if not (math.isfinite(initializer_stddev) and initializer_stddev > 0):
-        raise ValueError(
-            "`initializer_stddev` must be a positive number. "
-            f"Received: initializer_stddev={initializer_stddev!r}."
-        )
+    check_above(0, initializer_stddev=initializer_stddev)
     return initializer_stddev

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_positive
+from keras_transformer.checks import check_positive
 from keras_transformer.layers.decoder import TransformerDecoder
 from keras_transformer.layers.embedding import TokenEmbedding
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_transformer.layers.checks import check_flag, check_positive
+from keras_transformer.checks import check_flag, check_positive
 from keras_transformer.layers.recurrent_decoder import RecurrentDecoder
 from keras_transformer.layers.recurrent_encoder import RecurrentEncoder
 from keras_transformer.models.encoder_decoder import join, make_embeddings

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_transformer.layers.checks import check_positive, check_rate
+from keras_transformer.checks import check_choice, check_positive, check_rate
 from keras_transformer.layers.convolutional import ConvolutionalEncoder
 from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.embedding import TokenEmbedding
@@ -83,8 +83,7 @@ def sequence_classifier(
         Schmidhuber 1997, "Long Short-Term Memory"; Vaswani et al. 2017, "Attention Is All You
         Need".
     """
-    if kind not in KINDS:
-        raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}.")
+    check_choice(KINDS, kind=kind)
     check_positive(hidden_dim=hidden_dim, num_classes=num_classes)
     check_rate(dropout=dropout)
     embedding = TokenEmbedding(

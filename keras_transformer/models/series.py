@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_transformer.layers.checks import check_positive
+from keras_transformer.checks import check_choice, check_positive
 from keras_transformer.layers.decoder import TransformerDecoder
 from keras_transformer.layers.decoder_block import DecoderBlock
 from keras_transformer.layers.encoder import TransformerEncoder
@@ -69,8 +69,7 @@ def series_forecaster(
         2017, "Attention Is All You Need", section 3.
     """
     check_positive(num_channels=num_channels, hidden_dim=hidden_dim)
-    if kind not in KINDS:
-        raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}.")
+    check_choice(KINDS, kind=kind)
     if kind == "transformer":
         blocks: dict[str, Any] = {
             "num_heads": num_heads,

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_transformer.layers.checks import check_positive
+from keras_transformer.checks import check_positive
 from keras_transformer.layers.decoder import TransformerDecoder
 from keras_transformer.layers.decoder_block import DecoderBlock
 from keras_transformer.layers.encoder import TransformerEncoder

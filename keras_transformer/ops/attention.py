@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.checks import check_choice
 from keras_transformer.ops.arrays import to_tensors
 from keras_transformer.ops.blockwise import blockwise_attention
 from keras_transformer.ops.dropout import dropout as drop
@@ -125,19 +126,10 @@ def dot_product_attention(
     return {"output": output, "attention_scores": weights}
 
 
-def check_implementation(**arguments: str) -> None:
-    """Raises a ValueError that names the first argument that is no implementation of attention."""
-    for name, value in arguments.items():
-        if value not in IMPLEMENTATIONS:
-            raise ValueError(
-                f"`{name}` must be one of {IMPLEMENTATIONS}. Received: {name}={value!r}."
-            )
-
-
 def _check_arguments(query, key, value, implementation, heads_first, window):
     if window is not None and (not isinstance(window, int) or window < 1):
         raise ValueError(f"`window` must be None or at least 1. Received: window={window!r}.")
-    check_implementation(implementation=implementation)
+    check_choice(IMPLEMENTATIONS, implementation=implementation)
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         if len(tensor.shape) != 4:
             raise ValueError(

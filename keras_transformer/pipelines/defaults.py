@@ -7,6 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keras_transformer.checks import (
+    check,
+    check_above,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_positive,
+    is_integer,
+    is_number,
+)
 from keras_transformer.data.special_ids import special_ids
 from keras_transformer.decoding.beam_search import NORMALIZATIONS
 from keras_transformer.decoding.samplers import RandomSampler
@@ -96,7 +106,8 @@ class GenerationDefaults(NamedTuple):
 def check_generation_defaults(defaults: GenerationDefaults) -> GenerationDefaults:
     """Returns the defaults, or raises a ValueError if one is invalid."""
     for name in ("max_new_tokens", "max_length"):
-        _check_limit(name, getattr(defaults, name))
+        if getattr(defaults, name) is not None:
+            check_positive(**{name: getattr(defaults, name)})
     _check_constraints(defaults)
     sampling = defaults.sampling
     if sampling is not None:
@@ -110,50 +121,23 @@ def check_generation_defaults(defaults: GenerationDefaults) -> GenerationDefault
     return defaults
 
 
-def _check_limit(name, limit):
-    if limit is not None and not (_is_integer(limit) and limit > 0):
-        raise ValueError(
-            f"`{name}` must be a positive integer or None. Received: {name}={limit!r}."
-        )
-
-
 def _check_constraints(defaults):
+    if defaults.max_new_tokens is not None:
+        check_positive(max_new_tokens=defaults.max_new_tokens)
     for name in ("min_new_tokens", "no_repeat_ngram_size"):
-        count = getattr(defaults, name)
-        if not (_is_integer(count) and count >= 0):
-            raise ValueError(f"`{name}` must be an integer >= 0. Received: {name}={count!r}.")
-    penalty = defaults.repetition_penalty
-    if not (_is_number(penalty) and penalty > 0):
-        raise ValueError(
-            f"`repetition_penalty` must be > 0. Received: repetition_penalty={penalty!r}."
-        )
+        check_integer(0, **{name: getattr(defaults, name)})
+    check_above(0, repetition_penalty=defaults.repetition_penalty)
 
 
 def check_defaults(defaults: DecodingDefaults, vocabulary_size: int) -> DecodingDefaults:
     """Returns the defaults with a tuple of ids, or raises a ValueError if one is invalid."""
     penalty = defaults.length_penalty
-    factor = defaults.max_length_factor
-    if factor is not None and not (_is_number(factor) and factor > 0):
-        raise ValueError(
-            "`max_length_factor` must be a positive number or None. "
-            f"Received: max_length_factor={factor!r}."
-        )
-    _check_limit("max_new_tokens", defaults.max_new_tokens)
+    if defaults.max_length_factor is not None:
+        check_above(0, max_length_factor=defaults.max_length_factor)
     _check_constraints(defaults)
-    if not _is_number(penalty):
-        raise ValueError(
-            f"`length_penalty` must be a number. Received: length_penalty={penalty!r}."
-        )
-    if defaults.length_normalization not in NORMALIZATIONS:
-        raise ValueError(
-            f"`length_normalization` must be one of {NORMALIZATIONS}. "
-            f"Received: length_normalization={defaults.length_normalization!r}."
-        )
-    for name in ("early_stopping", "renormalize"):
-        if not isinstance(getattr(defaults, name), bool):
-            raise ValueError(
-                f"`{name}` must be True or False. Received: {name}={getattr(defaults, name)!r}."
-            )
+    check(is_number(penalty), "be a number", "length_penalty", penalty)
+    check_choice(NORMALIZATIONS, length_normalization=defaults.length_normalization)
+    check_flag(early_stopping=defaults.early_stopping, renormalize=defaults.renormalize)
     if defaults.banned_ids is None:
         return defaults
     return defaults._replace(banned_ids=check_banned_ids(defaults.banned_ids, vocabulary_size))
@@ -162,7 +146,7 @@ def check_defaults(defaults: DecodingDefaults, vocabulary_size: int) -> Decoding
 def check_banned_ids(banned_ids: Any, vocabulary_size: int) -> tuple[int, ...]:
     """Returns the ids as a tuple, or raises a ValueError if one is not in the vocabulary."""
     listed = isinstance(banned_ids, Sequence) and not isinstance(banned_ids, str)
-    if not listed or not all(_is_integer(i) and 0 <= i < vocabulary_size for i in banned_ids):
+    if not listed or not all(is_integer(i) and 0 <= i < vocabulary_size for i in banned_ids):
         raise ValueError(
             f"`banned_ids` must be integers from 0 to {vocabulary_size - 1}. "
             f"Received: banned_ids={banned_ids!r}."
@@ -186,11 +170,3 @@ def read_defaults(path: Path, values: Any, kind: type = DecodingDefaults) -> Any
             f"Received: defaults={values!r}."
         )
     return kind(**values)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

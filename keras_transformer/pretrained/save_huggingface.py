@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_transformer.checks import check_choice
 from keras_transformer.pretrained.family import Family
 from keras_transformer.pretrained.load import FAMILIES
 from keras_transformer.pretrained.mapping import assign, to_float32
@@ -80,8 +81,7 @@ def save_huggingface(
         transformers.MarianMTModel.from_pretrained("my-translator")
         ```
     """
-    if dtype not in _DTYPES:
-        raise ValueError(f"`dtype` must be one of {_DTYPES}. Received: dtype={dtype!r}.")
+    check_choice(_DTYPES, dtype=dtype)
     family = _family_of(model)
     tokenizers = tokenizers_of(tokenizer, model)
     if tokenizers and family.write_tokenizer is None:

@@ -1,21 +1,16 @@
 """Gradient accumulation: a learning-rate schedule that counts updates instead of batches."""
 
-import numbers
 from typing import Any
 
 import keras
 
+from keras_transformer.checks import check_above, check_positive
+
 
 def check_accumulation(gradient_accumulation_steps: int | None) -> None:
-    """Raises unless the value is None or an integer >= 1."""
-    steps = gradient_accumulation_steps
-    if steps is None:
-        return
-    if not isinstance(steps, numbers.Integral) or isinstance(steps, bool) or steps < 1:
-        raise ValueError(
-            "`gradient_accumulation_steps` must be None or an integer >= 1. "
-            f"Received: gradient_accumulation_steps={steps!r}."
-        )
+    """Raises unless the value is None or a positive integer."""
+    if gradient_accumulation_steps is not None:
+        check_positive(gradient_accumulation_steps=gradient_accumulation_steps)
 
 
 def accumulation_arguments(
@@ -36,8 +31,8 @@ def accumulation_arguments(
         ValueError: if an argument is out of range.
     """
     check_accumulation(gradient_accumulation_steps)
-    if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"`clip_norm` must be > 0. Received: clip_norm={clip_norm}.")
+    if clip_norm is not None:
+        check_above(0, clip_norm=clip_norm)
     steps = gradient_accumulation_steps or 1
     if steps > 1 and isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         learning_rate = AccumulationSchedule(learning_rate, steps)

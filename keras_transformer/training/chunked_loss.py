@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_transformer.layers.checks import check_positive
+from keras_transformer.checks import check_positive
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.models.parts import find_parts
 from keras_transformer.ops.chunked_crossentropy import CHUNK, chunked_crossentropy

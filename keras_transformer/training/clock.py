@@ -4,6 +4,8 @@ import time
 
 import keras
 
+from keras_transformer.checks import check_above
+
 
 class StopAfter(keras.callbacks.Callback):
     """Stops training after a number of minutes.
@@ -26,8 +28,7 @@ class StopAfter(keras.callbacks.Callback):
 
     def __init__(self, minutes: float) -> None:
         super().__init__()
-        if not minutes > 0:
-            raise ValueError(f"`minutes` must be > 0. Received: minutes={minutes}.")
+        check_above(0, minutes=minutes)
         self.minutes = minutes
         self._deadline = float("inf")
 

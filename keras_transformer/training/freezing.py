@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.checks import check_integer, check_positive
 from keras_transformer.training.lora import check_not_adapted
 from keras_transformer.training.parts import make_trainable, needs_compiling
 
@@ -126,8 +127,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     def __init__(self, epochs_per_block: int = 1, first_blocks: int = 0) -> None:
         super().__init__()
-        _check_count("epochs_per_block", epochs_per_block, 1)
-        _check_count("first_blocks", first_blocks, 0)
+        check_positive(epochs_per_block=epochs_per_block)
+        check_integer(0, first_blocks=first_blocks)
         self.epochs_per_block = epochs_per_block
         self.first_blocks = first_blocks
         self._state: int | None = None
@@ -188,11 +189,6 @@ def set_frozen(model: keras.Model, up_to: int) -> None:
             stack.final_norm.trainable = False
         if stack.positional_encoding is not None:
             stack.positional_encoding.trainable = False
-
-
-def _check_count(name: str, value: Any, minimum: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"`{name}` must be an integer >= {minimum}. Received: {name}={value!r}.")
 
 
 def _train_what_is_trainable(model: keras.Model) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.checks import check_above, check_positive
 from keras_transformer.layers.sublayers import all_layers
 from keras_transformer.training.parts import (
     freeze_all_but,
@@ -64,10 +65,9 @@ def enable_lora(
     Reference:
         Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.
     """
-    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        raise ValueError(f"`rank` must be a positive integer. Received: rank={rank!r}.")
-    if alpha is not None and not alpha > 0:
-        raise ValueError(f"`alpha` must be > 0. Received: alpha={alpha!r}.")
+    check_positive(rank=rank)
+    if alpha is not None:
+        check_above(0, alpha=alpha)
     for name, patterns in (("targets", targets), ("trainable", trainable)):
         if isinstance(patterns, str):
             raise ValueError(

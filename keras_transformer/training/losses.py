@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.checks import check_choice, check_rate
 from keras_transformer.ops.blocks import differentiate
 from keras_transformer.ops.likelihood import (
     check_labels_and_logits,
@@ -113,19 +114,9 @@ class MaskedCrossentropy(keras.losses.Loss):
         reduction: str | None = "mean_with_sample_weight",
         name: str = "masked_crossentropy",
     ) -> None:
-        if not 0.0 <= label_smoothing < 1.0:
-            raise ValueError(
-                f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}."
-            )
-        if smoothing_spread not in _SPREADS:
-            raise ValueError(
-                f"`smoothing_spread` must be one of {_SPREADS}. "
-                f"Received: smoothing_spread={smoothing_spread}."
-            )
-        if reduction not in _REDUCTIONS:
-            raise ValueError(
-                f"`reduction` must be one of {_REDUCTIONS}. Received: reduction={reduction}."
-            )
+        check_rate(label_smoothing=label_smoothing)
+        check_choice(_SPREADS, smoothing_spread=smoothing_spread)
+        check_choice(_REDUCTIONS, reduction=reduction)
         super().__init__(name=name, reduction=reduction, dtype="float32")
         self.label_smoothing = label_smoothing
         self.smoothing_spread = smoothing_spread

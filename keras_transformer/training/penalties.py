@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import keras
 
+from keras_transformer.checks import check_at_least
 from keras_transformer.training.parts import needs_compiling
 
 
@@ -44,8 +45,7 @@ def add_l2(
     Reference:
         Krogh and Hertz 1991, "A Simple Weight Decay Can Improve Generalization".
     """
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate < 0:
-        raise ValueError(f"`rate` must be a number >= 0. Received: rate={rate!r}.")
+    check_at_least(0, rate=rate)
     if isinstance(exclude, str):
         raise ValueError(f"`exclude` must be a collection of names. Received: exclude={exclude!r}.")
     excluded = set(exclude)

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_transformer.checks import check_above, check_positive
 from keras_transformer.training.model_state import (
     adapted_arrays,
     compile_as_saved,
@@ -72,14 +73,10 @@ class SaveTraining(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         _check_batches(batches)
-        if every_batches is not None and (not isinstance(every_batches, int) or every_batches < 1):
-            raise ValueError(
-                f"`every_batches` must be an integer >= 1. Received: every_batches={every_batches}."
-            )
-        if every_minutes is not None and not every_minutes > 0:
-            raise ValueError(
-                f"`every_minutes` must be > 0. Received: every_minutes={every_minutes}."
-            )
+        if every_batches is not None:
+            check_positive(every_batches=every_batches)
+        if every_minutes is not None:
+            check_above(0, every_minutes=every_minutes)
         self.folder = Path(folder)
         self.batches = batches
         self.every_batches = every_batches

@@ -13,6 +13,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.checks import check_at_least, check_integer, check_positive
+
 
 def _update_number(step: Any) -> Any:
     """Returns the update number, counted from 1, as a float32 scalar."""
@@ -23,24 +25,14 @@ def _update_number(step: Any) -> Any:
     return ops.cast(step, "float32") + 1.0
 
 
-def _check_positive_integer(name: str, value: Any, minimum: int = 1) -> None:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
-        raise ValueError(f"`{name}` must be an integer >= {minimum}. Received: {name}={value}.")
-
-
-def _check_not_negative(name: str, value: float) -> None:
-    if value < 0:
-        raise ValueError(f"`{name}` must be >= 0. Received: {name}={value}.")
-
-
 def _check_warmup_and_decay(
     peak_learning_rate: float, warmup_steps: int, total_steps: int, final_learning_rate: float
 ) -> None:
     """Raises if the arguments of a warm-up and decay schedule are invalid."""
-    _check_not_negative("peak_learning_rate", peak_learning_rate)
-    _check_not_negative("final_learning_rate", final_learning_rate)
-    _check_positive_integer("warmup_steps", warmup_steps, minimum=0)
-    _check_positive_integer("total_steps", total_steps)
+    check_at_least(0, peak_learning_rate=peak_learning_rate)
+    check_at_least(0, final_learning_rate=final_learning_rate)
+    check_integer(0, warmup_steps=warmup_steps)
+    check_positive(total_steps=total_steps)
     if total_steps <= warmup_steps:
         raise ValueError(
             "`total_steps` must be larger than `warmup_steps`. "
@@ -90,9 +82,9 @@ class NoamSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, hidden_dim: int, warmup_steps: int = 4000, scale: float = 1.0) -> None:
         super().__init__()
-        _check_positive_integer("hidden_dim", hidden_dim)
-        _check_positive_integer("warmup_steps", warmup_steps)
-        _check_not_negative("scale", scale)
+        check_positive(hidden_dim=hidden_dim)
+        check_positive(warmup_steps=warmup_steps)
+        check_at_least(0, scale=scale)
         self.hidden_dim = hidden_dim
         self.warmup_steps = warmup_steps
         self.scale = scale
@@ -142,8 +134,8 @@ class InverseSquareRootSchedule(keras.optimizers.schedules.LearningRateSchedule)
 
     def __init__(self, peak_learning_rate: float, warmup_steps: int) -> None:
         super().__init__()
-        _check_not_negative("peak_learning_rate", peak_learning_rate)
-        _check_positive_integer("warmup_steps", warmup_steps)
+        check_at_least(0, peak_learning_rate=peak_learning_rate)
+        check_positive(warmup_steps=warmup_steps)
         self.peak_learning_rate = peak_learning_rate
         self.warmup_steps = warmup_steps
 

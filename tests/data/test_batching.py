@@ -190,8 +190,8 @@ def test_rows_may_be_arrays_and_the_dataset_pickles():
         ({"source_ids": [[4.5], [4]]}, "`source_ids` must hold integers.*float64"),
         ({"source_ids": [4, 5]}, r"`source_ids` must be a list of lists .* Received: \[4, 5\]"),
         ({"tokens_per_batch": 2}, "`tokens_per_batch` must be at least 3.*tokens_per_batch=2"),
-        ({"tokens_per_batch": 0}, "`tokens_per_batch` must be an integer >= 1"),
-        ({"max_shapes": 0}, "`max_shapes` must be an integer >= 1. Received: max_shapes=0"),
+        ({"tokens_per_batch": 0}, "`tokens_per_batch` must be a positive integer"),
+        ({"max_shapes": 0}, "`max_shapes` must be a positive integer. Received: max_shapes=0"),
         ({"max_length": 1}, "`max_length` must be an integer >= 2"),
         ({"max_length": 2, "source_ids": [[4, 4]] * 2}, "`max_length` must be at least 3"),
         ({"seed": -1}, "`seed` must be an integer >= 0"),
@@ -335,9 +335,9 @@ def test_blocks_begin_elsewhere_in_every_epoch():
         ({"token_ids": [4, 5, 0]}, "`token_ids` must .* id 0 at index 2"),
         ({"vocabulary_size": 5}, "`token_ids` must .* to 4. Received: id 5 at index 1"),
         ({"token_ids": [4.0, 5.0]}, "`token_ids` must hold integers"),
-        ({"length": 0}, "`length` must be an integer >= 1. Received: length=0"),
-        ({"batch_size": 0}, "`batch_size` must be an integer >= 1. Received: batch_size=0"),
-        ({"batch_size": 2.5}, "`batch_size` must be an integer >= 1"),
+        ({"length": 0}, "`length` must be a positive integer. Received: length=0"),
+        ({"batch_size": 0}, "`batch_size` must be a positive integer. Received: batch_size=0"),
+        ({"batch_size": 2.5}, "`batch_size` must be a positive integer"),
     ],
 )
 def test_language_model_errors(changes, message):

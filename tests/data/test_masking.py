@@ -95,8 +95,8 @@ def test_word_starts_of_tokenizers():
     [
         ({"rate": 0}, r"`rate` must be in \(0, 1\]. Received: rate=0"),
         ({"mask_id": V}, "`mask_id` must be below `vocabulary_size`. Received: mask_id=60"),
-        ({"mask_id": 0}, "`mask_id` must be an integer >= 1"),
-        ({"length": 0}, "`length` must be an integer >= 1"),
+        ({"mask_id": 0}, "`mask_id` must be a positive integer"),
+        ({"length": 0}, "`length` must be a positive integer"),
         ({"ids": [5]}, "`token_ids` must be one sequence of at least two ids"),
         ({"ids": [5, V]}, "`token_ids` must hold ids other than padding"),
         ({"word_starts": [True]}, "`word_starts` must be 60 booleans, one per id"),

@@ -66,7 +66,7 @@ def test_repeated_examples_weigh_nothing():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_shards": 0}, "`num_shards` must be an integer >= 1. Received: num_shards=0"),
+        ({"num_shards": 0}, "`num_shards` must be a positive integer. Received: num_shards=0"),
         ({"shard_index": -1}, "`shard_index` must be an integer >= 0. Received: shard_index=-1"),
         (
             {"num_shards": 2, "shard_index": 2},

@@ -133,5 +133,5 @@ def test_errors():
     for labels in ([1, 2], [-1], [1.0]):
         with pytest.raises(ValueError, match="`labels` must be 1 integers >= 0"):
             batches([[1]], labels)
-    with pytest.raises(ValueError, match="`batch_size` must be an integer >= 1"):
+    with pytest.raises(ValueError, match="`batch_size` must be a positive integer"):
         batches([[1]], batch_size=0)

@@ -75,7 +75,7 @@ def test_errors():
     with pytest.raises(ValueError, match="`layout` must be one of .*Received: layout='other'"):
         kt.layers.PositionalEncoding("other")
     with pytest.raises(
-        ValueError, match="`max_wavelength` must be a finite number above 1. Received: .*=1.0"
+        ValueError, match="`max_wavelength` must be a finite number > 1. Received: .*=1.0"
     ):
         kt.layers.PositionalEncoding(max_wavelength=1.0)
     with pytest.raises(ValueError, match=r"even hidden size of at least 2. Received: .*2, 5, 7"):

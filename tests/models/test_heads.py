@@ -225,7 +225,9 @@ def test_errors():
     lm = language_model()
     with pytest.raises(ValueError, match="`num_classes` must be a positive integer"):
         kt.models.classifier(lm, 0)
-    with pytest.raises(ValueError, match="`lm_weight` must be >= 0. Received: lm_weight=-1"):
+    with pytest.raises(
+        ValueError, match="`lm_weight` must be a finite number >= 0. Received: lm_weight=-1"
+    ):
         kt.models.classifier(lm, 2, lm_weight=-1)
     with pytest.raises(ValueError, match=r"`dropout` must be in the range \[0, 1\)"):
         kt.models.similarity(lm, dropout=1.0)

@@ -103,7 +103,7 @@ WITH_NAN = np.where(np.arange(20) == 13, np.nan, 1.0).reshape(10, 2)
         (lambda: kt.data.series_windows(np.ones(4), 3, 2), "Received: 4 samples, num_past=3"),
         (lambda: kt.data.series_windows(["a"], 3, 2), "`series` must hold numbers"),
         (lambda: kt.data.series_windows(np.ones((2, 2, 2)), 1, 1), r"shape=\(2, 2, 2\)"),
-        (lambda: kt.data.series_windows(np.ones(9), 0, 2), "`num_past` must be an integer >= 1"),
+        (lambda: kt.data.series_windows(np.ones(9), 0, 2), "`num_past` must be a positive integer"),
         (lambda: kt.models.series_forecaster(0), "`num_channels` must be a positive integer"),
         (lambda: kt.models.series_forecaster(2, "rnn"), "`kind` must be one of .*kind='rnn'"),
         (lambda: kt.decoding.forecast(make("simple"), np.ones((3, 7, 3)), 2), "`past` must have"),

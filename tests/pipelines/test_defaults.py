@@ -79,7 +79,10 @@ def test_defaults_are_what_translate_does(translator, tokenizer):
         ({"renormalize": None}, "`renormalize` must be True or False. Received: renormalize=None"),
         ({"min_new_tokens": -1}, "`min_new_tokens` must be an integer >= 0"),
         ({"no_repeat_ngram_size": 1.5}, "`no_repeat_ngram_size` must be an integer >= 0"),
-        ({"repetition_penalty": 0}, "`repetition_penalty` must be > 0. Received: .*=0"),
+        (
+            {"repetition_penalty": 0},
+            "`repetition_penalty` must be a finite number > 0. Received: .*=0",
+        ),
     ],
 )
 def test_bad_defaults(translator, tokenizer, changes, message):
@@ -125,7 +128,7 @@ def test_what_a_text_generator_bans(tokenizer):
         ),
         ({"max_new_tokens": True}, "`max_new_tokens` must be a positive integer or None"),
         ({"min_new_tokens": "1"}, "`min_new_tokens` must be an integer >= 0"),
-        ({"repetition_penalty": -2.0}, "`repetition_penalty` must be > 0"),
+        ({"repetition_penalty": -2.0}, "`repetition_penalty` must be a finite number > 0"),
         ({"sampling": {"sampler": "os.system"}}, "`sampling` must be None or a dict"),
         ({"sampling": "greedy"}, "`sampling` must be None or .* Received: sampling='greedy'"),
         ({"sampling": {"top_k": 0}}, "`top_k` must be at least 1"),

@@ -183,5 +183,7 @@ def test_messages():
     for filepath, save_freq in [("a.weights.h5", 1), ("{step}.h5", 1), ("{epoch}.weights.h5", 3)]:
         with pytest.raises(ValueError, match="`filepath` must end in .weights.h5 and contain"):
             CheckpointAveraging(save_freq=save_freq, filepath=filepath)
-    with pytest.raises(ValueError, match="`minutes` must be > 0. Received: minutes=0"):
+    with pytest.raises(
+        ValueError, match="`minutes` must be a finite number > 0. Received: minutes=0"
+    ):
         StopAfter(0)

@@ -147,7 +147,7 @@ def test_errors():
     for wrong in (3, -1, True, 1.5):
         with pytest.raises(ValueError, match="`up_to` must be an integer from 0 to 2"):
             kt.training.freeze(model, wrong)
-    with pytest.raises(ValueError, match="`epochs_per_block` must be an integer >= 1"):
+    with pytest.raises(ValueError, match="`epochs_per_block` must be a positive integer"):
         kt.training.GradualUnfreezing(epochs_per_block=0)
     with pytest.raises(ValueError, match="`first_blocks` must be an integer >= 0"):
         kt.training.GradualUnfreezing(first_blocks=-1)

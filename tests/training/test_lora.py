@@ -175,7 +175,7 @@ def test_errors(tmp_path):
     for rank in (0, True, 1.5):
         with pytest.raises(ValueError, match="`rank` must be a positive integer"):
             kt.training.enable_lora(model, rank)
-    with pytest.raises(ValueError, match="`alpha` must be > 0. Received: alpha=0"):
+    with pytest.raises(ValueError, match="`alpha` must be a finite number > 0. Received: alpha=0"):
         kt.training.enable_lora(model, alpha=0)
     with pytest.raises(ValueError, match="`targets` must be a collection of patterns"):
         kt.training.enable_lora(model, targets="query")

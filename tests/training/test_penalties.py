@@ -63,7 +63,7 @@ def test_zero_takes_it_off():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rate": -1.0}, "`rate` must be a number >= 0. Received: rate=-1.0"),
+        ({"rate": -1.0}, "`rate` must be a finite number >= 0. Received: rate=-1.0"),
         ({"rate": "a"}, "`rate` must be a number"),
         ({"exclude": "bias"}, "`exclude` must be a collection of names"),
     ],

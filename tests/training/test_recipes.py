@@ -109,8 +109,8 @@ def test_gpt1_finetuning_is_the_papers():
     ("arguments", "message"),
     [
         ({"warmup_fraction": 1.0}, r"`warmup_fraction` must be in \[0, 1\)"),
-        ({"clip_norm": 0.0}, "`clip_norm` must be > 0. Received: clip_norm=0.0"),
-        ({"weight_decay": -1.0}, "`weight_decay` must be a number >= 0"),
+        ({"clip_norm": 0.0}, "`clip_norm` must be a finite number > 0. Received: clip_norm=0.0"),
+        ({"weight_decay": -1.0}, "`weight_decay` must be a finite number >= 0"),
     ],
 )
 def test_gpt1_finetuning_errors(arguments, message):

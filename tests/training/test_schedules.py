@@ -107,18 +107,22 @@ def test_optimizer_starts_at_update_one():
 
 
 def test_messages():
-    with pytest.raises(ValueError, match=r"`hidden_dim` must be an integer >= 1. Received: .*=0"):
+    with pytest.raises(
+        ValueError, match=r"`hidden_dim` must be a positive integer. Received: .*=0"
+    ):
         NoamSchedule(0)
     with pytest.raises(ValueError, match="`warmup_steps` must be .* Received: warmup_steps=2.5"):
         NoamSchedule(8, warmup_steps=2.5)
-    with pytest.raises(ValueError, match="`scale` must be >= 0. Received: scale=-1"):
+    with pytest.raises(
+        ValueError, match="`scale` must be a finite number >= 0. Received: scale=-1"
+    ):
         NoamSchedule(8, scale=-1)
-    with pytest.raises(ValueError, match="`warmup_steps` must be an integer >= 1"):
+    with pytest.raises(ValueError, match="`warmup_steps` must be a positive integer"):
         InverseSquareRootSchedule(0.1, 0)
-    with pytest.raises(ValueError, match="`peak_learning_rate` must be >= 0"):
+    with pytest.raises(ValueError, match="`peak_learning_rate` must be a finite number >= 0"):
         InverseSquareRootSchedule(-0.1, 5)
     for schedule_class in (WarmupCosineSchedule, WarmupLinearSchedule):
         with pytest.raises(ValueError, match="`total_steps` must be larger .*=10, warmup_steps=10"):
             schedule_class(0.1, 10, 10)
-        with pytest.raises(ValueError, match="`final_learning_rate` must be >= 0"):
+        with pytest.raises(ValueError, match="`final_learning_rate` must be a finite number >= 0"):
             schedule_class(0.1, 1, 10, -1.0)

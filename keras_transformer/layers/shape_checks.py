@@ -2,52 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
 import numpy as np
 
-
-def check_positive(**arguments: int) -> None:
-    """Raises a ValueError that names the first argument that is not a positive integer."""
-    for name, value in arguments.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}.")
-
-
-def check_integer(**arguments: int) -> None:
-    """Raises a ValueError that names the first argument that is not a non-negative integer."""
-    for name, value in arguments.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ValueError(
-                f"`{name}` must be a non-negative integer. Received: {name}={value!r}."
-            )
-
-
-def check_rate(**arguments: float) -> None:
-    """Raises a ValueError that names the first argument that is not a number in [0, 1)."""
-    for name, value in arguments.items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not 0.0 <= value < 1.0:
-            raise ValueError(f"`{name}` must be in the range [0, 1). Received: {name}={value!r}.")
-
-
-def check_above(bound: float, **arguments: float) -> None:
-    """Raises a ValueError for the first argument that is not a finite number above the bound."""
-    for name, value in arguments.items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not bound < value < math.inf:
-            raise ValueError(
-                f"`{name}` must be a finite number above {bound}. Received: {name}={value!r}."
-            )
-
-
-def check_flag(**arguments: bool) -> None:
-    """Raises a ValueError that names the first argument that is not a Boolean."""
-    for name, value in arguments.items():
-        if not isinstance(value, bool):
-            raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}.")
+from keras_transformer.checks import check_positive
 
 
 def check_window(window: Any) -> None:

@@ -1,0 +1,79 @@
+"""Argument checks, and the one form of their messages.
+
+Each raises a ValueError that names the first argument at fault and the value received. Numbers may
+be Python's or NumPy's; True and False are no numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Collection
+from typing import Any
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer other than True and False."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number other than True and False."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def check(holds: bool, must: str, name: str, value: Any) -> None:
+    """Raises unless a condition holds: "`name` must ... Received: name=value."."""
+    if not holds:
+        raise ValueError(f"`{name}` must {must}. Received: {name}={value!r}.")
+
+
+def check_integer(minimum: int, /, **arguments: Any) -> None:
+    """Checks that arguments are integers of at least `minimum`."""
+    must = "be a positive integer" if minimum == 1 else f"be an integer >= {minimum}"
+    for name, value in arguments.items():
+        check(is_integer(value) and value >= minimum, must, name, value)
+
+
+def check_positive(**arguments: Any) -> None:
+    """Checks that arguments are positive integers."""
+    check_integer(1, **arguments)
+
+
+def check_above(bound: float, /, **arguments: Any) -> None:
+    """Checks that arguments are finite numbers above `bound`."""
+    for name, value in arguments.items():
+        holds = is_number(value) and bound < value < math.inf
+        check(holds, f"be a finite number > {bound}", name, value)
+
+
+def check_at_least(bound: float, /, **arguments: Any) -> None:
+    """Checks that arguments are finite numbers of at least `bound`."""
+    for name, value in arguments.items():
+        holds = is_number(value) and bound <= value < math.inf
+        check(holds, f"be a finite number >= {bound}", name, value)
+
+
+def check_rate(**arguments: Any) -> None:
+    """Checks that arguments are numbers in [0, 1)."""
+    for name, value in arguments.items():
+        check(is_number(value) and 0 <= value < 1, "be in the range [0, 1)", name, value)
+
+
+def check_share(**arguments: Any) -> None:
+    """Checks that arguments are numbers in (0, 1]."""
+    for name, value in arguments.items():
+        check(is_number(value) and 0 < value <= 1, "be in the range (0, 1]", name, value)
+
+
+def check_flag(**arguments: Any) -> None:
+    """Checks that arguments are True or False."""
+    for name, value in arguments.items():
+        check(isinstance(value, bool), "be True or False", name, value)
+
+
+def check_choice(choices: Collection[Any], /, **arguments: Any) -> None:
+    """Checks that arguments are among `choices`."""
+    for name, value in arguments.items():
+        known = any(value is one or (type(value) is type(one) and value == one) for one in choices)
+        check(known, f"be one of {tuple(choices)}", name, value)
