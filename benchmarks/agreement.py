@@ -61,7 +61,7 @@ FAMILIES = {
     "marian": "transformers",
     "bert": "transformers",
     "vit": "transformers",
-    "firefox": "a NumPy program, `tests/pretrained/firefox.py`",
+    "firefox": "a NumPy program, `tests/pretrained/families/firefox.py`",
 }
 
 

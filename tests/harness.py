@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 import keras_transformer as kt
-from keras_transformer.models.blocks import make_blocks
+from keras_transformer.models.stack_blocks import make_blocks
 from tests.jax_settings import JAX_SETTINGS
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -1,15 +1,23 @@
 """Text to batches: subword tokenizers and batching with `keras.utils.PyDataset`."""
 
-from keras_transformer.data.base import Tokenizer
-from keras_transformer.data.batching import TranslationBatches
-from keras_transformer.data.blocks import LanguageModelBatches
-from keras_transformer.data.hugging_face import HuggingFaceTokenizer
-from keras_transformer.data.marian import MarianTokenizer
-from keras_transformer.data.masking import MaskedLanguageModelBatches, word_starts
-from keras_transformer.data.packing import PackedBatches
-from keras_transformer.data.sentence_piece import SentencePieceTokenizer
-from keras_transformer.data.series import previous_values, series_windows
-from keras_transformer.data.special_ids import (
+from keras_transformer.data.batches.masked_batches import MaskedLanguageModelBatches, word_starts
+from keras_transformer.data.batches.packed_batches import PackedBatches
+from keras_transformer.data.batches.task_batches import TaskBatches
+from keras_transformer.data.batches.task_rows import (
+    choice_rows,
+    pair_rows,
+    similarity_rows,
+    text_rows,
+)
+from keras_transformer.data.batches.text_blocks import LanguageModelBatches
+from keras_transformer.data.batches.text_windows import SlidingWindows
+from keras_transformer.data.batches.translation_batches import TranslationBatches
+from keras_transformer.data.series_windows import previous_values, series_windows
+from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
+from keras_transformer.data.tokenizers.interface import Tokenizer
+from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
+from keras_transformer.data.tokenizers.sentence_piece import SentencePieceTokenizer
+from keras_transformer.data.tokenizers.special_ids import (
     END_ID,
     PADDING_ID,
     START_ID,
@@ -17,11 +25,8 @@ from keras_transformer.data.special_ids import (
     SpecialIds,
     special_ids,
 )
-from keras_transformer.data.storage import load_tokenizer, save_tokenizer
-from keras_transformer.data.task_batches import TaskBatches
-from keras_transformer.data.task_rows import choice_rows, pair_rows, similarity_rows, text_rows
-from keras_transformer.data.tokenizers import decode, encode, train_tokenizer
-from keras_transformer.data.windows import SlidingWindows
+from keras_transformer.data.tokenizers.subwords import decode, encode, train_tokenizer
+from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
 
 __all__ = [
     "END_ID",

@@ -1,9 +1,12 @@
 """Decoding: generation, streaming, beam search, samplers and logit filters."""
 
 from keras_transformer.decoding.beam_search import BeamSearchResult, beam_search
+from keras_transformer.decoding.compilation import set_jit_compile
+from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.forecast import forecast
 from keras_transformer.decoding.generate import Generation, generate, stream
-from keras_transformer.decoding.logits import (
+from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
+from keras_transformer.decoding.logit_filters import (
     ban_ids,
     ban_repeated_ngrams,
     keep_min_p,
@@ -13,8 +16,6 @@ from keras_transformer.decoding.logits import (
     scale_temperature,
     used_ids,
 )
-from keras_transformer.decoding.loop import set_jit_compile
-from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.samplers import (
     MinP,
     RandomSampler,
@@ -24,7 +25,6 @@ from keras_transformer.decoding.samplers import (
     get_sampler,
     greedy,
 )
-from keras_transformer.decoding.shortlist import LexicalShortlist
 
 __all__ = [
     "BeamSearchResult",

@@ -22,12 +22,12 @@ from keras_transformer.decoding.beams import (
     search_goes_on,
     worst_score,
 )
-from keras_transformer.decoding.candidates import make_candidates
-from keras_transformer.decoding.loop import run_compiled, run_loop
+from keras_transformer.decoding.compilation import run_compiled, run_loop
+from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.programs import programs_of
 from keras_transformer.decoding.prompts import check_count, check_id, check_ids, prepare, round_up
-from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.steps import grow, grow_cache
+from keras_transformer.decoding.vocabulary_subset import make_candidates
 
 NORMALIZATIONS = ("gnmt", "length")
 _FIRST_ROOM = 64

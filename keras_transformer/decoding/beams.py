@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_transformer.decoding.candidates import ban, ban_ngrams, next_logits, to_ids
-from keras_transformer.decoding.logits import least_logit, lowest
-from keras_transformer.decoding.protocol import DecodingModel
+from keras_transformer.decoding.decoding_model import DecodingModel
+from keras_transformer.decoding.logit_filters import least_logit, lowest
 from keras_transformer.decoding.steps import (
     column,
     decode_step,
@@ -23,6 +22,7 @@ from keras_transformer.decoding.steps import (
     write_column,
 )
 from keras_transformer.decoding.top_k import top_k
+from keras_transformer.decoding.vocabulary_subset import ban, ban_ngrams, next_logits, to_ids
 from keras_transformer.ops.cache import DecoderCache, reorder_cache
 
 Tensor = Any

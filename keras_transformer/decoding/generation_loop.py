@@ -13,24 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_transformer.decoding.candidates import (
-    ban,
-    ban_ngrams,
-    make_candidates,
-    next_logits,
-    of_candidates,
-    to_ids,
-)
-from keras_transformer.decoding.logits import (
+from keras_transformer.decoding.compilation import run_compiled, run_loop
+from keras_transformer.decoding.decoding_model import DecodingModel
+from keras_transformer.decoding.logit_filters import (
     check_positive_number,
     least_logit,
     penalize_repetition,
     used_ids,
 )
-from keras_transformer.decoding.loop import run_compiled, run_loop
 from keras_transformer.decoding.programs import programs_of
 from keras_transformer.decoding.prompts import Inputs, check_count, check_ids, prepare, round_up
-from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.decoding.samplers import get_sampler, random_numbers
 from keras_transformer.decoding.steps import (
     Context,
@@ -42,6 +34,14 @@ from keras_transformer.decoding.steps import (
     prompt_lengths,
     tokens_so_far,
     write_column,
+)
+from keras_transformer.decoding.vocabulary_subset import (
+    ban,
+    ban_ngrams,
+    make_candidates,
+    next_logits,
+    of_candidates,
+    to_ids,
 )
 
 Tensor = Any

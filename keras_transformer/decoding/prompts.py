@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_transformer.decoding.protocol import DecodingModel
+from keras_transformer.decoding.decoding_model import DecodingModel
 
 # Widths are multiples of this, so that a slightly longer prompt does not trigger a compilation.
 _MULTIPLE = 16

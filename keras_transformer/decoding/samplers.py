@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_transformer.decoding.logits import (
+from keras_transformer.decoding.logit_filters import (
     check_positive_number,
     check_range,
     keep_min_p,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from keras import ops, tree
 
-from keras_transformer.decoding.protocol import DecodingModel
+from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.ops.cache import DecoderCache
 
 Tensor = Any

@@ -24,9 +24,9 @@ from keras_transformer.layers.norms import NORMS, make_norm
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.serialization import clone_initializer
 from keras_transformer.layers.shape_checks import check_hidden
-from keras_transformer.ops.attention import IMPLEMENTATIONS, dot_product_attention
 from keras_transformer.ops.cache import KVCache, as_cache
 from keras_transformer.ops.masks import combine_masks, first_mask
+from keras_transformer.ops.scaled_dot_product import IMPLEMENTATIONS, dot_product_attention
 
 Tensor = Any
 

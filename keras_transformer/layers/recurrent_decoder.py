@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_transformer.checks import check_flag, check_positive, check_rate
 from keras_transformer.layers.attentive_cell import AttentiveCell, advance
-from keras_transformer.layers.dropout import Dropout
+from keras_transformer.layers.dropout_layer import Dropout
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.pooling import SequencePooling

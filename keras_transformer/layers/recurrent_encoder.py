@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from keras_transformer.checks import check_flag, check_positive, check_rate
-from keras_transformer.layers.dropout import Dropout
+from keras_transformer.layers.dropout_layer import Dropout
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.recurrent_cells import check_cell, recurrent_layer
 from keras_transformer.layers.shape_checks import check_hidden

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from keras_transformer.checks import check_flag, check_positive, check_rate
-from keras_transformer.layers.dropout import Dropout
+from keras_transformer.layers.dropout_layer import Dropout
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import take_output
 from keras_transformer.layers.rematerialization import call_block

@@ -7,7 +7,7 @@ from keras_transformer.models.new_tokens import with_new_tokens
 from keras_transformer.models.packed import packed
 from keras_transformer.models.recurrent import recurrent_seq2seq
 from keras_transformer.models.sequence_classifier import sequence_classifier
-from keras_transformer.models.series import series_forecaster
+from keras_transformer.models.series_forecaster import series_forecaster
 from keras_transformer.models.translation import transformer, transformer_base, transformer_big
 from keras_transformer.models.vision import vit
 

@@ -13,8 +13,8 @@ from keras_transformer.layers.encoder import TransformerEncoder
 from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
 from keras_transformer.layers.serialization import get_activation
-from keras_transformer.models.blocks import make_blocks
 from keras_transformer.models.initial import initial_stddev
+from keras_transformer.models.stack_blocks import make_blocks
 
 
 def bert(

@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_transformer.checks import check_at_least, check_rate
-from keras_transformer.layers.dropout import Dropout
-from keras_transformer.layers.task import (
+from keras_transformer.layers.dropout_layer import Dropout
+from keras_transformer.models.new_tokens import language_model_parts
+from keras_transformer.models.task_layers import (
     LanguageModelLoss,
     MergeRows,
     SplitRows,
     StateAt,
     TokenPosition,
 )
-from keras_transformer.models.new_tokens import language_model_parts
 
 Tensor = Any
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import keras
 
-from keras_transformer.layers.packing import PackedSegments
 from keras_transformer.models.new_tokens import language_model_parts
+from keras_transformer.models.packed_segments import PackedSegments
 
 
 def packed(lm: keras.Model, *, name: str = "packed") -> keras.Model:

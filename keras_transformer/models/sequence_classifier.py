@@ -8,7 +8,7 @@ import keras
 
 from keras_transformer.checks import check_choice, check_positive, check_rate
 from keras_transformer.layers.convolutional import ConvolutionalEncoder
-from keras_transformer.layers.dropout import Dropout
+from keras_transformer.layers.dropout_layer import Dropout
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.encoder import TransformerEncoder
 from keras_transformer.layers.encoder_block import TransformerEncoderBlock

@@ -12,8 +12,8 @@ from keras_transformer.layers.decoder_block import DecoderBlock
 from keras_transformer.layers.encoder import TransformerEncoder
 from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.positional import LearnedPositionalEmbedding, PositionalEncoding
-from keras_transformer.models.blocks import make_blocks
 from keras_transformer.models.encoder_decoder import join, make_embeddings
+from keras_transformer.models.stack_blocks import make_blocks
 
 
 def transformer(

@@ -1,6 +1,5 @@
 """Pure functions: masks, attention and caches."""
 
-from keras_transformer.ops.attention import dot_product_attention
 from keras_transformer.ops.cache import (
     DecoderCache,
     KVCache,
@@ -17,6 +16,7 @@ from keras_transformer.ops.masks import (
     padding_mask,
     window_mask,
 )
+from keras_transformer.ops.scaled_dot_product import dot_product_attention
 
 __all__ = [
     "DecoderCache",

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_transformer.ops.blocks import differentiate
+from keras_transformer.ops.block_loop import differentiate
 from keras_transformer.ops.dropout import kept_entries
 from keras_transformer.ops.indices import same_type
 from keras_transformer.ops.masks import join_masks

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from keras import backend, ops
 
-from keras_transformer.ops.blocks import differentiate, repeat_blocks
+from keras_transformer.ops.block_loop import differentiate, repeat_blocks
 from keras_transformer.ops.likelihood import label_logits, right_predictions, subtract_at_labels
 
 Tensor = Any

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_transformer.ops.blocks import repeat_blocks
+from keras_transformer.ops.block_loop import repeat_blocks
 from keras_transformer.ops.indices import same_type
 from keras_transformer.ops.masks import causal_mask, window_mask
 

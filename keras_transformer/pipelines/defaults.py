@@ -17,7 +17,7 @@ from keras_transformer.checks import (
     is_integer,
     is_number,
 )
-from keras_transformer.data.special_ids import special_ids
+from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.decoding.beam_search import NORMALIZATIONS
 from keras_transformer.decoding.samplers import RandomSampler
 

@@ -11,16 +11,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.data.packages import import_text_package
-from keras_transformer.data.special_ids import special_ids
+from keras_transformer.data.tokenizers.special_ids import special_ids
+from keras_transformer.data.tokenizers.text_packages import import_text_package
 from keras_transformer.decoding.beams import (
     SearchSettings,
     advance_search,
     begin_search,
     search_goes_on,
 )
+from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.prompts import check_count
-from keras_transformer.decoding.protocol import DecodingModel
 from keras_transformer.pipelines.defaults import usual_bans
 from keras_transformer.pipelines.graph_tokenizers import check_graph_tokenizer, make_graph_tokenizer
 from keras_transformer.pretrained.whole_folder import write_new_folder

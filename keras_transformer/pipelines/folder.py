@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_transformer.data.special_ids import special_ids
-from keras_transformer.pretrained.tokenizer_files import check_size
+from keras_transformer.data.tokenizers.special_ids import special_ids
+from keras_transformer.pretrained.tokenizers.export_parts import check_size
 from keras_transformer.pretrained.whole_folder import replace_folder
 
 _FORMAT = 1

@@ -9,10 +9,10 @@ import hashlib
 import re
 from typing import Any
 
-from keras_transformer.data.base import SPACED_ENDINGS, SPACED_MARKS
-from keras_transformer.data.marian import MarianTokenizer
-from keras_transformer.data.packages import import_text_package
-from keras_transformer.pretrained.tokenizer_files import sentencepiece_of
+from keras_transformer.data.tokenizers.interface import SPACED_ENDINGS, SPACED_MARKS
+from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
+from keras_transformer.data.tokenizers.text_packages import import_text_package
+from keras_transformer.pretrained.tokenizers.export_parts import sentencepiece_of
 
 # A language code at the beginning of a text, as split off by `MarianTokenizer`.
 _CODE = r"(?s)^(>>.*?<<)"
@@ -134,7 +134,7 @@ def _is_one_of(texts, tokens):
 
 
 def _clean_spaces(texts):
-    """Applies `kt.data.base.clean_spaces` to a tensor."""
+    """Applies `clean_spaces` to a tensor."""
     import tensorflow as tf
 
     for mark in SPACED_MARKS:

@@ -9,14 +9,13 @@ from typing import Any
 
 import keras
 
-from keras_transformer.data.special_ids import special_ids
-from keras_transformer.data.storage import load_tokenizer, save_tokenizer
-from keras_transformer.data.tokenizers import decode, encode
+from keras_transformer.data.tokenizers.special_ids import special_ids
+from keras_transformer.data.tokenizers.subwords import decode, encode
+from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
+from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.generation_loop import GenerationRun
 from keras_transformer.decoding.pace import Pace
 from keras_transformer.decoding.prompts import check_count
-from keras_transformer.decoding.protocol import DecodingModel
-from keras_transformer.pipelines.checkpoints import open_language_model
 from keras_transformer.pipelines.defaults import (
     GenerationDefaults,
     check_banned_ids,
@@ -32,6 +31,7 @@ from keras_transformer.pipelines.folder import (
     write_folder,
     write_model,
 )
+from keras_transformer.pipelines.from_pretrained import open_language_model
 
 _KIND = Kind("TextGenerator", "text_generator.json", {})
 # Number of tokens between checks for stop strings; any text after them is cut.

@@ -13,15 +13,13 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_transformer.data.special_ids import special_ids
-from keras_transformer.data.storage import load_tokenizer, save_tokenizer
-from keras_transformer.data.tokenizers import decode, encode
+from keras_transformer.data.tokenizers.special_ids import special_ids
+from keras_transformer.data.tokenizers.subwords import decode, encode
+from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
 from keras_transformer.decoding.beam_search import beam_search
+from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.generate import generate
-from keras_transformer.decoding.protocol import DecodingModel
-from keras_transformer.decoding.shortlist import LexicalShortlist
-from keras_transformer.pipelines.batches import in_batches
-from keras_transformer.pipelines.checkpoints import open_translator
+from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
 from keras_transformer.pipelines.defaults import (
     DecodingDefaults,
     check_defaults,
@@ -38,6 +36,8 @@ from keras_transformer.pipelines.folder import (
     write_folder,
     write_model,
 )
+from keras_transformer.pipelines.from_pretrained import open_translator
+from keras_transformer.pipelines.length_batches import in_batches
 
 _SHORTLIST = "shortlist.npz"
 _KIND = Kind("Translator", "translator.json", {"shared_tokenizer": bool})

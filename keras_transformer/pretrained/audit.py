@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_transformer.pretrained.config import Config
-from keras_transformer.pretrained.family import Family
+from keras_transformer.pretrained.families.family import Family
 
 
 def find_tensors(family: Family, config: Config, wanted: Iterable[str], files: Any) -> dict:

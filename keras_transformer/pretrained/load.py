@@ -10,16 +10,16 @@ from typing import Any
 import keras
 
 from keras_transformer.pretrained.audit import find_tensors
-from keras_transformer.pretrained.bert import BERT
 from keras_transformer.pretrained.config import Config
-from keras_transformer.pretrained.family import Family
+from keras_transformer.pretrained.families.family import Family
+from keras_transformer.pretrained.families.firefox import FIREFOX, firefox_model
+from keras_transformer.pretrained.families.hugging_face_bert import BERT
+from keras_transformer.pretrained.families.hugging_face_gpt import GPT1, GPT2
+from keras_transformer.pretrained.families.hugging_face_marian import MARIAN
+from keras_transformer.pretrained.families.hugging_face_vit import VIT
+from keras_transformer.pretrained.families.marian_binary import MarianBinary
 from keras_transformer.pretrained.files import TensorFiles, read_json
-from keras_transformer.pretrained.firefox import FIREFOX, firefox_model
-from keras_transformer.pretrained.gpt import GPT1, GPT2
 from keras_transformer.pretrained.mapping import assign
-from keras_transformer.pretrained.marian import MARIAN
-from keras_transformer.pretrained.marian_binary import MarianBinary
-from keras_transformer.pretrained.vit import VIT
 
 FAMILIES: dict[str, Family] = {
     family.model_type: family for family in (BERT, GPT1, GPT2, MARIAN, VIT)

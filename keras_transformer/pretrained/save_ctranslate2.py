@@ -12,14 +12,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_transformer.data.hugging_face import HuggingFaceTokenizer
-from keras_transformer.data.marian import MarianTokenizer
-from keras_transformer.data.special_ids import special_ids
+from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
+from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
+from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.layers.positional import LearnedPositionalEmbedding, PositionalEncoding
 from keras_transformer.pretrained.mapping import to_float32
 from keras_transformer.pretrained.paths import check_not_quantized, check_start_is_seen
 from keras_transformer.pretrained.settings import activation_name, block_of
-from keras_transformer.pretrained.tokenizer_files import sentencepiece_of, tokenizers_of
+from keras_transformer.pretrained.tokenizers.export_parts import sentencepiece_of, tokenizers_of
 from keras_transformer.pretrained.whole_folder import write_new_folder
 
 _QUANTIZATIONS = (

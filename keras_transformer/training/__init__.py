@@ -2,7 +2,6 @@
 
 from keras_transformer.training.accumulation import AccumulationSchedule
 from keras_transformer.training.callbacks import CheckpointAveraging
-from keras_transformer.training.checkpoints import average_checkpoints
 from keras_transformer.training.chunked_loss import ChunkedLossModel
 from keras_transformer.training.clock import StopAfter, TimeBudget
 from keras_transformer.training.freezing import GradualUnfreezing, freeze, unfreeze
@@ -25,6 +24,7 @@ from keras_transformer.training.schedules import (
     WarmupCosineSchedule,
     WarmupLinearSchedule,
 )
+from keras_transformer.training.weight_averages import average_checkpoints
 
 __all__ = [
     "AccumulationSchedule",

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transformer.training.checkpoints import (
+from keras_transformer.training.weight_averages import (
     average_checkpoints,
     check_averaging,
     float64_mean,

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_transformer.checks import check_positive
 from keras_transformer.layers.embedding import TokenEmbedding
-from keras_transformer.models.parts import find_parts
+from keras_transformer.models.model_parts import find_parts
 from keras_transformer.ops.chunked_crossentropy import CHUNK, chunked_crossentropy
 from keras_transformer.ops.likelihood import check_labels_and_logits, real_tokens, token_weights
 from keras_transformer.ops.replicas import num_replicas

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_transformer.checks import check_integer, check_positive
 from keras_transformer.training.lora import check_not_adapted
-from keras_transformer.training.parts import make_trainable, needs_compiling
+from keras_transformer.training.trainable_layers import make_trainable, needs_compiling
 
 _STACKS = ("encoder", "decoder")
 # The layers below the encoder and decoder stacks in the models of `kt.models`.

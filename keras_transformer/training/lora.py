@@ -12,7 +12,7 @@ from keras import ops
 
 from keras_transformer.checks import check_above, check_positive
 from keras_transformer.layers.sublayers import all_layers
-from keras_transformer.training.parts import (
+from keras_transformer.training.trainable_layers import (
     freeze_all_but,
     make_trainable,
     needs_compiling,

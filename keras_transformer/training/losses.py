@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_transformer.checks import check_choice, check_rate
-from keras_transformer.ops.blocks import differentiate
+from keras_transformer.ops.block_loop import differentiate
 from keras_transformer.ops.likelihood import (
     check_labels_and_logits,
     label_logits,

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transformer.training.parts import layers_by_place
+from keras_transformer.training.trainable_layers import layers_by_place
 
 
 def describe_state(model: keras.Model) -> dict[str, Any]:

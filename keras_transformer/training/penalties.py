@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import keras
 
 from keras_transformer.checks import check_at_least
-from keras_transformer.training.parts import needs_compiling
+from keras_transformer.training.trainable_layers import needs_compiling
 
 
 def add_l2(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from keras_transformer.data import LanguageModelBatches, TranslationBatches
-from keras_transformer.data.buckets import Bucket, make_buckets, most_different, round_up
+from keras_transformer.data.batches.buckets import Bucket, make_buckets, most_different, round_up
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_transformer.data import PackedBatches
-from keras_transformer.data.packing import _pack
+from keras_transformer.data.batches.packed_batches import _pack
 from tests.data.kinds_of_batches import ROWS
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from keras_transformer import data
-from keras_transformer.data import storage
+from keras_transformer.data.tokenizers import tokenizer_folder as storage
 
 TEXTS = [
     "The cat sat on the mat.",

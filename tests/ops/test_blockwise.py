@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_transformer.ops.attention import dot_product_attention
 from keras_transformer.ops.blockwise import blockwise_attention
+from keras_transformer.ops.scaled_dot_product import dot_product_attention
 from tests.harness import BACKEND, gradient, normal, to_numpy
 
 pytestmark = pytest.mark.skipif(BACKEND == "torch", reason="torch has a kernel")

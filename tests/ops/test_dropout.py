@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_transformer.layers.dropout import Dropout
+from keras_transformer.layers.dropout_layer import Dropout
 from keras_transformer.ops.dropout import dropout, kept_entries
 from tests.harness import BACKEND, gradient, normal, to_numpy
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 import keras_transformer as kt
 from keras_transformer.pretrained.audit import find_tensors
 from keras_transformer.pretrained.config import Config
-from keras_transformer.pretrained.firefox import FIREFOX
+from keras_transformer.pretrained.families.firefox import FIREFOX
 from keras_transformer.pretrained.load import FAMILIES, _open
 from keras_transformer.pretrained.mapping import assign
 from tests.harness import to_numpy

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import keras_transformer as kt
-from keras_transformer.pretrained.firefox import find_shortlist, read_shortlist
+from keras_transformer.pretrained.families.firefox import find_shortlist, read_shortlist
 from tests.pretrained.firefox import SETTINGS, random_tensors, to_bytes
 
 NAME = "model.xxyy.intgemm.alphas.bin"

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 import keras_transformer as kt
 from keras_transformer.pretrained.config import Config
-from keras_transformer.pretrained.tokenizer_json import write_tokenizer_json
+from keras_transformer.pretrained.tokenizers.write_tokenizer_json import write_tokenizer_json
 from tests.harness import make_decoder, normal, randomize, to_numpy, token_ids
 from tests.parity.test_checkpoints import bert_reference, marian_reference
 from tests.parity.weights import loaded
@@ -390,7 +390,7 @@ def test_equally_likely_cuts_are_the_only_difference_of_a_lossless_unigram(tmp_p
 
 
 def test_a_tokenizer_that_tokenizers_cannot_be_is_refused(monkeypatch, tmp_path):
-    from keras_transformer.pretrained import tokenizer_json
+    from keras_transformer.pretrained.tokenizers import write_tokenizer_json as tokenizer_json
 
     monkeypatch.setattr(tokenizer_json, "_normalizers", lambda tokenizers, proto: [])
     message = "must have the same ids as a tokenizer.json of Hugging Face.*`tokenizer=None`"

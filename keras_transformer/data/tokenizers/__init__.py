@@ -1,0 +1,1 @@
+"""Subword tokenizers: training, loading, encoding and decoding."""

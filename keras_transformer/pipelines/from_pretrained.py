@@ -1,0 +1,121 @@
+"""Loading of foreign checkpoints for pipelines."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
+from keras_transformer.pipelines.defaults import DecodingDefaults, GenerationDefaults
+from keras_transformer.pretrained.families.firefox import (
+    find_shortlist,
+    firefox_model,
+    read_shortlist,
+)
+from keras_transformer.pretrained.generation import read_generation, read_search
+from keras_transformer.pretrained.load import find_folder, load
+from keras_transformer.pretrained.tokenizers.load_tokenizer import load_tokenizer
+
+
+class OpenedTranslator(NamedTuple):
+    """The parts of a `kt.Translator`."""
+
+    model: keras.Model
+    source_tokenizer: Any
+    target_tokenizer: Any
+    defaults: DecodingDefaults
+    shortlist: LexicalShortlist | None = None
+
+
+def open_translator(folder: str | os.PathLike) -> OpenedTranslator:
+    """Opens a translation checkpoint.
+
+    Args:
+        folder: A folder, or a name on the Hugging Face hub.
+
+    Returns:
+        The model, the source and target tokenizers, the checkpoint's decoding defaults, and its
+        lexical shortlist, if any.
+
+    Raises:
+        ValueError: if it is not a translation model or cannot be loaded.
+    """
+    path = find_folder(folder)
+    model = load(path)
+    if "encoder" not in _stacks(model) or "decoder" not in _stacks(model):
+        raise _other_model("translation model", folder, model)
+    source, target = load_tokenizer(path), load_tokenizer(path, target=True)
+    if firefox_model(path) is not None:
+        return _firefox(path, model, source)
+    settings, search = read_generation(path), read_search(path, is_translator=True)
+    defaults = DecodingDefaults(
+        # Padding is the start token of a translation; it must not be generated.
+        banned_ids=tuple(dict.fromkeys((target.padding_id, *settings.banned_ids))),
+        max_new_tokens=settings.max_new_tokens,
+        length_penalty=settings.length_penalty,
+        length_normalization="length",
+        early_stopping=settings.early_stopping,
+        min_new_tokens=search.min_new_tokens,
+        no_repeat_ngram_size=search.no_repeat_ngram_size,
+        repetition_penalty=search.repetition_penalty,
+        renormalize=search.renormalize,
+    )
+    return OpenedTranslator(model, source, target, defaults)
+
+
+def _firefox(path, model, tokenizer):
+    lists = find_shortlist(path)
+    defaults = DecodingDefaults(banned_ids=(tokenizer.padding_id,), max_length_factor=2.5)
+    shortlist = None if lists is None else LexicalShortlist(*read_shortlist(lists), multiple=8)
+    return OpenedTranslator(model, tokenizer, tokenizer, defaults, shortlist)
+
+
+class OpenedLanguageModel(NamedTuple):
+    """The parts of a `kt.TextGenerator`."""
+
+    model: keras.Model
+    tokenizer: Any
+    banned_ids: tuple[int, ...]
+    defaults: GenerationDefaults
+
+
+def open_language_model(folder: str | os.PathLike) -> OpenedLanguageModel:
+    """Opens a language model checkpoint.
+
+    Args:
+        folder: A folder, or a name on the Hugging Face hub.
+
+    Returns:
+        The model, its tokenizer, the ids that the checkpoint bans, and its generation defaults.
+
+    Raises:
+        ValueError: if it is not a language model or cannot be loaded.
+    """
+    path = find_folder(folder)
+    model = load(path)
+    if "encoder" in _stacks(model) or "decoder" not in _stacks(model):
+        raise _other_model("language model", folder, model)
+    search = read_search(path, is_translator=False)
+    defaults = GenerationDefaults(
+        max_new_tokens=search.max_new_tokens,
+        max_length=search.max_length,
+        min_new_tokens=search.min_new_tokens,
+        no_repeat_ngram_size=search.no_repeat_ngram_size,
+        repetition_penalty=search.repetition_penalty,
+        sampling=search.sampling,
+    )
+    bans = read_generation(path).banned_ids
+    return OpenedLanguageModel(model, load_tokenizer(path), bans, defaults)
+
+
+def _stacks(model):
+    return {layer.name for layer in model.layers}
+
+
+def _other_model(wanted, folder, model):
+    return ValueError(
+        f"`folder` must hold a {wanted}. "
+        f"Received: folder={os.fspath(folder)!r}, which holds a {model.name} model."
+    )

@@ -1,0 +1,1 @@
+"""The checkpoint families that can be loaded and saved, one file each."""

@@ -1,0 +1,273 @@
+"""Hugging Face's Marian translation models (`Helsinki-NLP/opus-mt-*`)."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import ml_dtypes
+import numpy as np
+
+from keras_transformer.data.tokenizers.special_ids import SpecialIds
+from keras_transformer.layers.positional import PositionalEncoding
+from keras_transformer.models.translation import transformer
+from keras_transformer.pretrained.config import Config
+from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
+from keras_transformer.pretrained.equivalence import (
+    interleaved_to_concatenated,
+    permute_channels,
+    scale_to_epsilon,
+)
+from keras_transformer.pretrained.families.family import Family
+from keras_transformer.pretrained.mapping import ROW, Rule, attention, linear, norm, to_float32
+from keras_transformer.pretrained.paths import check_start_is_seen
+from keras_transformer.pretrained.settings import activation_name, block_of
+from keras_transformer.pretrained.tokenizers.write_marian_tokenizer import write_marian_tokenizer
+
+_EPSILON = 1e-5
+# Settings that all of them share.
+_FORM = {
+    "normalize_before": False,
+    "normalize_embedding": False,
+    "add_final_layer_norm": False,
+    "static_position_embeddings": True,
+    "tie_word_embeddings": True,
+}
+_KEYS = Keys(
+    {
+        "vocab_size": 58101,
+        "decoder_vocab_size": None,
+        "share_encoder_decoder_embeddings": True,
+        "encoder_layers": 12,
+        "encoder_ffn_dim": 4096,
+        "encoder_attention_heads": 16,
+        "decoder_layers": 12,
+        "decoder_ffn_dim": 4096,
+        "decoder_attention_heads": 16,
+        "d_model": 1024,
+        "activation_function": "gelu",
+        "dropout": 0.1,
+        "attention_dropout": 0.0,
+        "activation_dropout": 0.0,
+        "scale_embedding": False,
+        "pad_token_id": 58100,
+        "decoder_start_token_id": 58100,
+    },
+    {
+        **FIXED,
+        **_FORM,
+        "decoder_layerdrop": 0.0,
+        "encoder_layerdrop": 0.0,
+        "is_encoder_decoder": True,
+    },
+    # Positions are computed, so their number is not limited.
+    (SILENT - {"pad_token_id", "decoder_start_token_id"}) | {"max_position_embeddings"},
+    {
+        "hidden_size": "d_model",
+        "num_attention_heads": "encoder_attention_heads",
+        "num_hidden_layers": "encoder_layers",
+    },
+    ("MarianMTModel",),
+)
+# Number of positions in the table of sinusoids there; here there is no limit.
+_MAX_LENGTH = 1024
+
+
+def _is_shared(config: Config) -> bool:
+    return config.get("share_encoder_decoder_embeddings", bool)
+
+
+def _target_size(config: Config) -> int | None:
+    """Returns the size of the target vocabulary, None if it is shared with the source."""
+    source_size = config.size("vocab_size")
+    target_size = config.size("decoder_vocab_size", otherwise=source_size)
+    if not _is_shared(config):
+        return target_size
+    if target_size != source_size:
+        config.require_equal("decoder_vocab_size", "vocab_size")
+    return None
+
+
+def _build(config: Config) -> keras.Model:
+    config.require_equal("encoder_attention_heads", "decoder_attention_heads")
+    config.require_equal("encoder_ffn_dim", "decoder_ffn_dim")
+    return transformer(
+        config.size("vocab_size"),
+        _target_size(config),
+        num_layers=config.size("encoder_layers"),
+        num_decoder_layers=config.size("decoder_layers"),
+        num_heads=config.size("encoder_attention_heads"),
+        hidden_dim=config.size("d_model"),
+        intermediate_dim=config.size("encoder_ffn_dim"),
+        dropout=config.rate("dropout"),
+        attention_dropout=config.rate("attention_dropout"),
+        activation_dropout=config.rate("activation_dropout"),
+        activation=config.activation("activation_function"),
+        layer_norm_epsilon=_EPSILON,
+        position_layout="concatenated",
+        scale_embeddings=config.get("scale_embedding", bool),
+        output_bias=True,
+        padding_id=config.get("pad_token_id", int),
+        start_is_padding=config.get("decoder_start_token_id", int)
+        == config.get("pad_token_id", int),
+        name="marian",
+    )
+
+
+def _attention(source: str, target: str) -> list[Rule]:
+    return attention((f"{source}.{part}_proj" for part in ("q", "k", "v", "out")), target)
+
+
+def _rules(config: Config) -> list[Rule]:
+    if _is_shared(config):
+        embeddings = [Rule("model.shared.weight", ("token_embedding/embeddings",))]
+        bias = "token_embedding/bias"
+    else:
+        embeddings = [
+            Rule("model.encoder.embed_tokens.weight", ("source_embedding/embeddings",)),
+            Rule("model.decoder.embed_tokens.weight", ("target_embedding/embeddings",)),
+        ]
+        bias = "target_embedding/bias"
+    rules = [*embeddings, Rule("final_logits_bias", (bias,), ROW)]
+    for stack in ("encoder", "decoder"):
+        for index in range(config.size(f"{stack}_layers")):
+            source, target = f"model.{stack}.layers.{index}", f"{stack}/block_{index}"
+            rules += _attention(f"{source}.self_attn", f"{target}/self_attention/attention")
+            rules += norm(f"{source}.self_attn_layer_norm", f"{target}/self_attention_norm")
+            if stack == "decoder":
+                rules += _attention(f"{source}.encoder_attn", f"{target}/cross_attention")
+                rules += norm(f"{source}.encoder_attn_layer_norm", f"{target}/cross_attention_norm")
+            rules += linear(f"{source}.fc1", f"{target}/feed_forward/intermediate")
+            rules += linear(f"{source}.fc2", f"{target}/feed_forward/output")
+            rules += norm(f"{source}.final_layer_norm", f"{target}/feed_forward_norm")
+    return rules
+
+
+def _copies(config: Config) -> dict[str, str]:
+    if not _is_shared(config):
+        return {"lm_head.weight": "model.decoder.embed_tokens.weight"}
+    copies = ("lm_head", "model.encoder.embed_tokens", "model.decoder.embed_tokens")
+    return dict.fromkeys([f"{copy}.weight" for copy in copies], "model.shared.weight")
+
+
+def _are_sinusoids(array: np.ndarray, config: Config) -> bool:
+    """Returns whether a table (L, D) holds our positions, perhaps rounded to half precision."""
+    hidden_dim = config.size("d_model")
+    if array.ndim != 2 or array.shape[1] != hidden_dim:
+        return False
+    layer = PositionalEncoding(layout="concatenated", dtype="float32")
+    expected = to_float32(layer(np.zeros((1, len(array), hidden_dim), "float32")))[0]
+    # float16 even for float32, because files are often converted from float16.
+    precision = array.dtype if array.dtype.name == "bfloat16" else np.dtype("float16")
+    tolerance = float(ml_dtypes.finfo(precision).eps)
+    return bool(np.allclose(array.astype("float32"), expected, rtol=0, atol=tolerance))
+
+
+def _embeddings(model):
+    """Returns the embeddings of source and target."""
+    names = {layer.name for layer in model.layers}
+    if "logits" in names:
+        raise ValueError(
+            "`share_embeddings` must be True: a Marian model has no separate output matrix. "
+            "Received: a model with a layer `logits`."
+        )
+    sides = ("source_embedding", "target_embedding")
+    return [model.get_layer(side if side in names else "token_embedding") for side in sides]
+
+
+def _check(model, padding_id, ids):
+    layout = getattr(model.get_layer("encoder").positional_encoding, "layout", None)
+    if layout not in ("interleaved", "concatenated"):
+        raise ValueError(
+            '`position_layout` must be "interleaved" or "concatenated" for a Marian model. '
+            f"Received: {layout!r}."
+        )
+    for name, value in (("padding_id", padding_id), ("start_id", ids.start), ("end_id", ids.end)):
+        if value is None:
+            raise ValueError(f"`{name}` must be an id for a Marian model. Received: {name}=None.")
+    check_start_is_seen(model, padding_id, ids.start)
+
+
+def _is_transformer(model, names):
+    # Recurrent models have layers of these names too.
+    stacks = {"encoder", "decoder"}
+    return stacks <= names and all(hasattr(model.get_layer(name), "block") for name in stacks)
+
+
+def _describe(model: keras.Model, ids: SpecialIds) -> Config:
+    source, target = _embeddings(model)
+    _check(model, source.padding_id, ids)
+    encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
+    block = block_of(encoder)
+    values = {
+        "model_type": "marian",
+        "architectures": ["MarianMTModel"],
+        "is_encoder_decoder": True,
+        "vocab_size": source.vocabulary_size,
+        "decoder_vocab_size": target.vocabulary_size,
+        "share_encoder_decoder_embeddings": source is target,
+        "d_model": source.hidden_dim,
+        "max_position_embeddings": _MAX_LENGTH,
+        "dropout": block.dropout,
+        "attention_dropout": block.attention_dropout,
+        "activation_dropout": block.activation_dropout,
+        "activation_function": activation_name(block),
+        "scale_embedding": source.scale,
+        **_FORM,
+        "pad_token_id": source.padding_id,
+        "bos_token_id": None,
+        "eos_token_id": ids.end,
+        "forced_eos_token_id": None,
+        "decoder_start_token_id": ids.start,
+    }
+    for name, stack in (("encoder", encoder), ("decoder", decoder)):
+        values[f"{name}_layers"] = stack.num_layers
+        values[f"{name}_attention_heads"] = block_of(stack).num_heads
+        values[f"{name}_ffn_dim"] = block_of(stack).intermediate_dim
+    return Config("the model", values, keys=_KEYS)
+
+
+def _adapt(model: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
+    layouts = {stack.positional_encoding.layout for stack in (encoder, decoder)}
+    if len(layouts) > 1:
+        raise ValueError(
+            "`position_layout` must be the same in encoder and decoder. "
+            f"Received: {sorted(layouts)}."
+        )
+    if layouts == {"interleaved"}:
+        (hidden_dim,) = arrays["encoder/block_0/feed_forward_norm/gamma"].shape
+        arrays = permute_channels(arrays, interleaved_to_concatenated(hidden_dim))
+    for stack, norms in (
+        (encoder, ("self_attention", "feed_forward")),
+        (decoder, ("self_attention", "cross_attention", "feed_forward")),
+    ):
+        epsilon = block_of(stack).layer_norm_epsilon
+        if epsilon != _EPSILON:
+            factor = math.sqrt(_EPSILON / epsilon)
+            arrays = scale_to_epsilon(arrays, stack.name, stack.num_layers, norms, factor)
+    return arrays
+
+
+def _generation(config: Config, ids: SpecialIds) -> dict:
+    keys = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
+    values = {key: config.values[key] for key in keys}
+    never = {values["pad_token_id"], ids.start, ids.unknown} - {None, ids.end}
+    # The default limit of translations there.
+    return {**values, "bad_words_ids": [[token] for token in sorted(never)], "max_length": 512}
+
+
+MARIAN = Family(
+    "marian",
+    _build,
+    _rules,
+    _KEYS,
+    copies=_copies,
+    computed={r"model\.(encoder|decoder)\.embed_positions\.weight": _are_sinusoids},
+    recognizes=_is_transformer,
+    describe=_describe,
+    adapted=("positional_encoding.layout", "block.layer_norm_epsilon"),
+    adapt=_adapt,
+    generation=_generation,
+    write_tokenizer=write_marian_tokenizer,
+)

@@ -1,0 +1,1 @@
+"""Tokenizers of other libraries: loading and export."""

@@ -1,0 +1,191 @@
+"""Loading tokenizers of other libraries as tokenizers of `kt.data`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
+from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
+from keras_transformer.data.tokenizers.sentence_piece import SentencePieceTokenizer
+from keras_transformer.pretrained.families.firefox import firefox_model, firefox_vocabulary
+from keras_transformer.pretrained.files import read_json
+from keras_transformer.pretrained.generation import GenerationSettings, read_generation
+from keras_transformer.pretrained.load import find_folder
+from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
+from keras_transformer.pretrained.tokenizers.tokenizers_from_files import (
+    KINDS,
+    Kind,
+    accepted,
+    add_tokens,
+    ids_of,
+    open_tokenizer,
+    read_kind,
+)
+
+_SENTENCE_PIECE = ("spiece.model", "sentencepiece.model", "tokenizer.model")
+
+
+def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
+    """Loads the tokenizer of a checkpoint in the Hugging Face format, or of Firefox Translations.
+
+    `config.json` names the architecture: BERT, GPT-1 (`openai-gpt`), GPT-2 or Marian. The tokenizer
+    is read from `tokenizer.json`, or in older folders from `vocab.json` and `merges.txt`, from
+    `vocab.txt`, or from a SentencePiece model; Marian's from `source.spm`, `target.spm` and
+    `vocab.json`. It gives the ids of Hugging Face's tokenizer, without special ids around a text:
+    `kt.data.encode` adds those. A Firefox Translations folder has one
+    SentencePiece model for both languages. Nothing in a file is executed.
+
+    Args:
+        folder: A folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
+        target: For Marian, whether to load the tokenizer of the target language.
+
+    Returns:
+        A tokenizer of `kt.data` with its special ids. `end_id` is that of the checkpoint's
+        generation settings, if they have one. `start_id` is `[CLS]` for BERT, and the id that a
+        translation starts from for Marian.
+
+    Raises:
+        ValueError: If there is no such folder, a file is missing or damaged, the architecture has
+            no text, or a setting is not supported.
+        ImportError: If the `text` extra is not installed.
+
+    Example:
+        ```python
+        tokenizer = kt.pretrained.load_tokenizer("openai-community/openai-gpt")  # or a folder
+        rows = kt.data.encode(tokenizer, ["The cat sat on the mat."])
+        ```
+
+    Reference:
+        Sennrich et al. 2016 (byte-pair encoding); Wu et al. 2016 (WordPiece); Kudo and Richardson
+        2018 (SentencePiece).
+    """
+    folder = find_folder(folder, weights=False)
+    if firefox_model(folder) is not None:
+        return _firefox(folder)
+    path = folder / "config.json"
+    config = read_json(path)
+    model_type = config.get("model_type")
+    if model_type == "marian":
+        return _marian(folder, config, target)
+    if not isinstance(model_type, str) or model_type not in KINDS:
+        raise ValueError(
+            f"`model_type` in {path} must be one of {sorted([*KINDS, 'marian'])} for a "
+            f"tokenizer. Received: {model_type!r}."
+        )
+    if target:
+        raise ValueError(
+            "`target` must be False, except for Marian. "
+            f"Received: target={target}, model_type={model_type!r}."
+        )
+    return _single(folder, config, KINDS[model_type])
+
+
+def _firefox(folder: Path) -> SentencePieceTokenizer:
+    proto = firefox_vocabulary(folder)
+    size = SentencePieceTokenizer(proto).vocabulary_size()
+    # The loaded model has one id more.
+    return SentencePieceTokenizer(proto, padding_id=size, start_id=size)
+
+
+def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
+    settings = read_generation(folder)
+    pieces = [folder / name for name in _SENTENCE_PIECE if (folder / name).is_file()]
+    others = ("tokenizer.json", *usual.files)
+    if pieces and not any((folder / name).is_file() for name in others):
+        return _sentence_piece(pieces[0], config, settings)
+    files, kind, plain = read_kind(folder, config, usual)
+    inner = open_tokenizer(files, kind, plain)
+    if inner is None:
+        if pieces:
+            return _sentence_piece(pieces[0], config, settings)
+        raise ValueError(
+            f"`folder` must hold tokenizer.json, or {' and '.join(kind.files)}, or one of "
+            f"{', '.join(_SENTENCE_PIECE)}. Received: {folder}."
+        )
+    named = add_tokens(files, inner)
+    num_tokens = max(inner.get_vocab().values(), default=-1) + 1
+    end = named.get("sep", named.get("eos")) if settings.end_id is None else settings.end_id
+    is_bpe = type(inner.model).__name__ == "BPE"
+    return HuggingFaceTokenizer(
+        inner.to_str(),
+        padding_id=named.get("pad"),
+        start_id=named.get("cls", named.get("bos")),
+        # An id that the tokenizer does not have cannot end a text.
+        end_id=end if end is not None and end < num_tokens else None,
+        unknown_id=named.get("unk"),
+        # The rules are for word-level tokenizers; BPE preserves spaces.
+        clean_up_spaces=bool(files.flag("clean_up_tokenization_spaces", False)) and not is_bpe,
+        vocabulary_size=_larger(config.get("vocab_size"), num_tokens),
+        split_special_tokens=bool(files.flag("split_special_tokens", False)),
+    )
+
+
+def _larger(size: Any, num_tokens: int) -> int | None:
+    """Returns the size of the model's vocabulary if it has more ids than the tokenizer."""
+    return size if isinstance(size, int) and size > num_tokens else None
+
+
+# === SentencePiece ===
+
+
+def _proto(path: Path) -> bytes:
+    if not path.is_file():
+        raise ValueError(f"`folder` must hold the file {path.name}. Received: no {path}.")
+    return path.read_bytes()
+
+
+def _sentence_piece(path: Path, config: dict[str, Any], settings: GenerationSettings) -> Any:
+    tokenizer = accepted(path, lambda: SentencePieceTokenizer(_proto(path)))
+    size = _larger(config.get("vocab_size"), tokenizer.vocabulary_size())
+    ids = {"padding_id": settings.padding_id, "start_id": settings.start_id}
+    ids = {**ids, "end_id": settings.end_id, "vocabulary_size": size}
+    return accepted(path, lambda: SentencePieceTokenizer(tokenizer.proto, **ids))
+
+
+def _marian(folder: Path, config: dict[str, Any], target: bool) -> MarianTokenizer:
+    names = {"unk": "<unk>", "eos": "</s>", "pad": "<pad>"}
+    files, settings = TokenFiles(folder, names), read_generation(folder)
+    for name in ("do_lower_case", "split_special_tokens", "sp_model_kwargs"):
+        if files.settings.get(name):
+            raise ValueError(
+                f"`{name}` in {files.path} must be false or missing. "
+                f"Received: {files.settings[name]!r}."
+            )
+    apart = bool(files.flag("separate_vocabs", False)) and target
+    path = folder / ("target_vocab.json" if apart else "vocab.json")
+    vocabulary = ids_of(path)
+    named = {**files.defaults, **files.named}
+    for token in (*files.added, *named.values(), *files.extra):
+        stripped = any(token.flags.get(flag) for flag in ("lstrip", "rstrip", "single_word"))
+        if stripped or not token.is_special:
+            raise ValueError(
+                f"The added tokens of {folder} must be special and must not strip spaces. "
+                f"Received: {token.content!r}."
+            )
+        if token.content not in vocabulary and token.token_id is not None:
+            vocabulary[token.content] = token.token_id
+        if token.content not in vocabulary:
+            raise ValueError(f"`{path}` must hold {token.content!r}. Received: no such token.")
+    own = {name: vocabulary[token.content] for name, token in named.items()}
+    start = own["pad"] if settings.start_id is None else settings.start_id
+    end = own["eos"] if not target or settings.end_id is None else settings.end_id
+    size = config.get("decoder_vocab_size" if apart else "vocab_size")
+    proto = _proto(folder / ("target.spm" if target else "source.spm"))
+    return accepted(
+        path,
+        lambda: MarianTokenizer(
+            proto,
+            vocabulary,
+            unknown_id=own["unk"],
+            padding_id=own["pad"],
+            start_id=start,
+            end_id=end,
+            special_tokens=list(
+                dict.fromkeys(t.content for t in (*named.values(), *files.added, *files.extra))
+            ),
+            clean_up_spaces=bool(files.flag("clean_up_tokenization_spaces", False)),
+            vocabulary_size=_larger(size, max(vocabulary.values()) + 1),
+        ),
+    )

@@ -1,0 +1,296 @@
+"""Tokenizers run by the package `tokenizers`, from tokenizer.json or from older files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from keras_transformer.data.tokenizers.text_packages import import_text_package
+from keras_transformer.pretrained.files import read_json
+from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
+
+
+class Kind(NamedTuple):
+    """How the tokenizer of an architecture is built.
+
+    Attributes:
+        class_name: Its class in transformers.
+        defaults: Its special tokens, if the folder names none.
+        files: The files of older folders, without a tokenizer.json.
+        build: Builds a `tokenizers.Tokenizer` from them.
+        model: Builds a model without a vocabulary, with the options that all of them share.
+        dress: Sets the normalizer, pre-tokenizer and decoder of a `tokenizers.Tokenizer` from the
+            folder's settings.
+        said: Options of each part that the settings determine, or that do not affect ids or texts.
+    """
+
+    class_name: str
+    defaults: dict[str, str]
+    files: tuple[str, ...]
+    build: Callable[[TokenFiles], Any]
+    model: Callable[[TokenFiles], Any]
+    dress: Callable[[TokenFiles, Any], None]
+    said: dict[str, set[str]]
+
+
+# Classes of transformers that use tokenizer.json as is.
+_PLAIN = ("PreTrainedTokenizerFast", "PreTrainedTokenizer", "TokenizersBackend")
+
+
+def read_kind(folder: Path, config: dict[str, Any], usual: Kind) -> tuple[TokenFiles, Kind, bool]:
+    """Reads which kind of tokenizer a folder has.
+
+    Args:
+        folder: The folder.
+        config: Content of its config.json.
+        usual: The default kind of its architecture.
+
+    Returns:
+        The folder's tokens and settings, the kind, and whether tokenizer.json is used as is.
+
+    Raises:
+        ValueError: If the class of the tokenizer is unknown.
+    """
+    files = TokenFiles(folder, usual.defaults)
+    named = files.settings.get("tokenizer_class") or config.get("tokenizer_class")
+    if named is None:
+        return files, usual, False
+    if named in _PLAIN:
+        return TokenFiles(folder, {}), usual, True
+    for kind in KINDS.values():
+        if named in (kind.class_name, f"{kind.class_name}Fast"):
+            return TokenFiles(folder, kind.defaults), kind, False
+    known = sorted([*_PLAIN, *(kind.class_name for kind in KINDS.values())])
+    raise ValueError(f"`tokenizer_class` in {folder} must be one of {known}. Received: {named!r}.")
+
+
+def open_tokenizer(files: TokenFiles, kind: Kind, plain: bool = False) -> Any:
+    """Opens the tokenizer of a folder.
+
+    As in transformers, settings of tokenizer_config.json such as lowercasing override
+    tokenizer.json, unless the folder asks for a plain tokenizer.json.
+
+    Args:
+        files: The folder's tokens and settings.
+        kind: The kind of tokenizer.
+        plain: Whether tokenizer.json is used as is.
+
+    Returns:
+        A `tokenizers.Tokenizer`, or None if there are no files for one.
+
+    Raises:
+        ValueError: If a file is damaged or does not match its class; the message names it.
+    """
+    path = files.folder / "tokenizer.json"
+    if path.is_file():
+        content = _text(path)
+        inner = accepted(path, lambda: _tokenizers().Tokenizer.from_str(content))
+        if not plain:
+            _check_parts(path, inner, files, kind)
+            kind.dress(files, inner)
+        return inner
+    if all((files.folder / name).is_file() for name in kind.files):
+        if kind.class_name == "BertTokenizer" and files.flag("do_basic_tokenize", True) is False:
+            raise ValueError(
+                f"`do_basic_tokenize` in {files.path} must be true, the only supported value. "
+                "Received: False."
+            )
+        return kind.build(files)
+    return None
+
+
+def _check_parts(path, inner, files, kind):
+    """Raises unless tokenizer.json matches its class, apart from what the settings determine."""
+    usual = _tokenizers().Tokenizer(kind.model(files))
+    kind.dress(files, usual)
+    expected, received = (json.loads(one.to_str()) for one in (usual, inner))
+    for part in ("model", "normalizer", "pre_tokenizer", "decoder"):
+        one, other = (_values(content[part], kind.said[part]) for content in (expected, received))
+        if one != other:
+            raise ValueError(
+                f"The {part} in {path} must be that of a {kind.class_name} in transformers: {one}. "
+                f"Received: {other}. To use tokenizer.json as is, set "
+                '"tokenizer_class": "PreTrainedTokenizerFast" in tokenizer_config.json.'
+            )
+
+
+def _values(part, said):
+    # A missing value is the same as null, an empty string or false.
+    return {key: value for key, value in (part or {}).items() if value and key not in said}
+
+
+def _tokenizers() -> Any:
+    return import_text_package("tokenizers")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"`{path}` must be a file of UTF-8 text. Received: {error}.") from error
+
+
+def accepted(path: Path, make: Callable[[], Any]) -> Any:
+    """Returns `make()`, which reads a file; any exception becomes a ValueError about the file."""
+    try:
+        return make()
+    except ImportError:
+        raise
+    except Exception as error:
+        raise ValueError(f"`{path}` must describe a tokenizer. Received: {error}") from error
+
+
+def ids_of(path: Path) -> dict[str, int]:
+    """Reads a vocab.json."""
+    vocabulary = read_json(path)
+    for token, token_id in vocabulary.items():
+        if isinstance(token_id, bool) or not isinstance(token_id, int) or token_id < 0:
+            raise ValueError(f"`{path}` must map tokens to ids. Received: {token!r}: {token_id!r}.")
+    return vocabulary
+
+
+def _byte_pairs(files: TokenFiles, **options: Any) -> Any:
+    path = files.folder / "merges.txt"
+    lines = [line.rstrip("\r") for line in _text(path).split("\n")]
+    merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    for merge in merges:
+        if len(merge) != 2:
+            raise ValueError(f"`{path}` must hold pairs. Received: {' '.join(merge)!r}.")
+    model, vocabulary = _tokenizers().models.BPE, ids_of(files.folder / "vocab.json")
+    made = accepted(path, lambda: model(vocab=vocabulary, merges=merges, **options))
+    return _tokenizers().Tokenizer(made)
+
+
+def _unknown(files: TokenFiles) -> str | None:
+    token = files.named.get("unk", files.defaults.get("unk"))
+    return None if token is None else token.content
+
+
+# === GPT-1 ===
+
+
+def _gpt1(files: TokenFiles) -> Any:
+    result = _byte_pairs(files, unk_token=_unknown(files), end_of_word_suffix="</w>")
+    _dress_gpt1(files, result)
+    return result
+
+
+def _dress_gpt1(files: TokenFiles, tokenizer: Any) -> None:
+    package = _tokenizers()
+    tokenizer.normalizer = package.normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = package.pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = package.decoders.BPEDecoder(suffix="</w>")
+
+
+# === GPT-2 ===
+
+
+def _gpt2(files: TokenFiles) -> Any:
+    result = _byte_pairs(files)
+    _dress_gpt2(files, result)
+    return result
+
+
+def _dress_gpt2(files: TokenFiles, tokenizer: Any) -> None:
+    package = _tokenizers()
+    before = bool(files.flag("add_prefix_space", False))
+    tokenizer.pre_tokenizer = package.pre_tokenizers.ByteLevel(add_prefix_space=before)
+    tokenizer.decoder = package.decoders.ByteLevel()
+
+
+# === BERT ===
+
+
+def _bert(files: TokenFiles) -> Any:
+    package = _tokenizers()
+    path = files.folder / "vocab.txt"
+    lines = _text(path).removesuffix("\n").split("\n")
+    vocabulary = {line.rstrip("\r"): index for index, line in enumerate(lines)}
+    unknown_token = _unknown(files) or "[UNK]"
+    if unknown_token not in vocabulary:
+        raise ValueError(f"`{path}` must hold {unknown_token!r}. Received: {len(lines)} others.")
+    model = package.models.WordPiece
+    result = package.Tokenizer(accepted(path, lambda: model(vocabulary, unk_token=unknown_token)))
+    _dress_bert(files, result)
+    return result
+
+
+def _dress_bert(files: TokenFiles, tokenizer: Any) -> None:
+    package = _tokenizers()
+    tokenizer.normalizer = package.normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=files.flag("tokenize_chinese_chars", True),
+        strip_accents=files.flag("strip_accents", None),
+        lowercase=files.flag("do_lower_case", True),
+    )
+    tokenizer.pre_tokenizer = package.pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = package.decoders.WordPiece(prefix="##")
+
+
+_VOCABULARY = {"vocab", "merges"}
+# They affect offsets, and a space that decoding ignores.
+_SILENT = {"trim_offsets", "add_prefix_space"}
+KINDS = {
+    "bert": Kind(
+        "BertTokenizer",
+        {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"},
+        ("vocab.txt",),
+        _bert,
+        lambda files: _tokenizers().models.WordPiece({}, unk_token=_unknown(files) or "[UNK]"),
+        _dress_bert,
+        {
+            "model": _VOCABULARY,
+            "normalizer": {"handle_chinese_chars", "lowercase", "strip_accents"},
+            "pre_tokenizer": set(),
+            "decoder": set(),
+        },
+    ),
+    "gpt2": Kind(
+        "GPT2Tokenizer",
+        dict.fromkeys(("bos", "eos", "unk"), "<|endoftext|>"),
+        ("vocab.json", "merges.txt"),
+        _gpt2,
+        lambda files: _tokenizers().models.BPE(),
+        _dress_gpt2,
+        # No byte is unknown, so the unknown token is not used.
+        {
+            "model": {*_VOCABULARY, "unk_token"},
+            "normalizer": set(),
+            "pre_tokenizer": _SILENT,
+            "decoder": {*_SILENT, "use_regex"},
+        },
+    ),
+    "openai-gpt": Kind(
+        "OpenAIGPTTokenizer",
+        {"unk": "<unk>"},
+        ("vocab.json", "merges.txt"),
+        _gpt1,
+        lambda files: _tokenizers().models.BPE(
+            unk_token=_unknown(files), end_of_word_suffix="</w>"
+        ),
+        _dress_gpt1,
+        {"model": _VOCABULARY, "normalizer": set(), "pre_tokenizer": set(), "decoder": set()},
+    ),
+}
+
+
+def add_tokens(files: TokenFiles, inner: Any) -> dict[str, int]:
+    """Adds the folder's tokens to the tokenizer. Returns the ids of the named ones."""
+    # Default tokens of the architecture are not added if the vocabulary lacks them.
+    known = inner.get_vocab()
+    usual = {n: t for n, t in files.defaults.items() if t.content in known}
+    named = {**usual, **files.named}
+    already = {token.content for token in inner.get_added_tokens_decoder().values()}
+    for token in (*files.added, *named.values(), *files.extra):
+        if token.content not in already:
+            already.add(token.content)
+            inner.add_tokens([_tokenizers().AddedToken(token.content, **token.flags)])
+        if token.token_id not in (None, inner.token_to_id(token.content)):
+            raise ValueError(
+                f"The tokens of {files.folder} must have the ids given there. Received: id "
+                f"{token.token_id} for {token.content!r}, but id "
+                f"{inner.token_to_id(token.content)} in the vocabulary."
+            )
+    return {name: inner.token_to_id(token.content) for name, token in named.items()}

@@ -1,0 +1,189 @@
+"""SentencePiece tokenizers as a tokenizer.json of the package tokenizers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
+from keras_transformer.data.tokenizers.special_ids import special_ids
+from keras_transformer.data.tokenizers.text_packages import import_text_package
+from keras_transformer.pretrained.config import Config
+from keras_transformer.pretrained.tokenizers.export_parts import sentencepiece_of, write_json
+
+_SPACE = "\u2581"
+# Texts that tell tokenizers apart, in addition to the pieces of the vocabulary.
+_AWKWARD = (
+    "",
+    " ",
+    "a",
+    "  two  spaces  ",
+    "tab\tand\nline\r\n",
+    "no\u00a0break\u202fspace\u3000",
+    "\ufb01ne \u2460 \u00bd \uff21\uff22",
+    "e\u0301 \u00e9 \u1e9b\u0323",
+    "\u2026\u201cquoted\u201d \u2018so\u2019 \u2014",
+    "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\u4f60\u597d\uff0c\u4e16\u754c",
+    "\u0645\u0631\u062d\u0628\u0627 \u05e9\u05dc\u05d5\u05dd",
+    "zero\u200bwidth\ufeff \u00ad soft",
+    "123 1,234.5 1/2 x^2 a_b",
+    "don't CAN'T I'll",
+    "www.example.com/a?b=c&d",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "\x00\x01\x7f",
+)
+
+
+def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Path) -> None:
+    """Writes tokenizer.json and tokenizer_config.json.
+
+    The ids are compared on awkward texts and on all pieces of the vocabulary. Two things differ: a
+    text with the name of a special piece or byte, such as "</s>" or "<0x0A>", is read there as that
+    piece; and if a unigram model finds two segmentations of a word equally likely ("-" and "--", or
+    "--" and "-"), either may be chosen.
+
+    Args:
+        tokenizers: The tokenizer, a SentencePiece tokenizer or a `kt.data.HuggingFaceTokenizer`.
+        config: The model's config.
+        folder: The folder to write to.
+
+    Raises:
+        ValueError: If some ids differ.
+    """
+    (own,) = tokenizers
+    names = ("bos", "eos") if config.values["model_type"] != "bert" else ("cls", "sep")
+    ids = special_ids(own)
+    content = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": bool(getattr(own, "clean_up_spaces", False)),
+    }
+    if isinstance(own, HuggingFaceTokenizer):
+        own.save_assets(str(folder))
+        content["split_special_tokens"] = own.split_special_tokens
+    else:
+        # Special tokens in a text are plain text here.
+        content["split_special_tokens"] = True
+        tokenizer = tokenizer_json(own)
+        check_same_ids(sentencepiece_of(own), tokenizer)
+        tokenizer.save(str(folder / "tokenizer.json"))
+    values = (ids.start, ids.end, ids.padding, ids.unknown)
+    for name, token_id in zip((*names, "pad", "unk"), values, strict=True):
+        if token_id is not None:
+            content[f"{name}_token"] = own.id_to_token(token_id)
+    write_json(folder / "tokenizer_config.json", content)
+
+
+def tokenizer_json(tokenizer: Any) -> Any:
+    """Converts a SentencePiece tokenizer to a `tokenizers.Tokenizer` with the same ids.
+
+    Args:
+        tokenizer: The result of `kt.data.train_tokenizer`.
+
+    Returns:
+        The `tokenizers.Tokenizer`.
+    """
+    tokenizers = import_text_package("tokenizers")
+    processor = sentencepiece_of(tokenizer)
+    proto = import_text_package("sentencepiece.sentencepiece_model_pb2").ModelProto()
+    proto.ParseFromString(tokenizer.proto)
+    symbols = [piece.piece for piece in proto.pieces if piece.type == piece.USER_DEFINED]
+    is_bpe = proto.trainer_spec.model_type == proto.trainer_spec.BPE
+    result = tokenizers.Tokenizer((_bpe if is_bpe else _unigram)(tokenizers, proto))
+    result.normalizer = tokenizers.normalizers.Sequence(_normalizers(tokenizers, proto))
+    if is_bpe and symbols:
+        longest_first = sorted(map(re.escape, symbols), key=len, reverse=True)
+        pattern = tokenizers.Regex("|".join(longest_first))
+        result.pre_tokenizer = tokenizers.pre_tokenizers.Split(pattern, "isolated")
+    decoders = tokenizers.decoders
+    steps = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    result.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)])
+    control = [piece for piece in range(len(proto.pieces)) if processor.is_control(piece)]
+    names = [processor.id_to_piece(piece) for piece in (*control, processor.unk_id())]
+    result.add_special_tokens([tokenizers.AddedToken(n, normalized=False) for n in names])
+    return result
+
+
+def _normalizers(tokenizers, proto):
+    normalizers, spec = tokenizers.normalizers, proto.normalizer_spec
+    steps = []
+    if spec.precompiled_charsmap:
+        steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
+    if spec.remove_extra_whitespaces:
+        steps += [normalizers.Replace(tokenizers.Regex(" {2,}"), " ")]
+        steps += [normalizers.Replace(tokenizers.Regex("^ | $"), "")]
+    if spec.add_dummy_prefix:
+        steps.append(normalizers.Prepend(_SPACE))
+    return [*steps, normalizers.Replace(" ", _SPACE)]
+
+
+def _unigram(tokenizers, proto):
+    scores = [piece.score for piece in proto.pieces]
+    vocabulary = []
+    for piece, score in zip(proto.pieces, scores, strict=True):
+        if piece.type == piece.USER_DEFINED:
+            # As in SentencePiece, they always score best.
+            score = len(piece.piece.encode()) * (max(scores) + 100.0)
+        vocabulary.append((piece.piece, score))
+    return tokenizers.models.Unigram(
+        vocabulary, proto.trainer_spec.unk_id, proto.trainer_spec.byte_fallback
+    )
+
+
+def _bpe(tokenizers, proto):
+    ids = {piece.piece: index for index, piece in enumerate(proto.pieces)}
+    scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == piece.NORMAL}
+    merges = []
+    for piece in scores:
+        splits = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
+        merges += [(one, two) for one, two in splits if one in scores and two in scores]
+    # Better pieces are merged earlier; the order of a piece's splits makes no difference.
+    merges.sort(key=lambda pair: (-scores["".join(pair)], ids[pair[0]], ids[pair[1]]))
+    return tokenizers.models.BPE(
+        ids,
+        merges,
+        unk_token=proto.pieces[proto.trainer_spec.unk_id].piece,
+        fuse_unk=True,
+        byte_fallback=proto.trainer_spec.byte_fallback,
+        ignore_merges=any(piece.type == piece.USER_DEFINED for piece in proto.pieces),
+    )
+
+
+def check_same_ids(processor: Any, tokenizer: Any) -> None:
+    """Raises a ValueError unless a tokenizer.json gives SentencePiece's ids.
+
+    Args:
+        processor: The `SentencePieceProcessor`.
+        tokenizer: The `tokenizers.Tokenizer`.
+    """
+    size = processor.get_piece_size()
+    own = [processor.id_to_piece(index) for index in range(size)]
+    named = {
+        index
+        for index in range(size)
+        if processor.is_control(index) or processor.is_unknown(index) or processor.is_byte(index)
+    }
+    ordinary = [own[index].replace(_SPACE, " ") for index in range(size) if index not in named]
+    pairs = [f"{one}{two}" for one, two in zip(ordinary, reversed(ordinary), strict=True)]
+    for text in (*_AWKWARD, *ordinary, *pairs):
+        if any(own[index] in text for index in named):
+            continue  # read there as the piece of this name
+        expected = processor.encode(text)
+        received = tokenizer.encode(text, add_special_tokens=False).ids
+        if received != expected and not _is_tie(processor, expected, received):
+            raise ValueError(
+                "`tokenizer` must have the same ids as a tokenizer.json of Hugging Face. "
+                f"Received: {text!r} with the ids {expected}, there {received}. Export only the "
+                "weights with `tokenizer=None`."
+            )
+
+
+def _is_tie(processor, expected, received):
+    """Returns whether two segmentations of a text have the same score, up to rounding."""
+    if processor.decode(expected) != processor.decode(received):
+        return False
+    one, other = (sum(map(processor.get_score, ids)) for ids in (expected, received))
+    # In byte-pair encoding, scores are ranks: integers whose sum is not a probability.
+    is_unigram = any(score % 1 for score in map(processor.get_score, expected))
+    return is_unigram and abs(one - other) < 1e-5 * max(1.0, abs(one))
