@@ -1,5 +1,6 @@
 """Keras layers, each of which also works in a model of your own."""
 
+from keras_transformer.layers.activations import gelu_approximate
 from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.class_token import ClassToken
 from keras_transformer.layers.convolutional import ConvolutionalEncoder
@@ -24,7 +25,6 @@ from keras_transformer.layers.relative_positions import (
     RelativePositionKeys,
 )
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
-from keras_transformer.layers.serialization import gelu_approximate
 from keras_transformer.layers.ssru import SSRU
 
 __all__ = [

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 
 from keras_transformer.checks import check_above, check_choice, check_flag, check_rate
+from keras_transformer.layers.activations import get_activation
 from keras_transformer.layers.dropout_layer import Dropout
 from keras_transformer.layers.feed_forward import FeedForward
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.norms import NORMS, make_norm
 from keras_transformer.layers.position_arguments import get_relative_positions, get_rotary
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
-from keras_transformer.layers.serialization import get_activation
 from keras_transformer.ops.scaled_dot_product import IMPLEMENTATIONS
 
 Tensor = Any

@@ -11,9 +11,9 @@ import keras
 from keras import ops
 
 from keras_transformer.checks import check_positive, check_rate
+from keras_transformer.layers.activations import get_activation
 from keras_transformer.layers.dropout_layer import Dropout
 from keras_transformer.layers.layer import Layer
-from keras_transformer.layers.serialization import get_activation
 from keras_transformer.layers.shape_checks import check_hidden
 from keras_transformer.ops.masks import real_tokens
 

@@ -11,12 +11,10 @@ import keras
 from keras import ops
 
 from keras_transformer.checks import check_flag, check_positive, check_rate
+from keras_transformer.layers.activations import get_activation
 from keras_transformer.layers.dropout_layer import Dropout
 from keras_transformer.layers.layer import Layer
-from keras_transformer.layers.serialization import (
-    clone_initializer,
-    get_activation,
-)
+from keras_transformer.layers.serialization import clone_initializer
 
 Tensor = Any
 

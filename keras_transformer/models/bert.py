@@ -8,11 +8,11 @@ import keras
 from keras import ops
 
 from keras_transformer.checks import check_positive
+from keras_transformer.layers.activations import get_activation
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.encoder import TransformerEncoder
 from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
-from keras_transformer.layers.serialization import get_activation
 from keras_transformer.models.initial import initial_stddev
 from keras_transformer.models.stack_blocks import make_blocks
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 
+from keras_transformer.layers.activations import get_activation
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
-from keras_transformer.layers.serialization import get_activation
 from keras_transformer.pretrained.config import ACTIVATIONS
 
 # Keys that do not affect the outputs of a trained model, or only wrap other values.
