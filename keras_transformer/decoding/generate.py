@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_transformer.decoding.generation_loop import GenerationRun
+from keras_transformer.decoding.generation_options import GenerationOptions
 from keras_transformer.decoding.pace import Pace
 
 
@@ -110,22 +111,21 @@ def generate(
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.1 (auto-regressive decoding).
     """
-    run = GenerationRun(
-        model,
-        prompt_ids,
-        max_new_tokens,
-        sampler,
-        stop_ids,
-        seed,
-        start_id,
-        banned_ids,
-        repetition_penalty,
-        no_repeat_ngram_size,
-        min_new_tokens,
-        num_return,
-        return_log_probs,
-        candidate_ids,
+    options = GenerationOptions(
+        max_new_tokens=max_new_tokens,
+        sampler=sampler,
+        stop_ids=stop_ids,
+        seed=seed,
+        start_id=start_id,
+        banned_ids=banned_ids,
+        repetition_penalty=repetition_penalty,
+        no_repeat_ngram_size=no_repeat_ngram_size,
+        min_new_tokens=min_new_tokens,
+        num_return=num_return,
+        return_log_probs=return_log_probs,
+        candidate_ids=candidate_ids,
     )
+    run = GenerationRun(model, prompt_ids, options)
     while not run.is_complete():
         run.advance(run.limit)
     ids, log_probs = run.result()
@@ -184,20 +184,19 @@ def stream(
         (4, (1,))
     """
     pace = Pace(tokens_per_call)
-    run = GenerationRun(
-        model,
-        prompt_ids,
-        max_new_tokens,
-        sampler,
-        stop_ids,
-        seed,
-        start_id,
-        banned_ids,
-        repetition_penalty,
-        no_repeat_ngram_size,
-        min_new_tokens,
+    options = GenerationOptions(
+        max_new_tokens=max_new_tokens,
+        sampler=sampler,
+        stop_ids=stop_ids,
+        seed=seed,
+        start_id=start_id,
+        banned_ids=banned_ids,
+        repetition_penalty=repetition_penalty,
+        no_repeat_ngram_size=no_repeat_ngram_size,
+        min_new_tokens=min_new_tokens,
         candidate_ids=candidate_ids,
     )
+    run = GenerationRun(model, prompt_ids, options)
     return _tokens(run, pace)
 
 

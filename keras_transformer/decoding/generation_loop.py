@@ -85,45 +85,31 @@ class _State(NamedTuple):
 class GenerationRun:
     """A generation in progress, which can be advanced by any number of tokens."""
 
-    def __init__(
-        self,
-        model,
-        prompt_ids,
-        max_new_tokens=64,
-        sampler="greedy",
-        stop_ids=(),
-        seed=None,
-        start_id=2,
-        banned_ids=(),
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        min_new_tokens=0,
-        num_return=None,
-        log_probs=False,
-        candidate_ids=None,
-        first_row=0,
-        prompts_name="prompt_ids",
-    ):
+    def __init__(self, model, prompt_ids, options, prompts_name="prompt_ids"):
         parts = DecodingModel(model)
-        self.model, self.limit = model, check_count("max_new_tokens", max_new_tokens, 1)
+        self.model = model
+        self.limit = check_count("max_new_tokens", options.max_new_tokens, 1)
+        size, num_return = parts.vocabulary_size, options.num_return
         self.settings = _Settings(
-            get_sampler(sampler),
-            check_ids("stop_ids", stop_ids, parts.vocabulary_size),
-            check_ids("banned_ids", banned_ids, parts.vocabulary_size),
-            check_positive_number("repetition_penalty", repetition_penalty),
-            check_count("no_repeat_ngram_size", no_repeat_ngram_size, 0),
-            check_count("min_new_tokens", min_new_tokens, 0),
-            1 if num_return is None else check_count("num_return", num_return, 1),
-            bool(log_probs),
+            sampler=get_sampler(options.sampler),
+            stop_ids=check_ids("stop_ids", options.stop_ids, size),
+            banned_ids=check_ids("banned_ids", options.banned_ids, size),
+            repetition_penalty=check_positive_number(
+                "repetition_penalty", options.repetition_penalty
+            ),
+            no_repeat_ngram_size=check_count(
+                "no_repeat_ngram_size", options.no_repeat_ngram_size, 0
+            ),
+            min_new_tokens=check_count("min_new_tokens", options.min_new_tokens, 0),
+            num_return=1 if num_return is None else check_count("num_return", num_return, 1),
+            log_probs=bool(options.return_log_probs),
         )
         names = (prompts_name, "max_new_tokens")
-        self.inputs: Inputs = prepare(parts, prompt_ids, self.limit, start_id, names=names)
-        self.candidates = make_candidates(
-            candidate_ids, len(self.inputs.prefixes), parts.vocabulary_size
-        )
-        self._check_bans(parts.vocabulary_size)
-        seed = None if seed is None else check_count("seed", seed, 0)
-        self._begin(seed, first_row)
+        self.inputs: Inputs = prepare(parts, prompt_ids, self.limit, options.start_id, names=names)
+        self.candidates = make_candidates(options.candidate_ids, len(self.inputs.prefixes), size)
+        self._check_bans(size)
+        seed = None if options.seed is None else check_count("seed", options.seed, 0)
+        self._begin(seed, options.first_row)
 
     def _check_bans(self, vocabulary_size):
         """Raises if a row has no id that it may start with."""

@@ -14,6 +14,7 @@ from keras_transformer.data.tokenizers.subwords import decode, encode
 from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.generation_loop import GenerationRun
+from keras_transformer.decoding.generation_options import GenerationOptions
 from keras_transformer.decoding.pace import Pace
 from keras_transformer.decoding.prompts import check_count
 from keras_transformer.pipelines.defaults import (
@@ -236,27 +237,23 @@ class TextGenerator:
                 return
             pace.advance(run)
 
-    def _run(self, texts, max_new_tokens, sampler, seed, **options):
+    def _run(self, texts, max_new_tokens, sampler, seed, prompts_name="texts", **options):
         """Returns a generation run and the maximum number of new tokens for each of its rows."""
         end_id, defaults = special_ids(self.tokenizer).end, self.defaults
         prompts = encode(self.tokenizer, texts)
         limits = defaults.limits([len(prompt) for prompt in prompts], max_new_tokens)
-        usual = {
-            "banned_ids": self.banned_ids,
-            "repetition_penalty": defaults.repetition_penalty,
-            "no_repeat_ngram_size": defaults.no_repeat_ngram_size,
-            "min_new_tokens": defaults.min_new_tokens,
-        }
-        usual |= {name: value for name, value in options.items() if value is not None}
-        run = GenerationRun(
-            self.model,
-            prompts,
-            max(limits),
-            defaults.sampler() if sampler is None else sampler,
-            () if end_id is None else (end_id,),
-            seed,
-            **usual,
+        usual = GenerationOptions(
+            max_new_tokens=max(limits),
+            sampler=defaults.sampler() if sampler is None else sampler,
+            stop_ids=() if end_id is None else (end_id,),
+            seed=seed,
+            banned_ids=self.banned_ids,
+            repetition_penalty=defaults.repetition_penalty,
+            no_repeat_ngram_size=defaults.no_repeat_ngram_size,
+            min_new_tokens=defaults.min_new_tokens,
         )
+        given = {name: value for name, value in options.items() if value is not None}
+        run = GenerationRun(self.model, prompts, usual._replace(**given), prompts_name)
         return run, [limit for limit in limits for _ in range(run.settings.num_return)]
 
     def _new_texts(self, run, limits):

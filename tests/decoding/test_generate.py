@@ -1,6 +1,7 @@
 """Generation over a cache against the uncached loop, and what users may hand in."""
 
 import gc
+import inspect
 import weakref
 
 import keras
@@ -9,6 +10,7 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
+from keras_transformer.decoding.generation_options import GenerationOptions
 from keras_transformer.decoding.samplers import random_numbers
 from tests.decoding.reference import START, enliven, lively_case, padded, uncached_greedy
 from tests.harness import BACKEND, normal, randomize, token_ids
@@ -372,3 +374,12 @@ def test_the_parts_of_a_model():
         assert parts.vocabulary_size == V and parts.padding_id == 0
         has_positions = name.startswith("gpt") and "linear_bias" not in name
         assert parts.max_length == (MAX_LENGTH if has_positions else None)
+
+
+def test_defaults_are_the_same_everywhere():
+    """`generate` and `stream` spell out the defaults of their common options."""
+    defaults = GenerationOptions()._asdict()
+    for function in (kt.decoding.generate, kt.decoding.stream):
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name not in ("model", "prompt_ids", "tokens_per_call"):
+                assert parameter.default == defaults[name], name

@@ -1,0 +1,28 @@
+"""The options of a generation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+
+class GenerationOptions(NamedTuple):
+    """The options that `generate`, `stream` and the pipelines share, with their defaults.
+
+    Attributes: as the arguments of `kt.decoding.generate`, which describes them, and
+        first_row: The number of the first row, from which each row's random numbers follow.
+    """
+
+    max_new_tokens: int = 64
+    sampler: str | Callable = "greedy"
+    stop_ids: Sequence[int] = ()
+    seed: int | None = None
+    start_id: int = 2
+    banned_ids: Sequence[int] = ()
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    min_new_tokens: int = 0
+    num_return: int | None = None
+    return_log_probs: bool = False
+    candidate_ids: Sequence[int] | Sequence[Sequence[int]] | None = None
+    first_row: int = 0
