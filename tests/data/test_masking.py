@@ -93,7 +93,7 @@ def test_word_starts_of_tokenizers():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rate": 0}, r"`rate` must be in \(0, 1\]. Received: rate=0"),
+        ({"rate": 0}, r"`rate` must be in the range \(0, 1\]. Received: rate=0"),
         ({"mask_id": V}, "`mask_id` must be below `vocabulary_size`. Received: mask_id=60"),
         ({"mask_id": 0}, "`mask_id` must be a positive integer"),
         ({"length": 0}, "`length` must be a positive integer"),

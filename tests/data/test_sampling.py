@@ -68,7 +68,9 @@ def test_cuts_come_as_often_as_the_model_finds_them_likely():
 
 @pytest.mark.parametrize("sampling", [0, -0.1, 1.5, "a", True])
 def test_a_rate_out_of_range(sampling):
-    with pytest.raises(ValueError, match=r"`sampling` must be in \(0, 1\]. Received: sampling="):
+    with pytest.raises(
+        ValueError, match=r"`sampling` must be in the range \(0, 1\]. Received: sampling="
+    ):
         kt.data.encode(trained(), TEXTS, sampling=sampling)
 
 
