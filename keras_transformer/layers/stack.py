@@ -26,6 +26,8 @@ Tensor = Any
 class Stack(Layer):
     """Base class of the encoder and the decoder stack: positions, blocks and a final norm."""
 
+    unread_attributes = ("block",)  # by calls: the blocks are copies
+
     def __init__(
         self,
         num_layers: int,

@@ -372,7 +372,7 @@ def test_the_parts_of_a_model():
         parts = kt.decoding.DecodingModel(lively_case(name).model)
         assert parts.is_translator == (name in TRANSLATORS)
         assert parts.vocabulary_size == V and parts.padding_id == 0
-        has_positions = name.startswith("gpt") and "linear_bias" not in name
+        has_positions = name in ("gpt", "transformer_untied_grouped")
         assert parts.max_length == (MAX_LENGTH if has_positions else None)
 
 

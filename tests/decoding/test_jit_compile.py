@@ -105,7 +105,7 @@ def test_a_layer_that_xla_cannot_take_is_run_without_it(both):
 
 
 def test_xla_is_on_unless_told_otherwise():
-    code = "from keras_transformer.decoding import loop; print(loop._jit_compile)"
+    code = "from keras_transformer.decoding import compilation; print(compilation._jit_compile)"
     assert run_python(code).strip().endswith("True")
     with pytest.raises(ValueError, match="`enabled` must be True or False. Received: enabled='no'"):
         kt.decoding.set_jit_compile("no")

@@ -54,7 +54,7 @@ TRANSFORMERS = {
         "position_layout": None,
         "gated": True,
         "query_key_norm": "layer",
-        "attention_scale": 0.4,
+        "attention_scale": 3.0,
         "use_feed_forward_bias": False,
     },
     "transformer_relative_bias_in_a_window": {
