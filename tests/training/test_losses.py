@@ -239,11 +239,13 @@ def test_serialization():
 
 def test_messages():
     labels, logits = random_batch()
-    with pytest.raises(ValueError, match=r"`label_smoothing` must be in \[0, 1\). Received: .*=1"):
+    with pytest.raises(
+        ValueError, match=r"`label_smoothing` must be in the range \[0, 1\). Received: .*=1"
+    ):
         MaskedCrossentropy(label_smoothing=1.0)
-    with pytest.raises(ValueError, match="`smoothing_spread` must be one of .*=some"):
+    with pytest.raises(ValueError, match="`smoothing_spread` must be one of .*='some'"):
         MaskedCrossentropy(smoothing_spread="some")
-    with pytest.raises(ValueError, match="`reduction` must be one of .*reduction=median"):
+    with pytest.raises(ValueError, match="`reduction` must be one of .*reduction='median'"):
         MaskedCrossentropy(reduction="median")
     with pytest.raises(ValueError, match="`y_true` must have the shape of `y_pred` without"):
         MaskedCrossentropy()(labels[:, 1:], logits)
