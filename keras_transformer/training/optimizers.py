@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from keras_transformer.checks import check_at_least
+
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class DecoupledAdamW(keras.optimizers.AdamW):
@@ -47,10 +49,7 @@ class DecoupledAdamW(keras.optimizers.AdamW):
         exclude: Iterable[str] = ("bias", "gamma", "beta", "scale"),
         **kwargs: Any,
     ) -> None:
-        if weight_decay is None or weight_decay < 0:
-            raise ValueError(
-                f"`weight_decay` must be a number >= 0. Received: weight_decay={weight_decay}."
-            )
+        check_at_least(0, weight_decay=weight_decay)
         if isinstance(exclude, str):
             raise ValueError(
                 f"`exclude` must be a collection of names. Received: exclude={exclude!r}."

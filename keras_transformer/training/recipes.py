@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_transformer.checks import check_rate
 from keras_transformer.training.accumulation import accumulation_arguments
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
@@ -180,10 +181,7 @@ def gpt1_finetuning_recipe(
         Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
         section 4.1, "Fine-tuning details".
     """
-    if not 0.0 <= warmup_fraction < 1.0:
-        raise ValueError(
-            f"`warmup_fraction` must be in [0, 1). Received: warmup_fraction={warmup_fraction}."
-        )
+    check_rate(warmup_fraction=warmup_fraction)
     warmup_steps = round(warmup_fraction * total_steps)
     schedule = WarmupLinearSchedule(peak_learning_rate, warmup_steps, total_steps)
     optimizer = DecoupledAdamW(

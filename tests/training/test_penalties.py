@@ -64,7 +64,7 @@ def test_zero_takes_it_off():
     ("arguments", "message"),
     [
         ({"rate": -1.0}, "`rate` must be a finite number >= 0. Received: rate=-1.0"),
-        ({"rate": "a"}, "`rate` must be a number"),
+        ({"rate": "a"}, "`rate` must be a finite number"),
         ({"exclude": "bias"}, "`exclude` must be a collection of names"),
     ],
 )

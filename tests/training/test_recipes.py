@@ -108,7 +108,7 @@ def test_gpt1_finetuning_is_the_papers():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"warmup_fraction": 1.0}, r"`warmup_fraction` must be in \[0, 1\)"),
+        ({"warmup_fraction": 1.0}, r"`warmup_fraction` must be in the range \[0, 1\)"),
         ({"clip_norm": 0.0}, "`clip_norm` must be a finite number > 0. Received: clip_norm=0.0"),
         ({"weight_decay": -1.0}, "`weight_decay` must be a finite number >= 0"),
     ],
