@@ -57,7 +57,7 @@ def test_a_fraction_of_the_head_is_rotated():
     actual = to_numpy(kt.layers.RotaryEmbedding(fraction=0.25)(x))
     np.testing.assert_allclose(actual[..., 4:], x[..., 4:])
     assert_close(kt.layers.RotaryEmbedding()(x[..., :4]), actual[..., :4], 1e-6)
-    with pytest.raises(ValueError, match="rotated part of a head must be an even number"):
+    with pytest.raises(ValueError, match="`fraction` times `head_dim` must be an even integer"):
         kt.layers.RotaryEmbedding(fraction=0.25)(normal(2, 5, 3, 12))
 
 

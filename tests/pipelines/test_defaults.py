@@ -66,7 +66,7 @@ def test_defaults_are_what_translate_does(translator, tokenizer):
     [
         ({"banned_ids": (10**6,)}, "`banned_ids` must be integers from 0 to"),
         ({"banned_ids": "12"}, "`banned_ids` must be integers from 0 to"),
-        ({"max_new_tokens": 0}, "`max_new_tokens` must be a positive integer or None"),
+        ({"max_new_tokens": 0}, "`max_new_tokens` must be a positive integer"),
         (
             {"length_penalty": "1"},
             "`length_penalty` must be a number. Received: length_penalty='1'",
@@ -124,9 +124,9 @@ def test_what_a_text_generator_bans(tokenizer):
     [
         (
             {"max_length": 0},
-            "`max_length` must be a positive integer or None. Received: max_length=0",
+            "`max_length` must be a positive integer. Received: max_length=0",
         ),
-        ({"max_new_tokens": True}, "`max_new_tokens` must be a positive integer or None"),
+        ({"max_new_tokens": True}, "`max_new_tokens` must be a positive integer"),
         ({"min_new_tokens": "1"}, "`min_new_tokens` must be an integer >= 0"),
         ({"repetition_penalty": -2.0}, "`repetition_penalty` must be a finite number > 0"),
         ({"sampling": {"sampler": "os.system"}}, "`sampling` must be None or a dict"),
