@@ -161,7 +161,8 @@ def write_column(tensor: Tensor, index: Tensor, values: Tensor) -> Tensor:
 
 def repeat(tensor: Tensor, repeats: int) -> Tensor:
     """Repeats each row of the batch axis; the copies of a row are adjacent."""
-    return tensor if repeats == 1 else ops.repeat(tensor, repeats, axis=0)
+    # A copy: of a single row, torch's repeat is a view, which a cache cannot be written into.
+    return tensor if repeats == 1 else ops.copy(ops.repeat(tensor, repeats, axis=0))
 
 
 def grow_cache(cache: tuple, room: Any) -> tuple:

@@ -383,3 +383,12 @@ def test_defaults_are_the_same_everywhere():
         for name, parameter in inspect.signature(function).parameters.items():
             if name not in ("model", "prompt_ids", "tokens_per_call"):
                 assert parameter.default == defaults[name], name
+
+
+@pytest.mark.parametrize("name", ["gpt", "transformer"])
+def test_several_sequences_of_one_prompt(name):
+    model = lively_case(name).model
+    options = {"sampler": "random", "seed": 3, "num_return": 3}
+    alone = kt.decoding.generate(model, PROMPTS[:1], 6, **options)
+    together = kt.decoding.generate(model, PROMPTS[:2], 6, **options)
+    np.testing.assert_array_equal(alone[0], together[0, :, : alone.shape[-1]])
