@@ -173,8 +173,8 @@ class _Notes:
         self.add(layer.dtype_policy)
         is_model = isinstance(layer, keras.Model)
         unread = _names_of_model() if is_model else _names_of_layer()
-        # Prototypes of blocks, which no call reads.
-        unread = {*unread, *getattr(kind, "unread_attributes", ())}
+        if own := getattr(kind, "unread_attributes", ()):
+            unread = unread.union(own)
         self._add_attributes(vars(layer), unread)
         # On torch, sublayers are stored here rather than among the attributes.
         self._add_attributes(vars(layer).get("_modules") or {}, ("_torch_params",))

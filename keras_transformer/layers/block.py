@@ -179,3 +179,17 @@ class Block(Layer):
 
     def _make_residual_dropout(self) -> Dropout:
         return Dropout(self.dropout, dtype=self.dtype_policy, name="residual_dropout")
+
+
+def attends_to_source(block: keras.layers.Layer) -> bool:
+    """Whether a block takes an encoded source; a custom one does unless it says otherwise."""
+    return getattr(block, "cross_attention", True)
+
+
+def check_source(wanted: bool, given: bool) -> None:
+    """Raises a ValueError unless an encoded source is given exactly where one is attended to."""
+    if given != wanted:
+        raise ValueError(
+            "`encoded` must be given if and only if `cross_attention=True`. Received: "
+            f"cross_attention={wanted}, encoded={'given' if given else None}."
+        )

@@ -12,9 +12,10 @@ import keras
 from keras import ops
 
 from keras_transformer.checks import check_flag
+from keras_transformer.layers.block import attends_to_source, check_source
 from keras_transformer.layers.outputs import make_output
 from keras_transformer.layers.shape_checks import check_hidden
-from keras_transformer.layers.stack import Stack, build_block
+from keras_transformer.layers.stack import Stack, build_block, takes
 from keras_transformer.ops.cache import DecoderCache
 from keras_transformer.ops.masks import first_mask, target_mask
 
@@ -85,12 +86,12 @@ class TransformerDecoder(Stack):
 
     def build(self, inputs_shape: tuple, encoded_shape: tuple | None = None) -> None:
         for block in self.blocks:
-            shapes = (encoded_shape,) if getattr(block, "cross_attention", True) else ()
+            shapes = (encoded_shape,) if attends_to_source(block) else ()
             build_block(block, inputs_shape, *shapes)
         for sublayer in (self.positional_encoding, self.final_norm):
             # Positions shared by two stacks may already be built.
-            if sublayer is not None and not sublayer.built:
-                sublayer.build(inputs_shape)
+            if sublayer is not None:
+                build_block(sublayer, inputs_shape)
 
     def compute_output_shape(
         self, inputs_shape: tuple, encoded_shape: tuple | None = None
@@ -101,8 +102,7 @@ class TransformerDecoder(Stack):
     def shares_slots(self) -> bool:
         """Whether the cache holds one slot per position, see `kt.decoding.DecodingModel`."""
         return all(
-            getattr(block, "shares_slots", "attention_mask" in taken)
-            for block, taken in zip(self.blocks, self.__dict__["_taken"], strict=True)
+            getattr(block, "shares_slots", takes(block, "attention_mask")) for block in self.blocks
         )
 
     def initial_cache(
@@ -130,7 +130,7 @@ class TransformerDecoder(Stack):
         return DecoderCache(
             tuple(block.initial_cache(batch_size, length) for block in self.blocks),
             tuple(
-                block.make_cross_cache(encoded) if getattr(block, "cross_attention", True) else None
+                block.make_cross_cache(encoded) if attends_to_source(block) else None
                 for block in self.blocks
             )
             if encoded is not None
@@ -209,12 +209,7 @@ class TransformerDecoder(Stack):
         ]
 
     def _check_source(self, has_source):
-        wants = any(getattr(block, "cross_attention", True) for block in self.blocks)
-        if has_source != wants:
-            raise ValueError(
-                "`encoded` must be given if and only if `cross_attention=True`. Received: "
-                f"cross_attention={wants}, encoded={'given' if has_source else None}."
-            )
+        check_source(any(map(attends_to_source, self.blocks)), has_source)
 
     def _unhidden(self, *masks):
         """Implicit masks (B, T), with the first position unmasked if `start_is_padding`."""

@@ -11,7 +11,7 @@ import keras
 
 from keras_transformer.checks import check_flag
 from keras_transformer.layers.attention import MultiHeadAttention
-from keras_transformer.layers.block import Block
+from keras_transformer.layers.block import Block, check_source
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.shape_checks import check_hidden
 from keras_transformer.layers.ssru import SSRU
@@ -201,7 +201,7 @@ class DecoderBlock(Block):
             `attention_scores` (B, N, T, T or L) and `cross_attention_scores` (B, N, T, S).
         """
         check_hidden("inputs", inputs)
-        self._check_source(encoded, cross_cache)
+        check_source(self.cross_attention, encoded is not None or cross_cache is not None)
         extras: dict[str, Any] = {}
         common = {"return_attention_scores": return_attention_scores, "training": training}
 
@@ -239,12 +239,3 @@ class DecoderBlock(Block):
                 f"Received: attention_mask of shape {tuple(attention_mask.shape)}."
             )
         return self.ssru(x, **common)
-
-    def _check_source(self, encoded, cross_cache):
-        has_source = encoded is not None or cross_cache is not None
-        if has_source != self.cross_attention:
-            raise ValueError(
-                "`encoded` must be given if and only if `cross_attention=True`. Received: "
-                f"cross_attention={self.cross_attention}, "
-                f"encoded={'given' if has_source else None}."
-            )

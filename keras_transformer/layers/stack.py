@@ -5,13 +5,15 @@ Shape letters: B batch, T length, N heads, D hidden.
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
 from keras_transformer.checks import check_flag, check_positive, check_rate
+from keras_transformer.layers.block import attends_to_source
 from keras_transformer.layers.dropout_layer import Dropout
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import take_output
@@ -55,7 +57,6 @@ class Stack(Layer):
             _clone(prototypes[index % len(prototypes)], f"block_{index}", self.dtype_policy)
             for index in range(num_layers)
         ]
-        self.__dict__["_taken"] = [set(inspect.signature(b.call).parameters) for b in self.blocks]
         self.input_dropout_layer = Dropout(
             input_dropout, dtype=self.dtype_policy, name="input_dropout"
         )
@@ -100,9 +101,9 @@ class Stack(Layer):
         extras: dict[str, Any] = {}
         for index, block in enumerate(self.blocks):
             own = {} if caches is None else caches[index]
-            if "positions" in self.__dict__["_taken"][index]:
+            if takes(block, "positions"):
                 own = {**own, "positions": arguments["positions"]}
-            inputs = (x, *(sources if getattr(block, "cross_attention", True) else ()))
+            inputs = (x, *(sources if attends_to_source(block) else ()))
             result = call_block(block, *inputs, rematerialize=rematerialize, **given, **own)
             gathered: dict[str, Any] = {}
             x = take_output(result, gathered)
@@ -111,6 +112,16 @@ class Stack(Layer):
         if self.final_norm is not None:
             x = self.final_norm(x)
         return x, extras
+
+
+def takes(block: keras.layers.Layer, argument: str) -> bool:
+    """Whether the call of a block has an argument of this name."""
+    return argument in _parameters(type(block).call)
+
+
+@functools.cache
+def _parameters(call: Callable) -> frozenset[str]:
+    return frozenset(inspect.signature(call).parameters)
 
 
 def build_block(block: keras.layers.Layer, *shapes: tuple | None) -> None:
