@@ -28,6 +28,11 @@ def check(holds: bool, must: str, name: str, value: Any) -> None:
         raise ValueError(f"`{name}` must {must}. Received: {name}={value!r}.")
 
 
+def given(**arguments: Any) -> dict[str, Any]:
+    """Returns the arguments other than None, for checks of optional ones."""
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
 def check_integer(minimum: int, /, **arguments: Any) -> None:
     """Checks that arguments are integers of at least `minimum`."""
     must = "be a positive integer" if minimum == 1 else f"be an integer >= {minimum}"

@@ -25,8 +25,9 @@ from keras_transformer.data.tokenizers.special_ids import (
     SpecialIds,
     special_ids,
 )
-from keras_transformer.data.tokenizers.subwords import decode, encode, train_tokenizer
+from keras_transformer.data.tokenizers.subwords import decode, encode
 from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
+from keras_transformer.data.tokenizers.tokenizer_training import train_tokenizer
 
 __all__ = [
     "END_ID",

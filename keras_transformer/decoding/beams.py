@@ -35,7 +35,7 @@ class SearchSettings(NamedTuple):
     num_return: int
     end_id: int
     length_penalty: float
-    normalization: str
+    length_normalization: str
     early_stopping: bool
     banned_ids: tuple[int, ...]
     min_length: int
@@ -251,7 +251,7 @@ def _ban(settings, state, values, tokens):
 
 def _length_penalty(settings, length):
     length = ops.cast(length, "float32")
-    base = length if settings.normalization == "length" else (5.0 + length) / 6.0
+    base = length if settings.length_normalization == "length" else (5.0 + length) / 6.0
     return ops.power(base, settings.length_penalty)
 
 

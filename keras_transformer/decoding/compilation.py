@@ -100,10 +100,11 @@ def run_loop(
     """
     if keras.backend.backend() == "torch":
         return _loop_torch(programs, proceed, advance, tensors, state)
-    return run_compiled(programs, _repeat, tensors, state, (proceed, advance))
+    return run_compiled(programs, repeat_steps, tensors, state, (proceed, advance))
 
 
-def _repeat(model, settings, state, proceed, advance, **tensors):
+def repeat_steps(model, settings, state, proceed, advance, **tensors):
+    """The loop of `run_loop` as part of a program: returns the final state."""
     make = type(state)
     return make(
         *ops.while_loop(

@@ -74,18 +74,8 @@ def prepare(
         ValueError: As `pad_rows`, or if the model has too few positions.
     """
     ids_name, count_name = names
-    if not parts.is_translator:
-        if prefix_ids is not None:
-            raise ValueError(
-                "`prefix_ids` requires a translator; the prefix of a language model is its prompt. "
-                f"Received: prefix_ids={prefix_ids!r}."
-            )
-        prompts = pad_rows(
-            ids_name, prompt_ids, parts.vocabulary_size, parts.padding_id, parts.max_length
-        )
-        prefixes, tensors, longest_source = prompts.rows, {}, 0
-    else:
-        start_id = check_id("start_id", start_id, parts.vocabulary_size)
+    tensors, longest_source = {}, 0
+    if parts.is_translator:
         embedding = parts.source_embedding
         source = pad_rows(
             ids_name,
@@ -94,22 +84,25 @@ def prepare(
             embedding.padding_id,
             parts.source_max_length,
         )
-        prefixes = _prefixes(prefix_ids, len(source.rows), parts.vocabulary_size)
-        rows = [[start_id, *prefix] for prefix in prefixes]
-        prompts = pad_rows(
-            "prefix_ids", rows, parts.vocabulary_size, parts.padding_id, parts.max_length, False
-        )
-        if all(len(row) == 1 for row in rows):
-            prompts = PaddedRows(rows, prompts.ids[:, :1], prompts.mask[:, :1])
         tensors = {"source_ids": source.ids, "source_mask": source.mask}
         longest_source = max(map(len, source.rows))
+        ids_name = "start_id" if prefix_ids is None else "prefix_ids"
+        prompts, prefixes = _target_prompts(parts, start_id, prefix_ids, len(source.rows))
+    else:
+        if prefix_ids is not None:
+            raise ValueError(
+                "`prefix_ids` requires a translator; the prefix of a language model is its prompt. "
+                f"Received: prefix_ids={prefix_ids!r}."
+            )
+        prompts = pad_rows(
+            ids_name, prompt_ids, parts.vocabulary_size, parts.padding_id, parts.max_length
+        )
+        prefixes = prompts.rows
     if parts.start_is_padding:
         prompts.mask[:, 0] = True
     # The last new token is never fed back, so it needs no position.
     longest = max(map(len, prompts.rows))
     if parts.max_length is not None and longest + max_new_tokens - 1 > parts.max_length:
-        if parts.is_translator:
-            ids_name = "start_id" if prefix_ids is None else "prefix_ids"
         raise ValueError(
             f"`{ids_name}` and `{count_name}` must fit the model's positions. Received: a prompt "
             f"of length {longest} and {count_name}={max_new_tokens}, "
@@ -120,6 +113,19 @@ def prepare(
         row[len(row) - len(ids) :] = ids
     tensors |= {"prompt_ids": prompts.ids, "prompt_mask": prompts.mask}
     return Inputs(tensors, prefixes, history, longest_source)
+
+
+def _target_prompts(parts, start_id, prefix_ids, num_rows):
+    """Returns the first decoder tokens of each translation, padded, and its forced prefix."""
+    start_id = check_id("start_id", start_id, parts.vocabulary_size)
+    prefixes = _prefixes(prefix_ids, num_rows, parts.vocabulary_size)
+    rows = [[start_id, *prefix] for prefix in prefixes]
+    prompts = pad_rows(
+        "prefix_ids", rows, parts.vocabulary_size, parts.padding_id, parts.max_length, False
+    )
+    if all(len(row) == 1 for row in rows):
+        prompts = PaddedRows(rows, prompts.ids[:, :1], prompts.mask[:, :1])
+    return prompts, prefixes
 
 
 def _prefixes(prefix_ids, num_rows, vocabulary_size):

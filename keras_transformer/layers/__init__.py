@@ -11,11 +11,7 @@ from keras_transformer.layers.encoder import TransformerEncoder
 from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.feed_forward import FeedForward
 from keras_transformer.layers.pooling import SequencePooling
-from keras_transformer.layers.positional import (
-    LearnedPositionalEmbedding,
-    PositionalEncoding,
-    RotaryEmbedding,
-)
+from keras_transformer.layers.positional import LearnedPositionalEmbedding, PositionalEncoding
 from keras_transformer.layers.recurrent_attention import BahdanauAttention, LuongAttention
 from keras_transformer.layers.recurrent_decoder import RecurrentDecoder
 from keras_transformer.layers.recurrent_encoder import RecurrentEncoder
@@ -24,6 +20,7 @@ from keras_transformer.layers.relative_positions import (
     RelativePositionBias,
     RelativePositionKeys,
 )
+from keras_transformer.layers.rotary import RotaryEmbedding
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
 from keras_transformer.layers.ssru import SSRU
 

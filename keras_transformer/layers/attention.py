@@ -18,6 +18,7 @@ from keras_transformer.checks import (
     check_flag,
     check_positive,
     check_rate,
+    given,
 )
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.norms import NORMS, make_norm
@@ -95,15 +96,11 @@ class MultiHeadAttention(Layer):
         check_rate(dropout=dropout)
         check_flag(use_bias=use_bias)
         check_above(0, layer_norm_epsilon=layer_norm_epsilon)
-        if use_output_bias is not None:
-            check_flag(use_output_bias=use_output_bias)
-        if attention_scale is not None:
-            check_above(0, attention_scale=attention_scale)
-        if query_key_norm is not None:
-            check_choice(NORMS, query_key_norm=query_key_norm)
+        check_flag(**given(use_output_bias=use_output_bias))
+        check_above(0, **given(attention_scale=attention_scale))
+        check_choice(NORMS, **given(query_key_norm=query_key_norm))
         check_choice(IMPLEMENTATIONS, implementation=implementation)
-        if head_dim is not None:
-            check_positive(head_dim=head_dim)
+        check_positive(**given(head_dim=head_dim))
         if num_key_value_heads is not None:
             check_positive(num_key_value_heads=num_key_value_heads)
             if num_heads % num_key_value_heads:
@@ -144,20 +141,17 @@ class MultiHeadAttention(Layer):
         self.value_dense = self._dense(source_dim, key_dim, "value", joint_dim)
         output_bias = self.use_bias if self.use_output_bias is None else self.use_output_bias
         self.output_dense = self._dense(query_dim, hidden_dim, "output", hidden_dim, output_bias)
-        self.query_norm, self.key_norm = self._make_norms()
+        self.query_norm = self._make_norm("query_norm")
+        self.key_norm = self._make_norm("key_norm")
 
-    def _make_norms(self):
+    def _make_norm(self, name):
         if self.query_key_norm is None:
-            return None, None
-        norms = [
-            make_norm(
-                self.query_key_norm, self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
-            )
-            for name in ("query_norm", "key_norm")
-        ]
-        for norm in norms:
-            norm.build((None, None, None, self.head_size))
-        return norms
+            return None
+        norm = make_norm(
+            self.query_key_norm, self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+        norm.build((None, None, None, self.head_size))
+        return norm
 
     def _dense(self, inputs, units, name, fan_out, use_bias=None):
         initializer = clone_initializer(self.kernel_initializer)

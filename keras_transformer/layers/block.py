@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_transformer.checks import check_above, check_choice, check_flag, check_rate
+from keras_transformer.checks import check_above, check_choice, check_flag, check_rate, given
 from keras_transformer.layers.activations import get_activation
 from keras_transformer.layers.dropout_layer import Dropout
 from keras_transformer.layers.feed_forward import FeedForward
@@ -72,8 +72,7 @@ class Block(Layer):
         check_above(0, layer_norm_epsilon=layer_norm_epsilon)
         check_choice(NORMS, norm=norm)
         check_choice(IMPLEMENTATIONS, attention_implementation=attention_implementation)
-        if use_attention_output_bias is not None:
-            check_flag(use_attention_output_bias=use_attention_output_bias)
+        check_flag(**given(use_attention_output_bias=use_attention_output_bias))
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
         self.dropout = dropout

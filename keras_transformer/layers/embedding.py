@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import backend, ops
 
-from keras_transformer.checks import check_flag, check_integer, check_positive
+from keras_transformer.checks import check_flag, check_integer, check_positive, given
 from keras_transformer.layers.distribution import whole_if_uneven
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.serialization import clone_initializer
@@ -68,8 +68,7 @@ class TokenEmbedding(Layer):
         super().__init__(**kwargs)
         check_positive(vocabulary_size=vocabulary_size, hidden_dim=hidden_dim)
         check_flag(scale=scale, output_bias=output_bias)
-        if padding_id is not None:
-            check_integer(0, padding_id=padding_id)
+        check_integer(0, **given(padding_id=padding_id))
         self.vocabulary_size = vocabulary_size
         self.hidden_dim = hidden_dim
         self.scale = scale

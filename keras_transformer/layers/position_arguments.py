@@ -6,12 +6,12 @@ from typing import Any
 
 import keras
 
-from keras_transformer.layers.positional import RotaryEmbedding
 from keras_transformer.layers.relative_positions import (
     LinearPositionBias,
     RelativePositionBias,
     RelativePositionKeys,
 )
+from keras_transformer.layers.rotary import RotaryEmbedding
 from keras_transformer.layers.serialization import get_layer
 
 KINDS = ("shaw", "t5", "alibi")

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.checks import check_choice, check_positive
+from keras_transformer.checks import check_choice, check_positive, given
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.shape_checks import check_hidden
@@ -148,8 +148,7 @@ class BahdanauAttention(Layer):
 
     def __init__(self, units: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        if units is not None:
-            check_positive(units=units)
+        check_positive(**given(units=units))
         self.units = units
         self.supports_masking = True
 

@@ -7,13 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transformer.checks import check_positive
+from keras_transformer.checks import check_positive, given
 
 
 def check_window(window: Any) -> None:
     """Raises a ValueError unless `window` is None or a positive integer."""
-    if window is not None:
-        check_positive(window=window)
+    check_positive(**given(window=window))
 
 
 def check_hidden(name: str, tensor: Any) -> None:

@@ -110,26 +110,26 @@ def bert(
     def norm(name):
         return keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=dtype, name=name)
 
+    def embedding(size, name, padding_id=None, output_bias=False):
+        return TokenEmbedding(
+            size,
+            hidden_dim,
+            scale=False,
+            padding_id=padding_id,
+            output_bias=output_bias,
+            embeddings_initializer=initializer(),
+            dtype=dtype,
+            name=name,
+        )
+
+    def dense(activation, name):
+        return keras.layers.Dense(
+            hidden_dim, activation, kernel_initializer=initializer(), dtype=dtype, name=name
+        )
+
     # === Layers ===
-    token_embedding = TokenEmbedding(
-        vocabulary_size,
-        hidden_dim,
-        scale=False,
-        padding_id=padding_id,
-        output_bias=masked_lm,
-        embeddings_initializer=initializer(),
-        dtype=dtype,
-        name="token_embedding",
-    )
-    segment_embedding = TokenEmbedding(
-        num_segments,
-        hidden_dim,
-        scale=False,
-        padding_id=None,
-        embeddings_initializer=initializer(),
-        dtype=dtype,
-        name="segment_embedding",
-    )
+    token_embedding = embedding(vocabulary_size, "token_embedding", padding_id, masked_lm)
+    segment_embedding = embedding(num_segments, "segment_embedding")
     positional_encoding = LearnedPositionalEmbedding(
         max_length, initializer(), dtype=dtype, name="positional_encoding"
     )
@@ -160,19 +160,9 @@ def bert(
     output = encoder(norm("embedding_norm")(positional_encoding(x)), padding_mask=mask)
     outputs = {"output": output}
     if pooler:
-        dense = keras.layers.Dense(
-            hidden_dim, "tanh", kernel_initializer=initializer(), dtype=dtype, name="pooler"
-        )
-        outputs["pooled_output"] = dense(ops.take(output, 0, axis=1))
+        outputs["pooled_output"] = dense("tanh", "pooler")(ops.take(output, 0, axis=1))
     if masked_lm:
-        dense = keras.layers.Dense(
-            hidden_dim,
-            get_activation(activation),
-            kernel_initializer=initializer(),
-            dtype=dtype,
-            name="masked_lm_dense",
-        )
-        hidden = norm("masked_lm_norm")(dense(output))
-        outputs["logits"] = token_embedding(hidden, reverse=True)
+        hidden = dense(get_activation(activation), "masked_lm_dense")(output)
+        outputs["logits"] = token_embedding(norm("masked_lm_norm")(hidden), reverse=True)
     inputs = {"token_ids": token_ids, "segment_ids": segment_ids}
     return keras.Model(inputs, outputs if len(outputs) > 1 else output, name=name)

@@ -91,21 +91,9 @@ def vit(
         Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words: Transformers for Image Recognition
         at Scale", section 3.1.
     """
-    image, patch = _pair("image_size", image_size), _pair("patch_size", patch_size)
     check_positive(hidden_dim=hidden_dim, num_channels=num_channels)
-    if any(side % part for side, part in zip(image, patch, strict=True)):
-        raise ValueError(
-            "`patch_size` must divide `image_size`. "
-            f"Received: patch_size={patch_size}, image_size={image_size}."
-        )
-    if num_classes is not None:
-        check_positive(num_classes=num_classes)
-        if pooler:
-            raise ValueError(
-                "`pooler=True` requires `num_classes=None`. "
-                f"Received: pooler=True, num_classes={num_classes}."
-            )
-
+    image, patch = _check_sizes(image_size, patch_size)
+    _check_head(num_classes, pooler)
     stddev = initial_stddev(initializer_stddev, hidden_dim)
 
     def initializer():
@@ -165,6 +153,28 @@ def vit(
         outputs = {"output": output, "pooled_output": dense(hidden_dim, "pooler", "tanh")}
         return keras.Model(images, outputs, name=name)
     return keras.Model(images, output, name=name)
+
+
+def _check_sizes(image_size, patch_size):
+    """Returns height and width of an image and of a patch."""
+    image, patch = _pair("image_size", image_size), _pair("patch_size", patch_size)
+    if any(side % part for side, part in zip(image, patch, strict=True)):
+        raise ValueError(
+            "`patch_size` must divide `image_size`. "
+            f"Received: patch_size={patch_size}, image_size={image_size}."
+        )
+    return image, patch
+
+
+def _check_head(num_classes, pooler):
+    if num_classes is None:
+        return
+    check_positive(num_classes=num_classes)
+    if pooler:
+        raise ValueError(
+            "`pooler=True` requires `num_classes=None`. "
+            f"Received: pooler=True, num_classes={num_classes}."
+        )
 
 
 def _pair(name, size) -> tuple[int, int]:

@@ -140,6 +140,7 @@ def _forward(setting, differentiable, constants):
     chunks = _in_chunks(hidden, length, setting.chunk)
     kernel = ops.cast(matrix, hidden.dtype)
     bias = [ops.cast(tensor, "float32") for tensor in bias]
+    mean_row = None
     if setting.mean_weight:
         mean_row = ops.mean(ops.cast(matrix, "float32"), axis=1 if setting.transposed else 0)
         mean_bias = ops.mean(bias[0]) if bias else 0.0
@@ -162,26 +163,11 @@ def _forward(setting, differentiable, constants):
             losses = losses - setting.mean_weight * (of_rows + mean_bias)
         loss = loss + _weighted_sum(losses, row_weights)
         if gradients:
-            # Apply weights to the rows (C, D) on either side rather than to (C, V).
-            column = row_weights[:, None]
             slopes = subtract_at_labels(slopes, row_labels, setting.label_weight)
-            slopes, by_row = ops.cast(slopes, rows.dtype), ops.cast(column, rows.dtype)
-            hidden_gradient, *others = gradients
-            change = _multiply(slopes, kernel, turn_second=setting.transposed)
-            change = ops.cast(change, "float32")
-            change = change - setting.mean_weight * mean_row if setting.mean_weight else change
-            change = change * column
-            # All of one dtype: with x64 enabled, JAX treats a literal 0 as a 64-bit integer.
-            place = (index, index * 0, index * 0)
-            gradients = [ops.slice_update(hidden_gradient, place, change[None])]
-            if others:
-                gradients.append(
-                    _add_products(others[0], slopes, rows * by_row, setting.transposed)
-                )
-            if others[1:]:
-                change = _multiply(by_row, slopes, turn_first=True)[0]
-                gradients.append(others[1] + ops.cast(change, "float32"))
-        return loss, likelihood, correct, tuple(gradients)
+            gradients = _with_chunk(
+                setting, gradients, index, rows, kernel, mean_row, slopes, row_weights
+            )
+        return loss, likelihood, correct, gradients
 
     gradients: Any = ()
     if setting.training:
@@ -197,6 +183,27 @@ def _forward(setting, differentiable, constants):
     if trained and gradients:
         gradients[1] = ops.concatenate(gradients[1], axis=1 if setting.transposed else 0)
     return tuple(sums), gradients
+
+
+def _with_chunk(setting, gradients, index, rows, kernel, mean_row, slopes, weights):
+    """Returns the gradients with the share of a chunk's rows (C, D) and logits' slopes (C, V)."""
+    # Apply weights to the rows (C, D) on either side rather than to (C, V).
+    column = weights[:, None]
+    slopes, by_row = ops.cast(slopes, rows.dtype), ops.cast(column, rows.dtype)
+    hidden_gradient, *others = gradients
+    change = _multiply(slopes, kernel, turn_second=setting.transposed)
+    change = ops.cast(change, "float32")
+    change = change - setting.mean_weight * mean_row if setting.mean_weight else change
+    change = change * column
+    # All of one dtype: with x64 enabled, JAX treats a literal 0 as a 64-bit integer.
+    place = (index, index * 0, index * 0)
+    updated = [ops.slice_update(hidden_gradient, place, change[None])]
+    if others:
+        updated.append(_add_products(others[0], slopes, rows * by_row, setting.transposed))
+    if others[1:]:
+        change = _multiply(by_row, slopes, turn_first=True)[0]
+        updated.append(others[1] + ops.cast(change, "float32"))
+    return tuple(updated)
 
 
 def _start(setting, chunks, weights, matrix, bias=None):

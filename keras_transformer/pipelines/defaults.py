@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from keras_transformer.checks import (
     check_flag,
     check_integer,
     check_positive,
+    given,
     is_integer,
     is_number,
 )
@@ -59,11 +60,63 @@ class DecodingDefaults(NamedTuple):
 
     def limits(self, lengths: Sequence[int]) -> list[int]:
         """Returns the maximum number of new tokens for each source, given the source lengths."""
-        if self.max_new_tokens is not None:
-            return [self.max_new_tokens] * len(lengths)
-        if self.max_length_factor is not None:
-            return [math.ceil(self.max_length_factor * length) for length in lengths]
-        return [max(lengths) + 50] * len(lengths)
+        longest = max(lengths, default=0)
+        return [limit_of(self, length, longest) for length in lengths]
+
+
+def limit_of(
+    defaults: DecodingDefaults, length: Any, longest: Any, ceil: Callable[[Any], Any] = math.ceil
+) -> Any:
+    """Returns the maximum number of new tokens for a source.
+
+    Args:
+        defaults: The translator's defaults.
+        length: Length of the source: an int, or float64 tensor (B,) with a `ceil` for it.
+        longest: Length of the longest source of the batch, as `length`.
+        ceil: Function that rounds up.
+    """
+    if defaults.max_new_tokens is not None:
+        return defaults.max_new_tokens
+    if defaults.max_length_factor is not None:
+        return ceil(defaults.max_length_factor * length)
+    return longest + 50
+
+
+def search_options(defaults: DecodingDefaults, tokenizer: Any) -> dict[str, Any]:
+    """Returns the defaults that `kt.decoding.beam_search` takes, by the names of its arguments.
+
+    Args:
+        defaults: The translator's defaults.
+        tokenizer: The target tokenizer; its special ids are banned unless `defaults` bans others.
+    """
+    return {
+        "banned_ids": _bans(defaults, tokenizer),
+        "length_penalty": defaults.length_penalty,
+        "length_normalization": defaults.length_normalization,
+        "early_stopping": defaults.early_stopping,
+        "min_length": defaults.min_new_tokens,
+        "no_repeat_ngram_size": defaults.no_repeat_ngram_size,
+        "renormalize": defaults.renormalize,
+    }
+
+
+def greedy_options(defaults: DecodingDefaults, tokenizer: Any) -> dict[str, Any]:
+    """Returns the defaults that `kt.decoding.generate` takes, as `search_options`."""
+    return {
+        "banned_ids": _bans(defaults, tokenizer),
+        "repetition_penalty": defaults.repetition_penalty,
+        "no_repeat_ngram_size": defaults.no_repeat_ngram_size,
+        "min_new_tokens": defaults.min_new_tokens,
+    }
+
+
+def overridden(defaults: DecodingDefaults, **options: Any) -> DecodingDefaults:
+    """Returns the defaults with the options that are not None in their place."""
+    return defaults._replace(**given(**options))
+
+
+def _bans(defaults, tokenizer):
+    return usual_bans(tokenizer) if defaults.banned_ids is None else defaults.banned_ids
 
 
 class GenerationDefaults(NamedTuple):
@@ -105,9 +158,7 @@ class GenerationDefaults(NamedTuple):
 
 def check_generation_defaults(defaults: GenerationDefaults) -> GenerationDefaults:
     """Returns the defaults, or raises a ValueError if one is invalid."""
-    for name in ("max_new_tokens", "max_length"):
-        if getattr(defaults, name) is not None:
-            check_positive(**{name: getattr(defaults, name)})
+    check_positive(**given(max_length=defaults.max_length))
     _check_constraints(defaults)
     sampling = defaults.sampling
     if sampling is not None:
@@ -122,8 +173,7 @@ def check_generation_defaults(defaults: GenerationDefaults) -> GenerationDefault
 
 
 def _check_constraints(defaults):
-    if defaults.max_new_tokens is not None:
-        check_positive(max_new_tokens=defaults.max_new_tokens)
+    check_positive(**given(max_new_tokens=defaults.max_new_tokens))
     for name in ("min_new_tokens", "no_repeat_ngram_size"):
         check_integer(0, **{name: getattr(defaults, name)})
     check_above(0, repetition_penalty=defaults.repetition_penalty)
@@ -132,8 +182,7 @@ def _check_constraints(defaults):
 def check_defaults(defaults: DecodingDefaults, vocabulary_size: int) -> DecodingDefaults:
     """Returns the defaults with a tuple of ids, or raises a ValueError if one is invalid."""
     penalty = defaults.length_penalty
-    if defaults.max_length_factor is not None:
-        check_above(0, max_length_factor=defaults.max_length_factor)
+    check_above(0, **given(max_length_factor=defaults.max_length_factor))
     _check_constraints(defaults)
     check(is_number(penalty), "be a number", "length_penalty", penalty)
     check_choice(NORMALIZATIONS, length_normalization=defaults.length_normalization)

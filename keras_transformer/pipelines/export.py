@@ -9,7 +9,6 @@ import os
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.text_packages import import_text_package
@@ -19,9 +18,10 @@ from keras_transformer.decoding.beams import (
     begin_search,
     search_goes_on,
 )
+from keras_transformer.decoding.compilation import repeat_steps
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.prompts import check_count
-from keras_transformer.pipelines.defaults import usual_bans
+from keras_transformer.pipelines.defaults import limit_of, overridden, search_options
 from keras_transformer.pipelines.graph_tokenizers import check_graph_tokenizer, make_graph_tokenizer
 from keras_transformer.pretrained.whole_folder import write_new_folder
 
@@ -78,9 +78,10 @@ def export_translator(
     import_text_package("tensorflow_text")
     import tensorflow as tf
 
-    told = {"length_penalty": length_penalty, "max_new_tokens": max_new_tokens}
-    told = {name: value for name, value in told.items() if value is not None}
-    module = _make_module(translator, num_beams, translator.defaults._replace(**told))
+    defaults = overridden(
+        translator.defaults, length_penalty=length_penalty, max_new_tokens=max_new_tokens
+    )
+    module = _make_module(translator, num_beams, defaults)
 
     def write(work):
         signature = module.translate.get_concrete_function()
@@ -89,31 +90,19 @@ def export_translator(
     write_new_folder(folder, write)
 
 
-def _settings(translator, num_beams, defaults):
-    bans = defaults.banned_ids
-    ids: Any = special_ids(translator.target_tokenizer)  # a translator's are never None
-    return SearchSettings(
-        num_beams=num_beams,
-        num_return=1,
-        end_id=ids.end,
-        length_penalty=float(defaults.length_penalty),
-        normalization=defaults.length_normalization,
-        early_stopping=defaults.early_stopping,
-        banned_ids=usual_bans(translator.target_tokenizer) if bans is None else bans,
-        min_length=defaults.min_new_tokens,
-        no_repeat_ngram_size=defaults.no_repeat_ngram_size,
-        renormalize=defaults.renormalize,
-    )
-
-
 def _make_module(translator, num_beams, defaults):
     """Builds a `tf.Module` that, once saved, runs without Python code of this library."""
     import tensorflow as tf
 
     model, parts = translator.model, DecodingModel(translator.model)
-    settings = _settings(translator, num_beams, defaults)
     source_ids = special_ids(translator.source_tokenizer)
-    start_id = special_ids(translator.target_tokenizer).start
+    target_ids: Any = special_ids(translator.target_tokenizer)  # a translator's are never None
+    settings = SearchSettings(
+        num_beams,
+        num_return=1,
+        end_id=target_ids.end,
+        **search_options(defaults, translator.target_tokenizer),
+    )
     padding_id = parts.source_embedding.padding_id or 0
     module = tf.Module(name="translator")
     # Only attributes are saved.
@@ -126,28 +115,26 @@ def _make_module(translator, num_beams, defaults):
         ids = module.source.tokenize(texts)  # ragged (B, S)
         ids = tf.concat([ids, tf.fill([tf.shape(texts)[0], 1], source_ids.end)], axis=1)
         mask = tf.cast(tf.ones_like(ids), tf.bool).to_tensor()
-        longest = tf.shape(mask)[1]
-        if defaults.max_new_tokens is not None:
-            limit = tf.constant(defaults.max_new_tokens)
-        elif defaults.max_length_factor is not None:
-            factor = defaults.max_length_factor
-            limit = tf.cast(tf.math.ceil(factor * tf.cast(longest, tf.float32)), tf.int32)
-        else:
-            limit = longest + 50
+        # float64, so that a multiple of a length is rounded up exactly as in Python.
+        lengths = tf.cast(ids.row_lengths(), tf.float64)
+        longest = tf.cast(tf.shape(mask)[1], tf.float64)
+        limits = limit_of(defaults, lengths, longest, tf.math.ceil)
+        limits = tf.broadcast_to(tf.cast(limits, tf.int32), tf.shape(texts))
         if parts.max_length is not None:
-            limit = tf.minimum(limit, parts.max_length)
-        tokens = _search(model, settings, start_id, ids.to_tensor(padding_id), mask, limit)
+            limits = tf.minimum(limits, parts.max_length)
+        tokens = _search(model, settings, target_ids.start, ids.to_tensor(padding_id), mask, limits)
         return {"translations": module.target.detokenize(tokens)}
 
     module.translate = translate
     return module
 
 
-def _search(model, settings, start_id, source_ids, source_mask, limit):
+def _search(model, settings, start_id, source_ids, source_mask, limits):
     """Returns the best hypothesis for each source, ragged (B, T), without its end token."""
     import tensorflow as tf
 
     batch, beams = tf.shape(source_ids)[0], settings.num_beams
+    limit = tf.maximum(tf.reduce_max(limits), 1)  # of no texts, the maximum would be negative
     loop = {"history": tf.fill([batch * beams, 1], start_id), "limit": limit}
     state, context = begin_search(
         model,
@@ -160,16 +147,11 @@ def _search(model, settings, start_id, source_ids, source_mask, limit):
         source_mask=source_mask,
         **loop,
     )
-    make = type(state)
-    state = make(
-        *ops.while_loop(
-            lambda *state: search_goes_on(make(*state), context, limit, **loop),
-            lambda *state: tuple(
-                advance_search(model, settings, make(*state), context, limit, **loop)
-            ),
-            tuple(state),
-        )
-    )
+    loop.update(context=context, until=limit)
+    state = repeat_steps(model, settings, state, search_goes_on, advance_search, **loop)
     best = tf.reshape(state.finished_ids, [batch, beams, limit])[:, 0]
-    written = tf.sequence_mask(state.finished_lengths[:, 0], limit)
+    lengths = state.finished_lengths[:, 0]
+    if beams == 1:  # Greedy translations have a limit each, independent of the batch.
+        lengths = tf.minimum(lengths, limits)
+    written = tf.sequence_mask(lengths, limit)
     return tf.ragged.boolean_mask(best, written & (best != settings.end_id))

@@ -10,13 +10,13 @@ from typing import Any
 import keras
 
 from keras_transformer.data.tokenizers.special_ids import special_ids
-from keras_transformer.data.tokenizers.subwords import decode, encode
+from keras_transformer.data.tokenizers.subwords import encode
 from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.generation_loop import GenerationRun
 from keras_transformer.decoding.generation_options import GenerationOptions
-from keras_transformer.decoding.pace import Pace
 from keras_transformer.decoding.prompts import check_count
+from keras_transformer.pipelines.continuations import Continuations, check_stops
 from keras_transformer.pipelines.defaults import (
     GenerationDefaults,
     check_banned_ids,
@@ -35,8 +35,6 @@ from keras_transformer.pipelines.folder import (
 from keras_transformer.pipelines.from_pretrained import open_language_model
 
 _KIND = Kind("TextGenerator", "text_generator.json", {})
-# Number of tokens between checks for stop strings; any text after them is cut.
-_TOKENS_PER_LOOK = 16
 
 
 class TextGenerator:
@@ -138,17 +136,18 @@ class TextGenerator:
         single = isinstance(texts, str)
         texts = [texts] if isinstance(texts, str) else list(texts)
         check_texts(texts)
-        stops = _check_stops(stop_strings)
+        stops = check_stops(stop_strings)
         copies = 1 if num_return is None else check_count("num_return", num_return, 1)
         results: list[Any] = []
         progress = keras.utils.Progbar(len(texts), verbose=verbose, unit_name="text")
         for start in range(0, len(texts), batch_size):
             chosen = texts[start : start + batch_size]
-            run, limits = self._run(
+            continuations = self._start(
                 chosen,
                 max_new_tokens,
                 sampler,
                 seed,
+                stops,
                 banned_ids=banned_ids,
                 repetition_penalty=repetition_penalty,
                 no_repeat_ngram_size=no_repeat_ngram_size,
@@ -159,20 +158,11 @@ class TextGenerator:
                 prompts_name="texts",
             )
             prompts = [text for text in chosen for _ in range(copies)]
-            results += self._continue(run, limits, prompts, stops)
+            results += [p + new for p, new in zip(prompts, continuations.finish(), strict=True)]
             progress.add(len(chosen))
         if num_return is not None:
             results = [results[i : i + copies] for i in range(0, len(results), copies)]
         return results[0] if single else results
-
-    def _continue(self, run, limits, texts, stops):
-        while not run.is_complete():
-            run.advance(run.step + _TOKENS_PER_LOOK if stops else run.limit)
-            if stops:
-                new = self._new_texts(run, limits)
-                run.finish([_cut(text, stops) != text for text in new])
-        new = [_cut(text, stops) for text in self._new_texts(run, limits)]
-        return [text + more for text, more in zip(texts, new, strict=True)]
 
     def stream(
         self,
@@ -208,37 +198,21 @@ class TextGenerator:
             ValueError: as `generate`, at the call rather than at the first piece.
         """
         check_texts([text])
-        stops = _check_stops(stop_strings)
-        run, limits = self._run(
+        return self._start(
             [text],
             max_new_tokens,
             sampler,
             seed,
+            check_stops(stop_strings),
             banned_ids=banned_ids,
             repetition_penalty=repetition_penalty,
             no_repeat_ngram_size=no_repeat_ngram_size,
             min_new_tokens=min_new_tokens,
             prompts_name="text",
-        )
-        return self._pieces(run, limits, stops)
+        ).pieces()
 
-    def _pieces(self, run, limits, stops):
-        shown, pace = "", Pace()
-        while True:
-            (whole,) = self._new_texts(run, limits)
-            new = _cut(whole, stops)
-            complete = run.is_complete() or new != whole
-            # Hold back incomplete characters and possible beginnings of stop strings.
-            ready = new if complete else _without_open_end(new, stops)
-            if len(ready) > len(shown):
-                yield ready[len(shown) :]
-                shown = ready
-            if complete:
-                return
-            pace.advance(run)
-
-    def _run(self, texts, max_new_tokens, sampler, seed, prompts_name="texts", **options):
-        """Returns a generation run and the maximum number of new tokens for each of its rows."""
+    def _start(self, texts, max_new_tokens, sampler, seed, stops, prompts_name, **options):
+        """Starts to continue the prompts; options that are None take the generator's defaults."""
         end_id, defaults = special_ids(self.tokenizer).end, self.defaults
         prompts = encode(self.tokenizer, texts)
         limits = defaults.limits([len(prompt) for prompt in prompts], max_new_tokens)
@@ -254,20 +228,8 @@ class TextGenerator:
         )
         given = {name: value for name, value in options.items() if value is not None}
         run = GenerationRun(self.model, prompts, usual._replace(**given), prompts_name)
-        return run, [limit for limit in limits for _ in range(run.settings.num_return)]
-
-    def _new_texts(self, run, limits):
-        """Returns the text generated so far in each row, without its prompt."""
-        end_id = special_ids(self.tokenizer).end
-        ids = []
-        for prompt, row, limit in zip(run.prompts(), run.rows(), limits, strict=True):
-            # The prompt may contain the end token: with GPT-2, between two texts.
-            new = row[len(prompt) :][:limit]
-            ids.append([*prompt, *(new[: new.index(end_id)] if end_id in new else new)])
-        # Decode with the prompt, since tokenizers drop the space before the first word.
-        wholes = decode(self.tokenizer, ids, end_id=None)
-        prompts = decode(self.tokenizer, run.prompts(), end_id=None)
-        return [whole[len(prompt) :] for whole, prompt in zip(wholes, prompts, strict=True)]
+        limits = [limit for limit in limits for _ in range(run.settings.num_return)]
+        return Continuations(run, self.tokenizer, limits, stops)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `model.keras`, the tokenizer and `text_generator.json` to a folder.
@@ -336,29 +298,3 @@ class TextGenerator:
         """
         model, tokenizer, banned_ids, defaults = open_language_model(folder)
         return cls(model, tokenizer, banned_ids=banned_ids, defaults=defaults)
-
-
-def _check_stops(stop_strings):
-    if isinstance(stop_strings, str) or not all(isinstance(s, str) and s for s in stop_strings):
-        raise ValueError(
-            "`stop_strings` must contain non-empty strings. "
-            f"Received: stop_strings={stop_strings!r}."
-        )
-    return tuple(stop_strings)
-
-
-def _cut(text, stops):
-    """Returns the text before the first stop string."""
-    found = [text.find(stop) for stop in stops if stop in text]
-    return text[: min(found)] if found else text
-
-
-def _without_open_end(text, stops):
-    """Returns the text without an ending that later tokens may change."""
-    text = text.rstrip("\ufffd")
-    longest = 0
-    for stop in stops:
-        for length in range(1, min(len(stop), len(text) + 1)):
-            if text.endswith(stop[:length]):
-                longest = max(longest, length)
-    return text[: len(text) - longest]

@@ -8,23 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
-import numpy as np
 
-from keras_transformer.data.tokenizers.special_ids import special_ids
-from keras_transformer.data.tokenizers.subwords import decode, encode
+from keras_transformer.data.tokenizers.subwords import encode
 from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
-from keras_transformer.decoding.beam_search import beam_search
 from keras_transformer.decoding.decoding_model import DecodingModel
-from keras_transformer.decoding.generate import generate
 from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
 from keras_transformer.pipelines.defaults import (
     DecodingDefaults,
     check_defaults,
+    overridden,
     read_defaults,
-    usual_bans,
 )
 from keras_transformer.pipelines.export import export_translator
 from keras_transformer.pipelines.folder import (
@@ -38,27 +34,11 @@ from keras_transformer.pipelines.folder import (
 )
 from keras_transformer.pipelines.from_pretrained import open_translator
 from keras_transformer.pipelines.length_batches import in_batches
+from keras_transformer.pipelines.translation_search import translate_rows
 
 _SHORTLIST = "shortlist.npz"
 _KIND = Kind("Translator", "translator.json", {"shared_tokenizer": bool})
 _TARGET_IDS = ("start_id", "end_id")
-
-
-class Translation(NamedTuple):
-    """One of the best translations of a sentence.
-
-    Attributes:
-        text: The translation.
-        score: Its score in the beam search, see `kt.decoding.beam_search`.
-
-    Example:
-        >>> import keras_transformer as kt
-        >>> kt.Translation("Bonjour.", -0.5).text
-        'Bonjour.'
-    """
-
-    text: str
-    score: float
 
 
 class Translator:
@@ -165,75 +145,28 @@ class Translator:
             texts, single = list(texts), False
         check_texts(texts)
 
-        given = (max_new_tokens, length_penalty, length_normalization, early_stopping)
-        names = ("max_new_tokens", "length_penalty", "length_normalization", "early_stopping")
-        told: dict[str, Any] = dict(zip(names, given, strict=True))
-        told = {name: value for name, value in told.items() if value is not None}
-        defaults = self.defaults._replace(**told)
+        defaults = overridden(
+            self.defaults,
+            max_new_tokens=max_new_tokens,
+            length_penalty=length_penalty,
+            length_normalization=length_normalization,
+            early_stopping=early_stopping,
+        )
 
         def search(sources):
-            return self._search(sources, defaults, num_beams, num_return)
+            return translate_rows(
+                self.model,
+                self.target_tokenizer,
+                self.shortlist,
+                sources,
+                defaults,
+                num_beams,
+                num_return,
+            )
 
         sources = encode(self.source_tokenizer, texts, end=True)
         results = in_batches(sources, batch_size, verbose, search)
         return results[0] if single else results
-
-    def _search(self, sources, defaults, num_beams, num_return):
-        """Translates rows of ids into strings, or into lists of `Translation`."""
-        limits = defaults.limits([len(source) for source in sources])
-        candidate_ids = None if self.shortlist is None else self.shortlist(sources)
-        ids: Any = special_ids(self.target_tokenizer)  # checked in `__init__`: none is None
-        banned_ids = defaults.banned_ids
-        if banned_ids is None:
-            banned_ids = usual_bans(self.target_tokenizer)
-        if num_beams == 1 and num_return is None:
-            rows = generate(
-                self.model,
-                sources,
-                max(limits),
-                stop_ids=(ids.end,),
-                start_id=ids.start,
-                banned_ids=banned_ids,
-                repetition_penalty=defaults.repetition_penalty,
-                no_repeat_ngram_size=defaults.no_repeat_ngram_size,
-                min_new_tokens=defaults.min_new_tokens,
-                candidate_ids=candidate_ids,
-            )
-            # Each sentence has its own limit, independent of the batch.
-            rows = [row[:limit] for row, limit in zip(rows.tolist(), limits, strict=True)]
-            return decode(self.target_tokenizer, rows, start_id=None)
-        if defaults.repetition_penalty != 1.0:
-            raise ValueError(
-                "`num_beams` must be 1 with a repetition penalty in `translator.defaults`. "
-                f"Received: num_beams={num_beams}, "
-                f"repetition_penalty={defaults.repetition_penalty}."
-            )
-        result = beam_search(
-            self.model,
-            sources,
-            ids.start,
-            ids.end,
-            num_beams,
-            defaults.length_penalty,
-            max(limits),
-            num_return or 1,
-            banned_ids,
-            candidate_ids=candidate_ids,
-            length_normalization=defaults.length_normalization,
-            early_stopping=defaults.early_stopping,
-            min_length=defaults.min_new_tokens,
-            no_repeat_ngram_size=defaults.no_repeat_ngram_size,
-            renormalize=defaults.renormalize,
-        )
-        rows = result.ids.reshape(-1, result.ids.shape[2])
-        texts = np.array(decode(self.target_tokenizer, rows, start_id=None), dtype=object)
-        if num_return is None:
-            return texts.tolist()
-        texts = texts.reshape(-1, num_return)
-        return [
-            [Translation(text, float(score)) for text, score in zip(best, scores, strict=True)]
-            for best, scores in zip(texts, result.scores, strict=True)
-        ]
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `model.keras`, the tokenizers and `translator.json` to a folder.

@@ -4,13 +4,12 @@ from typing import Any
 
 import keras
 
-from keras_transformer.checks import check_above, check_positive
+from keras_transformer.checks import check_above, check_positive, given
 
 
 def check_accumulation(gradient_accumulation_steps: int | None) -> None:
     """Raises unless the value is None or a positive integer."""
-    if gradient_accumulation_steps is not None:
-        check_positive(gradient_accumulation_steps=gradient_accumulation_steps)
+    check_positive(**given(gradient_accumulation_steps=gradient_accumulation_steps))
 
 
 def accumulation_arguments(
@@ -31,8 +30,7 @@ def accumulation_arguments(
         ValueError: if an argument is out of range.
     """
     check_accumulation(gradient_accumulation_steps)
-    if clip_norm is not None:
-        check_above(0, clip_norm=clip_norm)
+    check_above(0, **given(clip_norm=clip_norm))
     steps = gradient_accumulation_steps or 1
     if steps > 1 and isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         learning_rate = AccumulationSchedule(learning_rate, steps)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.checks import check_above, check_positive
+from keras_transformer.checks import check_above, check_positive, given
 from keras_transformer.layers.sublayers import all_layers
 from keras_transformer.training.trainable_layers import (
     freeze_all_but,
@@ -66,8 +66,7 @@ def enable_lora(
         Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.
     """
     check_positive(rank=rank)
-    if alpha is not None:
-        check_above(0, alpha=alpha)
+    check_above(0, **given(alpha=alpha))
     for name, patterns in (("targets", targets), ("trainable", trainable)):
         if isinstance(patterns, str):
             raise ValueError(

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transformer.checks import check_above, check_positive
+from keras_transformer.checks import check_above, check_positive, given
 from keras_transformer.training.model_state import (
     adapted_arrays,
     compile_as_saved,
@@ -73,10 +73,8 @@ class SaveTraining(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         _check_batches(batches)
-        if every_batches is not None:
-            check_positive(every_batches=every_batches)
-        if every_minutes is not None:
-            check_above(0, every_minutes=every_minutes)
+        check_positive(**given(every_batches=every_batches))
+        check_above(0, **given(every_minutes=every_minutes))
         self.folder = Path(folder)
         self.batches = batches
         self.every_batches = every_batches

@@ -143,6 +143,34 @@ def test_a_translator_of_strings_in_a_fresh_process(kind, tmp_path):
     assert loaded == []
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="a SavedModel is TensorFlow's")
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_an_export_follows_the_defaults_of_its_translator(num_beams, tmp_path):
+    """Bans, length penalty and limits: in greedy decoding, each text has its own limit."""
+    import tensorflow as tf
+
+    translator = a_translator()
+    usual = translator.translate(TEXTS[:2])
+    ids = kt.data.encode(translator.target_tokenizer, usual)
+    translator.defaults = kt.DecodingDefaults(
+        banned_ids=(ids[0][0], ids[1][1], 0, 1, 2),
+        max_length_factor=0.7,
+        length_penalty=2.0,
+        length_normalization="length",
+        min_new_tokens=2,
+        no_repeat_ngram_size=2,
+        renormalize=True,
+    )
+    translator.export(tmp_path / "new", num_beams=num_beams)
+    module = tf.saved_model.load(str(tmp_path / "new"))
+    texts = [text for text in TEXTS if text]
+    exported = module.translate(tf.constant(texts))["translations"]
+    expected = translator.translate(texts, num_beams=num_beams)
+    assert [text.decode() for text in exported.numpy()] == expected
+    assert expected[:2] != usual
+    assert module.translate(tf.constant([], tf.string))["translations"].shape == (0,)
+
+
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="it works there")
 def test_other_backends_say_where_it_works(tmp_path):
     message = f"`export` requires the TensorFlow backend. Received: backend='{BACKEND}'"

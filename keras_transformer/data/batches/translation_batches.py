@@ -105,19 +105,9 @@ class TranslationBatches(EpochBatches):
                 "`source_ids` and `target_ids` must have the same length. "
                 f"Received: {len(source_ids)} and {len(target_ids)} rows"
             )
-        source, source_lengths = flatten(
-            "source_ids", source_ids, source_vocabulary_size, padding_id
-        )
-        target, target_lengths = flatten(
-            "target_ids", target_ids, target_vocabulary_size, padding_id
-        )
-        self._source = surround(source, source_lengths, (), (end_id,))
-        # One array serves as inputs and, shifted by one token, as labels.
-        self._target = surround(target, target_lengths, (start_id,), (end_id,))
-        self._source_lengths = source_lengths + 1
-        self._target_lengths = target_lengths + 1
-        self._source_starts = np.cumsum(self._source_lengths) - self._source_lengths
-        self._target_starts = np.cumsum(self._target_lengths + 1) - (self._target_lengths + 1)
+        source = flatten("source_ids", source_ids, source_vocabulary_size, padding_id)
+        target = flatten("target_ids", target_ids, target_vocabulary_size, padding_id)
+        self._lay_out(source, target, start_id, end_id)
         kept = self._kept_rows(max_length, tokens_per_batch)
         self._buckets = make_buckets(
             self._source_lengths[kept],
@@ -128,10 +118,21 @@ class TranslationBatches(EpochBatches):
         )
         self._buckets = [bucket._replace(rows=kept[bucket.rows]) for bucket in self._buckets]
         self.num_skipped = len(source_ids) - len(kept)
-        self._corpus = fingerprint(source, source_lengths, target, target_lengths)
+        self._corpus = fingerprint(*source, *target)
         self._settings = {name: value for name, (value, _) in integers.items()}
         self._settings["max_length"] = max_length
         self.epoch = 0
+
+    def _lay_out(self, source, target, start_id, end_id):
+        """Joins the rows of either side to one array, with their start and end tokens."""
+        (source, source_lengths), (target, target_lengths) = source, target
+        self._source = surround(source, source_lengths, (), (end_id,))
+        # One array serves as inputs and, shifted by one token, as labels.
+        self._target = surround(target, target_lengths, (start_id,), (end_id,))
+        self._source_lengths = source_lengths + 1
+        self._target_lengths = target_lengths + 1
+        self._source_starts = np.cumsum(self._source_lengths) - self._source_lengths
+        self._target_starts = np.cumsum(self._target_lengths + 1) - (self._target_lengths + 1)
 
     def _kept_rows(self, max_length: int | None, tokens_per_batch: int) -> np.ndarray:
         """Returns the indices of the pairs that are not too long."""

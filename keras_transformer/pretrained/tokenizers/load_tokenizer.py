@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -155,19 +156,9 @@ def _marian(folder: Path, config: dict[str, Any], target: bool) -> MarianTokeniz
             )
     apart = bool(files.flag("separate_vocabs", False)) and target
     path = folder / ("target_vocab.json" if apart else "vocab.json")
-    vocabulary = ids_of(path)
     named = {**files.defaults, **files.named}
-    for token in (*files.added, *named.values(), *files.extra):
-        stripped = any(token.flags.get(flag) for flag in ("lstrip", "rstrip", "single_word"))
-        if stripped or not token.is_special:
-            raise ValueError(
-                f"The added tokens of {folder} must be special and must not strip spaces. "
-                f"Received: {token.content!r}."
-            )
-        if token.content not in vocabulary and token.token_id is not None:
-            vocabulary[token.content] = token.token_id
-        if token.content not in vocabulary:
-            raise ValueError(f"`{path}` must hold {token.content!r}. Received: no such token.")
+    special = (*named.values(), *files.added, *files.extra)
+    vocabulary = _with_special_tokens(ids_of(path), special, path)
     own = {name: vocabulary[token.content] for name, token in named.items()}
     start = own["pad"] if settings.start_id is None else settings.start_id
     end = own["eos"] if not target or settings.end_id is None else settings.end_id
@@ -182,10 +173,27 @@ def _marian(folder: Path, config: dict[str, Any], target: bool) -> MarianTokeniz
             padding_id=own["pad"],
             start_id=start,
             end_id=end,
-            special_tokens=list(
-                dict.fromkeys(t.content for t in (*named.values(), *files.added, *files.extra))
-            ),
+            special_tokens=list(dict.fromkeys(token.content for token in special)),
             clean_up_spaces=bool(files.flag("clean_up_tokenization_spaces", False)),
             vocabulary_size=_larger(size, max(vocabulary.values()) + 1),
         ),
     )
+
+
+def _with_special_tokens(
+    vocabulary: dict[str, int], tokens: Iterable[Any], path: Path
+) -> dict[str, int]:
+    """Returns the vocabulary with the special tokens that files beside it add."""
+    vocabulary = dict(vocabulary)
+    for token in tokens:
+        stripped = any(token.flags.get(flag) for flag in ("lstrip", "rstrip", "single_word"))
+        if stripped or not token.is_special:
+            raise ValueError(
+                f"The added tokens of {path.parent} must be special and must not strip spaces. "
+                f"Received: {token.content!r}."
+            )
+        if token.content not in vocabulary and token.token_id is not None:
+            vocabulary[token.content] = token.token_id
+        if token.content not in vocabulary:
+            raise ValueError(f"`{path}` must hold {token.content!r}. Received: no such token.")
+    return vocabulary

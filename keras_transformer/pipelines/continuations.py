@@ -1,0 +1,97 @@
+"""Texts that a language model is writing: cut at stop strings, streamed in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from keras_transformer.data.tokenizers.special_ids import special_ids
+from keras_transformer.data.tokenizers.subwords import decode
+from keras_transformer.decoding.generation_loop import GenerationRun
+from keras_transformer.decoding.pace import Pace
+
+# Number of tokens between checks for stop strings; any text after them is cut.
+_TOKENS_PER_LOOK = 16
+
+
+class Continuations:
+    """The continuations of a batch of prompts, as text.
+
+    Args:
+        run: The generation run.
+        tokenizer: The tokenizer of its ids.
+        limits: The maximum number of new tokens of each row.
+        stops: Strings before which a continuation ends.
+    """
+
+    def __init__(
+        self, run: GenerationRun, tokenizer: Any, limits: Sequence[int], stops: Sequence[str]
+    ):
+        self.run, self.tokenizer, self.limits, self.stops = run, tokenizer, limits, stops
+
+    def finish(self) -> list[str]:
+        """Runs to the end and returns the continuation of each row."""
+        run, stops = self.run, self.stops
+        while not run.is_complete():
+            run.advance(run.step + _TOKENS_PER_LOOK if stops else run.limit)
+            if stops:
+                run.finish([cut(text, stops) != text for text in self._texts()])
+        return [cut(text, stops) for text in self._texts()]
+
+    def pieces(self) -> Iterator[str]:
+        """Yields the only row's continuation in pieces as they are generated."""
+        shown, pace = "", Pace()
+        while True:
+            (whole,) = self._texts()
+            new = cut(whole, self.stops)
+            complete = self.run.is_complete() or new != whole
+            # Hold back incomplete characters and possible beginnings of stop strings.
+            ready = new if complete else _without_open_end(new, self.stops)
+            if len(ready) > len(shown):
+                yield ready[len(shown) :]
+                shown = ready
+            if complete:
+                return
+            pace.advance(self.run)
+
+    def _texts(self):
+        """Returns the text generated so far in each row, without its prompt."""
+        end_id = special_ids(self.tokenizer).end
+        ids = []
+        for prompt, row, limit in zip(
+            self.run.prompts(), self.run.rows(), self.limits, strict=True
+        ):
+            # The prompt may contain the end token: with GPT-2, between two texts.
+            new = row[len(prompt) :][:limit]
+            ids.append([*prompt, *(new[: new.index(end_id)] if end_id in new else new)])
+        # Decode with the prompt, since tokenizers drop the space before the first word.
+        wholes = decode(self.tokenizer, ids, end_id=None)
+        prompts = decode(self.tokenizer, self.run.prompts(), end_id=None)
+        return [whole[len(prompt) :] for whole, prompt in zip(wholes, prompts, strict=True)]
+
+
+def check_stops(stop_strings: Any) -> tuple[str, ...]:
+    """Returns stop strings as a tuple, or raises a ValueError."""
+    if isinstance(stop_strings, str) or not all(isinstance(s, str) and s for s in stop_strings):
+        raise ValueError(
+            "`stop_strings` must contain non-empty strings. "
+            f"Received: stop_strings={stop_strings!r}."
+        )
+    return tuple(stop_strings)
+
+
+def cut(text: str, stops: Sequence[str]) -> str:
+    """Returns the text before the first stop string."""
+    found = [text.find(stop) for stop in stops if stop in text]
+    return text[: min(found)] if found else text
+
+
+def _without_open_end(text, stops):
+    """Returns the text without an ending that later tokens may change."""
+    text = text.rstrip("\ufffd")
+    longest = 0
+    for stop in stops:
+        for length in range(1, min(len(stop), len(text) + 1)):
+            if text.endswith(stop[:length]):
+                longest = max(longest, length)
+    return text[: len(text) - longest]
