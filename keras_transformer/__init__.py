@@ -3,11 +3,22 @@
 Import it as `import keras_transformer as kt`. It contains layers for your own models (`kt.layers`),
 whole models (`kt.models`), the operations behind them (`kt.ops`), tools for training with
 `model.fit` (`kt.training`), batching and tokenizers (`kt.data`), corpora (`kt.datasets`),
-generation (`kt.decoding`), loading of checkpoints from other libraries (`kt.pretrained`) and
-text-to-text pipelines (`kt.Translator`, `kt.TextGenerator`).
+generation (`kt.decoding`), loading of checkpoints from other libraries (`kt.pretrained`),
+pictures of what a model computes (`kt.visualize`) and text-to-text pipelines (`kt.Translator`,
+`kt.TextGenerator`).
 """
 
-from keras_transformer import data, datasets, decoding, layers, models, ops, pretrained, training
+from keras_transformer import (
+    data,
+    datasets,
+    decoding,
+    layers,
+    models,
+    ops,
+    pretrained,
+    training,
+    visualize,
+)
 from keras_transformer.pipelines import (
     DecodingDefaults,
     GenerationDefaults,
@@ -32,4 +43,5 @@ __all__ = [
     "ops",
     "pretrained",
     "training",
+    "visualize",
 ]

@@ -6,6 +6,7 @@ candidates (V without a shortlist), P prompt width, D hidden.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -24,6 +25,7 @@ from keras_transformer.decoding.steps import (
 from keras_transformer.decoding.top_k import top_k
 from keras_transformer.decoding.vocabulary_subset import ban, ban_ngrams, next_logits, to_ids
 from keras_transformer.ops.cache import DecoderCache, reorder_cache
+from keras_transformer.recording import is_recording, report
 
 Tensor = Any
 
@@ -182,6 +184,8 @@ def _extend(parts, settings, state, hidden, history, limit, candidates):
     # === Alive ===
     alive_scores, best = ops.top_k(ops.where(ended, lowest("float32"), totals), beams)
     best = ops.cast(best, "int32")
+    if is_recording():
+        _report_step(totals, parents, tokens, scores, usable, best, kept)
     rows = ops.reshape(ops.take_along_axis(rows, best, axis=1), (-1,))
     return SearchState(
         length,
@@ -196,6 +200,19 @@ def _extend(parts, settings, state, hidden, history, limit, candidates):
         ),
         state.cache if parts.shares_slots else reorder_cache(state.cache, rows),
     )
+
+
+def _report_step(totals, parents, tokens, scores, usable, alive, finished):
+    """Reports the 2K candidates of a step, (B, 2K), and which of them the two pools take, (B, K).
+
+    Values of `finished` below K are hypotheses that had finished before.
+    """
+    report("beam_search/totals", totals)
+    report("beam_search/parents", parents)
+    report("beam_search/tokens", tokens)
+    report("beam_search/scores", ops.where(usable, scores, -math.inf))
+    report("beam_search/alive", alive)
+    report("beam_search/finished", finished)
 
 
 def _continuations(parts, settings, state, hidden, history, candidates):

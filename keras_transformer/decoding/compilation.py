@@ -17,6 +17,7 @@ from keras import ops, tree
 from keras_transformer.checks import check_flag
 from keras_transformer.decoding.fingerprint import fingerprint
 from keras_transformer.decoding.programs import Programs
+from keras_transformer.recording import is_recording
 
 _jit_compile = True
 
@@ -67,7 +68,7 @@ def run_compiled(
     """
     backend = keras.backend.backend()
     tensors = tree.map_structure(ops.convert_to_tensor, tensors)
-    if backend == "torch":
+    if backend == "torch" or is_recording():
         with _without_gradients():
             return function(programs.model, programs.settings, state, *parts, **tensors)
     key = (function, parts, tuple(sorted(tensors)), _jit_compile)
@@ -98,9 +99,19 @@ def run_loop(
     Returns:
         The final state.
     """
+    if is_recording():
+        return _loop_eagerly(programs, proceed, advance, tensors, state)
     if keras.backend.backend() == "torch":
         return _loop_torch(programs, proceed, advance, tensors, state)
     return run_compiled(programs, repeat_steps, tensors, state, (proceed, advance))
+
+
+def _loop_eagerly(programs, proceed, advance, tensors, state):
+    tensors = tree.map_structure(ops.convert_to_tensor, tensors)
+    with _without_gradients():
+        while proceed(state, **tensors):
+            state = advance(programs.model, programs.settings, state, **tensors)
+    return state
 
 
 def repeat_steps(model, settings, state, proceed, advance, **tensors):
@@ -151,7 +162,13 @@ def _signature(nest):
 
 @contextlib.contextmanager
 def _without_gradients():
-    """Disables gradients and leaves `inference_mode`, whose tensors cannot be updated later."""
+    """On PyTorch, disables gradients and leaves `inference_mode`.
+
+    Its tensors could not be updated later.
+    """
+    if keras.backend.backend() != "torch":
+        yield
+        return
     import torch
 
     with torch.inference_mode(False), torch.no_grad():

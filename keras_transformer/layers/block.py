@@ -16,6 +16,7 @@ from keras_transformer.layers.norms import NORMS, make_norm
 from keras_transformer.layers.position_arguments import get_relative_positions, get_rotary
 from keras_transformer.layers.self_attention import MultiHeadSelfAttention
 from keras_transformer.ops.scaled_dot_product import IMPLEMENTATIONS
+from keras_transformer.recording import report
 
 Tensor = Any
 
@@ -118,9 +119,12 @@ class Block(Layer):
             (B, T, D): `norm(x + dropout(sublayer(x)))`, or `x + dropout(sublayer(norm(x)))` with
             `normalize_first`.
         """
+        name = norm.name.removesuffix("_norm") + "_residual"
         if self.normalize_first:
-            return x + self.residual_dropout(sublayer(norm(x)), training=training)
-        return norm(x + self.residual_dropout(sublayer(x), training=training))
+            change = self.residual_dropout(sublayer(norm(x)), training=training)
+            return report(name, x + change)
+        change = self.residual_dropout(sublayer(x), training=training)
+        return norm(report(name, x + change))
 
     def make_norm(self, name: str) -> keras.layers.Layer:
         """Creates a norm of the block's kind."""

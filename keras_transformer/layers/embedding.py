@@ -19,6 +19,7 @@ from keras_transformer.layers.shape_checks import check_rows
 from keras_transformer.ops.few_rows import FEW_ROWS, multiply_few_rows
 from keras_transformer.ops.lookup import take_rows
 from keras_transformer.ops.masks import padding_mask
+from keras_transformer.recording import report
 
 Tensor = Any
 
@@ -109,7 +110,7 @@ class TokenEmbedding(Layer):
         if return_matrix:
             return ops.convert_to_tensor(self.embeddings)
         if reverse:
-            return self._project(inputs)
+            return report("logits", self._project(inputs))
         if self._is_hidden(inputs):
             raise ValueError(
                 "`inputs` must be integer token ids (B, T); hidden states require `reverse=True`. "
@@ -118,7 +119,9 @@ class TokenEmbedding(Layer):
         check_rows("inputs", inputs, self.vocabulary_size)
         embedded = take_rows(self.embeddings, ops.cast(inputs, "int32"))
         embedded = ops.cast(embedded, self.compute_dtype)
-        return embedded * math.sqrt(self.hidden_dim) if self.scale else embedded
+        if self.scale:
+            embedded = embedded * math.sqrt(self.hidden_dim)
+        return report("embedding", embedded)
 
     def _is_hidden(self, inputs):
         return len(inputs.shape) > 2 and not backend.is_int_dtype(inputs.dtype)

@@ -15,6 +15,7 @@ from keras_transformer.layers.activations import get_activation
 from keras_transformer.layers.dropout_layer import Dropout
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.serialization import clone_initializer
+from keras_transformer.recording import is_recording, report
 
 Tensor = Any
 
@@ -107,9 +108,15 @@ class FeedForward(Layer):
         hidden = self.activation(self.intermediate_dense(x))
         if self.gated:
             hidden = hidden * self.linear_dense(x)
+        if is_recording():
+            hidden = self._report(hidden, inputs)
         x = self.output_dense(self.dropout_layer(hidden, training=training))
         # On torch, Keras computes float64 products in float32.
         return ops.reshape(ops.cast(x, self.compute_dtype), ops.shape(inputs))
+
+    def _report(self, hidden, inputs):
+        shape = (*ops.shape(inputs)[:-1], self.intermediate_dim)
+        return ops.reshape(report("hidden", ops.reshape(hidden, shape)), ops.shape(hidden))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

@@ -21,6 +21,7 @@ from keras_transformer.layers.shape_checks import (
     known_length,
 )
 from keras_transformer.ops.lookup import take_rows
+from keras_transformer.recording import report
 
 Tensor = Any
 
@@ -105,7 +106,7 @@ class PositionalEncoding(Layer):
         if positions is None:
             positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
         encoding = self._encode(ops.cast(positions, "float32"), inputs.shape[-1])
-        return inputs + ops.cast(encoding, inputs.dtype)
+        return inputs + report("encoding", ops.cast(encoding, inputs.dtype))
 
     def _encode(self, positions, hidden_dim):
         half = hidden_dim // 2
@@ -182,4 +183,5 @@ class LearnedPositionalEmbedding(Layer):
             positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
         else:
             check_rows("positions", positions, self.max_length)
-        return inputs + ops.cast(take_rows(self.embeddings, positions), inputs.dtype)
+        encoding = ops.cast(take_rows(self.embeddings, positions), inputs.dtype)
+        return inputs + report("encoding", encoding)

@@ -19,6 +19,7 @@ from keras_transformer.ops.cache import KVCache, as_cache
 from keras_transformer.ops.masks import combine_masks, first_mask, real_tokens
 from keras_transformer.ops.scaled_dot_product import dot_product_attention
 from keras_transformer.ops.softmax import softmax_over_keys
+from keras_transformer.recording import report
 
 Tensor = Any
 
@@ -202,12 +203,14 @@ class BahdanauAttention(Layer):
         queries = self.query_dense(_group(query, cache, self.query_dim))  # (B, R / B * T, A)
         hidden = ops.tanh(queries[:, :, None] + cache.key)  # (B, R / B * T, S, A)
         scores = ops.squeeze(self.score_dense(hidden), axis=-1)
+        report("scores", scores[:, None])
         mask = real_tokens(padding_mask, key_value_mask)
         if mask is None:
             weights = softmax_over_keys(scores)
         else:
             real = mask[:, None]  # (B, 1, S)
             weights = ops.where(real, softmax_over_keys(scores, real), 0.0)
+        report("weights", weights[:, None])
         context = ops.matmul(ops.cast(weights, cache.value.dtype), cache.value[:, 0])
         context = ops.cast(context, cache.value.dtype)  # see LuongAttention
         scores = weights[:, None] if return_attention_scores else None

@@ -22,6 +22,7 @@ from keras_transformer.layers.recurrent_cells import check_cell, num_states, rec
 from keras_transformer.layers.shape_checks import check_hidden, known_length
 from keras_transformer.ops.cache import DecoderCache
 from keras_transformer.ops.masks import first_mask, new_tokens_mask
+from keras_transformer.recording import is_recording, muted, report_recurrence, scope
 
 Tensor = Any
 
@@ -221,9 +222,14 @@ class RecurrentDecoder(Layer):
             run: Any = recurrence
             if index == 0 and self.attention == "bahdanau":
                 run = AttentiveCell(recurrence.cell, self.attention_layer, source)
-            x, states = self._run(run, x, given.self_attention[index], real)
+            before = given.self_attention[index]
+            with muted():
+                outputs, states = self._run(run, x, before, real)
             if run is not recurrence:
-                x, context = run.split(x)
+                outputs, context = run.split(outputs)
+            if is_recording():
+                self._report_steps(index, x, before, real, outputs, context, source)
+            x = outputs
             new_states.append(states)
         if self.attention == "luong":
             context = self.attention_layer(x, **source)
@@ -235,6 +241,16 @@ class RecurrentDecoder(Layer):
         if cache is not None:
             extras["cache"] = DecoderCache(tuple(new_states), cache.cross_attention)
         return make_output(self.dropout_layer(x, training=training), extras)
+
+    def _report_steps(self, index, x, states, real, outputs, context, source):
+        """Reports gates, states and attention of a layer, which its loop hides."""
+        if index == 0 and self.attention == "bahdanau":
+            # The context of a step is attended to from the state before it.
+            queries = ops.concatenate([states[0][:, None], outputs[:, :-1]], axis=1)
+            self.attention_layer(queries, **source)
+            x = ops.concatenate([x, take_output(context, {})], axis=-1)
+        with scope(self.recurrences[index].name):
+            report_recurrence(self.recurrences[index], x, states, real)
 
     def _run(self, recurrence, x, states, real):
         """Runs a layer: a single step directly, longer inputs in Keras's loop."""

@@ -13,6 +13,8 @@ from typing import Any
 import keras
 from keras import backend, ops
 
+from keras_transformer.recording import is_recording
+
 Tensor = Any
 
 
@@ -31,7 +33,7 @@ def call_block(
     Returns:
         What `block(*inputs, **arguments)` returns, with the same dropout.
     """
-    if not rematerialize:
+    if not rematerialize or is_recording():
         return block(*inputs, **arguments)
     weights = [w for w in block.weights if "float" in backend.standardize_dtype(w.dtype)]
     known = {id(weight) for weight in weights}

@@ -15,6 +15,7 @@ from keras_transformer.layers.outputs import make_output
 from keras_transformer.layers.serialization import clone_initializer
 from keras_transformer.layers.shape_checks import check_hidden, known_length
 from keras_transformer.ops.masks import new_tokens_mask
+from keras_transformer.recording import report
 
 Tensor = Any
 
@@ -128,13 +129,15 @@ class SSRU(Layer):
                 ops.concatenate([kept, added], axis=-1),
                 initial_state=None if cache is None else [cache],
             )
+        report("state", states)
         return make_output(ops.relu(states), {} if cache is None else {"cache": state})
 
     def _project(self, inputs, real):
         """The factor of the old state and the term added to it, each (B, T, D)."""
         flat = ops.reshape(inputs, (-1, inputs.shape[-1]))
         kept = ops.reshape(ops.sigmoid(self.forget_dense(flat)), ops.shape(inputs))
-        added = (1.0 - kept) * ops.reshape(self.candidate_dense(flat), ops.shape(inputs))
+        candidate = ops.reshape(self.candidate_dense(flat), ops.shape(inputs))
+        added = (1.0 - report("forget_gate", kept)) * report("candidate", candidate)
         if real is not None:
             kept = ops.where(real[:, :, None], kept, 1.0)
             added = ops.where(real[:, :, None], added, 0.0)

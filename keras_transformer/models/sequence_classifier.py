@@ -102,7 +102,7 @@ def sequence_classifier(
                 normalize_first=True,
                 dtype=dtype,
             ),
-            positional_encoding=PositionalEncoding(dtype=dtype),
+            positional_encoding=PositionalEncoding(dtype=dtype, name="positional_encoding"),
             input_dropout=dropout,
             dtype=dtype,
             name="encoder",

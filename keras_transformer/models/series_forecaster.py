@@ -81,14 +81,14 @@ def series_forecaster(
         encoder: Any = TransformerEncoder(
             num_layers,
             TransformerEncoderBlock(**blocks),
-            PositionalEncoding(dtype=dtype),
+            PositionalEncoding(dtype=dtype, name="positional_encoding"),
             dtype=dtype,
             name="encoder",
         )
         decoder: Any = TransformerDecoder(
             num_layers,
             DecoderBlock(**blocks),
-            PositionalEncoding(dtype=dtype),
+            PositionalEncoding(dtype=dtype, name="positional_encoding"),
             dtype=dtype,
             name="decoder",
         )

@@ -152,10 +152,11 @@ def _positions(layout, first_position, max_length, hidden_dim, dtype):
         )
     if layout is None:
         return None
+    common = {"dtype": dtype, "name": "positional_encoding"}
     if layout == "learned":
         initializer = keras.initializers.RandomNormal(stddev=hidden_dim**-0.5)
-        return LearnedPositionalEmbedding(max_length, initializer, dtype=dtype)
-    return PositionalEncoding(layout, first_position=first_position, dtype=dtype)
+        return LearnedPositionalEmbedding(max_length, initializer, **common)
+    return PositionalEncoding(layout, first_position=first_position, **common)
 
 
 def transformer_base(vocabulary_size: int, **arguments: Any) -> keras.Model:

@@ -140,7 +140,7 @@ def _forward(setting, differentiable, constants):
     chunks = _in_chunks(hidden, length, setting.chunk)
     kernel = ops.cast(matrix, hidden.dtype)
     bias = [ops.cast(tensor, "float32") for tensor in bias]
-    mean_row = None
+    mean_row: Any = None
     if setting.mean_weight:
         mean_row = ops.mean(ops.cast(matrix, "float32"), axis=1 if setting.transposed else 0)
         mean_bias = ops.mean(bias[0]) if bias else 0.0

@@ -17,6 +17,7 @@ from keras_transformer.ops.blockwise import blockwise_attention
 from keras_transformer.ops.dropout import dropout as drop
 from keras_transformer.ops.masks import causal_mask, join_masks, window_mask
 from keras_transformer.ops.softmax import lowest, softmax_over_keys
+from keras_transformer.recording import is_recording, report
 
 Tensor = Any
 
@@ -91,6 +92,8 @@ def dot_product_attention(
     query, key, value, mask, bias = to_tensors(query, key, value, mask, bias)
     _check_arguments(query, key, value, implementation, heads_first, window)
     needs_weights = return_attention_scores or dropout > 0.0
+    if is_recording():
+        implementation = "dense"  # others never hold the scores
     in_blocks = _is_blockwise(query, key, implementation, return_attention_scores, heads_first)
     _check_kernel(implementation, in_blocks, return_attention_scores, dropout)
     wants_kernel = _wants_kernel(query, implementation)
@@ -119,11 +122,22 @@ def dot_product_attention(
     weights = _attention_weights(query, key, mask, bias, causal, scale)
     dropped = drop(weights, dropout, seed) if dropout > 0.0 else weights
     output = _zero_masked_queries(_weighted_sum(dropped, value), mask)
+    if mask is not None and (return_attention_scores or is_recording()):
+        weights = ops.where(mask, weights, ops.zeros_like(weights))
+    if is_recording():
+        output = _report_heads(key, value, weights, output)
     if not return_attention_scores:
         return output
-    if mask is not None:
-        weights = ops.where(mask, weights, ops.zeros_like(weights))
     return {"output": output, "attention_scores": weights}
+
+
+def _report_heads(key, value, weights, output):
+    """Reports tensors of all heads (B, heads, length, size); returns the output (B, T, N, H)."""
+    report("key", key)
+    report("value", value)
+    report("weights", weights)
+    heads = report("head_output", ops.transpose(output, (0, 2, 1, 3)))
+    return ops.transpose(heads, (0, 2, 1, 3))
 
 
 def _check_arguments(query, key, value, implementation, heads_first, window):
@@ -217,6 +231,8 @@ def _fused_attention(query, key, value, mask, bias, causal, scale):
 
 def _attention_weights(query, key, mask, bias, causal, scale):
     num_groups = query.shape[2] // key.shape[1]
+    if is_recording():
+        report("query", ops.transpose(query, (0, 2, 1, 3)))
     query = ops.transpose(query * ops.cast(scale, query.dtype), (0, 2, 1, 3))  # (B, N, T, H)
     # An einsum multiplies by the transpose without materializing it.
     if num_groups == 1:
@@ -228,10 +244,15 @@ def _attention_weights(query, key, mask, bias, causal, scale):
         scores = ops.einsum("bnth,bnsh->bnts", query, key)
         scores = ops.reshape(scores, (batch, heads, length, ops.shape(key)[2]))
     scores = ops.cast(scores, "float32")  # (B, N, T, S)
+    if is_recording():
+        report("scores", scores / scale)
+        report("scaled", scores)
     if bias is not None:
-        scores = scores + ops.cast(bias, "float32")
+        scores = report("biased", scores + ops.cast(bias, "float32"))
     if causal:
         mask = causal_mask(*ops.shape(scores)[2:])
+    if is_recording():
+        report("masked", scores if mask is None else ops.where(mask, scores, -math.inf))
     return softmax_over_keys(scores, mask)
 
 

@@ -1,0 +1,288 @@
+"""Hooks for looking inside a model: what layers report while someone records.
+
+Outside of a recording, a report costs one lookup. Recordings belong to the thread that makes them:
+other threads that call the same model at the same time report nothing.
+
+Shape letters: B batch, T length, D width of the input, H units.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+
+
+class Recorder:
+    """Receives tensors by name: the path of the layer being called, then what the tensor is.
+
+    Args:
+        root: The model recorded; its own name is not part of any path.
+        receive: Called with the name and the tensor of each report.
+        edits: Functions by name, each of which replaces a reported tensor.
+    """
+
+    def __init__(
+        self,
+        root: keras.layers.Layer,
+        receive: Callable[[str, Tensor], None],
+        edits: dict[str, Callable[[Tensor], Tensor]] | None = None,
+    ):
+        self.root, self.receive, self.edits = root, receive, dict(edits or {})
+        self.path: list[str] = []
+        self.layers: list[keras.layers.Layer] = []  # those being called
+        self.is_muted = False
+
+    def report(self, name: str, tensor: Tensor) -> Tensor:
+        """Returns the tensor, or the result of its edit."""
+        if self.is_muted or not _is_concrete(tensor):
+            return tensor
+        name = "/".join([*self.path, name])
+        if name in self.edits:
+            tensor = self.edits[name](tensor)
+        self.receive(name, tensor)
+        return tensor
+
+
+_current: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+
+
+def is_recording() -> bool:
+    """Whether this thread records: attention is then dense, and decoding not compiled."""
+    return _current.get() is not None
+
+
+def report(name: str, tensor: Tensor) -> Tensor:
+    """Reports a tensor of the layer being called; returns it, or the result of its edit."""
+    recorder = _current.get()
+    return tensor if recorder is None else recorder.report(name, tensor)
+
+
+@contextlib.contextmanager
+def recording(recorder: Recorder) -> Iterator[None]:
+    """Makes a recorder the one of this thread."""
+    if is_recording():
+        raise ValueError("`record` must not be nested. Received: a recording inside another one.")
+    token = _current.set(recorder)
+    try:
+        with _calls_reported():
+            yield
+    finally:
+        _current.reset(token)
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Leaves out reports, of loops that are traced on some backends and not on others."""
+    recorder = _current.get()
+    if recorder is None:
+        yield
+        return
+    before, recorder.is_muted = recorder.is_muted, True
+    try:
+        yield
+    finally:
+        recorder.is_muted = before
+
+
+@contextlib.contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Adds a name to the path, for a layer that is not called itself."""
+    recorder = _current.get()
+    if recorder is None:
+        yield
+        return
+    recorder.path.append(name)
+    try:
+        yield
+    finally:
+        recorder.path.pop()
+
+
+# === The path and the output of each layer called ===
+
+_OURS = "keras_transformer."
+_lock = threading.Lock()
+_num_recordings = 0
+_keras_call = keras.layers.Layer.__call__
+
+
+@contextlib.contextmanager
+def _calls_reported():
+    """Reports the calls of all layers, including Keras's own, through the class they share.
+
+    Replacing the method during a recording leaves nothing on any layer, and costs nothing while
+    nobody records.
+    """
+    global _num_recordings
+    with _lock:
+        _num_recordings += 1
+        keras.layers.Layer.__call__ = _reported_call  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        with _lock:
+            _num_recordings -= 1
+            if not _num_recordings:
+                keras.layers.Layer.__call__ = _keras_call  # type: ignore[method-assign]
+
+
+def _reported_call(layer, *args, **kwargs):
+    recorder = _current.get()
+    if recorder is None or layer is recorder.root:
+        return _keras_call(layer, *args, **kwargs)
+    with scope(layer.name):
+        recorder.layers.append(layer)
+        try:
+            if not isinstance(layer, keras.layers.RNN):
+                result = _keras_call(layer, *args, **kwargs)
+            else:
+                with muted():
+                    result = _keras_call(layer, *args, **kwargs)
+                report_recurrence(layer, *args, **kwargs)
+        finally:
+            recorder.layers.pop()
+        output = _first(result)
+        if not ops.is_tensor(output) or _is_detail(layer, recorder):
+            return result
+        edited = report("output", output)
+        return result if edited is output else _with_first(result, edited)
+
+
+def _is_detail(layer, recorder):
+    """Whether a layer of Keras serves one of this library, which reports what it makes of it."""
+    is_inside = recorder.layers and type(recorder.layers[-1]).__module__.startswith(_OURS)
+    return isinstance(layer, keras.layers.Dropout) or (
+        is_inside and isinstance(layer, keras.layers.Dense)
+    )
+
+
+def _first(result):
+    if isinstance(result, dict):
+        return result.get("output")
+    return result[0] if isinstance(result, (list, tuple)) and result else result
+
+
+def _with_first(result, output):
+    if isinstance(result, dict):
+        return type(result)({**result, "output": output})
+    return (output, *result[1:]) if isinstance(result, (list, tuple)) else output
+
+
+def _is_concrete(tensor):
+    """Whether a tensor has values: it is neither symbolic nor traced."""
+    if isinstance(tensor, keras.KerasTensor):
+        return False
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return not tf.is_symbolic_tensor(tensor)
+    if backend == "jax":
+        import jax
+
+        return not isinstance(tensor, jax.core.Tracer)
+    return True
+
+
+# === Recurrent layers, whose loops hide gates and states ===
+
+
+def report_recurrence(
+    layer: keras.layers.RNN,
+    inputs: Tensor,
+    initial_state: Any = None,
+    mask: Tensor | None = None,
+    **_: Any,
+) -> None:
+    """Computes the gates and states of a Keras layer again, step by step, and reports them.
+
+    Args:
+        layer: A `SimpleRNN`, `LSTM` or `GRU`; others have no gates to report.
+        inputs: (B, T, D).
+        initial_state: The states before the first step; zeros by default.
+        mask: Boolean (B, T), False where the states stay as they are.
+    """
+    step = next((one for kind, one in _STEPS.items() if isinstance(layer.cell, kind)), None)
+    recorder = _current.get()
+    if step is None or recorder is None or recorder.is_muted or not _is_concrete(inputs):
+        return
+    states = initial_state
+    if states is None:
+        states = layer.get_initial_state(ops.shape(inputs)[0])
+    states = list(states) if isinstance(states, (list, tuple)) else [states]
+    length = inputs.shape[1]
+    found: dict[str, list] = {}
+    order = range(length)[::-1] if layer.go_backwards else range(length)
+    for position in order:
+        gates, new = step(layer.cell, inputs[:, position], states)
+        if mask is not None:
+            real = mask[:, position, None]
+            new = [ops.where(real, one, old) for one, old in zip(new, states, strict=True)]
+        states = new
+        gates |= dict(zip(("state", "memory"), states, strict=False))
+        for name, tensor in gates.items():
+            found.setdefault(name, []).append(tensor)
+    for name, tensors in found.items():
+        in_order = tensors[::-1] if layer.go_backwards else tensors
+        report(name, ops.stack(in_order, axis=1))  # (B, T, H)
+
+
+def _simple_step(cell, x, states):
+    hidden = _product(cell, x, cell.kernel) + _product(cell, states[0], cell.recurrent_kernel)
+    return {}, [cell.activation(_with_bias(hidden, cell.bias))]
+
+
+def _lstm_step(cell, x, states):
+    hidden, memory = states
+    z = _product(cell, x, cell.kernel) + _product(cell, hidden, cell.recurrent_kernel)
+    i, f, c, o = ops.split(_with_bias(z, cell.bias), 4, axis=-1)
+    i, f, o = (cell.recurrent_activation(gate) for gate in (i, f, o))
+    candidate = cell.activation(c)
+    memory = f * memory + i * candidate
+    gates = {"input_gate": i, "forget_gate": f, "output_gate": o, "candidate": candidate}
+    return gates, [o * cell.activation(memory), memory]
+
+
+def _gru_step(cell, x, states):
+    hidden = states[0]
+    of_input, of_state = (None, None) if cell.bias is None else (cell.bias, None)
+    if cell.bias is not None and cell.reset_after:
+        of_input, of_state = cell.bias[0], cell.bias[1]
+    units = cell.units
+    x = _with_bias(_product(cell, x, cell.kernel), of_input)
+    if cell.reset_after:
+        inner = _with_bias(_product(cell, hidden, cell.recurrent_kernel), of_state)
+    else:
+        inner = _product(cell, hidden, cell.recurrent_kernel[:, : 2 * units])
+    update = cell.recurrent_activation(x[:, :units] + inner[:, :units])
+    reset = cell.recurrent_activation(x[:, units : 2 * units] + inner[:, units : 2 * units])
+    if cell.reset_after:
+        rest = reset * inner[:, 2 * units :]
+    else:
+        rest = _product(cell, reset * hidden, cell.recurrent_kernel[:, 2 * units :])
+    candidate = cell.activation(x[:, 2 * units :] + rest)
+    gates = {"update_gate": update, "reset_gate": reset, "candidate": candidate}
+    return gates, [update * hidden + (1.0 - update) * candidate]
+
+
+def _product(cell, x, kernel):
+    return ops.matmul(ops.cast(x, cell.compute_dtype), ops.cast(kernel, cell.compute_dtype))
+
+
+def _with_bias(x, bias):
+    return x if bias is None else x + ops.cast(bias, x.dtype)
+
+
+_STEPS = {
+    keras.layers.SimpleRNNCell: _simple_step,
+    keras.layers.LSTMCell: _lstm_step,
+    keras.layers.GRUCell: _gru_step,
+}
