@@ -261,7 +261,7 @@ def products_step(vocabulary_size) -> float:
 
 def our_stddev() -> float:
     """The initial standard deviation of `kt.models.gpt` at this width."""
-    from keras_transformer.models.initial import initial_stddev
+    from keras_transformer.models.initializers import initial_stddev
 
     return initial_stddev(None, SIZE["hidden_dim"])
 

@@ -16,7 +16,7 @@ from keras_transformer.layers.distribution import whole_if_uneven
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.serialization import clone_initializer
 from keras_transformer.layers.shape_checks import check_rows
-from keras_transformer.ops.few_rows import FEW_ROWS, multiply_few_rows
+from keras_transformer.ops.few_row_matmul import FEW_ROWS, multiply_few_rows
 from keras_transformer.ops.lookup import take_rows
 from keras_transformer.ops.masks import padding_mask
 from keras_transformer.recording import report

@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
+from keras_transformer.layers.nested_layers import restore_states, states_of
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.serialization import argument_names, constructor_config, serialize
-from keras_transformer.layers.sublayers import restore_states, states_of
 
 PACKAGE = "keras_transformer"
 

@@ -19,7 +19,7 @@ from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import take_output
 from keras_transformer.layers.rematerialization import call_block
 from keras_transformer.layers.serialization import get_layer
-from keras_transformer.layers.sharing import take_layer
+from keras_transformer.layers.shared_layers import take_layer
 
 Tensor = Any
 

@@ -13,7 +13,7 @@ from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.encoder import TransformerEncoder
 from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
-from keras_transformer.models.initial import initial_stddev
+from keras_transformer.models.initializers import initial_stddev
 from keras_transformer.models.stack_blocks import make_blocks
 
 

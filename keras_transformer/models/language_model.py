@@ -12,7 +12,7 @@ from keras_transformer.layers.decoder_block import DecoderBlock
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
 from keras_transformer.models.encoder_decoder import make_projection
-from keras_transformer.models.initial import initial_stddev
+from keras_transformer.models.initializers import initial_stddev
 from keras_transformer.models.stack_blocks import make_blocks
 
 

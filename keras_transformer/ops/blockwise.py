@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_transformer.ops.attention_softmax import lowest, softmax_over_keys
 from keras_transformer.ops.block_loop import differentiate
 from keras_transformer.ops.dropout import kept_entries
 from keras_transformer.ops.indices import same_type
@@ -31,7 +32,6 @@ from keras_transformer.ops.seen_keys import (
     masks_of_place,
     take_keys,
 )
-from keras_transformer.ops.softmax import lowest, softmax_over_keys
 
 Tensor = Any
 

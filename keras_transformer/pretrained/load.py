@@ -13,17 +13,11 @@ from keras_transformer.pretrained.audit import find_tensors
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.families.firefox import FIREFOX, firefox_model
-from keras_transformer.pretrained.families.hugging_face_bert import BERT
-from keras_transformer.pretrained.families.hugging_face_gpt import GPT1, GPT2
-from keras_transformer.pretrained.families.hugging_face_marian import MARIAN
-from keras_transformer.pretrained.families.hugging_face_vit import VIT
 from keras_transformer.pretrained.families.marian_binary import MarianBinary
+from keras_transformer.pretrained.families.registry import FAMILIES
 from keras_transformer.pretrained.files import TensorFiles, read_json
 from keras_transformer.pretrained.mapping import assign
 
-FAMILIES: dict[str, Family] = {
-    family.model_type: family for family in (BERT, GPT1, GPT2, MARIAN, VIT)
-}
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 

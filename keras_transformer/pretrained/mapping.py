@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_transformer.pretrained.paths import variables_of
+from keras_transformer.pretrained.weight_paths import variables_of
 
 
 class Form(NamedTuple):

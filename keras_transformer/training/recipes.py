@@ -6,9 +6,9 @@ import keras
 
 from keras_transformer.checks import check_rate
 from keras_transformer.training.accumulation import accumulation_arguments
+from keras_transformer.training.decoupled_adamw import DecoupledAdamW
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
-from keras_transformer.training.optimizers import DecoupledAdamW
 from keras_transformer.training.schedules import (
     NoamSchedule,
     WarmupCosineSchedule,

@@ -11,7 +11,8 @@ import keras_transformer as kt
 from keras_transformer.pretrained.audit import find_tensors
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.families.firefox import FIREFOX
-from keras_transformer.pretrained.load import FAMILIES, _open
+from keras_transformer.pretrained.families.registry import FAMILIES
+from keras_transformer.pretrained.load import _open
 from keras_transformer.pretrained.mapping import assign
 from tests.harness import to_numpy
 from tests.parity import test_configurations as parity

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch_file
 
 import keras_transformer as kt
-from keras_transformer.pretrained.load import FAMILIES
+from keras_transformer.pretrained.families.registry import FAMILIES
 from tests.harness import to_numpy, token_ids
 from tests.parity.weights import randomize_torch
 

@@ -25,7 +25,7 @@ class TaskBatches(EpochBatches):
     Each item is `({"token_ids": ids}, labels)` in int32: ids (B, T) if an example is one row, or
     (B, K, T) if it has K rows (`similarity_rows`, `choice_rows`), and labels (B,). Rows are padded
     with 0 at the end. The rows also serve as labels of the auxiliary language-model loss; the
-    models of `kt.models.heads` find where each row ends.
+    models of `kt.models.task_heads` find where each row ends.
 
     With `shuffle`, examples of similar length share one of at most `max_shapes` lengths T, because
     XLA compiles a program for each. Without it they keep their order, all with the largest T, so

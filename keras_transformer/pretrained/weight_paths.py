@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
+from keras_transformer.layers.nested_layers import all_layers, direct_layers
 from keras_transformer.layers.serialization import argument_names
-from keras_transformer.layers.sublayers import all_layers, direct_layers
 
 
 def variables_of(model: keras.Model) -> dict[str, Any]:
