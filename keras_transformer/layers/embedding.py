@@ -42,7 +42,7 @@ class TokenEmbedding(Layer):
 
     Raises:
         ValueError: If hidden states are passed in place of ids or, on JAX outside compiled
-            functions, an id is out of range (TensorFlow and torch raise errors of their own).
+            functions, an id is out of range (TensorFlow and torch raise their own errors).
 
     Example:
         >>> import keras, keras_transformer as kt

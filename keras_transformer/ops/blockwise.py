@@ -230,10 +230,11 @@ def _scores(setting, index, seen, scaled, key, mask, bias):
 
 
 def _has_kernel():
-    """Returns whether softmax is one pass over memory, so that it is recomputed, not stored.
+    """Whether softmax is a single pass over memory, so that recomputing it beats storing it.
 
-    It is in TensorFlow without XLA, which we recommend on a CPU. XLA runs a loop for each of its
-    steps.
+    This is the case on TensorFlow without XLA, which we recommend on a CPU; XLA runs a loop for
+    each step of the softmax.
+
     """
     return keras.backend.backend() == "tensorflow"
 

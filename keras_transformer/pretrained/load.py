@@ -84,7 +84,8 @@ def _open(folder: Path) -> tuple[Family, Config, Any]:
     adapters = folder / "adapter_config.json"
     if adapters.exists():
         raise ValueError(
-            "`folder` must hold a complete model; merge its adapters first, with the library that "
+            "`folder` must contain a complete model; merge its adapters first, with the library "
+            "that "
             f"wrote them. Received: {adapters}."
         )
     model_type = values.get("model_type")
@@ -122,6 +123,6 @@ def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:
     except Exception as error:  # many types: no network, no such repository, no access
         raise ValueError(
             f"`folder` must be a folder or a name on the Hugging Face hub. Received: "
-            f"folder={name!r}, which is not a folder, and the hub reports: {error}"
+            f"folder={name!r}, which is not a folder, and the hub reports: {error}."
         ) from error
     return found

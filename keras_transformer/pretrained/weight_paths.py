@@ -16,8 +16,8 @@ def variables_of(model: keras.Model) -> dict[str, Any]:
 
     A path consists of layer names, but a layer passed to another one as an argument goes by the
     name of the argument: `decoder/positional_encoding/embeddings`, whatever the layer itself is
-    called. Keras's own paths (`weight.path`) are not reliable: the path of a layer passed to
-    another one lacks the other's name once both are restored from a config.
+    called. Keras's own paths (`weight.path`) are not reliable: after
+    restoring from a config, the path of a layer passed to another one lacks the other's name.
 
     Args:
         model: The model.

@@ -35,7 +35,7 @@ def run(name, *arguments):
 @pytest.mark.parametrize(
     ("name", "arguments", "lines"),
     [
-        ("finetune_classifier.py", (), ("GPT, pre-trained", "GPT, from scratch")),
+        ("finetune_classifier.py", (), ("GPT, pretrained", "GPT, from scratch")),
         ("finetune_multiple_choice.py", ("--lora", 2), ("accuracy on 64 test exchanges",)),
         ("finetune_similarity.py", (), ("words in common", "GPT, fine-tuned")),
     ],
