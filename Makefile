@@ -26,7 +26,7 @@ translate: $(VENV)/demo.stamp
 	@$(RUN) examples/translate_pretrained.py --languages $(LANGUAGES) "$$TEXT"
 
 # Of tests with many cases, one case in this many runs.
-SAMPLE ?= 5
+SAMPLE ?= 8
 
 ## Lint, types, the suite on TensorFlow, what must hold everywhere on JAX and torch, docs.
 test: lint types unit backends without-tensorflow docs
