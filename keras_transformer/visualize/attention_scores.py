@@ -32,8 +32,12 @@ _KINDS = {
     "decoder/self_attention": "decoder_self_attention",
     "decoder/cross_attention": "cross_attention",
     "decoder/attention": "cross_attention",  # of recurrent decoders
+    # Keras's own names for layers of blocks that users write.
+    "encoder/multi_head_self_attention": "encoder_self_attention",
+    "decoder/multi_head_self_attention": "decoder_self_attention",
+    "decoder/multi_head_attention": "cross_attention",
 }
-_BLOCK = re.compile(r"(^|/)block_\d+(?=/)")
+_NUMBERS = re.compile(r"/block_\d+(?=/)|_\d+$")
 
 
 def attention_scores(model: Any, inputs: Any) -> dict[str, list[np.ndarray]]:
@@ -74,7 +78,7 @@ def scores_of(trace: Trace) -> dict[str, list[np.ndarray]]:
     """Returns the attention weights of a recording, see `attention_scores`."""
     found: dict[str, list[np.ndarray]] = {}
     for name in trace.find("*/weights"):
-        path = _BLOCK.sub(r"\1", name.removesuffix("/weights")).replace("//", "/")
+        path = _NUMBERS.sub("", name.removesuffix("/weights"))
         found.setdefault(_KINDS.get(path, path), []).append(trace[name])
     check(bool(found), "have an attention that is called", "model", sorted(trace)[:3])
     return found

@@ -65,6 +65,8 @@ def save_drawing(figure: Any, path: Path, dpi: int) -> None:
         canvas = Canvas(layout="constrained")
         _DRAWERS[figure.view](canvas, figure.data)
         canvas.suptitle(visible(figure.title), fontsize=11)
+        if figure.notes:
+            canvas.supxlabel("\n".join(map(visible, figure.notes)), fontsize=7)
         canvas.savefig(path, dpi=dpi, bbox_inches="tight")
 
 
@@ -220,6 +222,8 @@ def _draw_bars(canvas, data):
         axes.barh(range(len(values)), values, color=colors)
         _label(axes.yaxis, [item["label"] for item in group["items"]])
         axes.invert_yaxis()
+        if any(value < 0 for value in values) and "maximum" in group:
+            axes.set_xlim(-1.05 * group["maximum"], 1.05 * group["maximum"])
         axes.axvline(0.0, color="gray", linewidth=0.5)
         axes.set_title(group.get("title", ""))
 
