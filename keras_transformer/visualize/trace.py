@@ -160,14 +160,14 @@ def record(
 def _heads(name, heads) -> list[int]:
     heads = [heads] if is_integer(heads) else list(heads)
     for head in heads:
-        check(is_integer(head) and head >= 0, "hold heads >= 0", f"ablate[{name!r}]", head)
+        check(is_integer(head) and head >= 0, "contain heads >= 0", f"ablate[{name!r}]", head)
     return heads
 
 
 def _without_heads(name, tensor, heads):
     count = tensor.shape[1]
     for head in heads:
-        check(head < count, f"hold heads below {count}", f"ablate[{name!r}]", head)
+        check(head < count, f"contain heads below {count}", f"ablate[{name!r}]", head)
     kept = np.ones((1, count, 1, 1), "float32")
     kept[:, heads] = 0.0
     return tensor * ops.cast(kept, tensor.dtype)
