@@ -6,7 +6,7 @@
 # English-Portuguese translator and MiniLM, how much "it" attends to either noun, and draws the
 # answer for all heads, whatever it is.
 #
-#     python examples/look_inside.py --output runs/look-inside
+#     python examples/look_inside.py
 #
 # The weights, 22 and 84 MB, are downloaded once. `--smoke` looks at MiniLM only.
 
