@@ -172,9 +172,10 @@ class MatrixView {
   }
 
   drawLegend() {
-    const [low, high] = this.limits;
+    const [low, high, isCapped] = this.limits;
     const bar = element("span", { class: `kt-ramp kt-ramp-${this.options.kind}`, "aria-hidden": "true" });
-    const ends = [low, high].map((value) => element("span", { text: number(value, 2) }));
+    const texts = [number(low, 2), `${isCapped ? "≥ " : ""}${number(high, high < 0.1 ? 3 : 2)}`];
+    const ends = texts.map((text) => element("span", { text }));
     this.legend.replaceChildren(ends[0], bar, ends[1]);
   }
 
