@@ -171,7 +171,7 @@ def check_heads(heads: int | Sequence[int] | None, weights: Any) -> list[int]:
     if heads is None:
         return list(range(len(weights)))
     heads = [heads] if is_integer(heads) else list(heads)  # type: ignore[arg-type, list-item]
-    check(bool(heads), "hold a head", "heads", heads)
+    check(bool(heads), "contain a head", "heads", heads)
     for head in heads:
         holds = is_integer(head) and 0 <= head < len(weights)
         check(holds, f"be heads of {len(weights)}", "heads", head)

@@ -143,7 +143,9 @@ def attentions_of(
     found = [_attention(subject, one, arrays, output) for one, arrays in scores.items()]
     tokens = {token for one in found for token in one.columns}
     for one in [hide] if isinstance(hide, (str, int)) else hide:
-        check(not isinstance(one, str) or one in tokens, "hold tokens of the example", "hide", one)
+        check(
+            not isinstance(one, str) or one in tokens, "contain tokens of the example", "hide", one
+        )
     return [_without(attention, hide) for attention in found] if hide else found
 
 

@@ -63,7 +63,7 @@ def hidden_positions(hide: Sequence[int | str], labels: Sequence[str]) -> list[i
             places = [index for index, label in enumerate(labels) if label == one]
         else:
             in_range = is_integer(one) and -len(labels) <= one < len(labels)
-            check(in_range, f"hold positions of {len(labels)} tokens, or tokens", "hide", one)
+            check(in_range, f"contain positions of {len(labels)} tokens, or tokens", "hide", one)
             places = [one % len(labels)]
         found |= set(places)
     check(len(found) < len(labels), "leave a position to see", "hide", list(hide))

@@ -203,11 +203,11 @@ def test_alignment_of_a_translator():
         ({"layer": 2}, "`layer` must be one of the 2 layers. Received: layer=2"),
         ({"layer": "0"}, "`layer` must be one of the 2 layers. Received: layer='0'"),
         ({"heads": [3]}, "`heads` must be heads of 3. Received: heads=3"),
-        ({"heads": []}, "`heads` must hold a head"),
+        ({"heads": []}, "`heads` must contain a head"),
         ({"kind": "self"}, "`kind` must be one of .'encoder_self_attention', .* kind='self'"),
         ({"row": 2}, "`row` must be a row of the batch of 2. Received: row=2"),
-        ({"hide": [7]}, "`hide` must hold positions of 7 tokens, or tokens. Received: hide=7"),
-        ({"hide": ["no"]}, "`hide` must hold tokens of the example. Received: hide='no'"),
+        ({"hide": [7]}, "`hide` must contain positions of 7 tokens, or tokens. Received: hide=7"),
+        ({"hide": ["no"]}, "`hide` must contain tokens of the example. Received: hide='no'"),
         ({"hide": range(7)}, "`hide` must leave a position to see"),
         ({"tokens": ["a"]}, "`tokens` must have 7 entries, one for each id. Received: tokens="),
         ({"tokens": 5}, "`tokens` must be a list of strings or have a method `id_to_token`"),
@@ -224,7 +224,7 @@ def test_what_is_no_model_and_what_are_no_inputs():
         kt.visualize.model_view("gpt", "text")
     model = models.language_model()
     for ids in ([], [[]], [[0, 0]]):
-        with pytest.raises(ValueError, match="`inputs` must hold"):
+        with pytest.raises(ValueError, match="`inputs` must contain"):
             kt.visualize.model_view(model, {"token_ids": ids})
     dense = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="`model` must have an attention that is called"):
