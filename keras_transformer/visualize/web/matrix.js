@@ -1,6 +1,6 @@
 // A heat map with tokens on both axes, of which every cell can be read, by mouse or by keyboard.
 
-import { element, labelled, number, onceAFrame } from "./dom.js";
+import { element, labeled, number, onceAFrame } from "./dom.js";
 import { LABEL_SIZE, fontOf, paintLabels, paintNumbers } from "./matrix_paint.js";
 import { color, hatched, limits, onTheme, painted, ramp } from "./theme.js";
 
@@ -72,8 +72,8 @@ class MatrixView {
   update(changes) {
     Object.assign(this.options, changes);
     const { rows, columns, values, kind, maximum, title, selected } = this.options;
-    this.rows = labelled(rows);
-    this.columns = labelled(columns);
+    this.rows = labeled(rows);
+    this.columns = labeled(columns);
     this.caption.textContent = title ?? "";
     this.caption.hidden = !title;
     this.canvas.setAttribute(
