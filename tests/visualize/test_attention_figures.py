@@ -15,6 +15,7 @@ SELF, CROSS = ("encoder_self_attention", "decoder_self_attention"), "cross_atten
 # === Weights of every layer and head ===
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_model_gives_its_weights(name):
     case = get_case(name)

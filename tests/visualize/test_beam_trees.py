@@ -106,6 +106,7 @@ def test_log_probabilities_are_the_models():
         assert candidate["log_prob"] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_translator_searches_with_its_own_options():
     texts = ["the cat sat on the mat", "a dog ran after the cat"]
     tokenizer = kt.data.train_tokenizer(texts, vocabulary_size=40, model_type="bpe")
@@ -119,6 +120,7 @@ def test_a_translator_searches_with_its_own_options():
     check_tree(data, 3, 6)
 
 
+@pytest.mark.slow
 def test_tokens_and_a_forced_prefix():
     model = enliven(models.translator())
     options = {"max_length": 4, "prefix_ids": [7, 9], "tokens": {"target": models.Words()}}

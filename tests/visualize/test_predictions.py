@@ -58,6 +58,7 @@ def test_layers_are_the_logits_of_their_hidden_states():
         np.testing.assert_allclose(data["entropies"][index], entropy, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in NAMES if "recurrent" not in n])
 def test_every_stack_of_blocks_has_a_lens(name):
     case = get_case(name)
@@ -82,7 +83,7 @@ def test_models_without_a_lens():
 # === Saliency ===
 
 
-def numerical_saliency(layer, ids, logit, step=1e-2):
+def numerical_saliency(layer, ids, logit, step=3e-3):
     """Gradient times input of each row of an embedding, for ids that are all different."""
     table = to_numpy(layer.embeddings)
     result = np.zeros(len(ids))
@@ -116,6 +117,7 @@ def test_saliency_is_the_gradient_times_the_input():
     np.testing.assert_allclose([item["value"] for item in items], found)
 
 
+@pytest.mark.slow
 def test_saliency_of_a_translator_has_both_sides():
     model = models.translator(share_embeddings=False, target_vocabulary_size=23)
     inputs = {
@@ -132,6 +134,7 @@ def test_saliency_of_a_translator_has_both_sides():
         np.testing.assert_allclose(data[side], expected, atol=2e-3, rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_a_shared_embedding_keeps_its_sides_apart():
     model = models.translator()
     # No id occurs twice, nor is one of them the output's: each row of the table is read once.
@@ -158,6 +161,7 @@ def test_saliency_of_a_classifier_and_of_a_padded_row():
     np.testing.assert_allclose(padded["source"], alone["source"], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_model_has_a_saliency(name):
     case = get_case(name)

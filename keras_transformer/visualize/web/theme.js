@@ -61,9 +61,21 @@ export function ramp(element, kind) {
   return bytes;
 }
 
-/** Returns the limits of the colors: 0 to the largest of weights, symmetric for signed numbers. */
+const MANY_CELLS = 64 * 64;
+const SHARE_BELOW = 0.995;
+
+/**
+ * Returns the limits of the colors: 0 to the largest of weights, symmetric for signed numbers. Of
+ * many weights, half a percent are beyond the upper limit, since the few large ones of a long text
+ * would leave all others without color; a third value tells whether that is so.
+ */
 export function limits(values, kind, maximum) {
   let largest = maximum ?? 0;
+  if (maximum === undefined && kind !== "signed" && values.length > MANY_CELLS) {
+    const sorted = Float32Array.from(values).filter((value) => value > 0 && value < Infinity).sort();
+    const most = sorted[Math.floor(SHARE_BELOW * (sorted.length - 1))];
+    if (most > 0) return [0, most, sorted[sorted.length - 1] > most];
+  }
   if (maximum === undefined) {
     for (const value of values) {
       const size = kind === "signed" ? Math.abs(value) : value;
@@ -71,7 +83,7 @@ export function limits(values, kind, maximum) {
     }
   }
   largest = largest || 1;
-  return kind === "signed" ? [-largest, largest] : [0, largest];
+  return kind === "signed" ? [-largest, largest, false] : [0, largest, false];
 }
 
 /** Paints values (rows times columns) into a canvas of one pixel each; masked cells stay clear. */
