@@ -6,11 +6,13 @@ RUN := $(VENV)/bin/python
 ROUNDS ?= 1
 TEXT ?= The cat sat on the mat.
 LANGUAGES ?= en-pt
+# What `make explore` opens: a folder, or --model minilm; by default Firefox's translator.
+MODEL ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # mkdocs-material's notice about a coming major version is no warning of ours.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo gpt translate test test-all lint types unit coverage backends without-tensorflow docs bench bench-decoding experiments constraints clean
+.PHONY: demo gpt translate explore test test-all lint types unit coverage backends without-tensorflow docs bench bench-decoding experiments constraints clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -24,6 +26,10 @@ gpt: $(VENV)/demo.stamp
 translate: export TEXT := $(TEXT)
 translate: $(VENV)/demo.stamp
 	@$(RUN) examples/translate_pretrained.py --languages $(LANGUAGES) "$$TEXT"
+
+## Look inside a model, on a page of this machine: make explore MODEL=runs/translator
+explore: $(VENV)/explorer.stamp
+	@$(RUN) -m keras_transformer.explorer $(MODEL)
 
 # Of tests with many cases, one case in this many runs.
 SAMPLE ?= 5
@@ -108,9 +114,14 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[tensorflow,text,weights]'
 	touch $@
 
+$(VENV)/explorer.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing the library, TensorFlow and the server: a few minutes, once."
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[tensorflow,text,weights,explorer]'
+	touch $@ $(VENV)/demo.stamp
+
 $(VENV)/all.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[all]'
-	touch $@ $(VENV)/demo.stamp
+	touch $@ $(VENV)/demo.stamp $(VENV)/explorer.stamp
 
 ## Rewrite constraints.txt from the versions installed in the virtual environment.
 # No suffix such as `+cpu`: the package index has no such versions.
