@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from keras_transformer.explorer.answer_json import to_json
 
 MAX_BYTES = 64 * 1024
+_MOST_READ = 32 * 1024 * 1024  # of what is refused anyway
 _PATIENCE = 20.0  # seconds for the body of a request
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WILDCARDS = ("0.0.0.0", "::", "")
@@ -59,15 +60,15 @@ class Guards:
         headers = {name.decode("latin-1").lower(): value for name, value in scope["headers"]}
         headers = {name: value.decode("latin-1") for name, value in headers.items()}
         problem = self._problem(scope["method"], headers)
+        if scope["method"] == "POST":
+            # Refused ones are read as well: a browser that is cut off in the midst of its request
+            # does not show the answer.
+            body = await _read(receive)
+            problem = problem or (body if isinstance(body, tuple) else None)
+            receive = _replayed(body, receive)
         if problem is not None:
             await _refuse(send, *problem)
             return
-        if scope["method"] == "POST":
-            body = await _read(receive)
-            if isinstance(body, tuple):
-                await _refuse(send, *body)
-                return
-            receive = _replayed(body, receive)
         await self.app(scope, receive, send)
 
     def _problem(self, method, headers):
@@ -84,9 +85,6 @@ class Guards:
         kind = headers.get("content-type", "").split(";")[0].strip().lower()
         if kind != "application/json":
             return 415, f"`Content-Type` must be application/json. Received: {kind!r}."
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MAX_BYTES:
-            return _too_large()
         return None
 
     def _is_own(self, host: str) -> bool:
@@ -112,26 +110,25 @@ def _is_address(name):
     return True
 
 
-def _too_large():
-    return 413, f"The request must have at most {MAX_BYTES // 1024} kB: give a shorter text."
-
-
 async def _read(receive):
     """Returns the body of a request, or the status and message that refuse it."""
-    body = b""
+    body, length = b"", 0
     try:
         async with asyncio.timeout(_PATIENCE):
             while True:
                 message = await receive()
                 if message["type"] != "http.request":
                     return 400, "The request must have a whole body."
-                body += message.get("body", b"")
-                if len(body) > MAX_BYTES:
-                    return _too_large()
-                if not message.get("more_body"):
-                    return body
+                part = message.get("body", b"")
+                length += len(part)
+                body = body + part if length <= MAX_BYTES else b""
+                if not message.get("more_body") or length > _MOST_READ:
+                    break
     except TimeoutError:
-        return 408, f"The request must arrive within {_PATIENCE:.0f} seconds."
+        return 408, f"The request must arrive within {_PATIENCE:g} seconds."
+    if length > MAX_BYTES:
+        return 413, f"The request must have at most {MAX_BYTES // 1024} kB: give a shorter text."
+    return body
 
 
 def _replayed(body, receive):

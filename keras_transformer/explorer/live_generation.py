@@ -49,7 +49,6 @@ def generation_lines(opened: OpenedModel, fields: Fields) -> Iterator[dict[str, 
     ids = encode(opened.tokenizer, [text])[0]
     opened.check_length("text", "decoder", len(ids) + 1)
     texts = opened.texts["decoder"]
-    yield {"prompt": texts.tokens(ids)}
     witness = Witness(_sampler(opened, fields))
     limit = fields.integer("max_new_tokens", 1, MAX_NEW_TOKENS, 32)
     positions = opened.limit("decoder")
@@ -58,6 +57,8 @@ def generation_lines(opened: OpenedModel, fields: Fields) -> Iterator[dict[str, 
     end_id = special_ids(opened.tokenizer).end
     chosen: list[int] = []
     for new_id in _new_ids(opened, ids, limit, witness, fields, ablate, end_id):
+        if not chosen:  # not before: an error is the whole answer
+            yield {"prompt": texts.tokens(ids)}
         yield {
             "index": len(chosen),
             **texts.tokens([new_id])[0],
