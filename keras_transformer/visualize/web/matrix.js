@@ -164,7 +164,8 @@ class MatrixView {
       const [red, green, blue] = this.colors.subarray(at, at + 3);
       context.fillStyle = 0.299 * red + 0.587 * green + 0.114 * blue > 140 ? "#10131a" : "#ffffff";
       const place = [((i % columns.length) + 0.5) * size, (Math.floor(i / columns.length) + 0.5) * size];
-      context.fillText(number(values[i], Math.abs(values[i]) >= 10 || kind === "signed" ? 1 : 2), ...place);
+      const digits = Math.abs(values[i]) >= 10 || kind === "signed" ? 1 : 2;
+      context.fillText(values[i].toFixed(digits).replace("-", "−"), ...place);
     }
   }
 
