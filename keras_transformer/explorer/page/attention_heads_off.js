@@ -24,12 +24,12 @@ export function headsOff(app, { attention, index }, groups) {
       t("off.elsewhere", { path: other.path, head: head + 1 })));
   const changes = el("div", { class: "changes", "aria-live": "polite" });
   if (app.hasHeadsOff) showChanges(app, changes);
-  return part("off", t("off.title"), t("off.text"),
+  return (parent) => parent.append(part("off", t("off.title"), t("off.text"),
     el("div", { class: "toggles", role: "group", "aria-label": t("off.title") }, heads),
     rest.length ? el("p", { class: "note" }, rest.join(" · ")) : null,
     app.hasHeadsOff ? el("button", { type: "button", onclick: () => app.allHeadsOn() },
       t("off.all_on")) : null,
-    changes);
+    changes));
 }
 
 async function showChanges(app, holder) {
@@ -43,13 +43,13 @@ async function showChanges(app, holder) {
   const [before, after] = found.map(({ values }) => softmax(values).probabilities);
   const ids = [...new Set([...best(before, 5), ...best(after, 5)])];
   const columns = el("div", { class: "two" });
+  holder.append(columns);
   for (const [title, probabilities] of [["off.before", before], ["off.after", after]]) {
     bars(columns, {
       title: t(title), maximum: 1, format: percent,
       items: ids.map((id) => ({ label: visible(app.word(id)), value: probabilities[id] })),
     });
   }
-  holder.append(columns);
   return undefined;
 }
 

@@ -7,12 +7,18 @@ import { clear, el } from "./make.js";
 import { scoreStages } from "./names.js";
 import { t } from "./strings.js";
 
+// Reads the matrices of the head chosen; returns what shows them.
 export async function scoreMatrices(app, { recording, attention, index, texts }) {
   const { path } = attention;
   const stages = scoreStages(recording, path);
   if (!stages.length) return null;
   const tensors = await Promise.all(stages.map((stage) =>
     recording.tensor(`${path}/${stage}`, [index])));
+  return (parent) => show(app, parent, { stages, tensors, texts });
+}
+
+// Components read their colors and sizes from the page, so they are made in their place.
+function show(app, parent, { stages, tensors, texts }) {
   const holder = el("ol", { class: "stages" });
   const equation = el("div", { class: "equation", "aria-live": "polite" });
   const views = [];
@@ -22,6 +28,7 @@ export async function scoreMatrices(app, { recording, attention, index, texts })
     clear(equation, writtenOut(values, row, column, texts));
   };
   const isReading = texts.rows.length === app.rows.length;
+  parent.append(part("scores", t("scores.title"), t("scores.text"), holder, equation));
   const start = startCell(app, values.weights, texts, isReading);
   stages.forEach((stage, i) => {
     const item = el("li", { "data-stage-of-scores": stage });
@@ -35,7 +42,6 @@ export async function scoreMatrices(app, { recording, attention, index, texts })
     }));
   });
   clear(equation, writtenOut(values, ...start, texts));
-  return part("scores", t("scores.title"), t("scores.text"), holder, equation);
 }
 
 // The cell written out at first: in the row chosen, the one with the largest weight.

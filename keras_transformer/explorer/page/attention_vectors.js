@@ -1,12 +1,13 @@
 // The vectors of one head: query, key and value before the scores, and the output after them.
 
-import { number } from "/web/dom.js";
+import { number, visible } from "/web/dom.js";
 import { part } from "./controls.js";
 import { el } from "./make.js";
 import { t } from "./strings.js";
 import { strip } from "./strip.js";
 
-// Query, key and value of the head chosen; several heads may share a key and a value.
+// Query, key and value of the head chosen; several heads may share a key and a value. Returns what
+// shows them, as all parts of this view do.
 export async function headVectors(app, { recording, attention, index, texts }) {
   const { path, heads } = attention;
   if (!["query", "key", "value"].every((name) => recording.has(`${path}/${name}`))) return null;
@@ -28,8 +29,8 @@ export async function headVectors(app, { recording, attention, index, texts }) {
     });
   }
   const note = shared > 1 ? t("vectors.shared", { count: shared, group: group + 1 }) : "";
-  return part("vectors", t("vectors.title"),
-    `${t("vectors.text", { width: query.shape.at(-1) })} ${note}`, holder);
+  return (parent) => parent.append(part("vectors", t("vectors.title"),
+    `${t("vectors.text", { width: query.shape.at(-1) })} ${note}`, holder));
 }
 
 // The output of the head chosen: values, weighted and added.
@@ -44,7 +45,9 @@ export async function headOutput(app, { recording, attention, index, texts }) {
     rows: texts.rows, width, values: tensor.values, title: t("output.strip"), selected: row,
   });
   const first = [...tensor.values.subarray(row * width, row * width + 4)].map((x) => number(x, 2));
-  return part("output", t("output.title"), t("output.text"), holder, el("p", { class: "numbers" },
-    t("output.numbers", { token: texts.rows[row], values: first.join(", "),
-      dots: width > 4 ? ", …" : "" })));
+  const numbers = t("output.numbers", {
+    token: visible(texts.rows[row]), values: first.join(", "), dots: width > 4 ? ", …" : "",
+  });
+  return (parent) => parent.append(part("output", t("output.title"), t("output.text"), holder,
+    el("p", { class: "numbers" }, numbers)));
 }

@@ -90,7 +90,7 @@ export function statesPreview(app) {
 }
 
 export function logitsPreview(app) {
-  const element = el("div", { class: "mini-bars" });
+  const element = el("div", { class: "mini-bars", hidden: true });
   const rows = Array.from({ length: 5 }, () => {
     const [label, bar, share] = ["b", "i", "span"].map((tag) => el(tag, {}));
     element.append(el("div", {}, label, el("span", { class: "bar-track" }, bar), share));
@@ -100,6 +100,7 @@ export function logitsPreview(app) {
     element,
     update(names) {
       if (!concerns(names, "logits", "sampling", "words") || !app.state.logits) return;
+      element.hidden = false;
       const { probabilities } = distribution(app.state.logits, app.state.sampling);
       best(app.state.logits, rows.length).forEach((id, i) => {
         rows[i].label.textContent = visible(app.word(id));

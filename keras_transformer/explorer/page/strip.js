@@ -6,8 +6,10 @@ import { paintInto } from "./heat.js";
 import { clear, el } from "./make.js";
 import { t } from "./strings.js";
 
+const WIDEST_CELL = 40; // pixels
+
 // Draws (T, D) values: `rows` names the T rows, `title` says what they are; `selected` is marked.
-export function strip(parent, { rows, width, values, title, note = "", selected = null, onSelect }) {
+export function strip(parent, { rows, width, values, title, note = "", selected = null, onSelect, tall = 18 }) {
   const readout = el("output", { class: "strip-readout", id: uniqueId("readout") });
   const canvas = el("canvas", {
     class: "strip-canvas",
@@ -40,13 +42,16 @@ export function strip(parent, { rows, width, values, title, note = "", selected 
   };
   const draw = () => {
     paintInto(canvas, state.values, state.rows.length, state.width, "signed");
-    canvas.style.height = `${rowHeight(state.rows.length) * state.rows.length}px`;
+    const height = rowHeight(state.rows.length, tall);
+    canvas.style.height = `${height * state.rows.length}px`;
+    canvas.style.maxWidth = `${WIDEST_CELL * state.width}px`;
     clear(labels, state.rows.map((text, row) => {
       const isMarked = row === state.selected;
       return el("span", { class: isMarked ? "marked" : "" }, visible(text));
     }));
-    labels.style.lineHeight = `${rowHeight(state.rows.length)}px`;
-    labels.hidden = rowHeight(state.rows.length) < 12;
+    labels.style.lineHeight = `${height}px`;
+    labels.style.fontSize = `${Math.min(12, height - 1)}px`;
+    labels.hidden = height < 9;
     rest();
   };
 
@@ -88,6 +93,6 @@ function moveBy(event, state, show, onSelect) {
   show();
 }
 
-function rowHeight(count) {
-  return count <= 12 ? 22 : Math.max(3, Math.min(18, Math.floor(320 / count)));
+function rowHeight(count, tall) {
+  return Math.max(3, Math.min(tall, Math.floor(640 / count)));
 }

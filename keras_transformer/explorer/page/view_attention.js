@@ -53,6 +53,8 @@ export function attentionView(app) {
     if (!weights) return overview.append(el("p", { class: "note" }, t("error.not_embedded")));
     const values = (l, h) => slice(weights, l, h);
     const left = part("heads", t("attention.heads"), t("attention.heads.note"));
+    const right = part("lines", t("attention.lines"), t(`attention.lines.${kindOf(name)}`));
+    overview.append(left, right);
     thumbnails = grid(left, {
       layers: group.map((_, l) => t("layer.short", { layer: l + 1 })),
       heads: (l) => Array.from({ length: group[l].heads }, (_, h) =>
@@ -60,9 +62,7 @@ export function attentionView(app) {
       values, selected: [layer, index], onSelect: choose,
       off: (l, h) => (app.state.ablate[group[l].path] ?? []).includes(h),
     });
-    const right = part("lines", t("attention.lines"), t(`attention.lines.${kindOf(name)}`));
     pairs = lines(right, linesOptions(app, name, group, values, layer, index));
-    overview.append(left, right);
   };
 
   const markOverview = () => {
@@ -81,7 +81,9 @@ export function attentionView(app) {
       headVectors(app, place), scoreMatrices(app, place), headOutput(app, place),
     ].map((one) => app.attempt(one)));
     if (!isCurrent()) return;
-    clear(detail, parts.filter(Boolean), headsOff(app, place, groups));
+    clear(detail);
+    for (const show of parts) show?.(detail);
+    headsOff(app, place, groups)?.(detail);
   };
 
   return {

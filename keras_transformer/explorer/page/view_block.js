@@ -62,6 +62,7 @@ export function blockView(app) {
       rows: texts, width, values: tensor.values, title: tOr(`step.${name}`, name),
       note: t(`step.${stepKind(name)}.note`),
       selected: row,
+      tall: 14,
       onSelect: isReading ? (chosen) => app.chooseRow(chosen) : undefined,
     });
     item.append(el("p", { class: "numbers" }, statistics(tensor.values, row, width, texts[row])));

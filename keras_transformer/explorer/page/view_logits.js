@@ -81,8 +81,8 @@ function makeRow(app, id) {
   const bar = el("span", { class: "bar-fill" });
   const share = el("span", { class: "share" });
   const line = el("tr", {}, el("th", { scope: "row" }, button), cells.logit, cells.divided,
-    el("td", { class: "bar-cell" }, el("span", { class: "bar-track", "aria-hidden": "true" }, bar),
-      share));
+    el("td", { class: "bar-cell" }, el("div", {},
+      el("span", { class: "bar-track", "aria-hidden": "true" }, bar), share)));
   return { line, button, bar, share, ...cells };
 }
 
