@@ -10,6 +10,7 @@ import numpy as np
 from keras_transformer.checks import check
 from keras_transformer.explorer.answer_json import shares, tensor
 from keras_transformer.explorer.fields import Fields, NotThere
+from keras_transformer.explorer.insights import lens, saliency_of
 from keras_transformer.explorer.live_generation import generation_lines
 from keras_transformer.explorer.model_description import attentions, describe_model, probe
 from keras_transformer.explorer.opened_model import OpenedModel
@@ -27,6 +28,7 @@ from keras_transformer.explorer.recorded_run import (
     run_text,
     target_text,
 )
+from keras_transformer.explorer.translations import translate
 
 _MOST_NUMBERS = 1 << 24  # of one tensor: 64 MB
 # What layers that go through a text step by step report, see `kt.visualize.record`.
@@ -90,6 +92,25 @@ class Answers:
             "positions": masked,
             "top": likeliest(self.opened, "encoder", logits),
         }
+
+    def translate(self, fields: Fields) -> dict[str, Any]:
+        """Translates a text by beam search."""
+        answer, run = translate(self.opened, fields)
+        kept = {"text": answer["text"], **self.keep(run)}
+        return {**answer, "run": kept["run"], "run_data": kept}
+
+    def lens(self, fields: Fields) -> dict[str, Any]:
+        """Returns what each layer of a run would predict."""
+        return lens(self.opened, self.runs.get(fields.get("run")))
+
+    def saliency(self, fields: Fields) -> dict[str, Any]:
+        """Returns how much each token of a run contributes to a prediction."""
+        run = self.runs.get(fields.get("run"))
+        last = len(run.decoder_ids or run.encoder_ids) - 1
+        most = (self.opened.vocabulary_size or 1) - 1
+        chosen = fields.get("token_id") is not None
+        token_id = fields.integer("token_id", 0, most) if chosen else None
+        return saliency_of(self.opened, run, fields.integer("position", 0, max(last, 0)), token_id)
 
     def generate(self, fields: Fields) -> Iterator[dict[str, Any]]:
         """Continues a text, line by line."""
@@ -207,6 +228,6 @@ def _softmax(logits):
 
 
 # Answered by the thread that computes, in turn; all others at once.
-COMPUTED: tuple[str, ...] = ("run", "image", "mask")
+COMPUTED: tuple[str, ...] = ("run", "image", "mask", "translate", "lens", "saliency")
 READ: tuple[str, ...] = ("vocabulary", "tensor", "weights", "states")
 STREAMED: tuple[str, ...] = ("generate",)
