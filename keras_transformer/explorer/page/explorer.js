@@ -95,7 +95,8 @@ export class Explorer {
       if (turn !== this.turn) return;
       const recording = new Recording(this.source, request, reply);
       const changes = { recording, busy: null, cell: null };
-      if (!keepRow) changes.row = null;
+      // The class token of a picture stands first and gathers what is needed.
+      if (!keepRow) changes.row = this.model.kind === "vision" ? 0 : null;
       if (!this.hasHeadsOff) changes.whole = recording;
       this.set(changes);
       await this.readLogits();

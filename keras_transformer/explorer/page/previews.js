@@ -145,7 +145,7 @@ export function picturePreview(app) {
     update(names) {
       const reply = app.state.recording?.reply;
       if (!concerns(names, "recording") || !reply?.image) return;
-      paintPicture(element, decode(reply.image), reply.patches, null, NaN);
+      paintPicture(element, decode(reply.image), reply.patches);
     },
   };
 }

@@ -52,7 +52,8 @@ function isThere(name, app) {
     case "attention": return attentionGroups(model).size > 0;
     case "states": return stacks.some(({ unit }) => unit !== "attention") && isEmbedded("states");
     case "block": return stacks.some(({ unit }) => unit !== "recurrent");
-    case "lens": return isDecoder && isEmbedded("lens");
+    case "lens":
+      return isDecoder && stacks.at(-1).unit !== "recurrent" && isEmbedded("lens");
     case "logits": return isDecoder;
     case "beam": return kind === "translator" && isEmbedded("translate");
     case "mask": return model.masked_lm && isEmbedded("mask");

@@ -8,8 +8,9 @@ import { t } from "./strings.js";
 
 const WIDEST_CELL = 40; // pixels
 
-// Draws (T, D) values: `rows` names the T rows, `title` says what they are; `selected` is marked.
-export function strip(parent, { rows, width, values, title, note = "", selected = null, onSelect, tall = 18 }) {
+// Draws (T, D) values: `rows` names the T rows, `title` says what they are; `selected` is marked. `kind` is
+// "signed", or "weights" for numbers that start at 0.
+export function strip(parent, { rows, width, values, title, note = "", selected = null, onSelect, tall = 18, kind = "signed" }) {
   const readout = el("output", { class: "strip-readout", id: uniqueId("readout") });
   const canvas = el("canvas", {
     class: "strip-canvas",
@@ -36,12 +37,12 @@ export function strip(parent, { rows, width, values, title, note = "", selected 
     });
   };
   const rest = () => {
-    readout.textContent = t("strip.range", {
-      size: number(limits(state.values, "signed")[1], 2), width: state.width,
+    readout.textContent = t(`strip.range.${kind}`, {
+      size: number(limits(state.values, kind)[1], 2), width: state.width,
     });
   };
   const draw = () => {
-    paintInto(canvas, state.values, state.rows.length, state.width, "signed");
+    paintInto(canvas, state.values, state.rows.length, state.width, kind);
     const height = rowHeight(state.rows.length, tall);
     canvas.style.height = `${height * state.rows.length}px`;
     canvas.style.maxWidth = `${WIDEST_CELL * state.width}px`;

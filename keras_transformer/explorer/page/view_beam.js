@@ -42,11 +42,13 @@ export function beamView(app) {
     found.key = key;
     const isCurrent = start();
     drawing.setAttribute("aria-busy", "true");
+    app.set({ busy: "translate" });
     const reply = await app.attempt(app.source.translate({
       text, num_beams: numBeams, length_penalty: alpha, ablate,
     }));
     if (!isCurrent()) return;
     drawing.removeAttribute("aria-busy");
+    if (app.state.busy === "translate") app.set({ busy: null });
     if (!reply) {
       found.key = null;
       return;

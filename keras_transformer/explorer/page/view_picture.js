@@ -1,51 +1,53 @@
 // A picture as patches, and the attention of one of them over the others.
 
 import { bars } from "/web/bars.js";
+import { picture } from "/web/picture.js";
 import { decode, slice } from "/web/tensor.js";
-import { part } from "./controls.js";
+import { part, stepper } from "./controls.js";
 import { concerns, latest } from "./flow.js";
 import { clear, el, percent } from "./make.js";
 import { t } from "./strings.js";
 
 export function pictureView(app) {
-  const canvas = el("canvas", { class: "picture", tabIndex: 0, role: "img" });
+  const canvas = el("canvas", { class: "picture", tabIndex: 0, role: "application",
+    "aria-roledescription": t("picture.role") });
   const readout = el("output", { class: "strip-readout" });
-  const label = el("p", { class: "note" });
+  const heat = el("div", {});
   const element = el("div", {}, part("picture", t("picture.title"), t("picture.text"),
-    el("div", { class: "split" }, el("div", {}, canvas, readout), label)));
+    stepperBar(app), el("div", { class: "split" }, el("div", {}, canvas, readout), heat)));
   const start = latest();
-  let columns = 1;
+  let view = null;
 
   const draw = async () => {
     const isCurrent = start();
-    const { recording, layer, head } = app.state;
+    const { recording } = app.state;
     if (!recording) return;
     const weights = await app.attempt(recording.weights("encoder"));
     if (!isCurrent() || !weights) return;
-    const l = Math.min(layer, weights.shape[0] - 1);
-    const h = Math.min(head, weights.shape[1] - 1);
-    const { reply } = recording;
-    columns = reply.patches[1];
-    const row = slice(weights, l, h, app.row).values;
-    paintPicture(canvas, decode(reply.image), reply.patches, row, app.row);
-    const name = app.rows[app.row]?.text ?? "";
-    canvas.setAttribute("aria-label", t("picture.label", { layer: l + 1, head: h + 1, token: name }));
-    readout.textContent = t("picture.readout", { token: name });
-    label.textContent = t("picture.label", { layer: l + 1, head: h + 1, token: name });
+    const layer = Math.min(app.state.layer, weights.shape[0] - 1);
+    const head = Math.min(app.state.head, weights.shape[1] - 1);
+    const { patches, image } = recording.reply;
+    const pixels = inColor(decode(image));
+    const values = slice(weights, layer, head, app.row).values.subarray(extraTokens(app));
+    paintPicture(canvas, pixels, patches, app.row - extraTokens(app));
+    const token = app.rows[app.row]?.text ?? "";
+    canvas.setAttribute("aria-label", t("picture.row", { token }));
+    readout.textContent = t("picture.row", { token });
+    const options = { pixels, heat: { shape: patches, values },
+      title: t("picture.label", { layer: layer + 1, head: head + 1, token }) };
+    if (view) view.update(options);
+    else view = picture(heat, options);
   };
-  // Token 0 is the class token where there is one more token than patches.
-  const extra = () => {
-    const { patches } = app.state.recording.reply;
-    return app.rows.length - patches[0] * patches[1];
-  };
+
   canvas.addEventListener("click", (event) => {
     const box = canvas.getBoundingClientRect();
-    const { patches } = app.state.recording.reply;
-    const y = Math.floor(((event.clientY - box.top) / box.height) * patches[0]);
-    const x = Math.floor(((event.clientX - box.left) / box.width) * patches[1]);
-    app.set({ row: extra() + y * patches[1] + x });
+    const [rows, columns] = app.state.recording.reply.patches;
+    const y = Math.floor(((event.clientY - box.top) / box.height) * rows);
+    const x = Math.floor(((event.clientX - box.left) / box.width) * columns);
+    app.set({ row: extraTokens(app) + y * columns + x });
   });
   canvas.addEventListener("keydown", (event) => {
+    const columns = app.state.recording?.reply.patches[1] ?? 1;
     const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
     if (!(event.key in steps)) return;
     event.preventDefault();
@@ -61,49 +63,62 @@ export function pictureView(app) {
   };
 }
 
-// The picture, darker where less attention falls, with the lines between the patches.
-export function paintPicture(canvas, { shape, values }, [rows, columns], weights, chosen) {
-  const [height, width, channels] = shape;
-  const zoom = Math.max(1, Math.round(320 / Math.max(height, width)));
-  canvas.width = width * zoom;
-  canvas.height = height * zoom;
-  const context = canvas.getContext("2d");
+function stepperBar(app) {
+  const { layers, heads } = app.model.stacks[0];
+  return el("div", { class: "bar" },
+    stepper({ label: t("layer"), count: layers, value: Math.min(app.state.layer, layers - 1),
+      onChange: (layer) => app.set({ layer, cell: null }) }).element,
+    stepper({ label: t("head"), count: heads, value: Math.min(app.state.head, heads - 1),
+      onChange: (head) => app.set({ head, cell: null }) }).element);
+}
+
+// How many tokens, such as the class token, come before the patches.
+function extraTokens(app) {
+  const [rows, columns] = app.state.recording.reply.patches;
+  return app.rows.length - rows * columns;
+}
+
+// The picture with three channels, whichever it has.
+function inColor({ shape: [height, width, channels], values }) {
+  const pixels = new Float32Array(height * width * 3);
+  for (let i = 0; i < pixels.length; i += 1) {
+    pixels[i] = values[Math.floor(i / 3) * channels + Math.min(i % 3, channels - 1)];
+  }
+  return { shape: [height, width, 3], values: pixels };
+}
+
+// Paints a picture with the lines between its patches; one of them may be marked.
+export function paintPicture(canvas, pixels, [rows, columns], chosen = -1) {
+  const { shape: [height, width], values } = inColor(pixels);
   const small = document.createElement("canvas");
-  small.width = width;
-  small.height = height;
+  [small.width, small.height] = [width, height];
   const brush = small.getContext("2d");
   const image = brush.createImageData(width, height);
-  const extra = weights ? weights.length - rows * columns : 0;
-  const most = weights ? Math.max(1e-9, ...weights.subarray(extra)) : 1;
-  for (let y = 0; y < height; y += 1) {
-    for (let x = 0; x < width; x += 1) {
-      const patch = Math.floor((y * rows) / height) * columns + Math.floor((x * columns) / width);
-      const light = weights ? 0.2 + 0.8 * (weights[extra + patch] / most) : 1;
-      for (let c = 0; c < 3; c += 1) {
-        const value = values[(y * width + x) * channels + Math.min(c, channels - 1)];
-        image.data[4 * (y * width + x) + c] = 255 * value * light;
-      }
-      image.data[4 * (y * width + x) + 3] = 255;
-    }
+  for (let i = 0; i < width * height; i += 1) {
+    for (let c = 0; c < 3; c += 1) image.data[4 * i + c] = 255 * values[3 * i + c];
+    image.data[4 * i + 3] = 255;
   }
   brush.putImageData(image, 0, 0);
+  const zoom = Math.max(1, Math.round(384 / Math.max(height, width)));
+  [canvas.width, canvas.height] = [width * zoom, height * zoom];
+  const context = canvas.getContext("2d");
   context.imageSmoothingEnabled = false;
   context.drawImage(small, 0, 0, canvas.width, canvas.height);
-  paintLines(context, canvas, rows, columns, chosen - extra);
+  paintLines(context, canvas, rows, columns, chosen);
 }
 
 function paintLines(context, canvas, rows, columns, chosen) {
   const [width, height] = [canvas.width / columns, canvas.height / rows];
-  context.strokeStyle = "rgba(255, 255, 255, 0.35)";
+  context.strokeStyle = "rgba(128, 128, 128, 0.6)";
   context.lineWidth = 1;
   for (let y = 0; y < rows; y += 1) {
     for (let x = 0; x < columns; x += 1) context.strokeRect(x * width, y * height, width, height);
   }
-  if (chosen < 0 || Number.isNaN(chosen)) return;
-  context.strokeStyle = getComputedStyle(canvas).getPropertyValue("--kt-accent");
-  context.lineWidth = 3;
+  if (chosen < 0) return;
+  context.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--kt-accent");
+  context.lineWidth = 4;
   const [x, y] = [chosen % columns, Math.floor(chosen / columns)];
-  context.strokeRect(x * width + 1.5, y * height + 1.5, width - 3, height - 3);
+  context.strokeRect(x * width + 2, y * height + 2, width - 4, height - 4);
 }
 
 export function classesView(app) {

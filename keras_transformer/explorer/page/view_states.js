@@ -52,6 +52,7 @@ function layerOf(app, layer, tensors) {
     const isReading = texts.length === app.rows.length;
     strip(holder, {
       rows: texts, width: shape.at(-1), values, title: tOr(`states.${what}`, what),
+      kind: what.endsWith("_gate") ? "weights" : "signed",
       note: tOr(`states.${what}.note`, ""), selected: isReading ? app.row : null,
       onSelect: isReading ? (row) => app.chooseRow(row) : undefined,
     });
