@@ -55,9 +55,7 @@ def translate(opened: OpenedModel, fields: Fields) -> tuple[dict[str, Any], Reco
 
 def _options(opened, source, beams, penalty):
     """The options of the search, which has to fit the decoder's positions."""
-    limit = min(
-        opened.pipeline.defaults.limits([len(source)])[0], opened.limit("decoder") or 1 << 30
-    )
+    usual, positions = opened.pipeline.defaults.limits([len(source)])[0], opened.limit("decoder")
     return {
         "num_beams": beams,
         "num_return": 1,  # beam search for one beam, too
