@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from keras_transformer.checks import check
 from keras_transformer.visualize.attention_figures import check_heads, check_layer
 from keras_transformer.visualize.attention_scores import attentions_of
 from keras_transformer.visualize.figures import Figure
@@ -66,8 +65,8 @@ def alignment(
     index = check_layer(layer, attention)
     chosen = check_heads(heads, attention.weights[index])
     weights = attention.weights[index][chosen].mean(axis=0)  # (T, S)
-    rows = [label.rpartition(" → ")[2] or label for label in attention.rows]
-    check(len(rows) == len(weights), "have one row a token", "inputs", rows)
+    pairs = attention.row_pairs
+    rows = attention.rows if pairs is None else [written for _, written in pairs]
     matrix = {
         "title": "",
         "rows": rows,
@@ -76,11 +75,11 @@ def alignment(
         "row_name": "writes",
         "column_name": "source",
     }
-    pairs = [[position, int(best)] for position, best in enumerate(weights.argmax(axis=-1))]
+    best = [[position, int(one)] for position, one in enumerate(weights.argmax(axis=-1))]
     if heads is None:
         of_heads = f"mean of {len(chosen)} heads" if len(chosen) > 1 else "its only head"
     else:
         of_heads = f"head{'s' if len(chosen) > 1 else ''} {', '.join(map(str, chosen))}"
     title = f"Alignment: cross-attention of layer {index}, {of_heads}"
     notes = [attention.note] if attention.note else []
-    return Figure(title, "matrices", {"matrices": [matrix], "pairs": pairs}, notes)
+    return Figure(title, "matrices", {"matrices": [matrix], "pairs": best}, notes)

@@ -64,10 +64,8 @@ def plot_attention(
     attention = attentions_of(make_subject(model, inputs, tokens, row), kind, hide)[-1]
     index = check_layer(layer, attention)
     weights = attention.weights[index]
-    data = attention.as_data()
-    axes = {name: data[name] for name in ("rows", "columns", "row_name", "column_name")}
     matrices = [
-        {"title": f"head {head}", "values": weights[head], **axes}
+        {"title": f"head {head}", "values": weights[head], **attention.axes}
         for head in check_heads(heads, weights)
     ]
     title = f"{attention.name}, layer {index}".capitalize()

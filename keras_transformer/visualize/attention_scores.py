@@ -17,6 +17,7 @@ from keras_transformer.visualize.subjects import Subject, as_batch, make_subject
 from keras_transformer.visualize.token_labels import (
     hidden_positions,
     token_texts,
+    visible,
     without_positions,
 )
 from keras_transformer.visualize.trace import Trace, record
@@ -88,6 +89,7 @@ class Attention(NamedTuple):
         rows: Labels of the queries.
         columns: Labels of the keys.
         weights: For each layer, (N, T, S).
+        row_pairs: Of decoders, the tokens that each row reads and writes.
         note: What was hidden; empty if nothing was.
     """
 
@@ -96,17 +98,22 @@ class Attention(NamedTuple):
     rows: list[str]
     columns: list[str]
     weights: list[np.ndarray]
+    row_pairs: list[tuple[str, str]] | None = None
     note: str = ""
 
     def as_data(self) -> dict[str, Any]:
         """The data of the views of attention."""
-        is_decoder = self.kind in ("decoder_self_attention", "cross_attention")
+        return {"name": self.name, **self.axes, "weights": self.weights}
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """The labels of both axes, for views of matrices and of attention."""
+        pairs = {} if self.row_pairs is None else {"row_pairs": self.row_pairs}
         return {
-            "name": self.name,
             "rows": self.rows,
+            **pairs,
             "columns": self.columns,
-            "weights": self.weights,
-            "row_name": "reads → writes" if is_decoder else "from",
+            "row_name": "from" if self.row_pairs is None else "reads → writes",
             "column_name": "source" if self.kind == "cross_attention" else "to",
         }
 
@@ -147,22 +154,23 @@ def _attention(subject, kind, arrays, output):
         fits = side in subject.ids and len(subject.ids[side]) == length
         cut.append(subject.real[side] if fits else slice(None))
         labels.append(subject.tokens[side] if fits else _positions(subject.model, length))
-    rows = labels[0]
+    rows, pairs = labels[0], None
     if sides[0] == "target" and len(rows) == len(subject.tokens.get("target", ())):
-        rows = written(subject, output)
+        pairs = list(zip(rows, written(subject, output), strict=True))
+        rows = [f"{visible(one)} → {visible(other)}" for one, other in pairs]
     weights = [array[0][:, cut[0], cut[1]] for array in arrays]
-    return Attention(kind, NAMES.get(kind, kind), rows, labels[1], weights)
+    return Attention(kind, NAMES.get(kind, kind), rows, labels[1], weights, pairs)
 
 
 def written(subject: Subject, output: Any) -> list[str]:
-    """Labels of a decoder's rows, "reads → writes": row t reads token t and writes the next one."""
+    """The tokens that a decoder's rows write: row t reads token t and predicts the next one."""
     tokens = subject.tokens["target"]
     last, tokenizer = "…", subject.tokenizers["target"]
     logits = output["logits"] if isinstance(output, dict) and "logits" in output else output
     if hasattr(tokenizer, "id_to_token") and len(getattr(logits, "shape", ())) == 3:
         at = subject.real["target"].stop - 1
         (last,) = token_texts([int(ops.argmax(logits[0, at]))], tokenizer)
-    return [f"{one} → {other}" for one, other in zip(tokens, [*tokens[1:], last], strict=True)]
+    return [*tokens[1:], last]
 
 
 def _positions(model, length):

@@ -62,8 +62,8 @@ def beam_tree(
         >>> model = kt.models.transformer(
         ...     vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
         >>> figure = kt.visualize.beam_tree(model, [5, 6, 3], num_beams=2, max_length=4)
-        >>> [len(step) for step in figure.data["steps"]]
-        [4, 4, 4, 4]
+        >>> [candidate["rank"] for candidate in figure.data["steps"][0]]
+        [0, 1, 2, 3]
         >>> result = kt.decoding.beam_search(model, [[5, 6, 3]], num_beams=2, max_length=4)
         >>> figure.data["hypotheses"][0]["ids"] == [i for i in result.ids[0, 0].tolist() if i]
         True

@@ -15,7 +15,7 @@ from keras import ops
 from keras_transformer.checks import check, check_positive
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.visualize.figures import Figure
-from keras_transformer.visualize.subjects import Subject, make_subject
+from keras_transformer.visualize.subjects import Subject, embedding_sides, make_subject
 from keras_transformer.visualize.token_labels import token_texts
 
 _OUTPUT = re.compile(r"(encoder|decoder)/block_(\d+)/output")
@@ -128,13 +128,17 @@ def _hidden_states(subject: Subject, stack: keras.layers.Layer):
     found = [one for one in trace if _OUTPUT.fullmatch(one) and one.startswith(name)]
     check(bool(found), "have blocks of Transformers", "model", subject.model.name)
     states = [(trace[one], False) for one in found[:-1]]
-    return [(_first_state(trace, stack), False), *states, (trace[f"{name}/output"], True)]
+    first = _first_state(subject, trace, stack)
+    return [(first, False), *states, (trace[f"{name}/output"], True)]
 
 
-def _first_state(trace, stack):
+def _first_state(subject, trace, stack):
     """What the first block reads: the embeddings, with positions where there are any."""
     positions = getattr(stack.positional_encoding, "name", None)
-    names = [f"{stack.name}/{positions}/output", "embedding_norm/output"]
-    # A translator embeds its target last, where source and target share an embedding.
-    names += ["target_embedding/embedding", "token_embedding/embedding"]
-    return next(trace[name] for name in names if name in trace)
+    for name in (f"{stack.name}/{positions}/output", "embedding_norm/output"):
+        if name in trace:
+            return trace[name]
+    side = "source" if stack.name == "encoder" else "target"
+    calls = embedding_sides(subject).items()
+    name, order = next((name, found.index(side)) for name, found in calls if side in found)
+    return trace.all(f"{name}/embedding")[order]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,7 @@ def save_drawing(figure: Any, path: Path, dpi: int) -> None:
     except ImportError as error:
         raise ImportError(_MISSING) from error
     texts = list(_texts([figure.title, figure.notes, figure.data]))
-    settings = {
+    settings: Any = {
         "font.family": _families(texts),
         "text.parse_math": False,  # a token such as "$x$" is no formula
         "axes.titlesize": 9,
@@ -83,8 +84,15 @@ def _families(texts):
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font
 
-    installed = {font.name: font.fname for font in font_manager.fontManager.ttflist}
-    names, missing = [], {ord(sign) for text in texts for sign in text if not sign.isspace()}
+    manager = font_manager.fontManager
+    # The manager remembers the fonts of its first use; others may have been installed since.
+    known = {font.fname for font in manager.ttflist}
+    for path in set(font_manager.findSystemFonts()) - known:
+        with contextlib.suppress(OSError, RuntimeError):  # a file that is no font
+            manager.addfont(path)
+    installed = {font.name: font.fname for font in manager.ttflist}
+    names: list[str] = []
+    missing = {ord(sign) for text in texts for sign in text if not sign.isspace()}
     for name in _FONTS:
         if name not in installed or (names and not missing):
             continue
@@ -93,9 +101,9 @@ def _families(texts):
     if missing:
         signs = "".join(chr(code) for code in sorted(missing)[:10])
         warnings.warn(
-            f"No installed font has the characters {signs!r}, which will be drawn as boxes. Install "
-            "one, for Japanese for example Debian's package fonts-ipafont-gothic, or save the "
-            "figure as HTML.",
+            f"No installed font has the characters {signs!r}, which will be drawn as boxes. "
+            "Install one, for Japanese for example Debian's package fonts-ipafont-gothic, or save "
+            "the figure as HTML.",
             UserWarning,
             stacklevel=5,
         )

@@ -69,10 +69,8 @@ def attention_rollout(
     layers = rollout(attention.weights, attention_share)
     matrix = {
         "title": "",
-        "rows": attention.rows,
-        "columns": attention.columns,
+        **attention.axes,
         "values": layers[-1],
-        "row_name": attention.as_data()["row_name"],
         "column_name": "input",
     }
     title = f"Attention rollout of the {attention.name}, {len(layers)} layers"

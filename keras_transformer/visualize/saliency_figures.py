@@ -13,10 +13,8 @@ from keras import ops
 from keras_transformer.checks import check, is_integer
 from keras_transformer.visualize.figures import Figure
 from keras_transformer.visualize.input_gradients import embedding_gradients
-from keras_transformer.visualize.subjects import Subject, make_subject
+from keras_transformer.visualize.subjects import Subject, embedding_sides, make_subject
 from keras_transformer.visualize.token_labels import token_texts
-
-_SIDES = {"source_embedding": "source", "target_embedding": "target"}
 
 
 def saliency(
@@ -66,9 +64,9 @@ def saliency(
         of Salient Sentences from Labelled Documents".
     """
     subject = make_subject(model, inputs, tokens, row)
-    layers = [layer.name for layer in subject.model.layers]
-    names = [name for name in ("token_embedding", *_SIDES) if name in layers]
-    check(bool(names and subject.tokens), "embed tokens", "model", subject.model.name)
+    check(bool(subject.tokens), "embed tokens", "model", subject.model.name)
+    sides = embedding_sides(subject)
+    check(bool(sides), "embed tokens", "model", subject.model.name)
     logits = _logits(subject.model(subject.inputs, training=False))
     is_sequence = len(logits.shape) == 3
     at = _position(subject, position) if is_sequence else None
@@ -79,9 +77,14 @@ def saliency(
         chosen = _logits(result)[0]
         return chosen[index] if at is None else chosen[at, index]
 
-    paths = [f"{name}/embedding" for name in names]
+    paths = [f"{name}/embedding" for name in sides]
     found = embedding_gradients(subject.model, subject.inputs, paths, output)
-    return _figure(subject, found, at, index, float(scores[index]))
+    numbers = {}
+    for name, values, gradient in found:
+        side = sides[name.split("/")[0]].pop(0)
+        numbers[side] = (values * gradient).sum(axis=-1)[0, subject.real[side]]
+    numbers = {side: numbers[side] for side in ("source", "target") if side in numbers}
+    return _figure(subject, numbers, at, index, float(scores[index]))
 
 
 def _logits(output):
@@ -113,29 +116,26 @@ def _output_id(output_id, scores):
     return int(output_id)
 
 
-def _figure(subject: Subject, found, at, index, score):
-    groups, numbers = [], {}
-    for order, (name, values, gradient) in enumerate(found):
-        side = _SIDES.get(name.split("/")[0])
-        if side is None:  # one embedding for all: a translator embeds its source first
-            is_first = order == 0 and "source_ids" in subject.inputs
-            side = "source" if is_first or not _decodes(subject) else "target"
-        numbers[side] = (values * gradient).sum(axis=-1)[0, subject.real[side]]
+def _figure(subject: Subject, numbers: dict[str, np.ndarray], at, index, score):
+    groups: list[dict[str, Any]] = []
+    for side, values in numbers.items():
         items = [
             {"label": label, "value": float(value)}
-            for label, value in zip(subject.tokens[side], numbers[side], strict=True)
+            for label, value in zip(subject.tokens[side], values, strict=True)
         ]
-        title = {"title": f"{side} tokens"} if len(found) > 1 else {}
-        groups.append({"items": items, **title})
-    sizes = [abs(item["value"]) for group in groups for item in group["items"]]
+        groups.append({"items": items, "title": f"{side} tokens" if len(numbers) > 1 else ""})
+    largest = max(float(np.abs(values).max()) for values in numbers.values())
     for group in groups:
-        group["maximum"] = max(sizes, default=0.0) or 1.0
-    if at is None:
-        name = f"output {index}"
-    else:
-        side = "target" if _decodes(subject) else "source"
-        tokenizer = subject.tokenizers[side]
-        text = tokenizer if hasattr(tokenizer, "id_to_token") else None
-        name = f"“{token_texts([index], text)[0]}” at position {at - subject.real[side].start}"
-    title = f"Gradient times input of {name}, {score:.3f}"
+        group["maximum"] = largest or 1.0
+    title = f"Gradient times input of {_name(subject, at, index)}, {score:.3f}"
     return Figure(title, "bars", {"groups": groups, "saliency": numbers})
+
+
+def _name(subject, at, index):
+    """What is explained, in words."""
+    if at is None:
+        return f"output {index}"
+    side = "target" if _decodes(subject) else "source"
+    tokenizer = subject.tokenizers[side]
+    (token,) = token_texts([index], tokenizer if hasattr(tokenizer, "id_to_token") else None)
+    return f"“{token}” at position {at - subject.real[side].start}"

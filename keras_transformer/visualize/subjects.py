@@ -138,3 +138,22 @@ def _real_part(model, side, ids):
     places = np.flatnonzero(real)
     check(len(places) > 0, "hold a token that is no padding", "inputs", ids.tolist())
     return slice(int(places[0]), int(places[-1]) + 1)
+
+
+def embedding_sides(subject: Subject) -> dict[str, list[str]]:
+    """Returns which side each call of an embedding reads, by name and in the order of the calls.
+
+    One layer may embed source and target, in an order that depends on how the model was built.
+    """
+    layers = {layer.name for layer in subject.model.layers}
+    sides = {"source_embedding": ["source"], "target_embedding": ["target"]}
+    if "token_embedding" in layers:
+        sides["token_embedding"] = ["target" if "decoder" in layers else "source"]
+    if "token_embedding" in layers and "source_ids" in subject.inputs:
+        one = subject.ids["source"][subject.real["source"].start]
+        probe = {"source_ids": np.full((1, 1), one), "target_ids": np.full((1, 2), one)}
+        with record(subject.model, "token_embedding/embedding") as trace:
+            subject.model(probe, training=False)
+        lengths = [array.shape[1] for array in trace.all("token_embedding/embedding")]
+        sides["token_embedding"] = ["source" if length == 1 else "target" for length in lengths]
+    return {name: found for name, found in sides.items() if name in layers}

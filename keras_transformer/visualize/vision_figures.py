@@ -68,9 +68,7 @@ def plot_vit_attention(
     (attention,) = attentions_of(make_subject(model, image), "encoder_self_attention")
     maps, selected = _maps(attention, layers["patch_embedding"].output.shape[1:3], layer, head)
     data = {"pixels": _pixels(image if picture is None else picture), "maps": maps}
-    note = (
-        "Rollout: attention and residual connections of all layers, each with a share of one half."
-    )
+    note = "Rollout: attention and residual connections of all layers, half each."
     return Figure("Attention of the class token", "picture", {**data, "selected": selected}, [note])
 
 

@@ -42,15 +42,25 @@ export function visible(token) {
   return /^\p{M}/u.test(boxed) ? `◌${boxed}` : boxed;
 }
 
-/** Returns the labels of an axis: tokens made visible, or the numbers below a number. */
-export function labelled(labels) {
-  if (typeof labels === "number") return Array.from({ length: labels }, (_, i) => String(i));
-  return labels.map(visible);
+/**
+ * Returns the text of a label: a token made visible, or "reads → writes" of a pair of tokens, each
+ * isolated from the other's direction of writing.
+ */
+export function labelOf(token) {
+  if (!Array.isArray(token)) return visible(token);
+  return token.map((part) => `\u2068${visible(part)}\u2069`).join(" → ");
 }
 
-/** Creates a span that shows a token, whichever way its script runs. */
+/** Returns the labels of an axis: those of tokens, or the numbers below a number. */
+export function labelled(labels) {
+  if (typeof labels === "number") return Array.from({ length: labels }, (_, i) => String(i));
+  return labels.map(labelOf);
+}
+
+/** Creates a span that shows a token, or a pair of them, whichever way its script runs. */
 export function tokenSpan(token, className = "kt-token") {
-  return element("span", { class: className, dir: "auto", title: visible(token), text: visible(token) });
+  const text = labelOf(token);
+  return element("span", { class: className, dir: Array.isArray(token) ? "ltr" : "auto", title: text, text });
 }
 
 /** Formats a number for reading: few digits, with a real minus sign. */
@@ -61,7 +71,7 @@ export function number(value, digits = 3) {
   const size = Math.abs(value);
   const text =
     size !== 0 && (size < 0.5 * 10 ** -digits || size >= 1e5) ? value.toExponential(1) : value.toFixed(digits);
-  return text.replace("-", "−");
+  return text.replaceAll("-", "−");
 }
 
 let count = 0;

@@ -39,7 +39,7 @@ function chooser(name, choices, selected, onChange) {
 
 function matrixOptions(shown) {
   return {
-    rows: shown.rows,
+    rows: shown.row_pairs ?? shown.rows,
     columns: shown.columns,
     values: shown.values.values,
     title: shown.title,
@@ -72,7 +72,7 @@ function headView(main, { attentions, layer }) {
   main.append(bar, place);
   let view = null;
   function show() {
-    const { rows, columns, row_name: leftName, column_name: rightName, weights } = attentions[state.kind];
+    const { rows, row_pairs, columns, row_name: leftName, column_name: rightName, weights } = attentions[state.kind];
     state.layer = Math.min(state.layer, weights.length - 1);
     const choices = [
       chooser("Attention", attentions.map(({ name }) => name), state.kind, (kind) => change({ kind })),
@@ -81,7 +81,7 @@ function headView(main, { attentions, layer }) {
     bar.replaceChildren(...choices.map((choice) => choice.element));
     const heads = weights[state.layer];
     const options = {
-      left: rows,
+      left: row_pairs ?? rows,
       right: columns,
       leftName,
       rightName,

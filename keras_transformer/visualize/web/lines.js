@@ -1,12 +1,14 @@
 // Two columns of tokens with lines between them: the head view.
 
-import { element, number, onceAFrame, tokenSpan, uniqueId, visible } from "./dom.js";
+import { element, labelOf, number, onceAFrame, tokenSpan, uniqueId } from "./dom.js";
 import { headColors, onTheme } from "./theme.js";
 
 const ROW = 24;
 const ROW_OF_LONG_TEXTS = 16;
 const MANY = 150;
 const FAINTEST = 0.01;
+const FAINTEST_OF_MANY = 0.1;
+const MANY_LINES = 10000;
 const TALLEST_CANVAS = 16000;
 
 /**
@@ -164,7 +166,9 @@ class LinesView {
       }
     }
     ["left", "right"].forEach((side, place) => this.mark(this.columns[place], side, focus, shares[side]));
-    this.readout.textContent = focus ? this.describe(focus, shares) : "";
+    const isCrowded = left.length * right.length > MANY_LINES;
+    const hint = isCrowded ? `Lines of at least ${FAINTEST_OF_MANY}; point at a token for all of its own.` : "";
+    this.readout.textContent = focus ? this.describe(focus, shares) : hint;
     this.draw();
   }
 
@@ -184,11 +188,11 @@ class LinesView {
     const best = [...shares[other].entries()].sort((a, b) => b[1] - a[1]).slice(0, 4);
     const texts = best
       .filter(([, share]) => share > 0)
-      .map(([i, share]) => `\u2068${visible(this.options[other][i])}\u2069 ${number(share, 3)}`);
+      .map(([i, share]) => `\u2068${labelOf(this.options[other][i])}\u2069 ${number(share, 3)}`);
     const count = this.shownHeads().length;
     const note = count > 1 ? ` (mean of ${count} heads)` : "";
     const arrow = side === "left" ? "→" : "←";
-    return `\u2068${visible(this.options[side][index])}\u2069 ${arrow} ${texts.join(", ") || "nothing"}${note}`;
+    return `\u2068${labelOf(this.options[side][index])}\u2069 ${arrow} ${texts.join(", ") || "nothing"}${note}`;
   }
 
   shownHeads() {
@@ -210,6 +214,9 @@ class LinesView {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     const focus = this.focus();
     const heads = this.shownHeads();
+    // Of a long text, all lines at once would be one gray cloud.
+    const isCrowded = focus === null && left.length * right.length > MANY_LINES;
+    const faintest = isCrowded ? FAINTEST_OF_MANY : FAINTEST;
     for (const [order, { values, color }] of heads.entries()) {
       context.strokeStyle = color;
       const shift = (order - (heads.length - 1) / 2) * Math.min(2, (0.6 * this.row) / heads.length);
@@ -217,7 +224,7 @@ class LinesView {
         if (focus?.side === "left" && focus.index !== i) continue;
         for (let j = 0; j < right.length; j += 1) {
           const weight = values[i * right.length + j];
-          if (!(weight >= FAINTEST) || (focus?.side === "right" && focus.index !== j)) continue;
+          if (!(weight >= faintest) || (focus?.side === "right" && focus.index !== j)) continue;
           context.globalAlpha = Math.min(1, focus ? 0.15 + 0.85 * weight : weight);
           context.lineWidth = focus ? 2.5 : 1.5;
           this.line(context, width, (i + 0.5) * this.row + shift, (j + 0.5) * this.row + shift);

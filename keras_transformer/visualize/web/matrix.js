@@ -1,11 +1,12 @@
 // A heat map with tokens on both axes, of which every cell can be read, by mouse or by keyboard.
 
-import { element, labelled, number, onceAFrame, shortened } from "./dom.js";
+import { element, labelled, number, onceAFrame } from "./dom.js";
+import { LABEL_SIZE, fontOf, paintLabels, paintNumbers } from "./matrix_paint.js";
 import { color, hatched, limits, onTheme, painted, ramp } from "./theme.js";
 
 const LARGEST_CELL = 44;
 const SMALLEST_CELL = 3;
-const LABEL_SIZE = 12;
+const ZOOMED_COLUMNS = 40;
 const LONGEST_LABEL = 110;
 
 /**
@@ -41,7 +42,15 @@ class MatrixView {
     this.scroller = element("div", { class: "kt-matrix-scroller" }, [this.whole]);
     this.readout = element("output", { class: "kt-readout", "aria-live": "polite" });
     this.legend = element("span", { class: "kt-legend" });
-    const foot = element("div", { class: "kt-foot" }, [this.readout, this.legend]);
+    this.zoom = element("span", { class: "kt-zoom" }, [
+      ...[["−", 1 / 1.5], ["+", 1.5]].map(([text, factor]) => {
+        const label = factor > 1 ? "larger cells" : "smaller cells";
+        const zoom = () => this.enlarge(factor);
+        return element("button", { type: "button", class: "kt-button", text, "aria-label": label, onclick: zoom });
+      }),
+    ]);
+    const end = element("span", { class: "kt-legend" }, [this.zoom, this.legend]);
+    const foot = element("div", { class: "kt-foot" }, [this.readout, end]);
     this.element = element("figure", { class: "kt-matrix" }, [this.caption, this.scroller, foot]);
     this.cell = null;
     this.draw = onceAFrame(() => this.paint());
@@ -69,16 +78,26 @@ class MatrixView {
     this.caption.hidden = !title;
     this.canvas.setAttribute(
       "aria-label",
-      `${title ?? "Matrix"}: ${this.rows.length} × ${this.columns.length}; arrow keys read cells`,
+      `${title ?? "Matrix"}: ${this.rows.length} × ${this.columns.length}; arrow keys read cells, plus and minus change their size`,
     );
     this.limits = limits(values, kind, maximum);
     this.colors = ramp(this.element, kind);
     this.image = painted(values, this.rows.length, this.columns.length, this.limits, this.colors);
+    this.zoom.hidden = Math.max(this.columns.length, this.rows.length) < ZOOMED_COLUMNS;
     if ("selected" in changes) this.cell = selected ?? null;
     if (this.cell && !this.isCell(this.cell)) this.cell = null;
     this.layout();
     this.drawLegend();
     this.point(this.cell);
+  }
+
+  /** Changes the size of cells, and keeps the cell pointed at in sight. */
+  enlarge(factor) {
+    const size = Math.round(this.size * factor);
+    this.options.cell = Math.max(1, Math.min(LARGEST_CELL, size === this.size ? size + Math.sign(factor - 1) : size));
+    this.layout();
+    this.reveal();
+    this.draw();
   }
 
   resized() {
@@ -128,7 +147,7 @@ class MatrixView {
     context.translate(this.left - offset[0], this.top - offset[1]);
     this.paintCells(context);
     context.restore();
-    this.paintLabels(context, offset);
+    paintLabels(context, this, offset);
   }
 
   paintCells(context) {
@@ -141,7 +160,7 @@ class MatrixView {
     context.strokeStyle = color(this.element, "--kt-border");
     context.lineWidth = 1;
     context.strokeRect(0.5, 0.5, whole[0] - 1, whole[1] - 1);
-    if (size >= 36) this.paintNumbers(context);
+    if (size >= 36) paintNumbers(context, this);
     if (!this.cell) return;
     const [row, column] = this.cell;
     context.fillStyle = color(this.element, "--kt-cross");
@@ -150,56 +169,6 @@ class MatrixView {
     context.strokeStyle = color(this.element, "--kt-accent");
     context.lineWidth = 2;
     context.strokeRect(column * size, row * size, size, size);
-  }
-
-  paintNumbers(context) {
-    const { values, kind } = this.options;
-    const { size, columns, limits: bounds } = this;
-    context.font = `10px ${color(this.element, "--kt-font")}`;
-    context.textAlign = "center";
-    context.textBaseline = "middle";
-    for (let i = 0; i < values.length; i += 1) {
-      if (values[i] === -Infinity) continue;
-      const at = 3 * Math.round(255 * Math.min(1, Math.max(0, (values[i] - bounds[0]) / (bounds[1] - bounds[0]))));
-      const [red, green, blue] = this.colors.subarray(at, at + 3);
-      context.fillStyle = 0.299 * red + 0.587 * green + 0.114 * blue > 140 ? "#10131a" : "#ffffff";
-      const place = [((i % columns.length) + 0.5) * size, (Math.floor(i / columns.length) + 0.5) * size];
-      const digits = Math.abs(values[i]) >= 10 || kind === "signed" ? 1 : 2;
-      context.fillText(values[i].toFixed(digits).replace("-", "−"), ...place);
-    }
-  }
-
-  paintLabels(context, offset) {
-    const { size, rows, columns, left, top } = this;
-    const step = Math.max(1, Math.ceil((LABEL_SIZE + 1) / size));
-    context.font = fontOf(this.element);
-    context.textBaseline = "middle";
-    const paint = (labels, index, room, isRow) => {
-      const isChosen = this.cell?.[isRow ? 0 : 1] === index;
-      context.fillStyle = color(this.element, isChosen ? "--kt-accent" : "--kt-text");
-      const text = shortened(context, labels[index], room - 8);
-      context.fillText(text, isRow ? room - 5 : 5 - room, 0);
-    };
-    const along = (labels, isRow, extent, room, shift) => {
-      const chosen = this.cell?.[isRow ? 0 : 1];
-      for (let i = 0; i < labels.length; i += 1) {
-        const isNear = chosen !== undefined && i !== chosen && Math.abs(i - chosen) < step;
-        if ((i % step && i !== chosen) || (step > 1 && isNear)) continue;
-        const place = room.before + (i + 0.5) * size - shift;
-        if (place < room.before || place > extent) continue;
-        context.save();
-        context.textAlign = isRow ? "right" : "left";
-        if (isRow) context.translate(0, place);
-        else {
-          context.translate(place, 0);
-          context.rotate(-Math.PI / 2);
-        }
-        paint(labels, i, isRow ? left : top, isRow);
-        context.restore();
-      }
-    };
-    along(rows, true, this.shown[1], { before: top }, offset[1]);
-    along(columns, false, this.shown[0], { before: left }, offset[0]);
   }
 
   drawLegend() {
@@ -262,6 +231,7 @@ class MatrixView {
       End: event.ctrlKey ? last : [row, last[1]],
     };
     if (event.key === "Enter" || event.key === " ") this.choose([row, column]);
+    else if (event.key === "+" || event.key === "-") this.enlarge(event.key === "+" ? 1.5 : 1 / 1.5);
     else if (event.key in moves) {
       if (this.isCell(moves[event.key])) this.point(moves[event.key]);
       this.reveal();
@@ -280,8 +250,4 @@ class MatrixView {
     if (y < scroller.scrollTop) scroller.scrollTop = y;
     if (y + size > scroller.scrollTop + room[1]) scroller.scrollTop = y + size - room[1];
   }
-}
-
-function fontOf(parent) {
-  return `${LABEL_SIZE}px ${color(parent, "--kt-font")}`;
 }
