@@ -26,8 +26,7 @@ function textForm(app) {
     text,
     el("div", { class: "bar" }, submit, stop, more?.elements),
     examples(app, text),
-    el("p", { class: "note", id: "ask-hint" }, t(`ask.${kind}.hint`,
-      { mask: app.model.mask_token ?? "[MASK]" })));
+    el("p", { class: "note", id: "ask-hint" }, hintOf(app.model)));
 
   let timer = null;
   const readText = () => {
@@ -68,6 +67,10 @@ function textForm(app) {
       more?.update(names);
     },
   };
+}
+
+function hintOf({ kind, masked_lm: fillsIn, mask_token: mask }) {
+  return fillsIn ? t("ask.encoder.hint.masked", { mask }) : t(`ask.${kind}.hint`);
 }
 
 function examples(app, text) {

@@ -45,3 +45,23 @@ export function remembered(name, value) {
     return null;
   }
 }
+
+const FOCUSABLE = "button, input, select, textarea, [tabindex]";
+
+// Draws the children of an element anew; whoever was on one of them by keyboard stays there.
+export function redraw(root, build) {
+  const active = document.activeElement;
+  const place = root.contains(active) && active !== root ? placeOf(root, active) : null;
+  root.replaceChildren();
+  build();
+  if (place === null) return;
+  const part = place.part ? root.querySelector(`[data-part="${place.part}"]`) : root;
+  part?.querySelectorAll(FOCUSABLE)[place.index]?.focus({ preventScroll: true });
+}
+
+function placeOf(root, active) {
+  const part = active.closest("[data-part]");
+  const isInside = part !== null && part !== root && root.contains(part);
+  const all = [...(isInside ? part : root).querySelectorAll(FOCUSABLE)];
+  return { part: isInside ? part.dataset.part : null, index: all.indexOf(active) };
+}

@@ -57,9 +57,13 @@ function isThere(name, app) {
     case "logits": return isDecoder;
     case "beam": return kind === "translator" && isEmbedded("translate");
     case "mask": return model.masked_lm && isEmbedded("mask");
-    case "classes": return kind === "vision" || Boolean(model.classes);
+    case "classes": return kind === "vision" || isClassifier(model);
     default: return true;
   }
+}
+
+function isClassifier({ classes, tensor_names: names }) {
+  return Boolean(classes) || Boolean(names?.includes("probabilities/output"));
 }
 
 export function stagesOf(app) {

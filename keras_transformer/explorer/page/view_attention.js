@@ -8,7 +8,7 @@ import { headOutput, headVectors } from "./attention_vectors.js";
 import { scoreMatrices } from "./attention_scores.js";
 import { part, segments, stepper } from "./controls.js";
 import { concerns, latest } from "./flow.js";
-import { clear, el } from "./make.js";
+import { append, el, redraw } from "./make.js";
 import { attentionGroups, stacksOf } from "./names.js";
 import { t } from "./strings.js";
 
@@ -30,7 +30,7 @@ export function attentionView(app) {
   const drawHead = () => {
     const { name, group, attention, layer, index } = chosen();
     const choices = [...groups.keys()].map((value) => ({ value, text: t(`group.${value}`) }));
-    clear(head,
+    redraw(head, () => append(head, [
       choices.length < 2 ? null : segments({
         label: t("attention.choice"), options: choices, value: name,
         onChange: (value) => app.set({ group: value, cell: null }),
@@ -38,17 +38,21 @@ export function attentionView(app) {
       stepper({ label: t("layer"), count: group.length, value: layer,
         onChange: (value) => choose(value, index) }).element,
       stepper({ label: t("head"), count: attention.heads, value: index,
-        onChange: (value) => choose(layer, value) }).element);
+        onChange: (value) => choose(layer, value) }).element,
+    ]));
   };
 
   const drawOverview = async () => {
     const isCurrent = startOverview();
     const { recording } = app.state;
     if (!recording) return;
-    const { name, group, layer, index } = chosen();
+    const { name } = chosen();
     const weights = await app.attempt(recording.weights(name).catch(quiet));
     if (!isCurrent()) return;
-    clear(overview);
+    redraw(overview, () => showOverview(weights, chosen()));
+  };
+
+  const showOverview = (weights, { name, group, layer, index }) => {
     thumbnails = pairs = null;
     if (!weights) return overview.append(el("p", { class: "note" }, t("error.not_embedded")));
     const values = (l, h) => slice(weights, l, h);
@@ -81,9 +85,10 @@ export function attentionView(app) {
       headVectors(app, place), scoreMatrices(app, place), headOutput(app, place),
     ].map((one) => app.attempt(one)));
     if (!isCurrent()) return;
-    clear(detail);
-    for (const show of parts) show?.(detail);
-    headsOff(app, place, groups)?.(detail);
+    redraw(detail, () => {
+      for (const show of parts) show?.(detail);
+      headsOff(app, place, groups)?.(detail);
+    });
   };
 
   return {

@@ -3,7 +3,7 @@
 import { number } from "/web/dom.js";
 import { part, segments, stepper } from "./controls.js";
 import { concerns, latest } from "./flow.js";
-import { clear, el } from "./make.js";
+import { append, el, redraw } from "./make.js";
 import { blockPath, blockSteps, stackNamed } from "./names.js";
 import { t, tOr } from "./strings.js";
 import { strip } from "./strip.js";
@@ -19,7 +19,7 @@ export function blockView(app) {
     const stacks = Object.keys(app.state.recording?.tokens ?? {});
     if (!stacks.includes(stack)) stack = stacks.at(-1) ?? null;
     const layers = stackNamed(app.model, stack)?.layers ?? 1;
-    clear(head,
+    redraw(head, () => append(head, [
       stacks.length < 2 ? null : segments({
         label: t("stack.choice"),
         options: stacks.map((value) => ({ value, text: t(`stack.${value}`) })),
@@ -29,7 +29,8 @@ export function blockView(app) {
       stepper({
         label: t("layer"), count: layers, value: Math.min(app.state.layer, layers - 1),
         onChange: (layer) => app.set({ layer, cell: null }),
-      }).element);
+      }).element,
+    ]));
   };
 
   const draw = async () => {
@@ -49,7 +50,7 @@ export function blockView(app) {
       if (tensor?.shape.length !== 2 || tensor.shape[0] !== texts.length) return;
       steps.append(stepOf(name.slice(path.length + 1), tensor, texts));
     });
-    clear(body, part("block", t("block.title"), t("block.note"), steps));
+    redraw(body, () => body.append(part("block", t("block.title"), t("block.note"), steps)));
     if (!steps.children.length) body.append(el("p", { class: "note" }, t("error.not_embedded")));
   };
 

@@ -2,7 +2,7 @@
 
 import { part, segments } from "./controls.js";
 import { concerns, latest } from "./flow.js";
-import { clear, el } from "./make.js";
+import { append, el, redraw } from "./make.js";
 import { embeddingNames } from "./names.js";
 import { t } from "./strings.js";
 import { strip } from "./strip.js";
@@ -26,9 +26,11 @@ export function embeddingView(app) {
       value: stack,
       onChange: (value) => { stack = value; draw(); },
     });
-    clear(element, choice);
-    if (!found) return element.append(el("p", { class: "note" }, t("error.not_embedded")));
-    show(found, recording.tokens[stack].map(({ text }) => text));
+    redraw(element, () => {
+      append(element, [choice]);
+      if (found) show(found, recording.tokens[stack].map(({ text }) => text));
+      else element.append(el("p", { class: "note" }, t("error.not_embedded")));
+    });
   };
 
   const show = ({ embedding, encoding, sum }, texts) => {

@@ -5,7 +5,7 @@ import { number, visible } from "/web/dom.js";
 import { chips } from "./chips.js";
 import { part } from "./controls.js";
 import { concerns } from "./flow.js";
-import { clear, el, percent } from "./make.js";
+import { clear, el, percent, redraw } from "./make.js";
 import { best, distribution } from "./sampling.js";
 import { samplingControls } from "./sampling_controls.js";
 import { t } from "./strings.js";
@@ -32,12 +32,11 @@ export function logitsView(app) {
     app.source.isLive ? part("saliency", t("saliency.title"), t("saliency.text"), moved) : null);
 
   const drawRows = () => {
-    clear(rowHolder);
     const writes = app.state.recording?.reply.writes ?? [];
-    chips(rowHolder, {
+    redraw(rowHolder, () => chips(rowHolder, {
       items: app.rows.map(({ text }, row) => ({ text, below: `→ ${writes[row] ?? "?"}` })),
       selected: app.row, label: t("logits.row"), onSelect: (row) => app.chooseRow(row),
-    });
+    }));
     drawSaliency();
   };
 

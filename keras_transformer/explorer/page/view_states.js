@@ -2,7 +2,7 @@
 
 import { part } from "./controls.js";
 import { concerns, latest } from "./flow.js";
-import { clear, el } from "./make.js";
+import { el, redraw } from "./make.js";
 import { t, tOr } from "./strings.js";
 import { strip } from "./strip.js";
 
@@ -16,10 +16,12 @@ export function statesView(app) {
     if (!recording) return;
     const states = await app.attempt(recording.states());
     if (!isCurrent()) return;
-    clear(element);
-    if (!states?.length) return element.append(el("p", { class: "note" }, t("states.none")));
-    element.append(part("states", t("states.title"), t("states.text")));
-    for (const [layer, tensors] of byLayer(states)) element.append(layerOf(app, layer, tensors));
+    redraw(element, () => {
+      if (!states?.length) return element.append(el("p", { class: "note" }, t("states.none")));
+      element.append(part("states", t("states.title"), t("states.text")));
+      for (const [layer, tensors] of byLayer(states)) element.append(layerOf(app, layer, tensors));
+      return undefined;
+    });
   };
 
   return {

@@ -3,7 +3,7 @@
 import { chips } from "./chips.js";
 import { part } from "./controls.js";
 import { concerns } from "./flow.js";
-import { el } from "./make.js";
+import { el, redraw } from "./make.js";
 import { t } from "./strings.js";
 
 export function tokensView(app) {
@@ -11,13 +11,13 @@ export function tokensView(app) {
   let lists = [];
 
   const draw = () => {
-    element.replaceChildren();
     lists = [];
     const { recording } = app.state;
-    if (!recording) return;
-    const { encoder, decoder } = recording.tokens;
-    if (encoder) addTokens(encoder, decoder ? "source" : "tokens");
-    if (decoder) addRows(recording, decoder);
+    redraw(element, () => {
+      const { encoder, decoder } = recording?.tokens ?? {};
+      if (encoder) addTokens(encoder, decoder ? "source" : "tokens");
+      if (decoder) addRows(recording, decoder);
+    });
   };
 
   const addTokens = (tokens, name) => {

@@ -42,7 +42,7 @@ export function walkThrough(app, cards, stageNames) {
   const hide = () => {
     element.hidden = true;
     document.body.classList.remove("walking");
-    unmark();
+    mark(null);
     place = 0;
     opener?.focus();
   };
@@ -61,8 +61,20 @@ function isFor({ kinds, needs }, model, stageNames) {
   return !needs || stageNames.includes(needs) || attentionGroups(model).has(needs);
 }
 
-function unmark() {
-  for (const part of document.querySelectorAll(".spot")) part.classList.remove("spot");
+let marked = null; // the selector of the part that is marked
+let watcher = null;
+
+// Marks a part, also where a view draws it anew.
+function mark(selector) {
+  marked = selector;
+  const found = selector === null ? null : document.querySelector(selector);
+  for (const part of document.querySelectorAll(".spot")) {
+    if (part !== found) part.classList.remove("spot");
+  }
+  if (found && !found.classList.contains("spot")) found.classList.add("spot");
+  if (watcher) return;
+  watcher = new MutationObserver(() => marked !== null && mark(marked));
+  watcher.observe(document.querySelector("main"), { childList: true, subtree: true });
 }
 
 // Opens a stage, waits until the part is drawn, marks it and brings it into view.
@@ -71,15 +83,13 @@ async function openPart(app, { stage, group, part }) {
   if (stage && app.state.stage !== stage) changes.stage = stage;
   if (group && app.state.group !== group) changes.group = group;
   if (Object.keys(changes).length) app.set(changes);
-  unmark();
   const selector = part
     ? (stage ? `[data-panel="${stage}"] [data-part="${part}"]` : `[data-part="${part}"]`)
     : stage ? `[data-stage="${stage}"]` : null;
-  if (selector === null) return;
-  const found = await eventually(() => document.querySelector(selector));
-  if (!found) return;
-  unmark();
-  found.classList.add("spot");
+  mark(selector);
+  const found = selector && (await eventually(() => document.querySelector(selector)));
+  if (!found || marked !== selector) return;
+  mark(selector);
   found.scrollIntoView({ behavior: prefersReducedMotion() ? "auto" : "smooth", block: "start" });
 }
 
