@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_transformer.checks import check
 from keras_transformer.explorer.answer_json import shares, tensor
+from keras_transformer.explorer.comparison import Comparison
 from keras_transformer.explorer.fields import Fields, NotThere
 from keras_transformer.explorer.insights import lens, saliency_of
 from keras_transformer.explorer.live_generation import generation_lines
@@ -46,6 +47,7 @@ class Answers:
 
     def __init__(self, opened: OpenedModel, runs: RunStore | None = None):
         self.opened, self.runs = opened, runs or RunStore()
+        self.comparison = Comparison()
         self.description = describe_model(opened, probe(opened))
 
     # === Computed by the model, one after another ===
@@ -115,6 +117,10 @@ class Answers:
     def generate(self, fields: Fields) -> Iterator[dict[str, Any]]:
         """Continues a text, line by line."""
         return generation_lines(self.opened, fields)
+
+    def compare(self, fields: Fields) -> Iterator[dict[str, Any]]:
+        """Takes a sentence through four small models."""
+        return self.comparison.lines(fields)
 
     # === Read from what is there ===
 
@@ -230,4 +236,4 @@ def _softmax(logits):
 # Answered by the thread that computes, in turn; all others at once.
 COMPUTED: tuple[str, ...] = ("run", "image", "mask", "translate", "lens", "saliency")
 READ: tuple[str, ...] = ("vocabulary", "tensor", "weights", "states")
-STREAMED: tuple[str, ...] = ("generate",)
+STREAMED: tuple[str, ...] = ("generate", "compare")

@@ -41,7 +41,10 @@ def tiny_model(kind, **more):
         else:
             of_kind = {"decoder_recurrence": "ssru"} if kind == "ssru" else {}
             model = kt.models.transformer(size, **SMALL, **of_kind, **more)
-        return OpenedModel(spread(model), f"a {kind}", kt.Translator(model, tokenizer))
+        # Random models hardly ever end a text.
+        defaults = kt.DecodingDefaults(max_new_tokens=7)
+        pipeline = kt.Translator(model, tokenizer, defaults=defaults)
+        return OpenedModel(spread(model), f"a {kind}", pipeline)
     if kind == "encoder":
         model = kt.models.bert(size, **SMALL, max_length=40, masked_lm=True, **more)
         return OpenedModel(spread(model), "a BERT", tokenizer=tokenizer)
