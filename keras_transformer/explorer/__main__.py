@@ -17,6 +17,7 @@ from keras_transformer.explorer.answers import Answers
 from keras_transformer.explorer.app import import_server, make_app
 from keras_transformer.explorer.named_models import NAMED_MODELS, open_named
 from keras_transformer.explorer.opened_model import OpenedModel, open_model
+from keras_transformer.explorer.page_export import exported_page
 
 _DEFAULT_MODEL = "firefox-en-pt"
 _DEMO = Path("runs/translator")  # what `make demo` leaves
@@ -108,7 +109,6 @@ def serve(opened: OpenedModel, host: str, port: int | None, browser: bool) -> No
     import_server()
     import uvicorn
 
-    set_jit_compile(False)  # it would compile for seconds at each new length of a text
     listening = bind(host, port)
     bound = listening.getsockname()[1]
     app = make_app(Answers(opened), host, bound)
@@ -121,6 +121,13 @@ def serve(opened: OpenedModel, host: str, port: int | None, browser: bool) -> No
     uvicorn.Server(config).run(sockets=[listening])
 
 
+def export(opened: OpenedModel, path: Path, text: str | None, target: str | None) -> None:
+    """Writes a page about one text."""
+    page = exported_page(Answers(opened), text, target)
+    path.write_text(page, encoding="utf-8")
+    say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
 def say(text: str) -> None:
     """Writes a line to the person at the terminal."""
     sys.stdout.write(f"{text}\n")
@@ -131,8 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     given = parse(arguments)
     try:
-        import_server()
+        set_jit_compile(False)  # it would compile for seconds at each new length of a text
         opened = choose_model(given.folder, given.model)
+        if given.export is not None:
+            export(opened, Path(given.export), given.text, given.target)
+            return 0
         serve(opened, given.host, given.port, not given.no_browser)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
