@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # mkdocs-material's notice about a coming major version is no warning of ours.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo gpt translate explore test test-all lint types unit coverage backends without-tensorflow docs bench bench-decoding experiments constraints clean
+.PHONY: browser demo gpt translate explore test test-all lint types unit coverage backends without-tensorflow docs bench bench-decoding experiments constraints clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -48,14 +48,21 @@ lint: $(VENV)/all.stamp
 types: $(VENV)/all.stamp
 	$(VENV)/bin/mypy
 
+# Chromium for tests/explorer/browser, from the system's packages where there is none.
+BROWSERS := chromium chromium-browser google-chrome
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+browser:
+	@for name in $(BROWSERS); do command -v $$name > /dev/null && exit 0; done; \
+	$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq -y chromium fonts-ipafont-gothic
+
 # Two processes of tests, each with one thread: more threads than cores make torch crawl.
 unit coverage backends without-tensorflow: export OMP_NUM_THREADS := 1
 
-unit: $(VENV)/all.stamp
+unit: $(VENV)/all.stamp browser
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --sample $(SAMPLE) --durations 15
 
 ## The suite on TensorFlow, with a table of the lines it missed. One folder: make coverage TESTS=tests/ops
-coverage: $(VENV)/all.stamp
+coverage: $(VENV)/all.stamp browser
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --cov=keras_transformer $(TESTS)
 
 # What must hold everywhere: laws, parity, layers (with saving), the pipeline. The other folders pass

@@ -65,7 +65,7 @@ def model_of(kind):
     """A tiny model whose translations are short."""
     opened = tiny_model(kind)
     if opened.kind == "translator":
-        opened.pipeline.defaults = kt.DecodingDefaults(max_new_tokens=6, length_penalty=0.6)
+        opened.pipeline.defaults = kt.DecodingDefaults(max_new_tokens=4, length_penalty=0.6)
     opened.examples = {
         "language_model": ["the cat sat", "where is the"],
         "translator": ["the cat sat", "the old dog slept"],
