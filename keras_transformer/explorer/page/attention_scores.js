@@ -10,10 +10,11 @@ import { t } from "./strings.js";
 // Reads the matrices of the head chosen; returns what shows them.
 export async function scoreMatrices(app, { recording, attention, index, texts }) {
   const { path } = attention;
-  const stages = scoreStages(recording, path);
+  const found = await Promise.all(scoreStages(recording, path).map(async (stage) =>
+    [stage, await recording.tensor(`${path}/${stage}`, [index]).catch(lacking)]));
+  const stages = found.filter(([, tensor]) => tensor).map(([stage]) => stage);
+  const tensors = found.map(([, tensor]) => tensor).filter(Boolean);
   if (!stages.length) return null;
-  const tensors = await Promise.all(stages.map((stage) =>
-    recording.tensor(`${path}/${stage}`, [index])));
   return (parent) => show(app, parent, { stages, tensors, texts });
 }
 
@@ -47,9 +48,16 @@ function show(app, parent, { stages, tensors, texts }) {
 // The cell written out at first: in the row chosen, the one with the largest weight.
 function startCell(app, weights, texts, isReading) {
   const row = isReading ? app.row : texts.rows.length - 1;
+  if (!weights) return [row, 0];
   const width = texts.columns.length;
   const line = weights.subarray(row * width, (row + 1) * width);
   return [row, Math.max(0, line.indexOf(Math.max(...line)))];
+}
+
+// An exported page may lack some stages; the others are shown.
+function lacking(error) {
+  if (error.isQuiet) return null;
+  throw error;
 }
 
 function factorOf({ scores, scaled }) {
@@ -65,12 +73,12 @@ function writtenOut(values, row, column, texts) {
   const add = (key, numbers) => lines.push(el("li", {}, t(`written.${key}`, numbers)));
   const tokens = { row: visible(texts.rows[row]), column: visible(texts.columns[column]) };
   if (values.scores) add("scores", { ...tokens, score: number(values.scores[cell], 4) });
-  if (values.scaled) {
+  if (values.scores && values.scaled) {
     add("scaled", { score: number(values.scores[cell], 4), factor: number(factorOf(values), 4),
       scaled: number(values.scaled[cell], 4) });
   }
   const before = values.biased ?? values.scaled;
-  if (values.biased) {
+  if (values.biased && values.scaled) {
     add("biased", { bias: number(values.biased[cell] - values.scaled[cell], 4),
       biased: number(values.biased[cell], 4) });
   }

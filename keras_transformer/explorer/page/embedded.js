@@ -1,6 +1,7 @@
 // The data of an exported page, with the functions of a server. What needs a model is not there.
 
 import { decode, slice } from "/web/tensor.js";
+import { attentionGroups } from "./names.js";
 import { namedTensors } from "./recording.js";
 import { t } from "./strings.js";
 
@@ -10,6 +11,14 @@ export function embeddedSource(data) {
     if (!wire) throw missing();
     if (!decoded.has(key)) decoded.set(key, decode(wire));
     return decoded.get(key);
+  };
+  // The weights of all layers and heads are kept together, in half the bytes.
+  const weightsOf = (name, index) => {
+    for (const [kind, group] of attentionGroups(data.model)) {
+      const layer = group.findIndex(({ path }) => `${path}/weights` === name);
+      if (layer >= 0) return slice(tensorOf(`weights/${kind}`, data.weights?.[kind]), layer, ...index);
+    }
+    throw missing();
   };
   const reply = async (value) => {
     if (value === null || value === undefined) throw missing();
@@ -22,6 +31,7 @@ export function embeddedSource(data) {
     model: () => reply(data.model),
     run: () => reply(data.run),
     tensor: async (run, name, index) => {
+      if (name.endsWith("/weights") && !data.tensors?.[name]) return weightsOf(name, index);
       const tensor = tensorOf(`tensors/${name}`, data.tensors?.[name]);
       return index.length ? slice(tensor, ...index) : tensor;
     },

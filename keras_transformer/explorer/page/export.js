@@ -3,8 +3,10 @@
 import { embeddedSource } from "./embedded.js";
 import { startPage } from "./page.js";
 
-const data = JSON.parse(document.getElementById("data").textContent);
-startPage(embeddedSource(data), { texts: data.strings, cards: data.cards }).catch((error) => {
-  document.getElementById("error-text").textContent = error.message;
-  document.getElementById("error").hidden = false;
-});
+// Builds the page from its data: what the server would answer, and the page's texts.
+export function start(data) {
+  startPage(embeddedSource(data), { texts: data.strings, cards: data.cards }).catch((error) => {
+    document.getElementById("error-text").textContent = error.message;
+    document.getElementById("error").hidden = false;
+  });
+}

@@ -87,6 +87,9 @@ export function attentionView(app) {
     if (!isCurrent()) return;
     redraw(detail, () => {
       for (const show of parts) show?.(detail);
+      if (parts.includes(undefined)) {
+        detail.append(el("p", { class: "note" }, t("error.not_embedded")));
+      }
       headsOff(app, place, groups)?.(detail);
     });
   };
