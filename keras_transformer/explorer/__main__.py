@@ -15,6 +15,7 @@ from pathlib import Path
 from keras_transformer.decoding.compilation import set_jit_compile
 from keras_transformer.explorer.answers import Answers
 from keras_transformer.explorer.app import import_server, make_app
+from keras_transformer.explorer.inference import Inference
 from keras_transformer.explorer.named_models import NAMED_MODELS, open_named
 from keras_transformer.explorer.opened_model import OpenedModel, open_model
 from keras_transformer.explorer.page_export import exported_page
@@ -73,7 +74,8 @@ def choose_model(folder: str | None, name: str | None) -> OpenedModel:
     if folder is not None:
         return open_model(folder)
     chosen = name or _DEFAULT_MODEL
-    say(f"Opening {NAMED_MODELS[chosen].title}. The first time, it is read from {_size(chosen)}.")
+    named = NAMED_MODELS[chosen]
+    say(f"Opening {named.title}. The first time, this downloads {named.size}.")
     try:
         return open_named(chosen)
     except RuntimeError:
@@ -81,10 +83,6 @@ def choose_model(folder: str | None, name: str | None) -> OpenedModel:
             raise
         say(f"It cannot be downloaded; opening {_DEMO} instead.")
         return open_model(_DEMO)
-
-
-def _size(name):
-    return NAMED_MODELS[name].size
 
 
 def bind(host: str, port: int | None) -> socket.socket:
@@ -109,15 +107,23 @@ def serve(opened: OpenedModel, host: str, port: int | None, browser: bool) -> No
     import_server()
     import uvicorn
 
-    listening = bind(host, port)
+    listening, inference = bind(host, port), Inference()
     bound = listening.getsockname()[1]
-    app = make_app(Answers(opened), host, bound)
+    app = make_app(inference.compute(Answers, opened), host, bound, inference)
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{bound}/"
+    if opened.attribution is not None:
+        say(opened.attribution)
     say(f"{opened.title}: {address} (stop with Ctrl+C)")
     if browser:
         webbrowser.open(address)  # it waits until the server answers
-    config = uvicorn.Config(app, log_level="warning", server_header=False, ws="none")
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=1,  # not as long as the slowest client takes
+    )
     uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -35,6 +35,13 @@ class Inference:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._lock, self._waiting, self._streams = threading.Lock(), 0, 0
 
+    def compute(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Computes a function on the thread and waits for it.
+
+        What a first call compiles serves the calls of its own thread alone.
+        """
+        return self._executor.submit(function, *arguments).result()
+
     def close(self) -> None:
         """Drops what waits; what is being computed goes on to its end."""
         self._executor.shutdown(wait=False, cancel_futures=True)

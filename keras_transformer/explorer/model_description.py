@@ -44,6 +44,7 @@ def describe_model(opened: OpenedModel, run: RecordedRun) -> dict[str, Any]:
     return {
         "kind": opened.kind,
         "title": opened.title,
+        "attribution": opened.attribution,
         "backend": keras.backend.backend(),
         "recurrent": bool(recurrent),
         "vocabulary_size": opened.vocabulary_size,

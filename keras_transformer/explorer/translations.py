@@ -45,8 +45,9 @@ def translate(opened: OpenedModel, fields: Fields) -> tuple[dict[str, Any], Reco
     best = tree["hypotheses"][0]
     unablated = None
     if ablate:
-        options = _options(opened, source, beams, penalty)
-        unablated = opened.pipeline.translate(text, **options)[0].text
+        with record(opened.model, ()):  # not compiled, which takes longer than a search
+            options = _options(opened, source, beams, penalty)
+            unablated = opened.pipeline.translate(text, **options)[0].text
     end_id: Any = special_ids(opened.target_tokenizer).end
     run = run_translation(opened, source, without_end(best["ids"], end_id), ablate)
     answer = {"translation": best["text"], "unablated": unablated, "tree": tree}

@@ -91,11 +91,12 @@ def serving(answers, host="127.0.0.1", inference=None):
     """Serves a model on a free port of this machine, in a thread."""
     import uvicorn
 
+    inference = inference or Inference()
     if isinstance(answers, OpenedModel):
-        answers = Answers(answers)
+        answers = inference.compute(Answers, answers)
     listening = socket.create_server((host, 0))
     port = listening.getsockname()[1]
-    app = make_app(answers, host, port, inference or Inference())
+    app = make_app(answers, host, port, inference)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
