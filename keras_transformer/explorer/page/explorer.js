@@ -11,8 +11,7 @@ const FIRST = {
   group: null, // of attentions: "encoder", "decoder", "cross"
   layer: 0,
   head: 0,
-  row: null, // of the tokens that the model reads; null for the last
-  cell: null, // [row, column] of a score matrix
+  row: null, // of the tokens that the model reads; null for the one that tells most
   candidate: null, // the id whose probability is written out
   sampling: { temperature: 1, topK: null, topP: null, minP: null },
   beam: { numBeams: 4, lengthPenalty: 0.6 },
@@ -75,7 +74,9 @@ export class Explorer {
 
   get row() {
     const last = Math.max(0, this.rows.length - 1);
-    return Math.min(this.state.row ?? last, last);
+    // A translation begins in the first row, and a picture's class token gathers what is needed.
+    const isFirst = this.model.kind === "translator" || this.model.kind === "vision";
+    return Math.min(this.state.row ?? (isFirst ? 0 : last), last);
   }
 
   get hasHeadsOff() {
@@ -94,9 +95,8 @@ export class Explorer {
         : await this.source.run(request);
       if (turn !== this.turn) return;
       const recording = new Recording(this.source, request, reply);
-      const changes = { recording, busy: null, cell: null };
-      // The class token of a picture stands first and gathers what is needed.
-      if (!keepRow) changes.row = this.model.kind === "vision" ? 0 : null;
+      const changes = { recording, busy: null };
+      if (!keepRow) changes.row = null;
       if (!this.hasHeadsOff) changes.whole = recording;
       this.set(changes);
       await this.readLogits();
@@ -122,7 +122,7 @@ export class Explorer {
   }
 
   chooseRow(row) {
-    this.set({ row, cell: null, candidate: null });
+    this.set({ row, candidate: null });
     this.readLogits();
   }
 

@@ -6,7 +6,7 @@ import { paintInto } from "./heat.js";
 import { clear, el } from "./make.js";
 import { t } from "./strings.js";
 
-const WIDEST_CELL = 40; // pixels
+const WIDEST_CELL = 24; // pixels
 
 // Draws (T, D) values: `rows` names the T rows, `title` says what they are; `selected` is marked. `kind` is
 // "signed", or "weights" for numbers that start at 0.

@@ -23,9 +23,14 @@ export function attentionView(app) {
   const startDetail = latest();
   let thumbnails = null;
   let pairs = null;
+  let values = null; // (layer, head) => weights
 
   const chosen = () => chosenAttention(app, groups);
-  const choose = (layer, index) => app.set({ layer, head: index, cell: null });
+  // Names only what changes, so that only that is drawn anew.
+  const choose = (layer, index) => app.set({
+    ...(layer === app.state.layer ? {} : { layer }),
+    ...(index === app.state.head ? {} : { head: index }),
+  });
 
   const drawHead = () => {
     const { name, group, attention, layer, index } = chosen();
@@ -33,7 +38,7 @@ export function attentionView(app) {
     redraw(head, () => append(head, [
       choices.length < 2 ? null : segments({
         label: t("attention.choice"), options: choices, value: name,
-        onChange: (value) => app.set({ group: value, cell: null }),
+        onChange: (value) => app.set({ group: value }),
       }),
       stepper({ label: t("layer"), count: group.length, value: layer,
         onChange: (value) => choose(value, index) }).element,
@@ -53,9 +58,9 @@ export function attentionView(app) {
   };
 
   const showOverview = (weights, { name, group, layer, index }) => {
-    thumbnails = pairs = null;
+    thumbnails = pairs = values = null;
     if (!weights) return overview.append(el("p", { class: "note" }, t("error.not_embedded")));
-    const values = (l, h) => slice(weights, l, h);
+    values = (l, h) => slice(weights, l, h);
     const left = part("heads", t("attention.heads"), t("attention.heads.note"));
     const right = part("lines", t("attention.lines"), t(`attention.lines.${kindOf(name)}`));
     overview.append(left, right);
@@ -69,11 +74,13 @@ export function attentionView(app) {
     pairs = lines(right, linesOptions(app, name, group, values, layer, index));
   };
 
-  const markOverview = () => {
-    const { layer, index } = chosen();
-    if (!thumbnails || pairs?.layer !== layer) drawOverview();
-    thumbnails?.update({ selected: [layer, index] });
-    pairs?.update({ shown: [index], selected: selectedRow(app, chosen().name) });
+  const markOverview = (names) => {
+    if (values === null) return;
+    const { name, group, layer, index } = chosen();
+    thumbnails.update({ selected: [layer, index] });
+    pairs.update(names.has("layer")
+      ? linesOptions(app, name, group, values, layer, index)
+      : { shown: [index], selected: selectedRow(app, name) });
   };
 
   const drawDetail = async () => {
@@ -99,9 +106,9 @@ export function attentionView(app) {
     update(names) {
       if (!groups.size) return;
       if (concerns(names, "recording", "group", "layer", "head")) drawHead();
-      if (concerns(names, "recording", "group", "layer")) drawOverview();
-      else if (concerns(names, "head", "row", "cell")) markOverview();
-      if (concerns(names, "recording", "group", "layer", "head", "row", "changes")) drawDetail();
+      if (concerns(names, "recording", "group")) drawOverview();
+      else if (concerns(names, "layer", "head", "row")) markOverview(names);
+      if (concerns(names, "recording", "group", "layer", "head", "row")) drawDetail();
     },
   };
 }

@@ -28,7 +28,7 @@ export function blockView(app) {
       }),
       stepper({
         label: t("layer"), count: layers, value: Math.min(app.state.layer, layers - 1),
-        onChange: (layer) => app.set({ layer, cell: null }),
+        onChange: (layer) => app.set({ layer }),
       }).element,
     ]));
   };

@@ -67,9 +67,9 @@ function stepperBar(app) {
   const { layers, heads } = app.model.stacks[0];
   return el("div", { class: "bar" },
     stepper({ label: t("layer"), count: layers, value: Math.min(app.state.layer, layers - 1),
-      onChange: (layer) => app.set({ layer, cell: null }) }).element,
+      onChange: (layer) => app.set({ layer }) }).element,
     stepper({ label: t("head"), count: heads, value: Math.min(app.state.head, heads - 1),
-      onChange: (head) => app.set({ head, cell: null }) }).element);
+      onChange: (head) => app.set({ head }) }).element);
 }
 
 // How many tokens, such as the class token, come before the patches.

@@ -81,7 +81,10 @@ function mark(selector) {
 async function openPart(app, { stage, group, part }) {
   const changes = {};
   if (stage && app.state.stage !== stage) changes.stage = stage;
-  if (group && app.state.group !== group) changes.group = group;
+  // "self" is the first self-attention, of whichever stack the model has.
+  const names = [...attentionGroups(app.model).keys()];
+  const wanted = group === "self" ? names.find((name) => name !== "cross") : group;
+  if (names.includes(wanted) && app.state.group !== wanted) changes.group = wanted;
   if (Object.keys(changes).length) app.set(changes);
   const selector = part
     ? (stage ? `[data-panel="${stage}"] [data-part="${part}"]` : `[data-part="${part}"]`)
