@@ -32,7 +32,7 @@ explore: $(VENV)/explorer.stamp
 	@$(RUN) -m keras_transformer.explorer $(MODEL)
 
 # Of tests with many cases, one case in this many runs.
-SAMPLE ?= 5
+SAMPLE ?= 8
 
 ## Lint, types, the suite on TensorFlow, what must hold everywhere on JAX and torch, docs.
 test: lint types unit backends without-tensorflow docs
@@ -105,7 +105,7 @@ experiments: $(VENV)/all.stamp
 	$(RUN) examples/word2vec.py --output runs/word2vec
 	$(RUN) benchmarks/page.py $(PAGE) word2vec runs/word2vec "python examples/word2vec.py"
 	$(RUN) benchmarks/ablation.py positions --write $(PAGE)
-	$(RUN) benchmarks/ablation.py regularisation --write $(PAGE)
+	$(RUN) benchmarks/ablation.py regularization --write $(PAGE)
 	$(RUN) examples/pretrain_bert.py --output runs/bert
 	$(RUN) benchmarks/page.py $(PAGE) bert runs/bert "python examples/pretrain_bert.py"
 	$(RUN) examples/train_vit.py --output runs/vit

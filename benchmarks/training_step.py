@@ -5,8 +5,8 @@
 A translator with 4 + 4 layers, width 256, 4 heads, feed-forward width 1,024, two vocabularies of
 8,000, an untied output matrix and dropout 0.1, on batches of 64 sentences of 32 tokens without
 padding. Cross-entropy, Adam, and `model.fit` for the Keras systems with Keras's default compile
-settings. Each system runs alone in its own process; a step is measured from the end of one batch to
-the end of the next, without the work of `fit` before and after.
+settings. Each system runs in a separate process, one at a time; a step is measured from the end of
+one batch to the end of the next, without the work of `fit` before and after.
 
 "Bare products" are the matrix products of such a step, forward and backward, and nothing else.
 """

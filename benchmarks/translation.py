@@ -2,7 +2,7 @@
 
     python benchmarks/translation.py --write docs/benchmarks.md
 
-Each system runs alone in its own process: ours on TensorFlow (or on `--backend`);
+Each system runs in a separate process, one at a time: ours on TensorFlow (or on `--backend`);
 `torch.nn.Transformer` of the same size, pre-LN, with the same tokenizer, batches and training time;
 and KerasHub's encoder and decoder layers on TensorFlow, with sentences padded to 40 tokens in
 batches of 64, as in KerasHub's translation tutorial, and 2.5 times the training time. Label
@@ -500,11 +500,12 @@ dropout of {arguments.dropout:g} and label smoothing of {LABEL_SMOOTHING}. Adam'
 warms up for {WARMUP_STEPS} steps and decays linearly with time, from {PEAK_LEARNING_RATE} at the
 start to 0 at the end; the last {NUM_CHECKPOINTS} checkpoints are averaged. Perplexity is per
 subword on the validation sentences; BLEU is from greedy decoding of the same 2,000 held-out English
-sentences (sacreBLEU, all references). Each system runs alone in its own process; minutes are
-training time, including compilation. Ours and PyTorch use the same batches of {TOKENS_PER_BATCH:,}
-tokens. KerasHub's layers use batches of {FIXED_BATCH} sentences padded to {FIXED_LENGTH} tokens and
-train for {MORE_MINUTES} times as long. `torch.nn.Transformer` also applies dropout to attention
-weights and activations, at the same rate. TensorFlow uses two threads per core.
+sentences (sacreBLEU, all references). Each system runs in a separate process, one at a time;
+minutes are training time, including compilation. Ours and PyTorch use the same batches of
+{TOKENS_PER_BATCH:,} tokens. KerasHub's layers use batches of {FIXED_BATCH} sentences padded to
+{FIXED_LENGTH} tokens and train for {MORE_MINUTES} times as long. `torch.nn.Transformer` also
+applies dropout to attention weights and activations, at the same rate. TensorFlow uses two threads
+per core.
 
 | system | parameters | minutes | steps | target tokens per second | perplexity | BLEU |
 |---|---|---|---|---|---|---|

@@ -59,7 +59,7 @@ validation_batches, test_batches = (make_batches(p, shuffle=False) for p in (val
 
 # %%
 results = {}
-for name, language_model in (("pre-trained", lm), ("from scratch", common.from_scratch(lm))):
+for name, language_model in (("pretrained", lm), ("from scratch", common.from_scratch(lm))):
     print(f"\n{name}")
     model = kt.models.classifier(kt.models.with_new_tokens(language_model, 2), num_classes=2)
     if name == "from scratch":

@@ -29,7 +29,7 @@ print(kt.datasets.movie_dialog.ATTRIBUTION)
 # Each example is four rows: by default, train on a part of the 60,000 to take only minutes.
 limit = arguments.limit or 8000
 train, validation, test = kt.datasets.movie_dialog.load_data()
-print(f"{min(limit, len(train.contexts)):,} training exchanges, chance is 25 %")
+print(f"{min(limit, len(train.contexts)):,} training exchanges, chance is 25%")
 
 # %% [markdown]
 # ## Rows

@@ -246,7 +246,7 @@ for name, make, width in (("one-hot", one_hot, size), ("Word2Vec", learned, HIDD
         classifier = LogisticRegression(max_iter=1000)
         classifier.fit(make(reviews.texts[:count]), reviews.labels[:count])
         scores.append(classifier.score(make(unseen.texts), unseen.labels))
-    table.append(f"| {name} | {width:,} | " + " | ".join(f"{100 * s:.1f} %" for s in scores) + " |")
+    table.append(f"| {name} | {width:,} | " + " | ".join(f"{100 * s:.1f}%" for s in scores) + " |")
 print("\n".join(table))
 
 # %% [markdown]

@@ -1,7 +1,7 @@
-"""Reusable Keras layers that compose into whole Transformers.
+"""Reusable Keras layers that compose into complete Transformers.
 
 Import it as `import keras_transformer as kt`. It contains layers for your own models (`kt.layers`),
-whole models (`kt.models`), the operations behind them (`kt.ops`), tools for training with
+complete models (`kt.models`), the operations behind them (`kt.ops`), tools for training with
 `model.fit` (`kt.training`), batching and tokenizers (`kt.data`), corpora (`kt.datasets`),
 generation (`kt.decoding`), loading of checkpoints from other libraries (`kt.pretrained`),
 pictures of what a model computes (`kt.visualize`) and text-to-text pipelines (`kt.Translator`,

@@ -1,7 +1,7 @@
-"""Argument checks, and the one form of their messages.
+"""Argument checks with a uniform message format.
 
 Each raises a ValueError that names the first argument at fault and the value received. Numbers may
-be Python's or NumPy's; True and False are no numbers.
+be Python's or NumPy's; True and False do not count as numbers.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def report(name: str, tensor: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def recording(recorder: Recorder) -> Iterator[None]:
-    """Makes a recorder the one of this thread."""
+    """Installs a recorder for the current thread for the duration of the `with` block."""
     if is_recording():
         raise ValueError("`record` must not be nested. Received: a recording inside another one.")
     token = _current.set(recorder)
@@ -157,7 +157,7 @@ def _reported_call(layer, *args, **kwargs):
 
 
 def _is_detail(layer, recorder):
-    """Whether a layer of Keras serves one of this library, which reports what it makes of it."""
+    """Whether a Keras layer is an internal part of one of our layers, which reports the result."""
     is_inside = recorder.layers and type(recorder.layers[-1]).__module__.startswith(_OURS)
     return isinstance(layer, keras.layers.Dropout) or (
         is_inside and isinstance(layer, keras.layers.Dense)

@@ -198,7 +198,7 @@ def run_layer_test(
         expected_output_shape: shape of the output for `inputs`.
         expected_num_weights: number of trainable weights.
         expected_num_parameters: number of trainable parameters, where it is to be checked.
-        call_arguments: further arguments of `call` (masks, flags).
+        call_arguments: other arguments of `call` (masks, flags).
         trainable: whether the layer has weights that a training step must change.
         run_training: whether to make that step.
         run_mixed_precision: whether to compare half precision with float32.

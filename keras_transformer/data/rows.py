@@ -15,14 +15,14 @@ def check_ids(
 ) -> None:
     """Raises a ValueError if a flat array holds padding or an id outside [0, size)."""
     if ids.dtype.kind not in "iu":
-        raise ValueError(f"`{name}` must hold integers. Received: dtype={ids.dtype}")
+        raise ValueError(f"`{name}` must contain integers. Received: dtype={ids.dtype}.")
     upper = np.iinfo("int32").max if size is None else size - 1
     wrong = np.flatnonzero((ids < 0) | (ids > upper) | (ids == padding_id))
     if len(wrong):
         index = int(np.searchsorted(np.cumsum(lengths), wrong[0], side="right"))
         raise ValueError(
-            f"`{name}` must hold ids other than padding ({padding_id}), from 0 to {upper}. "
-            f"Received: id {ids[wrong[0]]} at index {index}"
+            f"`{name}` must contain ids other than padding ({padding_id}), from 0 to {upper}. "
+            f"Received: id {ids[wrong[0]]} at index {index}."
         )
 
 
@@ -31,7 +31,7 @@ def one_text(token_ids: Any, vocabulary_size: int | None) -> np.ndarray:
     ids = np.asarray(token_ids)
     if ids.ndim != 1 or len(ids) < 2:
         raise ValueError(
-            f"`token_ids` must be one sequence of at least two ids. Received: shape={ids.shape}"
+            f"`token_ids` must be one sequence of at least two ids. Received: shape={ids.shape}."
         )
     check_ids("token_ids", ids, np.ones_like(ids, "int64"), vocabulary_size)
     return ids.astype("int32")
@@ -48,15 +48,15 @@ def flatten(
         lengths = np.fromiter(map(len, rows), dtype="int64", count=len(rows))
     except TypeError as error:
         raise ValueError(
-            f"`{name}` must be a list of lists of integers. Received: {reprlib.repr(rows)}"
+            f"`{name}` must be a list of lists of integers. Received: {reprlib.repr(rows)}."
         ) from error
     if len(rows) == 0 or not lengths.all():
         what = f"an empty row at index {int(lengths.argmin())}" if len(rows) else "no rows"
-        raise ValueError(f"`{name}` must hold rows of at least one id. Received: {what}")
+        raise ValueError(f"`{name}` must contain rows of at least one id. Received: {what}.")
     ids = np.array(list(itertools.chain.from_iterable(rows)))
     if ids.ndim != 1:
         raise ValueError(
-            f"`{name}` must be a list of lists of integers. Received: {reprlib.repr(rows)}"
+            f"`{name}` must be a list of lists of integers. Received: {reprlib.repr(rows)}."
         )
     check_ids(name, ids, lengths, vocabulary_size, padding_id)
     return ids.astype("int32"), lengths
@@ -102,7 +102,7 @@ def integer_rows(ids: Any) -> list[list[int]]:
         if ids.ndim != 2 or ids.dtype.kind not in "iu":
             raise ValueError(
                 "`ids` must be integers of shape (N, T). "
-                f"Received: shape={ids.shape}, dtype={ids.dtype}"
+                f"Received: shape={ids.shape}, dtype={ids.dtype}."
             )
         return ids.tolist()
     rows = []
@@ -111,6 +111,7 @@ def integer_rows(ids: Any) -> list[list[int]]:
             rows.append([operator.index(token_id) for token_id in row])
         except TypeError as error:
             raise ValueError(
-                f"`ids` must hold one sequence of integers per row. Received: ids[{index}]={row!r}"
+                "`ids` must contain one sequence of integers per row. Received: "
+                f"ids[{index}]={row!r}."
             ) from error
     return rows

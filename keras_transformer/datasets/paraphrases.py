@@ -19,7 +19,7 @@ ATTRIBUTION = tatoeba.ATTRIBUTION
 _ENOUGH = 100
 
 
-class LabelledPairs(NamedTuple):
+class LabeledPairs(NamedTuple):
     """Pairs of texts with class labels.
 
     Attributes:
@@ -35,17 +35,17 @@ class LabelledPairs(NamedTuple):
 
 def load_data(
     num_validation: int = 500, num_test: int = 500, seed: int = 0
-) -> tuple[LabelledPairs, LabelledPairs, LabelledPairs]:
+) -> tuple[LabeledPairs, LabeledPairs, LabeledPairs]:
     """Loads pairs of English sentences, half of them paraphrases, split for training.
 
     Built from Tatoeba's English-French pairs, which are downloaded once (22 MB) and cached in
     `$KERAS_HOME` or `~/.keras`. Two English sentences with a common French translation are
-    paraphrases. For each such pair there is a negative one: one of its sentences with another
+    paraphrases. Each such pair has a matching negative pair: one of its sentences and another
     sentence of the same part that shares many words, but no translation, not even through other
     sentences. Pairs that differ only in case and punctuation are left out.
 
-    Neither a sentence nor, as far as the translations show, one of the same meaning is in two
-    parts: the split is by groups of sentences connected by common translations.
+    No sentence appears in two parts, nor does any sentence known from the translations to mean the
+    same: the split is by groups of sentences connected by common translations.
 
     License: CC BY 2.0 FR. Attribution: the contributors of Tatoeba (tatoeba.org), in the selection
     of manythings.org/anki; see `LICENSE` and `ATTRIBUTION`.
@@ -57,7 +57,7 @@ def load_data(
         seed: Integer from 0 to 2**32 - 1; equal seeds give equal splits, on every machine.
 
     Returns:
-        The tuple `(train, validation, test)` of `LabelledPairs`.
+        The tuple `(train, validation, test)` of `LabeledPairs`.
 
     Raises:
         ValueError: If the parts are larger than the corpus.
@@ -116,7 +116,7 @@ def _same_meaning(sentences: list[str], translations: list[list[str]]) -> list[t
 
 def _with_others(
     pairs: list[tuple[str, str]], groups: dict[str, int], generator: np.random.RandomState
-) -> LabelledPairs:
+) -> LabeledPairs:
     """Adds to each pair a negative one: one of its sentences and a similar one."""
     pool = list(dict.fromkeys(sentence for pair in pairs for sentence in pair))
     word_sets = [frozenset(words(sentence)) for sentence in pool]
@@ -124,7 +124,7 @@ def _with_others(
     for index, own in enumerate(word_sets):
         for word in own:
             holders.setdefault(word, []).append(index)
-    result = LabelledPairs([], [], [])
+    result = LabeledPairs([], [], [])
     for pair in pairs:
         # The order within a pair must not reveal its label.
         one, other = pair if generator.randint(2) else pair[::-1]

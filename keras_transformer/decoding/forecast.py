@@ -55,7 +55,7 @@ def forecast(model: keras.Model, past: Any, num_steps: int, batch_size: int = 25
         )
     if not np.isfinite(values).all():
         raise ValueError(
-            "`past` must hold finite numbers. Received: "
+            "`past` must contain finite numbers. Received: "
             f"{np.count_nonzero(~np.isfinite(values))} non-finite values."
         )
     rows = values if values.ndim == 3 else values[None]

@@ -66,7 +66,7 @@ class LexicalShortlist:
                 f"Received: ends={ends}, {len(self.ids)} ids."
             )
         if len(self.ids) and self.ids.min() < 0:
-            raise ValueError(f"`ids` must not be negative. Received: {self.ids.min()}.")
+            raise ValueError(f"`ids` must be non-negative. Received: {self.ids.min()}.")
 
     def __call__(self, sources: Iterable[Sequence[int]]) -> list[list[int]]:
         """Returns the candidates of each sentence.
@@ -111,7 +111,7 @@ class LexicalShortlist:
             return cls(**fields, **numbers)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"`{os.fspath(path)}` must be a shortlist written by `save`. Received: {error}"
+                f"`{os.fspath(path)}` must be a shortlist written by `save`. Received: {error}."
             ) from error
 
     def _candidates(self, row):
@@ -119,7 +119,7 @@ class LexicalShortlist:
         row = np.unique(np.asarray(row, "int64"))
         if len(row) and not 0 <= row[0] <= row[-1] < size:
             raise ValueError(
-                f"`sources` must hold ids in the range [0, {size}). "
+                f"`sources` must contain ids in the range [0, {size}). "
                 f"Received: ids from {row[0]} to {row[-1]}."
             )
         lists = [self.ids[self.offsets[i] : self.offsets[i + 1]] for i in row]

@@ -46,7 +46,7 @@ _kept: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 def programs_of(model: keras.Model, settings: Any) -> Programs:
     """Looks up the programs compiled for a model in its current form.
 
-    This takes about a millisecond, once per run rather than once per token.
+    This takes a few milliseconds, once per run rather than once per token.
 
     Args:
         model: The model.

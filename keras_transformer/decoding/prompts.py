@@ -172,10 +172,11 @@ def check_ids(name: str, ids: Any, vocabulary_size: int) -> tuple[int, ...]:
     for token_id in as_list(name, ids, "a sequence of ids"):
         number = _as_integer(token_id)
         if number is None:
-            raise ValueError(f"`{name}` must hold integers. Received: {token_id!r}.")
+            raise ValueError(f"`{name}` must contain integers. Received: {token_id!r}.")
         if not 0 <= number < vocabulary_size:
             raise ValueError(
-                f"`{name}` must hold ids in the range [0, {vocabulary_size}). Received: {number}."
+                f"`{name}` must contain ids in the range [0, {vocabulary_size}). Received: "
+                f"{number}."
             )
         numbers.append(number)
     return tuple(numbers)
@@ -238,7 +239,7 @@ def pad_rows(
     items = as_list(name, token_ids, "a list of rows of ids or an array")
     rows = [_as_ids(name, index, row) for index, row in enumerate(items)]
     if not rows:
-        raise ValueError(f"`{name}` must hold at least one row. Received: an empty batch.")
+        raise ValueError(f"`{name}` must contain at least one row. Received: an empty batch.")
     if hasattr(token_ids, "shape") and padding_id is not None:
         rows = [_strip(row, padding_id) for row in rows]
     for index, row in enumerate(rows):
@@ -248,7 +249,7 @@ def pad_rows(
             raise ValueError(f"`{name}` must not have empty rows. Received: row {index} {what}.")
         if row.min() < 0 or row.max() >= vocabulary_size:
             raise ValueError(
-                f"`{name}` must hold ids in the range [0, {vocabulary_size}). "
+                f"`{name}` must contain ids in the range [0, {vocabulary_size}). "
                 f"Received: row {index} has ids from {row.min()} to {row.max()}."
             )
     longest = max(len(row) for row in rows)
@@ -269,7 +270,9 @@ def pad_rows(
 def _as_ids(name, index, row):
     values = ops.convert_to_numpy(row) if ops.is_tensor(row) else np.asarray(row)
     if values.ndim != 1 or (values.size and not np.issubdtype(values.dtype, np.integer)):
-        raise ValueError(f"`{name}` must hold rows of integers. Received: row {index} is {row!r}.")
+        raise ValueError(
+            f"`{name}` must contain rows of integers. Received: row {index} is {row!r}."
+        )
     return values.astype("int64")
 
 

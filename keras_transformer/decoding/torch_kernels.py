@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from keras_transformer.ops.few_rows import FEW_ROWS, multiply_in_torch
+from keras_transformer.ops.few_row_matmul import FEW_ROWS, multiply_in_torch
 
 Tensor = Any
 

@@ -108,7 +108,7 @@ def _rows(candidate_ids, num_rows) -> list[np.ndarray]:
 def _as_ids(item):
     ids = ops.convert_to_numpy(item) if ops.is_tensor(item) else np.asarray(item)
     if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
-        raise ValueError(f"`candidate_ids` must hold integers. Received: {item!r}.")
+        raise ValueError(f"`candidate_ids` must contain integers. Received: {item!r}.")
     return np.unique(ids.astype("int64")).astype("int32")
 
 

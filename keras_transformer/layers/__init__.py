@@ -1,4 +1,4 @@
-"""Keras layers, each of which also works in a model of your own."""
+"""Keras layers, each of which also works in your own models."""
 
 from keras_transformer.layers.activations import gelu_approximate
 from keras_transformer.layers.attention import MultiHeadAttention

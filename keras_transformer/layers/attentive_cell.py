@@ -27,7 +27,7 @@ def advance(real: Tensor, output: Tensor, new: Any, old: Any) -> tuple[Tensor, l
 class AttentiveCell:
     """A cell whose input is concatenated with the context attended to from its last state.
 
-    It is created for a single call and has no weights of its own. Its output is (R, H + E), or
+    It is created for a single call and owns no weights. Its output is (R, H + E), or
     (R, H + E + S) with the attention weights. If `is_masked`, the last column of its input marks
     real tokens.
 

@@ -25,7 +25,7 @@ Tensor = Any
 class Block(Layer):
     """Base class of the encoder block and the decoder block.
 
-    Stores and checks the arguments that `TransformerEncoderBlock` documents, makes sub-layers from
+    Stores and checks the arguments that `TransformerEncoderBlock` documents, makes sublayers from
     them, and applies the residual connection. Custom blocks need not derive from it.
     """
 
@@ -107,11 +107,11 @@ class Block(Layer):
         sublayer: Callable[[Tensor], Tensor],
         training: bool | None = None,
     ) -> Tensor:
-        """Applies a sub-layer with its residual connection, dropout and norm.
+        """Applies a sublayer with its residual connection, dropout and norm.
 
         Args:
             x: (B, T, D).
-            norm: The sub-layer's norm.
+            norm: The sublayer's norm.
             sublayer: Maps (B, T, D) to (B, T, D).
             training: Whether dropout is active.
 

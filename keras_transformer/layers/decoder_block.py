@@ -32,7 +32,7 @@ class DecoderBlock(Block):
         num_heads: Number of attention heads.
         intermediate_dim: Width of the feed-forward network.
         cross_attention: Whether to attend to an encoded source; False for language models.
-        dropout: Dropout rate on the output of each sub-layer, before the residual is added.
+        dropout: Dropout rate on the output of each sublayer, before the residual is added.
         activation: Activation of the feed-forward network: a Keras activation or
             "gelu_approximate".
         normalize_first: Whether to use pre-LN instead of post-LN.
@@ -40,7 +40,7 @@ class DecoderBlock(Block):
         causal: Whether to apply the causal mask, which hides future positions.
         recurrence: "ssru" replaces the self-attention with the recurrent unit `SSRU`, as in
             Marian's fast student models; None for self-attention.
-        **kwargs: Further arguments of `TransformerEncoderBlock`, such as `attention_dropout`,
+        **kwargs: Other arguments of `TransformerEncoderBlock`, such as `attention_dropout`,
             `num_key_value_heads`, `rotary`, `window` or `norm`, and those of `keras.layers.Layer`.
 
     Raises:

@@ -16,7 +16,7 @@ from keras_transformer.layers.distribution import whole_if_uneven
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.serialization import clone_initializer
 from keras_transformer.layers.shape_checks import check_rows
-from keras_transformer.ops.few_rows import FEW_ROWS, multiply_few_rows
+from keras_transformer.ops.few_row_matmul import FEW_ROWS, multiply_few_rows
 from keras_transformer.ops.lookup import take_rows
 from keras_transformer.ops.masks import padding_mask
 from keras_transformer.recording import report
@@ -42,7 +42,7 @@ class TokenEmbedding(Layer):
 
     Raises:
         ValueError: If hidden states are passed in place of ids or, on JAX outside compiled
-            functions, an id is out of range (TensorFlow and torch raise errors of their own).
+            functions, an id is out of range (TensorFlow and torch raise their own errors).
 
     Example:
         >>> import keras, keras_transformer as kt

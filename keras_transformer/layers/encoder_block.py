@@ -27,7 +27,7 @@ class TransformerEncoderBlock(Block):
     Args:
         num_heads: Number of attention heads.
         intermediate_dim: Width of the feed-forward network.
-        dropout: Dropout rate on the output of each sub-layer, before the residual is added.
+        dropout: Dropout rate on the output of each sublayer, before the residual is added.
         activation: Activation of the feed-forward network: a Keras activation or
             "gelu_approximate".
         normalize_first: Whether to use pre-LN instead of post-LN.

@@ -8,33 +8,34 @@ from typing import Any
 
 import keras
 
+from keras_transformer.layers.nested_layers import restore_states, states_of
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.serialization import argument_names, constructor_config, serialize
-from keras_transformer.layers.sublayers import restore_states, states_of
 
 PACKAGE = "keras_transformer"
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Layer(keras.layers.Layer):
-    """A Keras layer whose config holds its constructor arguments and the state of its sub-layers.
+    """A Keras layer whose config holds its constructor arguments and the state of its sublayers.
 
     * Each constructor argument is read from the attribute of the same name. Subclasses may add
-      arguments the usual way, `{**super().get_config(), ...}`; without a `get_config` of their own,
-      they are saved with the arguments passed to their constructor.
-    * Sub-layers that were frozen, quantized or given another dtype policy after construction are
-      recorded in the config; a layer restored from it repeats these changes once it is built.
+      arguments the usual way, `{**super().get_config(), ...}`; a subclass that does not override
+      `get_config` is saved with the arguments passed to its constructor.
+    * Sublayers that were frozen, quantized or given another dtype policy after construction are
+      recorded in the config; restoring the layer reapplies these changes when it is built.
     * Symbolic calls take their shapes and dtypes from `call`.
 
     Args:
-        sublayers: States of sub-layers by path, as in the config.
+        sublayers: Sublayer states by path, as saved in the config; usually set only when
+            restoring.
         **kwargs: Arguments of `keras.layers.Layer`.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
         layer = super().__new__(cls, *args, **kwargs)
         if _library_class(cls).__init__ is not cls.__init__:  # type: ignore[misc]
-            # Not an attribute: Keras would track layers among the arguments as sub-layers.
+            # Not an attribute: Keras would track layers among the arguments as sublayers.
             layer.__dict__["_given"] = _Given(cls, args, kwargs)
         return layer
 
@@ -103,13 +104,13 @@ def _library_class(cls: type) -> type:
 
 
 def _restoring(build):
-    """Wraps `build` so that the saved states of the sub-layers are restored afterwards."""
+    """Wraps `build` so that the saved states of the sublayers are restored afterwards."""
 
     @functools.wraps(build)
     def build_and_restore(self, *args, **kwargs):
         build(self, *args, **kwargs)
         if not self.trainable:
-            # Freezes the new sub-layers too. On TensorFlow, setting False again has no effect.
+            # Freezes the new sublayers too. On TensorFlow, setting False again has no effect.
             self.trainable = True
             self.trainable = False
         self.__dict__["_waiting"] = restore_states(self, self.__dict__["_waiting"])

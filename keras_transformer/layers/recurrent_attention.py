@@ -15,10 +15,10 @@ from keras_transformer.checks import check_choice, check_positive, given
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import make_output, take_output
 from keras_transformer.layers.shape_checks import check_hidden
+from keras_transformer.ops.attention_softmax import softmax_over_keys
 from keras_transformer.ops.cache import KVCache, as_cache
 from keras_transformer.ops.masks import combine_masks, first_mask, real_tokens
 from keras_transformer.ops.scaled_dot_product import dot_product_attention
-from keras_transformer.ops.softmax import softmax_over_keys
 from keras_transformer.recording import report
 
 Tensor = Any

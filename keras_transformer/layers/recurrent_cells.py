@@ -24,7 +24,7 @@ def recurrent_layer(cell: str, units: int, **arguments: Any) -> keras.layers.Lay
     Args:
         cell: "simple", "lstm" or "gru".
         units: Width of the state.
-        **arguments: Further arguments of the Keras layer, such as `return_state`.
+        **arguments: Other arguments of the Keras layer, such as `return_state`.
 
     Returns:
         A `keras.layers.SimpleRNN`, `LSTM` or `GRU`.

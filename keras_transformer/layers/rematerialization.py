@@ -28,7 +28,7 @@ def call_block(
         *inputs: Float tensors to differentiate with respect to, or None.
         rematerialize: Whether to keep only inputs and weights for the backward pass; the block must
             then return a single tensor.
-        **arguments: Further arguments of the call, without gradients.
+        **arguments: Other arguments of the call, without gradients.
 
     Returns:
         What `block(*inputs, **arguments)` returns, with the same dropout.

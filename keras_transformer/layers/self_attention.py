@@ -145,7 +145,7 @@ class MultiHeadSelfAttention(Layer):
 
     @property
     def counts_distances(self) -> bool:
-        """Whether the cache must hold the positions of its keys."""
+        """Whether the cache must contain the positions of its keys."""
         return self.position_bias is not None or self.window is not None
 
     def initial_cache(self, batch_size: int, length: int) -> KVCache | PositionedKVCache:
@@ -237,7 +237,7 @@ class MultiHeadSelfAttention(Layer):
         if self.counts_distances:
             if not isinstance(cache, PositionedKVCache):
                 raise ValueError(
-                    "`cache` must hold positions, like those from `initial_cache`, for relative "
+                    "`cache` must contain positions, like those from `initial_cache`, for relative "
                     f"positions and windows. Received: cache of type {type(cache).__name__}."
                 )
             key_positions = cache.positions[:, 0, :, 0]  # (B, S)

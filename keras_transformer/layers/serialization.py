@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transformer.layers.sharing import serialize_layer
+from keras_transformer.layers.shared_layers import serialize_layer
 
 
 def get_layer(identifier: Any) -> keras.layers.Layer | None:

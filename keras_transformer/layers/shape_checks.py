@@ -40,8 +40,8 @@ def check_heads_shape(name: str, shape: tuple) -> None:
 def check_rows(name: str, rows: Any, num_rows: int) -> None:
     """Raises a ValueError if an index to look up is outside the table.
 
-    Only checks on JAX, which returns NaN for such an index; TensorFlow and torch raise errors of
-    their own. Inside compiled functions the values are unknown and nothing is checked.
+    Checks only on JAX, which returns NaN for such an index; TensorFlow and torch raise their own
+    errors. Inside compiled functions the values are unknown and nothing is checked.
     """
     if keras.backend.backend() != "jax":
         return

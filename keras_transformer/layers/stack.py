@@ -19,7 +19,7 @@ from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import take_output
 from keras_transformer.layers.rematerialization import call_block
 from keras_transformer.layers.serialization import get_layer
-from keras_transformer.layers.sharing import take_layer
+from keras_transformer.layers.shared_layers import take_layer
 
 Tensor = Any
 
@@ -47,7 +47,7 @@ class Stack(Layer):
         check_rate(input_dropout=input_dropout)
         check_flag(rematerialize=rematerialize)
         self.num_layers = num_layers
-        # Not an attribute: Keras would track prototypes, which are never built, as sub-layers.
+        # Not an attribute: Keras would track prototypes, which are never built, as sublayers.
         self.__dict__["block"] = prototypes if isinstance(block, (list, tuple)) else prototypes[0]
         self.positional_encoding = take_layer(positional_encoding, owner=self)
         self.input_dropout = input_dropout
@@ -87,9 +87,9 @@ class Stack(Layer):
             sources: The encoded source (B, S, D') or None, for blocks with cross-attention; empty
                 in encoders.
             rematerialize: Whether to recompute each block in the backward pass.
-            arguments: Further arguments of all blocks. Those that are None or False are omitted, so
+            arguments: Other arguments of all blocks. Those that are None or False are omitted, so
                 a custom block need not accept them; `positions` is only passed to blocks that do.
-            caches: Further arguments of the individual blocks.
+            caches: Other arguments of the individual blocks.
 
         Returns:
             (B, T, D), and a dict with tuples of the blocks' other outputs.

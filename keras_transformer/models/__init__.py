@@ -1,13 +1,13 @@
 """Functions that build functional Keras models."""
 
 from keras_transformer.models.bert import bert
-from keras_transformer.models.heads import classifier, entailment, multiple_choice, similarity
 from keras_transformer.models.language_model import gpt, gpt1
 from keras_transformer.models.new_tokens import with_new_tokens
 from keras_transformer.models.packed import packed
 from keras_transformer.models.recurrent import recurrent_seq2seq
 from keras_transformer.models.sequence_classifier import sequence_classifier
 from keras_transformer.models.series_forecaster import series_forecaster
+from keras_transformer.models.task_heads import classifier, entailment, multiple_choice, similarity
 from keras_transformer.models.translation import transformer, transformer_base, transformer_big
 from keras_transformer.models.vision import vit
 

@@ -13,7 +13,7 @@ from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.encoder import TransformerEncoder
 from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
-from keras_transformer.models.initial import initial_stddev
+from keras_transformer.models.initializers import initial_stddev
 from keras_transformer.models.stack_blocks import make_blocks
 
 
@@ -54,7 +54,7 @@ def bert(
         hidden_dim: D, the width of the model.
         intermediate_dim: Width of the feed-forward networks.
         max_length: Number of learned positions, the maximum sequence length.
-        dropout: Dropout rate on the embeddings and the output of each sub-layer.
+        dropout: Dropout rate on the embeddings and the output of each sublayer.
         pooler: Whether to also return the first token's hidden state after a dense layer with tanh,
             for classification.
         masked_lm: Whether to also return logits of the token at each position, from a dense layer,
@@ -70,7 +70,7 @@ def bert(
             checkpointing): less memory, more time.
         name: Name of the model.
         dtype: Dtype policy of the layers; None for Keras's global policy.
-        **block: Further arguments of the blocks, see `TransformerEncoderBlock`: `normalize_first`,
+        **block: Other arguments of the blocks, see `TransformerEncoderBlock`: `normalize_first`,
             `num_key_value_heads`, `rotary`, `relative_positions`, `gated`, `norm` and so on.
             `window` may also be a sequence of windows for the layers to alternate.
 

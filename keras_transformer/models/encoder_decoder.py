@@ -25,7 +25,7 @@ def make_embeddings(
         share_embeddings: Whether the target embedding is tied to the output projection and, with a
             single vocabulary, to the source embedding.
         output_bias: Whether the logits have a bias.
-        **arguments: Further arguments of `TokenEmbedding`.
+        **arguments: Other arguments of `TokenEmbedding`.
 
     Returns:
         `token_embedding` twice, or `source_embedding` and `target_embedding`.

@@ -12,7 +12,7 @@ from keras_transformer.layers.decoder_block import DecoderBlock
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
 from keras_transformer.models.encoder_decoder import make_projection
-from keras_transformer.models.initial import initial_stddev
+from keras_transformer.models.initializers import initial_stddev
 from keras_transformer.models.stack_blocks import make_blocks
 
 
@@ -53,7 +53,7 @@ def gpt(
         intermediate_dim: Width of the feed-forward networks.
         max_length: Number of learned positions, the maximum sequence length; None for no learned
             positions and no maximum, with rotary or relative positions.
-        dropout: Dropout rate on the output of each sub-layer; also on attention weights and
+        dropout: Dropout rate on the output of each sublayer; also on attention weights and
             embeddings unless given separately.
         activation: Activation of the feed-forward networks.
         normalize_first: Whether to use pre-LN with a final layer norm, as in GPT-2.
@@ -69,7 +69,7 @@ def gpt(
             checkpointing): less memory, more time.
         name: Name of the model.
         dtype: Dtype policy of the layers; None for Keras's global policy.
-        **block: Further arguments of the blocks, see `DecoderBlock`: `num_key_value_heads`,
+        **block: Other arguments of the blocks, see `DecoderBlock`: `num_key_value_heads`,
             `rotary`, `relative_positions`, `gated`, `norm` and so on. `window` may also be a
             sequence of windows for the layers to alternate: `(None, 128)` gives the alternating
             dense and local attention of GPT-3.

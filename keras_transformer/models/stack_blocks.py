@@ -17,7 +17,7 @@ def make_blocks(
         block_class: The class of the block.
         window: The block's window, or a sequence of windows for the layers to alternate, such as
             `(None, 128)` for the alternating dense and local attention of GPT-3.
-        **arguments: Further arguments of the block.
+        **arguments: Other arguments of the block.
 
     Returns:
         A block, or a list with one block per window of a sequence.

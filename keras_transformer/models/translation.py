@@ -55,7 +55,7 @@ def transformer(
         num_heads: Number of attention heads.
         hidden_dim: D, the width of the model.
         intermediate_dim: Width of the feed-forward networks.
-        dropout: Dropout rate on the output of each sub-layer and on embeddings plus positions.
+        dropout: Dropout rate on the output of each sublayer and on embeddings plus positions.
         share_embeddings: Whether target embedding, output projection and, with a single vocabulary,
             source embedding share one matrix.
         num_decoder_layers: Number of decoder blocks; None for `num_layers`.
@@ -75,7 +75,7 @@ def transformer(
             checkpointing): less memory, more time.
         name: Name of the model.
         dtype: Dtype policy of the layers; None for Keras's global policy.
-        **block: Further arguments of the blocks, see `TransformerEncoderBlock`: `activation`,
+        **block: Other arguments of the blocks, see `TransformerEncoderBlock`: `activation`,
             `normalize_first`, `attention_dropout`, `num_key_value_heads`, `rotary`,
             `relative_positions`, `gated`, `norm` and so on. `window` may also be a sequence of
             windows for the layers to alternate.
@@ -165,7 +165,7 @@ def transformer_base(vocabulary_size: int, **arguments: Any) -> keras.Model:
     Args:
         vocabulary_size: Size of the shared vocabulary; with 37,000, about that of the paper's
             English-German model, the model has 63,082,496 parameters.
-        **arguments: Further arguments of `transformer`.
+        **arguments: Other arguments of `transformer`.
 
     Returns:
         A `keras.Model`, see `transformer`.
@@ -187,7 +187,7 @@ def transformer_big(vocabulary_size: int, **arguments: Any) -> keras.Model:
     Args:
         vocabulary_size: Size of the shared vocabulary; with 37,000, the model has 214,245,376
             parameters.
-        **arguments: Further arguments of `transformer`, such as `dropout=0.1` for the paper's
+        **arguments: Other arguments of `transformer`, such as `dropout=0.1` for the paper's
             English-French model.
 
     Returns:

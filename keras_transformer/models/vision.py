@@ -13,7 +13,7 @@ from keras_transformer.layers.class_token import ClassToken
 from keras_transformer.layers.encoder import TransformerEncoder
 from keras_transformer.layers.encoder_block import TransformerEncoderBlock
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
-from keras_transformer.models.initial import initial_stddev
+from keras_transformer.models.initializers import initial_stddev
 from keras_transformer.models.stack_blocks import make_blocks
 
 
@@ -53,7 +53,7 @@ def vit(
         num_heads: Number of attention heads.
         hidden_dim: D, the width of the model.
         intermediate_dim: Width of the feed-forward networks.
-        dropout: Dropout rate on the embeddings and the output of each sub-layer.
+        dropout: Dropout rate on the embeddings and the output of each sublayer.
         num_channels: Number of channels of the images.
         pooler: Whether to also return the class token's final state after a dense layer with tanh;
             only without a classifier.
@@ -66,7 +66,7 @@ def vit(
             checkpointing): less memory, more time.
         name: Name of the model.
         dtype: Dtype policy of the layers; None for Keras's global policy.
-        **block: Further arguments of the blocks, see `TransformerEncoderBlock`: `normalize_first`,
+        **block: Other arguments of the blocks, see `TransformerEncoderBlock`: `normalize_first`,
             `num_key_value_heads`, `rotary`, `relative_positions`, `gated`, `norm` and so on.
             `window` may also be a sequence of windows for the layers to alternate.
 

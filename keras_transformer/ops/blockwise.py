@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_transformer.ops.attention_softmax import lowest, softmax_over_keys
 from keras_transformer.ops.block_loop import differentiate
 from keras_transformer.ops.dropout import kept_entries
 from keras_transformer.ops.indices import same_type
@@ -31,7 +32,6 @@ from keras_transformer.ops.seen_keys import (
     masks_of_place,
     take_keys,
 )
-from keras_transformer.ops.softmax import lowest, softmax_over_keys
 
 Tensor = Any
 
@@ -230,10 +230,11 @@ def _scores(setting, index, seen, scaled, key, mask, bias):
 
 
 def _has_kernel():
-    """Returns whether softmax is one pass over memory, so that it is recomputed, not stored.
+    """Whether softmax is a single pass over memory, so that recomputing it beats storing it.
 
-    It is in TensorFlow without XLA, which we recommend on a CPU. XLA runs a loop for each of its
-    steps.
+    This is the case on TensorFlow without XLA, which we recommend on a CPU; XLA runs a loop for
+    each step of the softmax.
+
     """
     return keras.backend.backend() == "tensorflow"
 

@@ -13,10 +13,10 @@ from keras import ops
 
 from keras_transformer.checks import check_choice
 from keras_transformer.ops.arrays import to_tensors
+from keras_transformer.ops.attention_softmax import lowest, softmax_over_keys
 from keras_transformer.ops.blockwise import blockwise_attention
 from keras_transformer.ops.dropout import dropout as drop
 from keras_transformer.ops.masks import causal_mask, join_masks, window_mask
-from keras_transformer.ops.softmax import lowest, softmax_over_keys
 from keras_transformer.recording import is_recording, report
 
 Tensor = Any

@@ -12,7 +12,7 @@ import keras
 
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.text_packages import import_text_package
-from keras_transformer.decoding.beams import (
+from keras_transformer.decoding.beam_search_loop import (
     SearchSettings,
     advance_search,
     begin_search,

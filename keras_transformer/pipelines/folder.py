@@ -93,7 +93,7 @@ def read_description(folder: Path, kind: Kind) -> dict[str, Any]:
     path = folder / kind.file
     if not path.is_file():
         raise ValueError(
-            f"`folder` must hold the file {path.name}, as written by {kind.name}.save. "
+            f"`folder` must contain the file {path.name}, as written by {kind.name}.save. "
             f"Received: no {path}."
         )
     try:
@@ -146,13 +146,14 @@ def read_model(folder: Path) -> keras.Model:
     """
     path = folder / _MODEL_FILE
     if not path.is_file():
-        raise ValueError(f"`folder` must hold the file {_MODEL_FILE}. Received: no {path}.")
+        raise ValueError(f"`folder` must contain the file {_MODEL_FILE}. Received: no {path}.")
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:
         raise ValueError(
-            f"`folder` must hold a Keras model in {_MODEL_FILE}. Received: {path}, which cannot be "
-            f"loaded: {error}"
+            f"`folder` must contain a Keras model in {_MODEL_FILE}. Received: {path}, which "
+            "cannot be "
+            f"loaded: {error}."
         ) from error
 
 

@@ -116,6 +116,6 @@ def _stacks(model):
 
 def _other_model(wanted, folder, model):
     return ValueError(
-        f"`folder` must hold a {wanted}. "
+        f"`folder` must contain a {wanted}. "
         f"Received: folder={os.fspath(folder)!r}, which holds a {model.name} model."
     )

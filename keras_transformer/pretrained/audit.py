@@ -62,7 +62,8 @@ def _own_names(family, config, known):
         full = found[0] if found else full
         if full in names:
             raise ValueError(
-                f"The checkpoint must hold {full!r} once. Received: {names[full]!r} and {name!r}."
+                f"The checkpoint must contain {full!r} once. Received: {names[full]!r} and "
+                f"{name!r}."
             )
         names[full] = name
     return names
@@ -86,7 +87,8 @@ def _check_copy(first, other, files):
 def _check_computed(name, array, holds, config):
     if not holds(array, config):
         raise ValueError(
-            f"The tensor {name!r} must hold the values that the model computes instead of loading "
+            f"The tensor {name!r} must contain the values that the model computes instead of "
+            "loading "
             f"them. Received: other values, of shape {array.shape}."
         )
 

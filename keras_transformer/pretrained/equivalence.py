@@ -56,7 +56,7 @@ def scale_to_epsilon(
         arrays: Weights by path.
         stack: Name of the stack.
         blocks: Number of its blocks.
-        norms: Sub-layers of a block in order; the layer norm of "feed_forward" is
+        norms: Sublayers of a block in order; the layer norm of "feed_forward" is
             "feed_forward_norm".
         factor: Factor of the hidden states.
 

@@ -26,13 +26,15 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: If the file is missing or holds anything else.
     """
     if not path.is_file():
-        raise ValueError(f"`folder` must hold the file {path.name}. Received: no {path}.")
+        raise ValueError(f"`folder` must contain the file {path.name}. Received: no {path}.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"`{path}` must be a JSON file. Received: {error}.") from error
     if not isinstance(content, dict):
-        raise ValueError(f"`{path}` must hold a JSON object. Received: {type(content).__name__}.")
+        raise ValueError(
+            f"`{path}` must contain a JSON object. Received: {type(content).__name__}."
+        )
     return content
 
 
@@ -57,7 +59,8 @@ class TensorFiles:
             for name in opened.names():
                 if name in self._files:
                     raise ValueError(
-                        f"`folder` must hold each tensor once. Received: {name!r} twice, {folder}."
+                        f"`folder` must contain each tensor once. Received: {name!r} twice, "
+                        f"{folder}."
                     )
                 self._files[name] = opened
 
@@ -86,7 +89,7 @@ class TensorFiles:
             array = array.astype("float32")
         if not np.issubdtype(array.dtype, np.floating):
             raise ValueError(
-                f"The tensor {name!r} must hold floating-point numbers. Received: {array.dtype}."
+                f"The tensor {name!r} must contain floating-point numbers. Received: {array.dtype}."
             )
         return array
 
@@ -99,14 +102,14 @@ def _files_of(folder):
         if index.is_file():
             return _shards(folder, index)
     raise ValueError(
-        f"`folder` must hold {_SAFETENSORS} or {_TORCH}, or their index. Received: {folder}."
+        f"`folder` must contain {_SAFETENSORS} or {_TORCH}, or their index. Received: {folder}."
     )
 
 
 def _shards(folder, index):
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ValueError(f"`{index}` must hold a `weight_map`. Received: {weight_map!r}.")
+        raise ValueError(f"`{index}` must contain a `weight_map`. Received: {weight_map!r}.")
     names = sorted({str(name) for name in weight_map.values()})
     for name in names:
         if Path(name).name != name or Path(name).suffix not in _READERS:
@@ -114,7 +117,9 @@ def _shards(folder, index):
                 f"`{index}` must name weight files inside its folder. Received: {name!r}."
             )
         if not (folder / name).is_file():
-            raise ValueError(f"`folder` must hold the file {name}. Received: no {folder / name}.")
+            raise ValueError(
+                f"`folder` must contain the file {name}. Received: no {folder / name}."
+            )
     return [folder / name for name in names]
 
 
@@ -152,7 +157,7 @@ class _Torch:
             isinstance(tensor, torch.Tensor) for tensor in self.tensors.values()
         ):
             raise ValueError(
-                f"`{path}` must hold tensors by name, and nothing else. Received: other objects."
+                f"`{path}` must contain tensors by name, and nothing else. Received: other objects."
             )
 
     def names(self):
@@ -193,5 +198,5 @@ def _damage(path):
         raise
     except Exception as error:
         raise ValueError(
-            f"`{path}` must be an intact file that holds only weights. Received: {error}"
+            f"`{path}` must be an intact file that holds only weights. Received: {error}."
         ) from error

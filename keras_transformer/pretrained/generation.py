@@ -284,7 +284,7 @@ def _banned(path: Path, values: dict[str, Any]) -> tuple[int, ...]:
     for row in rows:
         if not isinstance(row, list) or len(row) != 1 or not isinstance(row[0], int) or row[0] < 0:
             raise ValueError(
-                f"`bad_words_ids` and `suppress_tokens` in {path} must hold only single ids. "
+                f"`bad_words_ids` and `suppress_tokens` in {path} must contain only single ids. "
                 f"Received: {row!r}."
             )
     return tuple(dict.fromkeys(row[0] for row in rows))

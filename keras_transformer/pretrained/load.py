@@ -13,17 +13,11 @@ from keras_transformer.pretrained.audit import find_tensors
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.families.firefox import FIREFOX, firefox_model
-from keras_transformer.pretrained.families.hugging_face_bert import BERT
-from keras_transformer.pretrained.families.hugging_face_gpt import GPT1, GPT2
-from keras_transformer.pretrained.families.hugging_face_marian import MARIAN
-from keras_transformer.pretrained.families.hugging_face_vit import VIT
 from keras_transformer.pretrained.families.marian_binary import MarianBinary
+from keras_transformer.pretrained.families.registry import FAMILIES
 from keras_transformer.pretrained.files import TensorFiles, read_json
 from keras_transformer.pretrained.mapping import assign
 
-FAMILIES: dict[str, Family] = {
-    family.model_type: family for family in (BERT, GPT1, GPT2, MARIAN, VIT)
-}
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -90,7 +84,8 @@ def _open(folder: Path) -> tuple[Family, Config, Any]:
     adapters = folder / "adapter_config.json"
     if adapters.exists():
         raise ValueError(
-            "`folder` must hold a complete model; merge its adapters first, with the library that "
+            "`folder` must contain a complete model; merge its adapters first, with the library "
+            "that "
             f"wrote them. Received: {adapters}."
         )
     model_type = values.get("model_type")
@@ -128,6 +123,6 @@ def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:
     except Exception as error:  # many types: no network, no such repository, no access
         raise ValueError(
             f"`folder` must be a folder or a name on the Hugging Face hub. Received: "
-            f"folder={name!r}, which is not a folder, and the hub reports: {error}"
+            f"folder={name!r}, which is not a folder, and the hub reports: {error}."
         ) from error
     return found

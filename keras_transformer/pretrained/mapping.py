@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_transformer.pretrained.paths import variables_of
+from keras_transformer.pretrained.weight_paths import variables_of
 
 
 class Form(NamedTuple):
@@ -104,8 +104,8 @@ def assign(
     wanted = {rule.source for rule in rules}
     if names != wanted:
         raise ValueError(
-            "The checkpoint must hold exactly the tensors of its architecture. "
-            f"{_listed('Missing', wanted - names)} {_listed('Left over', names - wanted)}"
+            "The checkpoint must contain exactly the tensors of its architecture. "
+            f"{_listed('Missing', wanted - names)} {_listed('Left over', names - wanted)}."
         )
     for rule in rules:
         targets = [variables.pop(path) for path in rule.targets]
@@ -116,7 +116,7 @@ def assign(
     if variables:
         raise ValueError(
             "The table of a family must fill every variable of its model. "
-            f"{_listed('Not filled', variables)}"
+            f"{_listed('Not filled', variables)}."
         )
 
 

@@ -15,9 +15,9 @@ from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.layers.positional import LearnedPositionalEmbedding, PositionalEncoding
 from keras_transformer.pretrained.ctranslate2_writer import SpecWriter
-from keras_transformer.pretrained.paths import check_not_quantized, check_start_is_seen
 from keras_transformer.pretrained.settings import block_of
 from keras_transformer.pretrained.tokenizers.export_parts import sentencepiece_of, tokenizers_of
+from keras_transformer.pretrained.weight_paths import check_not_quantized, check_start_is_seen
 from keras_transformer.pretrained.whole_folder import write_new_folder
 
 _QUANTIZATIONS = (

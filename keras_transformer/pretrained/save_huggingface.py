@@ -11,15 +11,15 @@ import numpy as np
 
 from keras_transformer.checks import check_choice
 from keras_transformer.pretrained.families.family import Family
-from keras_transformer.pretrained.load import FAMILIES
+from keras_transformer.pretrained.families.registry import FAMILIES
 from keras_transformer.pretrained.mapping import assign, to_float32
-from keras_transformer.pretrained.paths import variables_of
 from keras_transformer.pretrained.settings import check_settings
 from keras_transformer.pretrained.tokenizers.export_parts import (
     choose_special_ids,
     tokenizers_of,
     write_json,
 )
+from keras_transformer.pretrained.weight_paths import variables_of
 from keras_transformer.pretrained.whole_folder import write_new_folder
 
 _DTYPES = ("float32", "float16", "bfloat16")

@@ -54,7 +54,7 @@ def activation_name(layer: Any, names: dict[str, str] = ACTIVATIONS) -> str:
 
 
 def block_of(stack: Any) -> Any:
-    """Returns the block that all layers of a stack repeat; raises if several kinds take turns.
+    """Returns the block that all layers of a stack repeat; raises if different kinds alternate.
 
     Args:
         stack: A `TransformerEncoder` or a `TransformerDecoder`.
@@ -68,7 +68,7 @@ def block_of(stack: Any) -> Any:
     if isinstance(stack.block, (list, tuple)):
         raise ValueError(
             "`block` must be one block for all layers in this format. Received: "
-            f"{len(stack.block)} blocks that take turns in the layer {stack.name!r}."
+            f"{len(stack.block)} alternating blocks in the layer {stack.name!r}."
         )
     return stack.blocks[0]
 

@@ -4,13 +4,13 @@ from keras_transformer.training.accumulation import AccumulationSchedule
 from keras_transformer.training.callbacks import CheckpointAveraging
 from keras_transformer.training.chunked_loss import ChunkedLossModel
 from keras_transformer.training.clock import StopAfter, TimeBudget
+from keras_transformer.training.decoupled_adamw import DecoupledAdamW
 from keras_transformer.training.freezing import GradualUnfreezing, freeze, unfreeze
 from keras_transformer.training.layouts import layout_map
 from keras_transformer.training.lora import enable_lora, merge_lora
 from keras_transformer.training.lora_files import load_lora, save_lora
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
-from keras_transformer.training.optimizers import DecoupledAdamW
 from keras_transformer.training.penalties import add_l2
 from keras_transformer.training.recipes import (
     gpt1_finetuning_recipe,

@@ -8,7 +8,7 @@ from keras_transformer.checks import check_above, check_positive, given
 
 
 def check_accumulation(gradient_accumulation_steps: int | None) -> None:
-    """Raises unless the value is None or a positive integer."""
+    """Raises a ValueError unless the value is None or a positive integer."""
     check_positive(**given(gradient_accumulation_steps=gradient_accumulation_steps))
 
 
@@ -49,7 +49,7 @@ class AccumulationSchedule(keras.optimizers.schedules.LearningRateSchedule):
     ``learning_rate = schedule(batch // gradient_accumulation_steps)``
 
     Keras calls an optimizer's schedule with the number of batches, although with
-    ``gradient_accumulation_steps=k`` it updates the weights only every ``k`` batches: warm-up and
+    ``gradient_accumulation_steps=k`` it updates the weights only every ``k`` batches: warmup and
     decay would end ``k`` times too early. The recipes already wrap their schedules; use this class
     for your own optimizers.
 

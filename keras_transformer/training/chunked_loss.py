@@ -54,7 +54,7 @@ class ChunkedLossModel(keras.Model):
             `source_embedding` and `target_embedding`), `encoder`, `decoder` and `logits` are found
             by name.
         chunk_size: Number of positions whose logits are computed at a time.
-        **kwargs: Further arguments of `keras.Model`.
+        **kwargs: Other arguments of `keras.Model`.
 
     Raises:
         ValueError: if `model` has other inputs or layers, or `chunk_size` is not positive; in
@@ -92,7 +92,7 @@ class ChunkedLossModel(keras.Model):
             optimizer: Any Keras optimizer.
             loss: A `MaskedCrossentropy`.
             metrics: None, or a list of `MaskedAccuracy` and `Perplexity`.
-            **kwargs: Further arguments of `keras.Model.compile`.
+            **kwargs: Other arguments of `keras.Model.compile`.
         """
         _check_loss_and_metrics(loss, metrics, kwargs)
         # Keras would call the loss and metrics with logits.

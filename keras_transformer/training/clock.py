@@ -58,13 +58,13 @@ class TimeBudget(StopAfter):
     ``used`` is the fraction of the budget already spent: of the minutes, or of the steps of all
     epochs if that is larger. The same settings thus suit slow machines, where a schedule over steps
     would be cut off halfway, and fast ones. The clock starts when training begins, so compiling the
-    first step counts, as does validation. Warm-up is counted in steps because Adam's moment
+    first step counts, as does validation. Warmup is counted in steps because Adam's moment
     estimates need a number of updates, however long they take. After training, the learning rate
     is reset to the peak.
 
     Args:
         minutes: Wall-clock minutes, > 0; may be fractional.
-        warmup_steps: Number of warm-up steps, >= 0.
+        warmup_steps: Number of warmup steps, >= 0.
 
     Raises:
         ValueError: if ``minutes`` or ``warmup_steps`` is out of range; when training begins, if the

@@ -9,7 +9,7 @@ import keras
 
 from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.distribution import uneven_axes
-from keras_transformer.layers.sublayers import all_layers
+from keras_transformer.layers.nested_layers import all_layers
 
 # Weights are matched by the end of their paths, whatever contains their layers. Column-split layers
 # split their output and row-split ones their input, so that devices need not communicate between

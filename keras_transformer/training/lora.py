@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from keras_transformer.checks import check_above, check_positive, given
-from keras_transformer.layers.sublayers import all_layers
+from keras_transformer.layers.nested_layers import all_layers
 from keras_transformer.training.trainable_layers import (
     freeze_all_but,
     make_trainable,
@@ -46,7 +46,7 @@ def enable_lora(
             "output" and "intermediate" in the layers of `kt`) or for their full paths, with
             wildcards ("decoder/block_1*/query").
         trainable: Other layers that stay trainable, as patterns like `targets`: `head` is the head
-            of the models of `kt.models.heads`, `classifier` that of `vit`. () for none.
+            of the models of `kt.models.task_heads`, `classifier` that of `vit`. () for none.
 
     Returns:
         The paths of the adapted layers.

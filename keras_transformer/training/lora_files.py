@@ -126,7 +126,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         for entry in header.values():
             entry["rank"], entry["alpha"] = int(entry["rank"]), float(entry["alpha"])
             if entry["rank"] < 1 or not entry["alpha"] > 0:
-                raise ValueError(f"invalid header entry {entry}")
+                raise ValueError(f"invalid header entry {entry}.")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"`path` must be a file written by `save_lora`. Received: path={str(path)!r} "

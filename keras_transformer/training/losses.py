@@ -71,8 +71,8 @@ class MaskedCrossentropy(keras.losses.Loss):
     Averaged over the non-padding tokens of the batch: ``sum_t w_t loss_t / sum_t w_t``, with w_t =
     0 where the label is ``padding_id``, and the sample weight (1 by default) elsewhere. The batch
     is the global one: under `tf.distribute`, each replica's loss is its share of that sum. A batch
-    of padding only has loss 0. Padding is determined by the labels only: a Keras mask attached to
-    ``y_pred`` refers to the inputs and is ignored, so that nothing is masked twice.
+    that is all padding has a loss of 0. Padding is determined by the labels only: a Keras mask
+    attached to ``y_pred`` refers to the inputs and is ignored, so that nothing is masked twice.
 
     Computed in float32 whatever the logits' dtype, without building the smoothed target of shape
     (B, T, V).

@@ -6,9 +6,9 @@ import keras
 
 from keras_transformer.checks import check_rate
 from keras_transformer.training.accumulation import accumulation_arguments
+from keras_transformer.training.decoupled_adamw import DecoupledAdamW
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
-from keras_transformer.training.optimizers import DecoupledAdamW
 from keras_transformer.training.schedules import (
     NoamSchedule,
     WarmupCosineSchedule,
@@ -87,7 +87,7 @@ def gpt1_pretraining_recipe(
     gradient_accumulation_steps: int | None = None,
     clip_norm: float | None = None,
 ) -> dict[str, Any]:
-    """Returns the optimizer, loss and metrics of GPT-1's pre-training.
+    """Returns the optimizer, loss and metrics of GPT-1's pretraining.
 
     Adam with a learning rate that rises linearly over ``warmup_steps`` updates and falls to 0 along
     a cosine until ``total_steps``; decoupled weight decay on all weights except biases and

@@ -108,7 +108,8 @@ class SaveTraining(keras.callbacks.Callback):
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Saves here rather than in `on_train_end`, where other callbacks may replace weights."""
+        """Saves the state at the end of each epoch."""
+        # By `on_train_end`, other callbacks may already have replaced the weights.
         if self._state is not None:
             self._save()
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: warm-up, then decay.
+"""Learning-rate schedules: warmup, then decay.
 
 All of them count updates from 1, like the papers: Keras calls a schedule with the number of updates
 already made, 0 for the first, so the update number is ``step + 1``. The first update therefore has
@@ -28,7 +28,7 @@ def _update_number(step: Any) -> Any:
 def _check_warmup_and_decay(
     peak_learning_rate: float, warmup_steps: int, total_steps: int, final_learning_rate: float
 ) -> None:
-    """Raises if the arguments of a warm-up and decay schedule are invalid."""
+    """Raises if the arguments of a warmup and decay schedule are invalid."""
     check_at_least(0, peak_learning_rate=peak_learning_rate)
     check_at_least(0, final_learning_rate=final_learning_rate)
     check_integer(0, warmup_steps=warmup_steps)
@@ -41,7 +41,7 @@ def _check_warmup_and_decay(
 
 
 def _warmup_factor(update: Any, warmup_steps: int) -> Any:
-    """Returns update / warmup_steps, at most 1; always 1 without warm-up."""
+    """Returns update / warmup_steps, at most 1; always 1 without warmup."""
     return ops.minimum(update / float(max(warmup_steps, 1)), 1.0)
 
 
@@ -53,7 +53,7 @@ def _decay_progress(update: Any, warmup_steps: int, total_steps: int) -> Any:
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class NoamSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """The learning rate of the original Transformer: linear warm-up, then 1 / sqrt(update).
+    """The learning rate of the original Transformer: linear warmup, then 1 / sqrt(update).
 
     ``learning_rate = scale * hidden_dim^-0.5 * min(update^-0.5, update * warmup_steps^-1.5)``
 
@@ -107,7 +107,7 @@ class NoamSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class InverseSquareRootSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to a given peak, then decay proportional to 1 / sqrt(update).
+    """Linear warmup to a given peak, then decay proportional to 1 / sqrt(update).
 
     ``learning_rate = peak_learning_rate * min(update / warmup_steps, sqrt(warmup_steps / update))``
 
@@ -153,7 +153,7 @@ class InverseSquareRootSchedule(keras.optimizers.schedules.LearningRateSchedule)
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class WarmupCosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to a peak, then cosine decay to a final value.
+    """Linear warmup to a peak, then cosine decay to a final value.
 
     ``learning_rate = peak * update / warmup_steps`` up to update ``warmup_steps``, then
     ``final + (peak - final) * (1 + cos(pi * progress)) / 2`` with
@@ -165,7 +165,7 @@ class WarmupCosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         peak_learning_rate: The highest learning rate, not negative.
-        warmup_steps: Number of updates until the peak; 0 for no warm-up.
+        warmup_steps: Number of updates until the peak; 0 for no warmup.
         total_steps: Number of updates until ``final_learning_rate``; larger than ``warmup_steps``.
         final_learning_rate: The learning rate from update ``total_steps`` on, not negative.
 
@@ -205,7 +205,7 @@ class WarmupCosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
         remaining = (1.0 + ops.cos(math.pi * progress)) / 2.0
         fall = self.peak_learning_rate - self.final_learning_rate
         decaying = self.final_learning_rate + fall * remaining
-        # Until the peak, `decaying` equals the peak, so the product is the warm-up.
+        # Until the peak, `decaying` equals the peak, so the product is the warmup.
         return _warmup_factor(update, self.warmup_steps) * decaying
 
     def get_config(self) -> dict[str, Any]:
@@ -220,7 +220,7 @@ class WarmupCosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class WarmupLinearSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to a peak, then linear decay to a final value.
+    """Linear warmup to a peak, then linear decay to a final value.
 
     ``learning_rate = peak * update / warmup_steps`` up to update ``warmup_steps``, then
     ``peak + (final - peak) * (update - warmup_steps) / (total_steps - warmup_steps)``, with
@@ -232,7 +232,7 @@ class WarmupLinearSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         peak_learning_rate: The highest learning rate, not negative.
-        warmup_steps: Number of updates until the peak; 0 for no warm-up.
+        warmup_steps: Number of updates until the peak; 0 for no warmup.
         total_steps: Number of updates until ``final_learning_rate``; larger than ``warmup_steps``.
         final_learning_rate: The learning rate from update ``total_steps`` on, not negative.
 
@@ -271,7 +271,7 @@ class WarmupLinearSchedule(keras.optimizers.schedules.LearningRateSchedule):
         progress = _decay_progress(update, self.warmup_steps, self.total_steps)
         fall = self.peak_learning_rate - self.final_learning_rate
         decaying = self.peak_learning_rate - fall * progress
-        # Until the peak, `decaying` equals the peak, so the product is the warm-up.
+        # Until the peak, `decaying` equals the peak, so the product is the warmup.
         return _warmup_factor(update, self.warmup_steps) * decaying
 
     def get_config(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_transformer.layers.sublayers import inner_layers
+from keras_transformer.layers.nested_layers import inner_layers
 
 
 def layers_by_place(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:

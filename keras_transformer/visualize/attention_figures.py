@@ -28,8 +28,9 @@ def plot_attention(
 ) -> Figure:
     """Plots the attention weights of a layer's heads as matrices with tokens on both axes.
 
-    Rows are queries and sum to 1. A row of a decoder is labelled "reads → writes", since it reads
-    one token and predicts the next.
+    Rows are queries and sum to 1. A row of a decoder is labeled "reads → writes", since it reads
+    one token and predicts the next. Attention weights tell where a head reads from; attention is
+    not explanation, since the values read and the layers above decide what comes of it.
 
     Args:
         model: Any model of `kt.models`; or a `kt.Translator` or `kt.TextGenerator`.
@@ -170,7 +171,7 @@ def check_heads(heads: int | Sequence[int] | None, weights: Any) -> list[int]:
     if heads is None:
         return list(range(len(weights)))
     heads = [heads] if is_integer(heads) else list(heads)  # type: ignore[arg-type, list-item]
-    check(bool(heads), "hold a head", "heads", heads)
+    check(bool(heads), "contain a head", "heads", heads)
     for head in heads:
         holds = is_integer(head) and 0 <= head < len(weights)
         check(holds, f"be heads of {len(weights)}", "heads", head)

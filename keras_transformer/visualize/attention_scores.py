@@ -32,8 +32,12 @@ _KINDS = {
     "decoder/self_attention": "decoder_self_attention",
     "decoder/cross_attention": "cross_attention",
     "decoder/attention": "cross_attention",  # of recurrent decoders
+    # Keras's own names for layers of blocks that users write.
+    "encoder/multi_head_self_attention": "encoder_self_attention",
+    "decoder/multi_head_self_attention": "decoder_self_attention",
+    "decoder/multi_head_attention": "cross_attention",
 }
-_BLOCK = re.compile(r"(^|/)block_\d+(?=/)")
+_NUMBERS = re.compile(r"/block_\d+(?=/)|_\d+$")
 
 
 def attention_scores(model: Any, inputs: Any) -> dict[str, list[np.ndarray]]:
@@ -74,7 +78,7 @@ def scores_of(trace: Trace) -> dict[str, list[np.ndarray]]:
     """Returns the attention weights of a recording, see `attention_scores`."""
     found: dict[str, list[np.ndarray]] = {}
     for name in trace.find("*/weights"):
-        path = _BLOCK.sub(r"\1", name.removesuffix("/weights")).replace("//", "/")
+        path = _NUMBERS.sub("", name.removesuffix("/weights"))
         found.setdefault(_KINDS.get(path, path), []).append(trace[name])
     check(bool(found), "have an attention that is called", "model", sorted(trace)[:3])
     return found
@@ -139,7 +143,9 @@ def attentions_of(
     found = [_attention(subject, one, arrays, output) for one, arrays in scores.items()]
     tokens = {token for one in found for token in one.columns}
     for one in [hide] if isinstance(hide, (str, int)) else hide:
-        check(not isinstance(one, str) or one in tokens, "hold tokens of the example", "hide", one)
+        check(
+            not isinstance(one, str) or one in tokens, "contain tokens of the example", "hide", one
+        )
     return [_without(attention, hide) for attention in found] if hide else found
 
 
@@ -192,5 +198,5 @@ def _without(attention, hide):
     return attention._replace(
         columns=[label for i, label in enumerate(attention.columns) if i not in hidden],
         weights=[without_positions(array, hidden) for array in attention.weights],
-        note=f"In the {attention.name}, {names} is hidden and the rest renormalized.",
+        note=f"Hidden in the {attention.name}, and the rest renormalized: {names}.",
     )

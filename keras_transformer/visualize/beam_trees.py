@@ -15,7 +15,7 @@ from keras_transformer.checks import check
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.subwords import decode, encode
 from keras_transformer.decoding.beam_search import beam_search
-from keras_transformer.decoding.beams import worst_score
+from keras_transformer.decoding.beam_search_loop import worst_score
 from keras_transformer.visualize.figures import Figure
 from keras_transformer.visualize.token_labels import token_texts
 from keras_transformer.visualize.trace import Trace, record
@@ -44,7 +44,8 @@ def beam_tree(
             tokenizers; None for the ids.
         **options: Further arguments of `kt.decoding.beam_search` (`length_penalty`, `max_length`,
             `banned_ids` and so on) or of `kt.Translator.translate` (`length_penalty`,
-            `max_new_tokens`, `length_normalization`, `early_stopping`).
+            `max_new_tokens`, `length_normalization`, `early_stopping`). With a larger
+            `num_return`, the search goes on until that many hypotheses cannot be beaten.
 
     Returns:
         A `Figure`. In its `data`, `steps` has one list of candidates a step, best first, each a
@@ -106,10 +107,11 @@ def _translate(translator, source, num_beams, options):
     check(isinstance(source, str), "be a text", "source", source)
     with record(translator.model, "beam_search/*") as trace:
         # With `num_return`, one beam is searched by beam search too.
-        translator.translate(source, num_beams=num_beams, num_return=1, **options)
+        translator.translate(source, num_beams=num_beams, **{"num_return": 1, **options})
     tokenizer = translator.source_tokenizer
     (row,) = encode(tokenizer, [source], end=True)
-    given = {name: value for name, value in options.items() if value is not None}
+    names = translator.defaults._fields
+    given = {name: one for name, one in options.items() if name in names and one is not None}
     defaults = translator.defaults._replace(**given)
     return trace, {
         "source": token_texts(row, tokenizer),

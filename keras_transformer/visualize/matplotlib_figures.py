@@ -34,6 +34,8 @@ _FONTS = (
     "Arial Unicode MS",
 )
 _MAX_LABELS = 80
+_MANY_LINES = 10000
+_MANY_CELLS = 64 * 64
 
 
 def save_drawing(figure: Any, path: Path, dpi: int) -> None:
@@ -65,6 +67,8 @@ def save_drawing(figure: Any, path: Path, dpi: int) -> None:
         canvas = Canvas(layout="constrained")
         _DRAWERS[figure.view](canvas, figure.data)
         canvas.suptitle(visible(figure.title), fontsize=11)
+        if figure.notes:
+            canvas.supxlabel("\n".join(map(visible, figure.notes)), fontsize=7)
         canvas.savefig(path, dpi=dpi, bbox_inches="tight")
 
 
@@ -131,13 +135,18 @@ def _draw_matrix(canvas, axes, matrix):
     values = np.where(np.isfinite(matrix["values"]), matrix["values"], np.nan)
     largest = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     is_signed = matrix.get("signed", False)
+    sizes = np.abs(values[np.isfinite(values) & (values != 0.0)])
+    is_capped = values.size > _MANY_CELLS and len(sizes) > 0
+    if is_capped:  # as the web component does: a few large numbers would leave the others pale
+        largest = float(np.percentile(sizes, 99.5))
     colors = {"cmap": "RdBu", "vmin": -largest} if is_signed else {"cmap": "Blues", "vmin": 0.0}
     image = axes.imshow(values, vmax=largest, aspect="auto", interpolation="nearest", **colors)
     _label(axes.xaxis, matrix["columns"], rotation=90)
     _label(axes.yaxis, matrix["rows"])
     axes.xaxis.tick_top()
     axes.set_title(visible(matrix["title"]) if matrix["title"] else "")
-    canvas.colorbar(image, ax=axes, shrink=0.7)
+    ends = "neither" if not is_capped else "both" if is_signed else "max"
+    canvas.colorbar(image, ax=axes, shrink=0.7, extend=ends)
 
 
 def _label(axis, labels, **options):
@@ -150,14 +159,21 @@ def _label(axis, labels, **options):
 
 
 def _draw_heads(canvas, data):
+    from matplotlib.collections import LineCollection
+
     attention = data["attentions"][0]
     weights = attention["weights"][min(data["layer"], len(attention["weights"]) - 1)]
     rows, columns = attention["rows"], attention["columns"]
     canvas.set_size_inches(6.0, min(60.0, 1.0 + 0.2 * max(len(rows), len(columns))))
     axes = canvas.add_subplot()
+    # Of a long text, all lines at once would be one gray cloud.
+    faintest = 0.1 if len(rows) * len(columns) > _MANY_LINES else 0.02
     for head, color in zip(weights, _head_colors(len(weights)), strict=True):
-        for i, j in zip(*np.nonzero(head >= 0.02), strict=True):
-            axes.plot([0, 1], [i, j], color=color, alpha=float(head[i, j]), linewidth=1)
+        places = np.argwhere(head >= faintest)
+        lines = [[(0, i), (1, j)] for i, j in places]
+        alphas = np.clip(head[places[:, 0], places[:, 1]], 0.0, 1.0)
+        colors = [(*color[:3], alpha) for alpha in alphas]
+        axes.add_collection(LineCollection(lines, colors=colors, linewidths=1))
     for place, labels, side in ((0, rows, "right"), (1, columns, "left")):
         for index, label in enumerate(labels):
             shift = -0.02 if place == 0 else 0.02
@@ -220,6 +236,8 @@ def _draw_bars(canvas, data):
         axes.barh(range(len(values)), values, color=colors)
         _label(axes.yaxis, [item["label"] for item in group["items"]])
         axes.invert_yaxis()
+        if any(value < 0 for value in values) and "maximum" in group:
+            axes.set_xlim(-1.05 * group["maximum"], 1.05 * group["maximum"])
         axes.axvline(0.0, color="gray", linewidth=0.5)
         axes.set_title(group.get("title", ""))
 

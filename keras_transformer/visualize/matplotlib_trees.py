@@ -29,9 +29,8 @@ def draw_tree(canvas: Any, data: dict[str, Any]) -> None:
             parent = candidate["parent"] or 0
             style = "--" if candidate["state"] == "pruned" else "-"
             width = 2.2 if is_best else 0.8
-            axes.plot(
-                [step + 0.36, step + 0.64], [parent, index], style, color=color, linewidth=width
-            )
+            ends = [step + 0.18, step + 0.82]
+            axes.plot(ends, [parent, index], style, color=color, linewidth=width)
             score = candidate["total"] if candidate["score"] is None else candidate["score"]
             text = f"{visible(candidate['token'])[:12]}\n{score:.2f}"
             box = _box(color, candidate["state"] != "pruned", is_best)

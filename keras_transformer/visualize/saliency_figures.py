@@ -61,7 +61,7 @@ def saliency(
 
     Reference:
         Simonyan et al. 2014, "Deep Inside Convolutional Networks"; Denil et al. 2014, "Extraction
-        of Salient Sentences from Labelled Documents".
+        of Salient Sentences from Labeled Documents".
     """
     subject = make_subject(model, inputs, tokens, row)
     check(bool(subject.tokens), "embed tokens", "model", subject.model.name)

@@ -95,7 +95,7 @@ def as_batch(model: keras.Model, inputs: Any) -> Any:
 def _as_array(value):
     if isinstance(value, (list, tuple)):
         is_rows = value and all(isinstance(one, (list, tuple)) and one for one in value)
-        check(bool(is_rows), "hold rows of ids, none of them empty", "inputs", value)
+        check(bool(is_rows), "contain rows of ids, none of them empty", "inputs", value)
         if all(is_integer(one) for row in value for one in row):
             width = max(map(len, value))
             return np.array([[*row, *[0] * (width - len(row))] for row in value], "int32")
@@ -136,7 +136,7 @@ def _real_part(model, side, ids):
     if side == "target" and getattr(parts.decoder, "start_is_padding", False):
         real[0] = True
     places = np.flatnonzero(real)
-    check(len(places) > 0, "hold a token that is no padding", "inputs", ids.tolist())
+    check(len(places) > 0, "contain a token that is no padding", "inputs", ids.tolist())
     return slice(int(places[0]), int(places[-1]) + 1)
 
 

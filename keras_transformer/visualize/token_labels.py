@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_transformer.checks import check, is_integer
+from keras_transformer.visualize.readable_tokens import readable_token
 
 _INVISIBLE = re.compile(
     "[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
@@ -47,18 +48,11 @@ def token_texts(ids: Sequence[int], tokens: Any, name: str = "tokens") -> list[s
     if tokens is None:
         return [str(int(one)) for one in ids]
     if hasattr(tokens, "id_to_token"):
-        return [_text_of(tokens, int(one)) for one in ids]
+        return [readable_token(tokens, int(one)) for one in ids]
     is_list = isinstance(tokens, (list, tuple)) and all(isinstance(one, str) for one in tokens)
     check(is_list, "be a list of strings or have a method `id_to_token`", name, tokens)
     check(len(tokens) == len(ids), f"have {len(ids)} entries, one for each id", name, tokens)
     return list(tokens)
-
-
-def _text_of(tokenizer, token_id):
-    try:
-        return str(tokenizer.id_to_token(token_id))
-    except (ValueError, IndexError, KeyError):
-        return str(token_id)  # an id of the model that its tokenizer does not have
 
 
 def hidden_positions(hide: Sequence[int | str], labels: Sequence[str]) -> list[int]:
@@ -69,7 +63,7 @@ def hidden_positions(hide: Sequence[int | str], labels: Sequence[str]) -> list[i
             places = [index for index, label in enumerate(labels) if label == one]
         else:
             in_range = is_integer(one) and -len(labels) <= one < len(labels)
-            check(in_range, f"hold positions of {len(labels)} tokens, or tokens", "hide", one)
+            check(in_range, f"contain positions of {len(labels)} tokens, or tokens", "hide", one)
             places = [one % len(labels)]
         found |= set(places)
     check(len(found) < len(labels), "leave a position to see", "hide", list(hide))

@@ -18,7 +18,7 @@ from keras_transformer.recording import Recorder, recording
 
 
 class Trace(Mapping):
-    """The tensors of a recording, by name; of a name that occurred in several calls, the last.
+    """The recorded tensors by name; for a name that occurs in several calls, the last tensor.
 
     A mapping from names to NumPy arrays, in the order in which they were computed.
 
@@ -101,15 +101,15 @@ def record(
       attend) and as `weights` after the softmax; `head_output` (B, N, T, H), before the output
       projection. Recurrent decoders' attention has one head.
     * Blocks: `self_attention_residual`, `cross_attention_residual` and `feed_forward_residual`, the
-      sums of a sub-layer's input and output.
+      sums of a sublayer's input and output.
     * `FeedForward`: `hidden`, after the activation.
     * `SSRU`: `forget_gate`, `candidate` and `state`.
     * SimpleRNN, LSTM and GRU: `state` (B, T, units), their gates `input_gate`, `forget_gate` and
       `output_gate` or `update_gate` and `reset_gate`, `candidate`, and the LSTM's `memory`.
 
     Inside the block, calls run eagerly and attention is dense, so outputs are equal up to rounding.
-    `kt.decoding` runs step by step and beam search reports its candidates. Nothing changes for
-    other threads, and afterwards.
+    `kt.decoding` runs step by step and beam search reports its candidates. Other
+    threads are unaffected, and nothing remains when the block exits.
 
     Args:
         model: A model or layer; layers are recorded even if they are called without it.
@@ -160,14 +160,14 @@ def record(
 def _heads(name, heads) -> list[int]:
     heads = [heads] if is_integer(heads) else list(heads)
     for head in heads:
-        check(is_integer(head) and head >= 0, "hold heads >= 0", f"ablate[{name!r}]", head)
+        check(is_integer(head) and head >= 0, "contain heads >= 0", f"ablate[{name!r}]", head)
     return heads
 
 
 def _without_heads(name, tensor, heads):
     count = tensor.shape[1]
     for head in heads:
-        check(head < count, f"hold heads below {count}", f"ablate[{name!r}]", head)
+        check(head < count, f"contain heads below {count}", f"ablate[{name!r}]", head)
     kept = np.ones((1, count, 1, 1), "float32")
     kept[:, heads] = 0.0
     return tensor * ops.cast(kept, tensor.dtype)

@@ -66,7 +66,7 @@ def test_ids_outside_of_the_vocabulary(content):
 
 def test_bad_texts(content):
     tokenizer = data.HuggingFaceTokenizer(content)
-    with pytest.raises(ValueError, match=r"must hold valid Unicode. Received: texts\[1\]"):
+    with pytest.raises(ValueError, match=r"must contain valid Unicode. Received: texts\[1\]"):
         tokenizer(["a", "\udfff"])
 
 

@@ -71,7 +71,7 @@ def test_spaces_before_punctuation():
         ({"vocabulary": ["a"]}, r"must be a non-empty mapping .*vocabulary=\['a'\]"),
         ({"vocabulary": {"a": 0, "b": 0}}, "a distinct id, .* Received: 0 for 'b'"),
         ({"vocabulary": {"a": True}}, "an integer >= 0. Received: True for 'a'"),
-        ({"special_tokens": ["<x>"]}, r"must hold all `special_tokens`. Received: no \['<x>'"),
+        ({"special_tokens": ["<x>"]}, r"must contain all `special_tokens`. Received: no \['<x>'"),
         ({"special_tokens": "</s>"}, "`special_tokens` must be a sequence of strings"),
         ({"unknown_id": None}, "`unknown_id` must be an integer. Received: unknown_id=None"),
         ({"vocabulary_size": 5}, "`vocabulary_size` must be an integer >= "),

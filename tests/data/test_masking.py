@@ -98,7 +98,7 @@ def test_word_starts_of_tokenizers():
         ({"mask_id": 0}, "`mask_id` must be a positive integer"),
         ({"length": 0}, "`length` must be a positive integer"),
         ({"ids": [5]}, "`token_ids` must be one sequence of at least two ids"),
-        ({"ids": [5, V]}, "`token_ids` must hold ids other than padding"),
+        ({"ids": [5, V]}, "`token_ids` must contain ids other than padding"),
         ({"word_starts": [True]}, "`word_starts` must be 60 booleans, one per id"),
         ({"never_masked": range(V)}, "`never_masked` must leave some tokens to mask"),
     ],

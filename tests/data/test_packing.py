@@ -123,8 +123,11 @@ def test_building_and_reading_are_fast():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sequences": []}, "`sequences` must hold rows .* no rows"),
-        ({"sequences": [[4, 5], [4]]}, "`sequences` must hold at least two ids.*one id at index 1"),
+        ({"sequences": []}, "`sequences` must contain rows .* no rows"),
+        (
+            {"sequences": [[4, 5], [4]]},
+            "`sequences` must contain at least two ids.*one id at index 1",
+        ),
         ({"sequences": [[4, 5], [4] * 5]}, "at most `length` . 1 = 4 ids.*5 ids at index 1"),
         ({"sequences": [[4, 0]]}, "`sequences` must .* id 0 at index 0"),
         ({"vocabulary_size": 5}, "`sequences` must .* to 4. Received: id 5 at index 0"),

@@ -102,9 +102,9 @@ def test_bad_texts(proto):
     tokenizer = data.SentencePieceTokenizer(proto)
     with pytest.raises(ValueError, match="`texts` must be an iterable of strings, not one"):
         tokenizer("a cat")
-    with pytest.raises(ValueError, match=r"`texts` must hold strings. Received: texts\[1\]=3"):
+    with pytest.raises(ValueError, match=r"`texts` must contain strings. Received: texts\[1\]=3"):
         tokenizer(["a", 3])
-    with pytest.raises(ValueError, match=r"must hold valid Unicode. Received: texts\[0\]"):
+    with pytest.raises(ValueError, match=r"must contain valid Unicode. Received: texts\[0\]"):
         tokenizer(["\ud800"])
 
 

@@ -118,12 +118,12 @@ def test_errors():
         kt.data.choice_rows([[1], [2]], [[[1]], [[1], [2]]], *SPECIAL, 9)
     batches = kt.data.TaskBatches
     for rows, message in (
-        ([], "`rows` must hold at least one example"),
+        ([], "`rows` must contain at least one example"),
         ([[]], r"none of them empty. Received: rows=\[\[\]\]"),
-        ([[1], []], "`rows` must hold rows of at least one id"),
+        ([[1], []], "`rows` must contain rows of at least one id"),
         ([[-1]], "integers from 0 to .* Received: .* at index 0"),
-        ([[1.5]], "`rows` must hold rows"),
-        ([3, 4], "`rows` must hold lists"),
+        ([[1.5]], "`rows` must contain rows"),
+        ([3, 4], "`rows` must contain lists"),
         ([[[1]], [[1], [2]]], r"the same number of rows. Received: .* \[1, 2\]"),
     ):
         with pytest.raises(ValueError, match=message):

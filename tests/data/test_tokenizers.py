@@ -117,10 +117,10 @@ def test_decode_without_reserved_ids(byte_pair_tokenizer):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"texts": []}, "`texts` must hold at least one string that is not blank"),
-        ({"texts": ["", " \n"]}, "`texts` must hold at least one string that is not blank"),
+        ({"texts": []}, "`texts` must contain at least one string that is not blank"),
+        ({"texts": ["", " \n"]}, "`texts` must contain at least one string that is not blank"),
         ({"texts": "one string"}, "`texts` must be an iterable of strings, not one string"),
-        ({"texts": ["a", 5]}, r"`texts` must hold strings. Received: texts\[1\]=5"),
+        ({"texts": ["a", 5]}, r"`texts` must contain strings. Received: texts\[1\]=5"),
         ({"vocabulary_size": 4}, "`vocabulary_size` must be an integer >= 5"),
         ({"vocabulary_size": 52.0}, "`vocabulary_size` must be an integer"),
         ({"vocabulary_size": 10}, r"must be at least \d\d for these texts. .*vocabulary_size=10"),
@@ -129,7 +129,7 @@ def test_decode_without_reserved_ids(byte_pair_tokenizer):
         ({"model_type": "word"}, '`model_type` must be "unigram" or "bpe"'),
         ({"character_coverage": 7.0}, "SentencePiece rejected `texts` or another argument"),
         ({"texts": ["a \ud800"]}, "SentencePiece rejected `texts` or another argument"),
-        ({"symbols": ["<x>", "a b"]}, r"must hold non-empty strings .* symbols\[1\]='a b'"),
+        ({"symbols": ["<x>", "a b"]}, r"must contain non-empty strings .* symbols\[1\]='a b'"),
     ],
 )
 def test_training_errors(arguments, message):

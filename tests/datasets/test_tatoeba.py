@@ -113,7 +113,7 @@ def test_errors():
     with pytest.raises(ValueError, match="`language` must be one of 'fra'.*language='xyz'"):
         tatoeba.load_data("xyz")
     pairs = TranslationPairs(["a", "b"], ["x", "y"])
-    with pytest.raises(ValueError, match="must be below 2, .*num_validation=1, num_test=1"):
+    with pytest.raises(ValueError, match="must be less than 2, .*num_validation=1, num_test=1"):
         tatoeba.split_pairs(pairs, 1, 1)
     with pytest.raises(
         ValueError, match="`num_test` must be an integer >= 0. Received: num_test=-1"

@@ -26,7 +26,7 @@ def test_lines_are_clean(parts):
 
 def test_wrong_number_is_reported(monkeypatch):
     monkeypatch.setitem(wikitext2._NUM_TOKENS, "valid", 5)
-    with pytest.raises(RuntimeError, match="valid.txt must hold 5 tokens.*Found 217646"):
+    with pytest.raises(RuntimeError, match="valid.txt must contain 5 tokens.*Found 217646"):
         wikitext2.load_data()
 
 

@@ -81,7 +81,7 @@ def test_sampling_and_probabilities():
     "candidate_ids, message",
     [
         ([[3, 4]], "`candidate_ids` must be a list of ids for the whole .*Received: 1 rows for a"),
-        ([[3, 4], [3, 99], [3, 5]], r"`candidate_ids` must hold ids in the range \[0, 23\).*99"),
+        ([[3, 4], [3, 99], [3, 5]], r"`candidate_ids` must contain ids in the range \[0, 23\).*99"),
         ([[3, 4], [], [3, 5]], "`candidate_ids` must contain at least two ids.*0 .* in row 1"),
     ],
 )
@@ -97,7 +97,7 @@ def test_shortlist():
     assert shortlist([[2, 3]]) == [[0, 1, 2, 3, 8, 9, 12]]
     shortlist.multiple = 4
     assert shortlist([[2, 3], [0]]) == [[0, 1, 2, 3, 4, 8, 9, 12], [0, 1, 2, 3]]
-    with pytest.raises(ValueError, match=r"`sources` must hold ids in the range \[0, 4\).*to 4"):
+    with pytest.raises(ValueError, match=r"`sources` must contain ids in the range \[0, 4\).*to 4"):
         shortlist([[4]])
     for offsets, ids, message in (
         ([0, 2, 1, 3], [5, 6, 7], "`offsets` must increase from 0"),

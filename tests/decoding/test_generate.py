@@ -291,19 +291,19 @@ def test_ban_ids(dtype):
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
-        ([], "`prompt_ids` must hold at least one row. Received: an empty batch"),
+        ([], "`prompt_ids` must contain at least one row. Received: an empty batch"),
         ([[5], []], "`prompt_ids` must not have empty rows. Received: row 1 is empty"),
         ([[5], [0, 0]], "`prompt_ids` must not have empty rows. Received: row 1 contains only"),
         ([[5], [6, 23]], r"in the range \[0, 23\). Received: row 1 has ids from 6 to 23"),
         ([[-1]], r"in the range \[0, 23\). Received: row 0 has ids from -1 to -1"),
         (5, "`prompt_ids` must be a list of rows of ids or an array. Received: prompt_ids=5"),
-        ([[5.5]], "`prompt_ids` must hold rows of integers. Received: row 0 is"),
-        ([5, 6], "`prompt_ids` must hold rows of integers. Received: row 0 is 5"),
-        ([[[5]]], "`prompt_ids` must hold rows of integers"),
+        ([[5.5]], "`prompt_ids` must contain rows of integers. Received: row 0 is"),
+        ([5, 6], "`prompt_ids` must contain rows of integers. Received: row 0 is 5"),
+        ([[[5]]], "`prompt_ids` must contain rows of integers"),
         (np.array([5, 6]), r"`prompt_ids` must have the shape .*Received: shape=\(2,\)"),
         (np.array([[5, 6], [0, 0]]), "`prompt_ids` must not have empty rows. Received: row 1"),
-        (np.array([[5.0]]), "`prompt_ids` must hold rows of integers"),
-        (np.array([[True]]), "`prompt_ids` must hold rows of integers"),
+        (np.array([[5.0]]), "`prompt_ids` must contain rows of integers"),
+        (np.array([[True]]), "`prompt_ids` must contain rows of integers"),
     ],
 )
 @pytest.mark.parametrize("name", ["gpt", "transformer"])
@@ -330,8 +330,14 @@ def test_bad_prompts(name, prompts, message):
         ),
         ({"sampler": "best"}, r"`sampler` must be one of \['greedy'.*Received: sampler='best'"),
         ({"stop_ids": 3}, "`stop_ids` must be a sequence of ids. Received: stop_ids=3"),
-        ({"stop_ids": [3, 23]}, r"`stop_ids` must hold ids in the range \[0, 23\). Received: 23"),
-        ({"banned_ids": [-1]}, r"`banned_ids` must hold ids in the range \[0, 23\). Received: -1"),
+        (
+            {"stop_ids": [3, 23]},
+            r"`stop_ids` must contain ids in the range \[0, 23\). Received: 23",
+        ),
+        (
+            {"banned_ids": [-1]},
+            r"`banned_ids` must contain ids in the range \[0, 23\). Received: -1",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["gpt", "transformer"])

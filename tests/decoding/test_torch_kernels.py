@@ -5,7 +5,7 @@ import torch
 
 from keras_transformer.decoding.torch_graph import record
 from keras_transformer.decoding.torch_kernels import TransposedKernels
-from keras_transformer.ops.few_rows import FEW_ROWS, multiply_in_torch
+from keras_transformer.ops.few_row_matmul import FEW_ROWS, multiply_in_torch
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 5, 64])

@@ -35,7 +35,7 @@ def run(name, *arguments):
 @pytest.mark.parametrize(
     ("name", "arguments", "lines"),
     [
-        ("finetune_classifier.py", (), ("GPT, pre-trained", "GPT, from scratch")),
+        ("finetune_classifier.py", (), ("GPT, pretrained", "GPT, from scratch")),
         ("finetune_multiple_choice.py", ("--lora", 2), ("accuracy on 64 test exchanges",)),
         ("finetune_similarity.py", (), ("words in common", "GPT, fine-tuned")),
     ],
@@ -56,6 +56,7 @@ def test_example_runs(name, arguments, lines, pretrained):
         ("translate_pretrained.py", "O animal estava cansado demais."),
         ("finetune_translator.py", "3 unseen pairs, exactly right: 0 before"),
         ("sentence_similarity.py", "22,565,376 weights"),
+        ("look_inside.py", "MiniLM"),
         ("train_translator.py", "BLEU"),
         ("train_vit.py", "Accuracy: mean"),
         ("long_range.py", "Milliseconds of a training step"),

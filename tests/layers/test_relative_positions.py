@@ -216,7 +216,7 @@ def test_gated_feed_forward():
             lambda: kt.layers.MultiHeadSelfAttention(2, window=3)(
                 normal(1, 2, 4), cache=kt.ops.init_cache(1, 5, 2, 2)
             ),
-            "`cache` must hold positions, like those from `initial_cache`",
+            "`cache` must contain positions, like those from `initial_cache`",
         ),
         (lambda: kt.layers.RelativePositionBias(5), "`num_buckets` must be at least 2"),
         (lambda: kt.layers.RelativePositionBias(2), "`num_buckets` must be at least 2"),

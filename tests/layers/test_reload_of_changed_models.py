@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_transformer as kt
-from keras_transformer.layers.sublayers import all_layers
+from keras_transformer.layers.nested_layers import all_layers
 from tests.harness import BACKEND, assert_close, normal, randomize, to_numpy, token_ids
 
 IDS = token_ids(2, 7, vocabulary_size=50, low=4)

@@ -101,7 +101,7 @@ WITH_NAN = np.where(np.arange(20) == 13, np.nan, 1.0).reshape(10, 2)
     [
         (lambda: kt.data.series_windows(WITH_NAN, 3, 2), "nan at sample 6, channel 1, the first"),
         (lambda: kt.data.series_windows(np.ones(4), 3, 2), "Received: 4 samples, num_past=3"),
-        (lambda: kt.data.series_windows(["a"], 3, 2), "`series` must hold numbers"),
+        (lambda: kt.data.series_windows(["a"], 3, 2), "`series` must contain numbers"),
         (lambda: kt.data.series_windows(np.ones((2, 2, 2)), 1, 1), r"shape=\(2, 2, 2\)"),
         (lambda: kt.data.series_windows(np.ones(9), 0, 2), "`num_past` must be a positive integer"),
         (lambda: kt.models.series_forecaster(0), "`num_channels` must be a positive integer"),
@@ -109,7 +109,7 @@ WITH_NAN = np.where(np.arange(20) == 13, np.nan, 1.0).reshape(10, 2)
         (lambda: kt.decoding.forecast(make("simple"), np.ones((3, 7, 3)), 2), "`past` must have"),
         (
             lambda: kt.decoding.forecast(make("simple"), WITH_NAN, 2),
-            "`past` must hold finite numbers. Received: 1 non-finite",
+            "`past` must contain finite numbers. Received: 1 non-finite",
         ),
         (
             lambda: kt.decoding.forecast(keras.Sequential([keras.layers.Dense(2)]), WITH_NAN, 2),

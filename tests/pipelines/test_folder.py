@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
-from keras_transformer.layers.sublayers import all_layers
+from keras_transformer.layers.nested_layers import all_layers
 from keras_transformer.training.model_state import describe_state
 
 TEXTS = ["the cat sat on the mat", "the dog sat on the log"]

@@ -284,11 +284,11 @@ def test_defaults_come_from_the_checkpoint(tmp_path):
 
 def test_not_what_it_should_be(tmp_path):
     make_language_model(tmp_path / "gpt", "gpt2")
-    with pytest.raises(ValueError, match="`folder` must hold a translation model.* a gpt2"):
+    with pytest.raises(ValueError, match="`folder` must contain a translation model.* a gpt2"):
         kt.Translator.from_pretrained(tmp_path / "gpt")
     model, _ = make_translator(tmp_path / "marian")
     model.save_pretrained(tmp_path / "marian")
-    with pytest.raises(ValueError, match="`folder` must hold a language model.* a marian"):
+    with pytest.raises(ValueError, match="`folder` must contain a language model.* a marian"):
         kt.TextGenerator.from_pretrained(tmp_path / "marian")
     with pytest.raises(ValueError, match="`folder` must be a folder, or a name"):
         kt.Translator.from_pretrained(tmp_path / "nothing")

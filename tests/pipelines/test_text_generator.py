@@ -94,10 +94,10 @@ def test_save_and_load_continue_alike(generator, tmp_path):
     assert loaded.generate(PROMPTS, max_new_tokens=9) == generator.generate(
         PROMPTS, max_new_tokens=9
     )
-    with pytest.raises(ValueError, match="must hold the file translator.json"):
+    with pytest.raises(ValueError, match="must contain the file translator.json"):
         kt.Translator.load(tmp_path / "generator")
     (tmp_path / "generator" / "model.keras").unlink()
-    with pytest.raises(ValueError, match="must hold the file model.keras"):
+    with pytest.raises(ValueError, match="must contain the file model.keras"):
         kt.TextGenerator.load(tmp_path / "generator")
 
 

@@ -11,7 +11,8 @@ import keras_transformer as kt
 from keras_transformer.pretrained.audit import find_tensors
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.families.firefox import FIREFOX
-from keras_transformer.pretrained.load import FAMILIES, _open
+from keras_transformer.pretrained.families.registry import FAMILIES
+from keras_transformer.pretrained.load import _open
 from keras_transformer.pretrained.mapping import assign
 from tests.harness import to_numpy
 from tests.parity import test_configurations as parity
@@ -200,7 +201,7 @@ def test_sinusoids_in_a_file(change, is_fit, tmp_path):
     if is_fit:
         assert kt.pretrained.load(tmp_path)
     else:
-        refuse(tmp_path, f"'{SINUSOIDS}' must hold the values that the model computes")
+        refuse(tmp_path, f"'{SINUSOIDS}' must contain the values that the model computes")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_sinusoids_in_a_file(change, is_fit, tmp_path):
 def test_buffers_that_hold_something_else(name, value, tmp_path):
     model = parity.REFERENCES["openai-gpt"]()
     folder_with(tmp_path, model, lambda tensors: {name: value})
-    refuse(tmp_path, f"'{name}' must hold the values that the model computes")
+    refuse(tmp_path, f"'{name}' must contain the values that the model computes")
 
 
 # === Heads of other classes ===
@@ -275,4 +276,4 @@ def test_integers_are_refused(tmp_path):
     model = parity.REFERENCES["gpt2"]()
     name = "transformer.h.0.mlp.c_fc.bias"
     folder_with(tmp_path, model, lambda tensors: {name: tensors[name].to(torch.int32)})
-    refuse(tmp_path, f"'{name}' must hold floating-point numbers. Received: int32")
+    refuse(tmp_path, f"'{name}' must contain floating-point numbers. Received: int32")

@@ -17,7 +17,7 @@ import keras_transformer as kt
 from keras_transformer.pretrained import generation
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.config_keys import Keys
-from keras_transformer.pretrained.load import FAMILIES
+from keras_transformer.pretrained.families.registry import FAMILIES
 
 CLASSES = {
     "bert": (transformers.BertConfig, modeling_bert),

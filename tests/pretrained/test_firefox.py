@@ -116,14 +116,14 @@ def test_a_damaged_file(data, message, tmp_path):
 def test_two_models(tmp_path):
     write(tmp_path)
     (tmp_path / "model.yyxx.bin").write_bytes(WHOLE)
-    with pytest.raises(ValueError, match="`folder` must hold one file model"):
+    with pytest.raises(ValueError, match="`folder` must contain one file model"):
         kt.pretrained.load(tmp_path)
 
 
 def test_two_shortlists(tmp_path):
     for name in ("lex.xxyy.bin", "lex.yyxx.bin"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ValueError, match="`folder` must hold one file lex"):
+    with pytest.raises(ValueError, match="`folder` must contain one file lex"):
         find_shortlist(tmp_path)
 
 

@@ -46,8 +46,11 @@ def test_nothing_is_said(tmp_path):
         ({"eos_token_id": [1, 2]}, r"`eos_token_id` in .* must be one id. Received: \[1, 2\]"),
         ({"pad_token_id": True}, "`pad_token_id` in .* must be one id. Received: True"),
         ({"decoder_start_token_id": -1}, "must be one id. Received: -1"),
-        ({"bad_words_ids": 5}, "`bad_words_ids` and `suppress_tokens` in .* must hold only single"),
-        ({"suppress_tokens": ["x"]}, r"must hold only single ids. Received: \['x'\]"),
+        (
+            {"bad_words_ids": 5},
+            "`bad_words_ids` and `suppress_tokens` in .* must contain only single",
+        ),
+        ({"suppress_tokens": ["x"]}, r"must contain only single ids. Received: \['x'\]"),
         ({"forced_bos_token_id": 5}, "`forced_bos_token_id` in .* must be None"),
         ({"max_length": 0}, "`max_length` in .* must be at least 1"),
         ({"length_penalty": "1"}, "`length_penalty` in .* must be of type float"),

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch_file
 
 import keras_transformer as kt
-from keras_transformer.pretrained.load import FAMILIES
+from keras_transformer.pretrained.families.registry import FAMILIES
 from tests.harness import to_numpy, token_ids
 from tests.parity.weights import randomize_torch
 
@@ -143,12 +143,12 @@ def test_not_a_folder(tmp_path):
 
 def test_no_config(folder):
     (folder / "config.json").unlink()
-    refuse(folder, "`folder` must hold the file config.json")
+    refuse(folder, "`folder` must contain the file config.json")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "must be a JSON file"), ("[]", "must hold a JSON object. Received: list")],
+    [("{", "must be a JSON file"), ("[]", "must contain a JSON object. Received: list")],
 )
 def test_a_config_that_is_none(folder, content, message):
     (folder / "config.json").write_text(content)
@@ -193,7 +193,7 @@ NAME = "transformer.h.1.mlp.c_fc.weight"
             {NAME: np.zeros((48, 12), "float32")},
             rf"The tensor '{NAME}' must have the shape \(12, 48\). Received: shape \(48, 12\)",
         ),
-        ({NAME: np.zeros((12, 48), "int8")}, f"'{NAME}' must hold floating-point numbers.*int8"),
+        ({NAME: np.zeros((12, 48), "int8")}, f"'{NAME}' must contain floating-point numbers.*int8"),
         (
             {"transformer.h.0.attn.c_attn.weight": np.zeros((12, 35), "float32")},
             r"must have the shape \(12, 36\). Received: shape \(12, 35\)",
@@ -207,7 +207,7 @@ def test_tensors_that_do_not_fit(folder, changes, message):
 
 def test_no_weights(folder):
     (folder / WEIGHTS).unlink()
-    refuse(folder, "must hold model.safetensors or pytorch_model.bin, or their index")
+    refuse(folder, "must contain model.safetensors or pytorch_model.bin, or their index")
 
 
 @pytest.mark.parametrize("kept", [5, 100, 3000, -4])
@@ -237,9 +237,9 @@ def test_an_index_that_points_elsewhere(folder, name):
     index.write_text(json.dumps({"weight_map": {NAME: name}}))
     refuse(folder, "must name weight files inside its folder")
     index.write_text(json.dumps({"weight_map": {NAME: "model-1.safetensors"}}))
-    refuse(folder, "must hold the file model-1.safetensors")
+    refuse(folder, "must contain the file model-1.safetensors")
     index.write_text(json.dumps({"weight_map": []}))
-    refuse(folder, "must hold a `weight_map`")
+    refuse(folder, "must contain a `weight_map`")
 
 
 class Malicious:
@@ -266,7 +266,7 @@ def test_a_pickle_that_carries_code(folder, plain_pickle):
 def test_a_file_of_torch_that_holds_other_things(folder):
     (folder / WEIGHTS).unlink()
     torch.save({"epoch": 3}, folder / "pytorch_model.bin")
-    refuse(folder, "must hold tensors by name, and nothing else")
+    refuse(folder, "must contain tensors by name, and nothing else")
 
 
 def test_every_family_is_listed_by_its_name():

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 import keras_transformer as kt
-from keras_transformer.pretrained.paths import variables_of
+from keras_transformer.pretrained.weight_paths import variables_of
 from tests.harness import make_decoder, normal, randomize, to_numpy, token_ids
 from tests.pretrained.tokenizers import trained
 

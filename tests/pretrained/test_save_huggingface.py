@@ -274,7 +274,10 @@ def test_a_start_that_the_model_hides(tmp_path):
             "`decoder.block.num_key_value_heads` must be None in Hugging Face",
         ),
         ({"window": 2}, "`decoder.block.window` must be None in Hugging Face's openai-gpt"),
-        ({"window": (None, 2)}, "`block` must be one block for all layers.*Received: 2 blocks"),
+        (
+            {"window": (None, 2)},
+            "`block` must be one block for all layers.*Received: 2 alternating blocks",
+        ),
         ({"max_length": None, "rotary": True}, "`positional_encoding` must be a LearnedPos"),
         ({"intermediate_dim": 19}, "`decoder.block.intermediate_dim` must be 96 in .*Received: 19"),
         ({"activation": "gelu"}, "`activation` must be one of"),

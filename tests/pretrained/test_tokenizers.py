@@ -189,9 +189,9 @@ def test_no_text(tmp_path):
 
 def test_no_files(tmp_path):
     folders.write_config(tmp_path, "openai-gpt")
-    refuse(tmp_path, "must hold tokenizer.json, or vocab.json and merges.txt, or one of spiece")
+    refuse(tmp_path, "must contain tokenizer.json, or vocab.json and merges.txt, or one of spiece")
     folders.write_config(tmp_path, "marian")
-    refuse(tmp_path, "`folder` must hold the file vocab.json")
+    refuse(tmp_path, "`folder` must contain the file vocab.json")
 
 
 def test_a_target_where_there_is_none(tmp_path):
@@ -204,10 +204,10 @@ def test_a_target_where_there_is_none(tmp_path):
         ("gpt1", "vocab.json", "{", "vocab.json` must be a JSON file"),
         ("gpt1", "vocab.json", '{"a": "b"}', "must map tokens to ids. Received: 'a': 'b'"),
         ("gpt1", "vocab.json", '{"a": 1}', "merges.txt` must describe a tokenizer"),
-        ("gpt2", "merges.txt", "a b c", "merges.txt` must hold pairs. Received: 'a b c'"),
+        ("gpt2", "merges.txt", "a b c", "merges.txt` must contain pairs. Received: 'a b c'"),
         ("gpt2", "merges.txt", b"\xff", "merges.txt` must be a file of UTF-8 text"),
         ("gpt2", "tokenizer.json", "{}", "tokenizer.json` must describe a tokenizer"),
-        ("gpt2", "tokenizer_config.json", "[]", "must hold a JSON object"),
+        ("gpt2", "tokenizer_config.json", "[]", "must contain a JSON object"),
         ("gpt2", "tokenizer_config.json", '{"eos_token": 3}', "must be strings. Received: 3"),
         (
             "gpt2",
@@ -216,7 +216,7 @@ def test_a_target_where_there_is_none(tmp_path):
             "`extra_special_tokens` in .* must be a list of tokens. Received: 5",
         ),
         ("gpt2", "config.json", '{"model_type": "gpt2", "eos_token_id": [1, 2]}', "be one id"),
-        ("bert", "vocab.txt", "a\nb", r"vocab.txt` must hold '\[UNK\]'. Received: 2 others"),
+        ("bert", "vocab.txt", "a\nb", r"vocab.txt` must contain '\[UNK\]'. Received: 2 others"),
         ("bert", "tokenizer_config.json", '{"do_lower_case": 1}', "must be true or false.*: 1"),
         (
             "bert",
@@ -231,7 +231,7 @@ def test_a_target_where_there_is_none(tmp_path):
             "`added_tokens_decoder` in .* must map ids to tokens",
         ),
         ("bert", "added_tokens.json", '{"x": "y"}', "must map tokens to ids. Received: 'y'"),
-        ("marian", "vocab.json", '{"</s>": 0, "<pad>": 1}', "must hold '<unk>'"),
+        ("marian", "vocab.json", '{"</s>": 0, "<pad>": 1}', "must contain '<unk>'"),
         ("marian", "vocab.json", '{"</s>": 0, "<pad>": 1, "<unk>": 1}', "a distinct id"),
         ("marian", "source.spm", b"hello", "must describe a tokenizer. .*proto=b'hello'"),
         (
@@ -244,7 +244,7 @@ def test_a_target_where_there_is_none(tmp_path):
             "marian",
             "generation_config.json",
             '{"bad_words_ids": [[1, 2]]}',
-            r"must hold only single ids. Received: \[1, 2\]",
+            r"must contain only single ids. Received: \[1, 2\]",
         ),
     ],
 )

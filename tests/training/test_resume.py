@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
-from keras_transformer.layers.sublayers import all_layers
+from keras_transformer.layers.nested_layers import all_layers
 from keras_transformer.training.model_state import describe_state, restore_state
 from tests.training.model_kinds import KINDS, V, small_gpt
 

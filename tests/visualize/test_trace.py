@@ -123,8 +123,8 @@ def test_a_head_switched_off_is_one_whose_output_is_not_projected(name, path):
 @pytest.mark.parametrize(
     ("ablate", "message"),
     [
-        ({SELF: 2}, r"`ablate\['decoder/block_0/self_attention'\]` must hold heads below 2"),
-        ({SELF: [0, -1]}, "must hold heads >= 0. Received: .*=-1"),
+        ({SELF: 2}, r"`ablate\['decoder/block_0/self_attention'\]` must contain heads below 2"),
+        ({SELF: [0, -1]}, "must contain heads >= 0. Received: .*=-1"),
         ({"decoder/block_7/self_attention": 0}, "must name an attention .* Received: ablate='dec"),
     ],
 )

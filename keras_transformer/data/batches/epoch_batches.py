@@ -39,7 +39,7 @@ class EpochBatches(ReadAheadDataset):
         if shard_index >= num_shards:
             raise ValueError(
                 "`shard_index` must be less than `num_shards`. "
-                f"Received: shard_index={shard_index}, num_shards={num_shards}"
+                f"Received: shard_index={shard_index}, num_shards={num_shards}."
             )
         self.shuffle = shuffle
         self.seed = seed
@@ -153,7 +153,7 @@ class EpochBatches(ReadAheadDataset):
         if batch > self._num_batches:
             raise ValueError(
                 f"`batch` must be at most {self._num_batches}, the number of batches per epoch. "
-                f"Received: batch={batch}"
+                f"Received: batch={batch}."
             )
         part = self._resumed or self._part
         # With `steps_per_execution`, the last group of batches may extend beyond the end.
@@ -199,12 +199,12 @@ class EpochBatches(ReadAheadDataset):
             raise ValueError(
                 "`state` must come from the same order of batches. The corpus and settings match, "
                 "so another version of this library or of NumPy must have made it. "
-                f"Received: order={state['order']!r}, here {self._order!r}"
+                f"Received: order={state['order']!r}, here {self._order!r}."
             )
         first = state["batch"]
         if first >= self._num_batches:
             raise ValueError(
-                f"`batch` in `state` must be below {self._num_batches}. Received: batch={first}"
+                f"`batch` in `state` must be below {self._num_batches}. Received: batch={first}."
             )
         # If the Keras epoch was complete, nothing is cut.
         steps = state.get("steps_left") or self._num_batches
@@ -218,7 +218,7 @@ class EpochBatches(ReadAheadDataset):
         if not isinstance(state, dict) or not set(expected) <= set(state):
             raise ValueError(
                 f"`state` must be a dict with {sorted(expected)}, as the method `state` returns. "
-                f"Received: {state!r}"
+                f"Received: {state!r}."
             )
         for name in ("epoch", "batch"):
             check_integer(0, **{name: state[name]})
@@ -233,7 +233,7 @@ class EpochBatches(ReadAheadDataset):
         if differences:
             raise ValueError(
                 "`state` must come from the same corpus and settings. "
-                f"Received: {'; '.join(differences)}"
+                f"Received: {'; '.join(differences)}."
             )
 
     def _all_settings(self) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class MaskedLanguageModelBatches(EpochBatches):
         if mask_id >= vocabulary_size:
             raise ValueError(
                 "`mask_id` must be below `vocabulary_size`. "
-                f"Received: mask_id={mask_id}, vocabulary_size={vocabulary_size}"
+                f"Received: mask_id={mask_id}, vocabulary_size={vocabulary_size}."
             )
         check_share(rate=rate)
         self._ids = one_text(token_ids, vocabulary_size)
@@ -99,7 +99,7 @@ class MaskedLanguageModelBatches(EpochBatches):
         if not len(self._replacements) or not self._may_be_chosen.any():
             raise ValueError(
                 "`never_masked` must leave some tokens to mask. "
-                f"Received: never_masked={tuple(never_masked)!r}"
+                f"Received: never_masked={tuple(never_masked)!r}."
             )
         self._words = self._word_numbers(word_starts, vocabulary_size)
         self._settings = {
@@ -120,7 +120,7 @@ class MaskedLanguageModelBatches(EpochBatches):
         if starts.shape != (vocabulary_size,) or starts.dtype != bool:
             raise ValueError(
                 f"`word_starts` must be {vocabulary_size} booleans, one per id. "
-                f"Received: shape={starts.shape}, dtype={starts.dtype}"
+                f"Received: shape={starts.shape}, dtype={starts.dtype}."
             )
         # A token that is never masked is a word by itself, not part of the one before.
         alone = ~self._may_be_chosen

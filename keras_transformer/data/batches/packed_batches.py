@@ -25,7 +25,7 @@ class PackedBatches(EpochBatches):
     last batch, is 0 in all three arrays.
 
     Rows are filled one by one with the longest sequences that still fit (first-fit decreasing).
-    With `shuffle`, sequences of equal length swap places and the rows are reordered every epoch;
+    With `shuffle`, sequences of equal length are swapped and the rows are reordered every epoch;
     the lengths in each row stay the same, and so does the number of batches.
 
     With `num_shards`, workers that train together share one plan: all get the same number of
@@ -157,18 +157,18 @@ def _check_lengths(lengths: np.ndarray, length: int, long_sequences: str) -> Non
     if long_sequences not in ("refuse", "cut"):
         raise ValueError(
             '`long_sequences` must be "refuse" or "cut". '
-            f"Received: long_sequences={long_sequences!r}"
+            f"Received: long_sequences={long_sequences!r}."
         )
     if lengths.min() < 2:
         raise ValueError(
-            "`sequences` must hold at least two ids each, a token and its label. "
-            f"Received: one id at index {int(lengths.argmin())}"
+            "`sequences` must contain at least two ids each, a token and its label. "
+            f"Received: one id at index {int(lengths.argmin())}."
         )
     if long_sequences == "refuse" and lengths.max() > length + 1:
         raise ValueError(
             f"`sequences` must have at most `length` + 1 = {length + 1} ids each, unless "
             f'long_sequences="cut". Received: {lengths.max()} ids at index '
-            f"{int(lengths.argmax())}"
+            f"{int(lengths.argmax())}."
         )
 
 

@@ -25,7 +25,7 @@ class TaskBatches(EpochBatches):
     Each item is `({"token_ids": ids}, labels)` in int32: ids (B, T) if an example is one row, or
     (B, K, T) if it has K rows (`similarity_rows`, `choice_rows`), and labels (B,). Rows are padded
     with 0 at the end. The rows also serve as labels of the auxiliary language-model loss; the
-    models of `kt.models.heads` find where each row ends.
+    models of `kt.models.task_heads` find where each row ends.
 
     With `shuffle`, examples of similar length share one of at most `max_shapes` lengths T, because
     XLA compiles a program for each. Without it they keep their order, all with the largest T, so
@@ -158,20 +158,20 @@ def _examples(rows: Sequence[Any]) -> tuple[list[list[list[int]]], int | None]:
     """Returns each example as a list of rows, and K, or None if examples are single rows."""
     rows = list(rows)
     if not rows:
-        raise ValueError("`rows` must hold at least one example. Received: rows=[]")
+        raise ValueError("`rows` must contain at least one example. Received: rows=[].")
     try:
         several = isinstance(rows[0][0], (list, tuple, np.ndarray))
         examples = [list(map(list, row)) if several else [list(row)] for row in rows]
     except (TypeError, IndexError) as error:
         raise ValueError(
-            "`rows` must hold lists of ids, or lists of lists of ids, none of them empty. "
-            f"Received: rows={reprlib.repr(rows)}"
+            "`rows` must contain lists of ids, or lists of lists of ids, none of them empty. "
+            f"Received: rows={reprlib.repr(rows)}."
         ) from error
     counts = sorted({len(example) for example in examples})
     if len(counts) > 1:
         raise ValueError(
-            "`rows` must hold examples with the same number of rows. "
-            f"Received: numbers of rows {counts}"
+            "`rows` must contain examples with the same number of rows. "
+            f"Received: numbers of rows {counts}."
         )
     return examples, counts[0] if several else None
 
@@ -184,8 +184,8 @@ def _check_ids(examples: list[list[list[int]]], vocabulary_size: int | None) -> 
             # 0 may be a real token, as in GPT-1 and GPT-2: padding is what follows the end.
             if not len(row) or ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() > upper:
                 raise ValueError(
-                    f"`rows` must hold rows of at least one id, integers from 0 to {upper}. "
-                    f"Received: {row!r} at index {index}"
+                    f"`rows` must contain rows of at least one id, integers from 0 to {upper}. "
+                    f"Received: {row!r} at index {index}."
                 )
 
 
@@ -194,7 +194,7 @@ def _labels(labels: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
     if array.shape != (count,) or array.dtype.kind not in "iu" or array.min() < 0:
         raise ValueError(
             f"`labels` must be {count} integers >= 0, one per example. "
-            f"Received: shape={array.shape}, dtype={array.dtype}"
+            f"Received: shape={array.shape}, dtype={array.dtype}."
         )
     return array.astype("int32")
 

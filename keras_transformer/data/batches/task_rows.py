@@ -162,8 +162,9 @@ def choice_rows(
     counts = sorted({len(each) for each in candidates})
     if len(counts) > 1 or counts == [0]:
         raise ValueError(
-            "`candidates` must hold the same number of candidates, at least one, for all contexts. "
-            f"Received: numbers of candidates {counts}"
+            "`candidates` must contain the same number of candidates, at least one, for all "
+            "contexts. "
+            f"Received: numbers of candidates {counts}."
         )
     return [
         pair_rows([context] * len(each), each, start_id, delimiter_id, extract_id, max_length)
@@ -181,5 +182,5 @@ def _check_as_many(name: str, items: Sequence, other_name: str, others: Sequence
     if len(items) != len(others):
         raise ValueError(
             f"`{name}` must have as many items as `{other_name}`. "
-            f"Received: {len(items)} and {len(others)}"
+            f"Received: {len(items)} and {len(others)}."
         )

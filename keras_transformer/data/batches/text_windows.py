@@ -16,9 +16,10 @@ class SlidingWindows(ReadAheadDataset):
     """Overlapping windows over one long text, to score each token once and with context.
 
     Each item is `({"token_ids": (B, T)}, labels (B, T))` in int32 with B = `batch_size` and
-    T = `length`, for `model.evaluate`. A window starts `stride` tokens after the previous one;
-    only its last `stride` labels are real, the others, already scored, are 0 (padding) and
-    ignored. Without overlap, the tokens at the start of each block would lack context.
+    T = `length`, for `model.evaluate`. A window starts `stride` tokens after the previous one. In
+    every window after the first, only the last `stride` labels are scored; the earlier ones were
+    scored in a previous window and are 0 (padding). Without overlap, the first tokens of each
+    window would have little context.
 
     Args:
         token_ids: Ids of the text, (number of tokens,).
@@ -55,7 +56,7 @@ class SlidingWindows(ReadAheadDataset):
         check_integer(1, stride=stride)
         if stride > length:
             raise ValueError(
-                f"`stride` must be at most `length`. Received: stride={stride}, length={length}"
+                f"`stride` must be at most `length`. Received: stride={stride}, length={length}."
             )
         ids = one_text(token_ids, vocabulary_size)
         self.length = length

@@ -97,13 +97,13 @@ class TranslationBatches(EpochBatches):
         if end_id == padding_id:
             raise ValueError(
                 "`end_id` must differ from `padding_id`, or the model never learns to stop. "
-                f"Received: end_id={end_id}, padding_id={padding_id}"
+                f"Received: end_id={end_id}, padding_id={padding_id}."
             )
         self.padding_id = padding_id
         if len(source_ids) != len(target_ids):
             raise ValueError(
                 "`source_ids` and `target_ids` must have the same length. "
-                f"Received: {len(source_ids)} and {len(target_ids)} rows"
+                f"Received: {len(source_ids)} and {len(target_ids)} rows."
             )
         source = flatten("source_ids", source_ids, source_vocabulary_size, padding_id)
         target = flatten("target_ids", target_ids, target_vocabulary_size, padding_id)
@@ -144,12 +144,12 @@ class TranslationBatches(EpochBatches):
         if len(kept) == 0:
             raise ValueError(
                 f"`max_length` must be at least {longest.min()} to keep any pair. "
-                f"Received: max_length={max_length}"
+                f"Received: max_length={max_length}."
             )
         if longest[kept].max() > tokens_per_batch:
             raise ValueError(
                 f"`tokens_per_batch` must be at least {longest[kept].max()}, the longest row, "
-                f"start or end included. Received: tokens_per_batch={tokens_per_batch}"
+                f"start or end included. Received: tokens_per_batch={tokens_per_batch}."
             )
         return kept
 

@@ -63,7 +63,7 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         except Exception as error:  # the package raises bare Exceptions
             raise ValueError(
                 "`content` must be the content of a tokenizer.json. "
-                f"Received: content={content!r:.40} ({error})"
+                f"Received: content={content!r:.40} ({error})."
             ) from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()

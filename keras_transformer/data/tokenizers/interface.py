@@ -108,7 +108,7 @@ class SpecialTokenizer:
         if not 0 <= token_id < self._vocabulary_size:
             raise ValueError(
                 "`token_id` must be at least 0 and below the vocabulary size of "
-                f"{self._vocabulary_size}. Received: token_id={token_id}"
+                f"{self._vocabulary_size}. Received: token_id={token_id}."
             )
 
     def get_config(self) -> dict[str, Any]:

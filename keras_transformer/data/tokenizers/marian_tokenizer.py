@@ -71,15 +71,17 @@ class MarianTokenizer(SpecialTokenizer):
         ids = SpecialIds(padding_id, unknown_id, start_id, end_id)
         super().__init__(ids, max(tokens, default=-1) + 1, vocabulary_size)
         if unknown_id is None:
-            raise ValueError("`unknown_id` must be an integer. Received: unknown_id=None")
+            raise ValueError("`unknown_id` must be an integer. Received: unknown_id=None.")
         if isinstance(special_tokens, str):
             raise ValueError(
                 "`special_tokens` must be a sequence of strings. "
-                f"Received: special_tokens={special_tokens!r}"
+                f"Received: special_tokens={special_tokens!r}."
             )
         missing = [token for token in special_tokens if token not in vocabulary]
         if missing:
-            raise ValueError(f"`vocabulary` must hold all `special_tokens`. Received: no {missing}")
+            raise ValueError(
+                f"`vocabulary` must contain all `special_tokens`. Received: no {missing}."
+            )
         self._unknown = unknown_id
         self.proto = proto
         self.special_tokens = tuple(special_tokens)
@@ -163,7 +165,7 @@ def _by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
     if not isinstance(vocabulary, Mapping) or not vocabulary:
         raise ValueError(
             "`vocabulary` must be a non-empty mapping from tokens to ids. "
-            f"Received: vocabulary={vocabulary!r:.40}"
+            f"Received: vocabulary={vocabulary!r:.40}."
         )
     tokens: dict[int, str] = {}
     for token, token_id in vocabulary.items():
@@ -171,7 +173,7 @@ def _by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
         if not is_id or token_id in tokens:
             raise ValueError(
                 "`vocabulary` must give each token a distinct id, an integer >= 0. "
-                f"Received: {token_id!r} for {token!r}"
+                f"Received: {token_id!r} for {token!r}."
             )
         tokens[token_id] = token
     return tokens

@@ -28,11 +28,11 @@ def open_sentence_piece(proto: bytes) -> Any:
     problem = "`proto` must be the content of a SentencePiece model file, as bytes."
     # SentencePiece accepts empty bytes, with only a warning and no vocabulary.
     if not isinstance(proto, bytes) or not proto:
-        raise ValueError(f"{problem} Received: proto={proto!r:.40}")
+        raise ValueError(f"{problem} Received: proto={proto!r:.40}.")
     try:
         return sentencepiece.SentencePieceProcessor(model_proto=proto)
     except RuntimeError as error:
-        raise ValueError(f"{problem} Received: proto={proto!r:.40}") from error
+        raise ValueError(f"{problem} Received: proto={proto!r:.40}.") from error
 
 
 class SentencePieceTokenizer(SpecialTokenizer):

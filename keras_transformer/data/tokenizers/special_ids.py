@@ -71,9 +71,9 @@ def check_special_ids(ids: SpecialIds, vocabulary_size: int) -> None:
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"`{name}` must be an integer or None. Received: {name}={value!r}")
+            raise ValueError(f"`{name}` must be an integer or None. Received: {name}={value!r}.")
         if not 0 <= value < vocabulary_size:
             raise ValueError(
                 f"`{name}` must be at least 0 and below the vocabulary size of "
-                f"{vocabulary_size}. Received: {name}={value}"
+                f"{vocabulary_size}. Received: {name}={value}."
             )

@@ -33,7 +33,7 @@ def sample_rows(tokenizer: Any, texts: list[str], sampling: float, seed: int) ->
     if not isinstance(getattr(tokenizer, "proto", None), bytes):
         raise ValueError(
             "`tokenizer` must be a SentencePiece tokenizer for `sampling`. "
-            f"Received: a {type(tokenizer).__name__}"
+            f"Received: a {type(tokenizer).__name__}."
         )
     if not isinstance(tokenizer, (SentencePieceTokenizer, MarianTokenizer)):
         tokenizer = SentencePieceTokenizer(tokenizer.proto)

@@ -17,7 +17,7 @@ def _id_to_add(tokenizer: Any, name: str, value: Any) -> int:
     if value == "auto":
         value = special_ids(tokenizer).named[name]
     if value is None:
-        raise ValueError(f"`{name}` must be given if `tokenizer` has none. Received: {name}=None")
+        raise ValueError(f"`{name}` must be given if `tokenizer` has none. Received: {name}=None.")
     return int(value)
 
 
@@ -75,14 +75,14 @@ def encode(
     if max_length is not None and max_length <= start + end:
         raise ValueError(
             f"`max_length` must be at least {start + end + 1} with start={start} and end={end}. "
-            f"Received: max_length={max_length}"
+            f"Received: max_length={max_length}."
         )
     sequence_length = getattr(tokenizer, "sequence_length", None)
     if sequence_length:
         # Its rows are padded, and an end after the padding would be ignored.
         raise ValueError(
             "`tokenizer` must not have a `sequence_length`. "
-            f"Received: sequence_length={sequence_length}"
+            f"Received: sequence_length={sequence_length}."
         )
     before = [_id_to_add(tokenizer, "start_id", start_id)] if start else []
     after = [_id_to_add(tokenizer, "end_id", end_id)] if end else []
@@ -141,7 +141,7 @@ def decode(
             outside = next(token_id for token_id in row if not 0 <= token_id < size)
             raise ValueError(
                 f"`ids` must be at least 0 and below the vocabulary size of {size}. "
-                f"Received: id {outside} in row {index}"
+                f"Received: id {outside} in row {index}."
             )
         if row and start_id == end_id == row[0]:
             row = row[1:]

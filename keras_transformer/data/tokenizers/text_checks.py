@@ -8,12 +8,12 @@ def check_texts(texts: Iterable[str]) -> list[str]:
     if isinstance(texts, (str, bytes)):
         # Iterating over one string would silently yield single characters.
         raise ValueError(
-            f"`texts` must be an iterable of strings, not one string. Received: texts={texts!r}"
+            f"`texts` must be an iterable of strings, not one string. Received: texts={texts!r}."
         )
     texts = list(texts)
     for index, text in enumerate(texts):
         if not isinstance(text, str):
-            raise ValueError(f"`texts` must hold strings. Received: texts[{index}]={text!r}")
+            raise ValueError(f"`texts` must contain strings. Received: texts[{index}]={text!r}.")
     return texts
 
 
@@ -24,5 +24,5 @@ def check_unicode(texts: list[str]) -> None:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"`texts` must hold valid Unicode. Received: texts[{index}]={text!r}"
+                f"`texts` must contain valid Unicode. Received: texts[{index}]={text!r}."
             ) from error

@@ -83,7 +83,7 @@ def _class_name(tokenizer: Any) -> str:
     ours = [name.removeprefix(_OWN) for name in _SAVED_CLASSES if name.startswith(_OWN)]
     raise ValueError(
         f"`tokenizer` must be one of {', '.join(theirs)} from keras_hub.tokenizers, or "
-        f"{', '.join(ours)} from kt.data. Received: a {type(tokenizer).__module__}.{name}"
+        f"{', '.join(ours)} from kt.data. Received: a {type(tokenizer).__module__}.{name}."
     )
 
 
@@ -137,12 +137,12 @@ def _read(path: str) -> bytes:
             return file.read()
     except OSError as error:
         raise ValueError(
-            f"`folder` must hold a saved tokenizer. Received: no readable file {path}"
+            f"`folder` must contain a saved tokenizer. Received: no readable file {path}."
         ) from error
 
 
 def _foreign(path: str, problem: str) -> ValueError:
-    return ValueError(f"`folder` must hold a saved tokenizer. Received: {path}, {problem}")
+    return ValueError(f"`folder` must contain a saved tokenizer. Received: {path}, {problem}")
 
 
 def _is_plain(value: Any) -> bool:

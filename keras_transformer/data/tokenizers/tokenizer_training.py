@@ -44,25 +44,25 @@ def _check_training_arguments(
     """Raises a clear ValueError for arguments that SentencePiece would reject."""
     if not any(text.strip() for text in texts):
         raise ValueError(
-            "`texts` must hold at least one string that is not blank. "
+            "`texts` must contain at least one string that is not blank. "
             f"Received: {len(texts)} strings, all blank."
         )
     if model_type not in ("unigram", "bpe"):
         raise ValueError(
-            f'`model_type` must be "unigram" or "bpe". Received: model_type={model_type!r}'
+            f'`model_type` must be "unigram" or "bpe". Received: model_type={model_type!r}.'
         )
     for index, symbol in enumerate(symbols):
         # SentencePiece writes a space as U+2581 and would never match such a symbol.
         if not isinstance(symbol, str) or not symbol or re.search(r"[\s\u2581]", symbol):
             raise ValueError(
-                "`symbols` must hold non-empty strings without whitespace. "
-                f"Received: symbols[{index}]={symbol!r}"
+                "`symbols` must contain non-empty strings without whitespace. "
+                f"Received: symbols[{index}]={symbol!r}."
             )
     smallest = 5 + len(symbols) + (256 if lossless else 0)
     if not isinstance(vocabulary_size, numbers.Integral) or vocabulary_size < smallest:
         raise ValueError(
             f"`vocabulary_size` must be an integer >= {smallest}, for the reserved ids, symbols, "
-            f"bytes and one piece. Received: vocabulary_size={vocabulary_size}"
+            f"bytes and one piece. Received: vocabulary_size={vocabulary_size}."
         )
 
 

@@ -68,7 +68,7 @@ def firefox_model(folder: Path) -> Path | None:
     found = sorted(folder.glob("model.*.bin"))
     if len(found) > 1:
         names = [path.name for path in found]
-        raise ValueError(f"`folder` must hold one file model.*.bin. Received: {names}.")
+        raise ValueError(f"`folder` must contain one file model.*.bin. Received: {names}.")
     return found[0] if found else None
 
 
@@ -81,7 +81,9 @@ def firefox_vocabulary(folder: Path) -> bytes:
     found = sorted(folder.glob("*vocab.*.spm"))
     if len(found) != 1:
         names = [path.name for path in found]
-        raise ValueError(f"`folder` must hold one file vocab.*.spm. Received: {names} in {folder}.")
+        raise ValueError(
+            f"`folder` must contain one file vocab.*.spm. Received: {names} in {folder}."
+        )
     return found[0].read_bytes()
 
 
@@ -94,7 +96,7 @@ def find_shortlist(folder: Path) -> Path | None:
     found = sorted(folder.glob("lex.*.bin"))
     if len(found) > 1:
         names = [path.name for path in found]
-        raise ValueError(f"`folder` must hold one file lex.*.bin. Received: {names}.")
+        raise ValueError(f"`folder` must contain one file lex.*.bin. Received: {names}.")
     return found[0] if found else None
 
 
@@ -103,7 +105,7 @@ def vocabulary_size(config: Config) -> int:
     sizes = config.get("dim-vocabs", list)
     if len(sizes) != 2 or sizes[0] != sizes[1] or not isinstance(sizes[0], int) or sizes[0] < 1:
         raise ValueError(
-            f"`dim-vocabs` in {config.path} must hold the same positive size twice. "
+            f"`dim-vocabs` in {config.path} must contain the same positive size twice. "
             f"Received: {sizes!r}."
         )
     return sizes[0]

@@ -20,9 +20,9 @@ from keras_transformer.pretrained.equivalence import (
 )
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.mapping import ROW, Rule, attention, linear, norm, to_float32
-from keras_transformer.pretrained.paths import check_start_is_seen
 from keras_transformer.pretrained.settings import activation_name, block_of
 from keras_transformer.pretrained.tokenizers.write_marian_tokenizer import write_marian_tokenizer
+from keras_transformer.pretrained.weight_paths import check_start_is_seen
 
 _EPSILON = 1e-5
 # Settings that all of them share.

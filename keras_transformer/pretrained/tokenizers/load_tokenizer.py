@@ -102,7 +102,7 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
         if pieces:
             return _sentence_piece(pieces[0], config, settings)
         raise ValueError(
-            f"`folder` must hold tokenizer.json, or {' and '.join(kind.files)}, or one of "
+            f"`folder` must contain tokenizer.json, or {' and '.join(kind.files)}, or one of "
             f"{', '.join(_SENTENCE_PIECE)}. Received: {folder}."
         )
     named = add_tokens(files, inner)
@@ -133,7 +133,7 @@ def _larger(size: Any, num_tokens: int) -> int | None:
 
 def _proto(path: Path) -> bytes:
     if not path.is_file():
-        raise ValueError(f"`folder` must hold the file {path.name}. Received: no {path}.")
+        raise ValueError(f"`folder` must contain the file {path.name}. Received: no {path}.")
     return path.read_bytes()
 
 
@@ -183,7 +183,7 @@ def _marian(folder: Path, config: dict[str, Any], target: bool) -> MarianTokeniz
 def _with_special_tokens(
     vocabulary: dict[str, int], tokens: Iterable[Any], path: Path
 ) -> dict[str, int]:
-    """Returns the vocabulary with the special tokens that files beside it add."""
+    """Returns the vocabulary with the special tokens that other files in the folder add."""
     vocabulary = dict(vocabulary)
     for token in tokens:
         stripped = any(token.flags.get(flag) for flag in ("lstrip", "rstrip", "single_word"))
@@ -195,5 +195,5 @@ def _with_special_tokens(
         if token.content not in vocabulary and token.token_id is not None:
             vocabulary[token.content] = token.token_id
         if token.content not in vocabulary:
-            raise ValueError(f"`{path}` must hold {token.content!r}. Received: no such token.")
+            raise ValueError(f"`{path}` must contain {token.content!r}. Received: no such token.")
     return vocabulary

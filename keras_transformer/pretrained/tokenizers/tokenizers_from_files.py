@@ -139,7 +139,7 @@ def accepted(path: Path, make: Callable[[], Any]) -> Any:
     except ImportError:
         raise
     except Exception as error:
-        raise ValueError(f"`{path}` must describe a tokenizer. Received: {error}") from error
+        raise ValueError(f"`{path}` must describe a tokenizer. Received: {error}.") from error
 
 
 def ids_of(path: Path) -> dict[str, int]:
@@ -157,7 +157,7 @@ def _byte_pairs(files: TokenFiles, **options: Any) -> Any:
     merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
     for merge in merges:
         if len(merge) != 2:
-            raise ValueError(f"`{path}` must hold pairs. Received: {' '.join(merge)!r}.")
+            raise ValueError(f"`{path}` must contain pairs. Received: {' '.join(merge)!r}.")
     model, vocabulary = _tokenizers().models.BPE, ids_of(files.folder / "vocab.json")
     made = accepted(path, lambda: model(vocab=vocabulary, merges=merges, **options))
     return _tokenizers().Tokenizer(made)
@@ -210,7 +210,7 @@ def _bert(files: TokenFiles) -> Any:
     vocabulary = {line.rstrip("\r"): index for index, line in enumerate(lines)}
     unknown_token = _unknown(files) or "[UNK]"
     if unknown_token not in vocabulary:
-        raise ValueError(f"`{path}` must hold {unknown_token!r}. Received: {len(lines)} others.")
+        raise ValueError(f"`{path}` must contain {unknown_token!r}. Received: {len(lines)} others.")
     model = package.models.WordPiece
     result = package.Tokenizer(accepted(path, lambda: model(vocabulary, unk_token=unknown_token)))
     _dress_bert(files, result)

@@ -52,7 +52,7 @@ export function labelOf(token) {
 }
 
 /** Returns the labels of an axis: those of tokens, or the numbers below a number. */
-export function labelled(labels) {
+export function labeled(labels) {
   if (typeof labels === "number") return Array.from({ length: labels }, (_, i) => String(i));
   return labels.map(labelOf);
 }

@@ -27,7 +27,7 @@ function revived(data) {
   return Object.fromEntries(Object.entries(data).map(([key, value]) => [key, revived(value)]));
 }
 
-/** A labelled list of choices; calls `onChange` with the index chosen. */
+/** A labeled list of choices; calls `onChange` with the index chosen. */
 function chooser(name, choices, selected, onChange) {
   const select = element("select", {}, choices.map((text, i) => element("option", { value: i, text })));
   select.value = selected;

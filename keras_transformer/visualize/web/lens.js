@@ -1,6 +1,6 @@
 // A table of layers and positions with the likeliest token in each cell: the logit lens.
 
-import { element, labelled, number, tokenSpan, visible } from "./dom.js";
+import { element, labeled, number, tokenSpan, visible } from "./dom.js";
 
 /**
  * Shows a logit lens.
@@ -44,7 +44,7 @@ class LensView {
       element("th", { scope: "col", text: "layer" }),
       ...columns.map((token) => element("th", { scope: "col" }, [tokenSpan(token)])),
     ]);
-    const names = labelled(rows);
+    const names = labeled(rows);
     // The last layer on top, as models are drawn.
     const body = names.map((name, row) => this.makeRow(name, row)).reverse();
     this.cells = body.map((line) => [...line.querySelectorAll("td")]).reverse();
@@ -87,7 +87,7 @@ class LensView {
       const share = probabilities.values[(row * width + column) * k + i];
       return `\u2068${visible(token)}\u2069 ${number(share, 3)}`;
     });
-    this.readout.textContent = `${labelled(rows)[row]}, after \u2068${visible(columns[column])}\u2069: ${texts.join(", ")}`;
+    this.readout.textContent = `${labeled(rows)[row]}, after \u2068${visible(columns[column])}\u2069: ${texts.join(", ")}`;
   }
 
   choose(place) {

@@ -1,6 +1,6 @@
 // A heat map with tokens on both axes, of which every cell can be read, by mouse or by keyboard.
 
-import { element, labelled, number, onceAFrame } from "./dom.js";
+import { element, labeled, number, onceAFrame } from "./dom.js";
 import { LABEL_SIZE, fontOf, paintLabels, paintNumbers } from "./matrix_paint.js";
 import { color, hatched, limits, onTheme, painted, ramp } from "./theme.js";
 
@@ -72,8 +72,8 @@ class MatrixView {
   update(changes) {
     Object.assign(this.options, changes);
     const { rows, columns, values, kind, maximum, title, selected } = this.options;
-    this.rows = labelled(rows);
-    this.columns = labelled(columns);
+    this.rows = labeled(rows);
+    this.columns = labeled(columns);
     this.caption.textContent = title ?? "";
     this.caption.hidden = !title;
     this.canvas.setAttribute(
@@ -172,9 +172,14 @@ class MatrixView {
   }
 
   drawLegend() {
-    const [low, high] = this.limits;
+    const [low, high, isCapped] = this.limits;
     const bar = element("span", { class: `kt-ramp kt-ramp-${this.options.kind}`, "aria-hidden": "true" });
-    const ends = [low, high].map((value) => element("span", { text: number(value, 2) }));
+    const digits = high < 0.1 ? 3 : 2;
+    const texts = [
+      `${isCapped && low < 0 ? "≤ " : ""}${number(low, digits)}`,
+      `${isCapped ? "≥ " : ""}${number(high, digits)}`,
+    ];
+    const ends = texts.map((text) => element("span", { text }));
     this.legend.replaceChildren(ends[0], bar, ends[1]);
   }
 

@@ -61,9 +61,22 @@ export function ramp(element, kind) {
   return bytes;
 }
 
-/** Returns the limits of the colors: 0 to the largest of weights, symmetric for signed numbers. */
+const MANY_CELLS = 64 * 64;
+const SHARE_BELOW = 0.995;
+
+/**
+ * Returns the limits of the colors: 0 to the largest of weights, symmetric for signed numbers. Of
+ * many numbers, half a percent are beyond the limits, since the few large ones, of a long text for
+ * example, would leave all others without color; a third value tells whether that is so.
+ */
 export function limits(values, kind, maximum) {
   let largest = maximum ?? 0;
+  if (maximum === undefined && values.length > MANY_CELLS) {
+    const sizes = kind === "signed" ? Float32Array.from(values, Math.abs) : Float32Array.from(values);
+    const sorted = sizes.filter((size) => size > 0 && size < Infinity).sort();
+    const most = sorted[Math.floor(SHARE_BELOW * (sorted.length - 1))];
+    if (most > 0) return [kind === "signed" ? -most : 0, most, sorted[sorted.length - 1] > most];
+  }
   if (maximum === undefined) {
     for (const value of values) {
       const size = kind === "signed" ? Math.abs(value) : value;
@@ -71,7 +84,7 @@ export function limits(values, kind, maximum) {
     }
   }
   largest = largest || 1;
-  return kind === "signed" ? [-largest, largest] : [0, largest];
+  return kind === "signed" ? [-largest, largest, false] : [0, largest, false];
 }
 
 /** Paints values (rows times columns) into a canvas of one pixel each; masked cells stay clear. */

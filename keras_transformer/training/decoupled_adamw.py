@@ -24,7 +24,7 @@ class DecoupledAdamW(keras.optimizers.AdamW):
         weight_decay: Decay per step, multiplied by the learning rate; not negative.
         exclude: Names of variables without weight decay. Each must match a variable's whole name,
             the last part of its path: "bias" for "query/bias". Layer names do not count.
-        **kwargs: Further arguments of `keras.optimizers.AdamW`, such as ``beta_2``, ``epsilon`` or
+        **kwargs: Other arguments of `keras.optimizers.AdamW`, such as ``beta_2``, ``epsilon`` or
             ``global_clipnorm``.
 
     Raises:

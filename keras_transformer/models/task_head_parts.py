@@ -14,7 +14,7 @@ import keras
 from keras_transformer.checks import check_at_least, check_rate
 from keras_transformer.layers.dropout_layer import Dropout
 from keras_transformer.models.new_tokens import language_model_parts
-from keras_transformer.models.task_layers import (
+from keras_transformer.models.task_head_layers import (
     LanguageModelLoss,
     MergeRows,
     SplitRows,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_transformer as kt
-from keras_transformer.layers.sublayers import all_layers, inner_layers, states_of
+from keras_transformer.layers.nested_layers import all_layers, inner_layers, states_of
 from tests.harness import assert_close, make_decoder, make_encoder, randomize
 from tests.layers.cases import CASES, given
 

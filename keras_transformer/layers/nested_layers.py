@@ -68,7 +68,7 @@ def inner_layers(
 
 
 def direct_layers(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Iterates over the direct sub-layers of a layer and the attributes that hold them.
+    """Iterates over the direct sublayers of a layer and the attributes that hold them.
 
     Args:
         layer: A layer or a model.
@@ -80,7 +80,7 @@ def direct_layers(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers
     if isinstance(layer, keras.Model):
         yield from _layers_in("layers", layer.layers)
     attributes = dict(vars(layer))
-    # On torch, layers are modules, which store their sub-layers here.
+    # On torch, layers are modules, which store their sublayers here.
     attributes |= attributes.get("_modules") or {}
     # Sorted, because the order differs between backends. Keras's own records of the same layers
     # start with an underscore and come last.
@@ -101,7 +101,7 @@ def _layers_in(name: str, value: Any) -> Iterator[tuple[str, keras.layers.Layer]
 
 
 def states_of(layer: keras.layers.Layer, layer_class: type) -> dict[str, dict[str, Any]]:
-    """Collects the states of sub-layers that have changed since construction.
+    """Collects the states of sublayers that have changed since construction.
 
     Args:
         layer: The layer.
@@ -117,7 +117,7 @@ def states_of(layer: keras.layers.Layer, layer_class: type) -> dict[str, dict[st
     states = {}
     for path, _, outer, inner in inner_layers(layer, but=given):
         state: dict[str, Any] = {}
-        # A layer created frozen freezes its sub-layers only when it is built.
+        # A layer created frozen freezes its sublayers only when it is built.
         if inner.trainable != outer.trainable and (outer.trainable or layer.built):
             state["trainable"] = inner.trainable
         if inner.dtype_policy.name != outer.dtype_policy.name:

@@ -1,7 +1,7 @@
 """Layers passed to the constructors of several others, whose copies must share them again.
 
 Keras restores shared objects when it loads a file, but not when it clones a model or restores it
-from its config: there, each layer would deserialize a copy of its own.
+from its config: there, each layer would deserialize its own copy.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _copies: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
 
 def take_layer(identifier: Any, owner: keras.layers.Layer) -> keras.layers.Layer | None:
-    """Registers a layer that was passed to another layer's constructor, or restores it.
+    """Registers a layer passed to another layer's constructor, restoring it from a config first.
 
     Args:
         identifier: A layer, its config, or None.
         owner: The layer it was passed to, which must already have its name.
 
     Returns:
-        The layer. Owners that shared a layer share its copy again: each gets the most recent copy,
-        unless an owner of the same class and name already has it, or its config differs, such as
-        in the dtype policy.
+        The layer. Owners that shared a layer before saving share one copy after restoring. An owner
+        gets a new copy if an owner of the same class and name already uses the existing one, or if
+        the configs differ (for example, in dtype policy).
     """
     if identifier is None:
         return None

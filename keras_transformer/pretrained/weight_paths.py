@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
+from keras_transformer.layers.nested_layers import all_layers, direct_layers
 from keras_transformer.layers.serialization import argument_names
-from keras_transformer.layers.sublayers import all_layers, direct_layers
 
 
 def variables_of(model: keras.Model) -> dict[str, Any]:
@@ -16,8 +16,8 @@ def variables_of(model: keras.Model) -> dict[str, Any]:
 
     A path consists of layer names, but a layer passed to another one as an argument goes by the
     name of the argument: `decoder/positional_encoding/embeddings`, whatever the layer itself is
-    called. Keras's own paths (`weight.path`) are not reliable: the path of a layer passed to
-    another one lacks the other's name once both are restored from a config.
+    called. Keras's own paths (`weight.path`) are not reliable: after
+    restoring from a config, the path of a layer passed to another one lacks the other's name.
 
     Args:
         model: The model.

@@ -6,8 +6,8 @@ import keras
 from keras import ops
 
 from keras_transformer.checks import check_positive
-from keras_transformer.models.head_parts import make_head, read_rows, task_model
-from keras_transformer.models.task_layers import SplitRows
+from keras_transformer.models.task_head_layers import SplitRows
+from keras_transformer.models.task_head_parts import make_head, read_rows, task_model
 
 
 def classifier(
