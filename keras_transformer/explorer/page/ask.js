@@ -1,5 +1,6 @@
 // The form in which a person asks: a prompt, a text to translate, a text to read, or a picture.
 
+import { plainText } from "./explorer.js";
 import { el } from "./make.js";
 import { t } from "./strings.js";
 
@@ -58,10 +59,13 @@ function textForm(app) {
     element,
     update(names) {
       if (names.has("text") && text.value !== app.state.text) text.value = app.state.text;
+      const { stream } = app.state;
+      if (names.has("stream") && stream) text.value = app.state.text + plainText(stream.tokens);
       if (names.has("busy")) {
         const isWriting = app.state.busy === "generate";
         stop.hidden = !isWriting;
         submit.disabled = isWriting;
+        text.readOnly = isWriting;
         element.setAttribute("aria-busy", String(app.state.busy !== null));
       }
       more?.update(names);

@@ -26,8 +26,7 @@ export function compareSection(app) {
     button.disabled = false;
     status.textContent = "";
     if (!reply) return;
-    const notes = [reply.note, ...(reply.models ?? []).map(({ note }) => note)].filter(Boolean);
-    status.textContent = [...new Set(notes)].join(" ");
+    status.textContent = t("compare.note");
     clear(holder, reply.models.map((model) => modelOf(model, reply.tokens)));
     for (const draw of waiting.splice(0)) draw();
   };
@@ -37,30 +36,46 @@ export function compareSection(app) {
 // Components measure themselves, so they are made once their place is in the page.
 const waiting = [];
 
-function modelOf({ name, kind, tensors, output, accuracy }, tokens) {
-  const article = el("article", {}, el("h3", {}, name),
-    el("p", { class: "note" }, tOr(`compare.${kind}`, "")));
-  for (const { name: title, what, tensor } of tensors) {
-    const { shape, values } = decode(tensor);
-    const texts = (tokens ?? []).map((token) => token.text ?? token);
-    const labels = (count) => (texts.length === count ? texts : [...Array(count).keys()].map(String));
-    const holder = el("div", {});
-    article.append(holder);
-    const isMatrix = what === "weights" || (what === undefined && shape[0] === shape.at(-1));
-    waiting.push(() => {
-      const flat = shape.length > 2 ? shape.slice(-2) : shape;
-      const part = values.subarray(0, flat[0] * flat[1]);
-      if (isMatrix) {
-        matrix(holder, { rows: labels(flat[0]), columns: labels(flat[1]), values: part, title,
-          kind: "weights", height: 320, rowName: t("scores.row"), columnName: t("scores.column") });
-      } else {
-        strip(holder, { rows: labels(flat[0]), width: flat[1], values: part, title });
-      }
-    });
+function modelOf({ name, kind, note, tensors, output, accuracy }, tokens) {
+  const article = el("article", {}, el("h3", {}, tOr(`compare.name.${kind}`, name)),
+    el("p", { class: "note" }, `${tOr(`compare.${kind}`, "")} ${note ?? ""}`));
+  if (output?.length) {
+    article.append(el("p", { class: "note" }, t("compare.output", { output: output.join(" ") })));
   }
-  if (output?.length) article.append(el("p", { class: "note" }, t("compare.output",
-    { output: output.join(" ") })));
-  if (typeof accuracy === "number") article.append(el("p", { class: "note" },
-    t("compare.accuracy", { share: (100 * accuracy).toFixed(0) })));
+  if (typeof accuracy === "number") {
+    article.append(el("p", { class: "note" },
+      t("compare.accuracy", { share: (100 * accuracy).toFixed(0) })));
+  }
+  for (const one of tensors) article.append(tensorOf(one, tokens));
   return article;
+}
+
+function tensorOf({ name, what, rows, columns, tensor }, tokens) {
+  const { shape, values } = decode(tensor);
+  const [height, width] = shape.slice(-2);
+  const labels = (given, count) => {
+    const found = given ?? (tokens?.length === count ? tokens : null);
+    return found?.map((token) => token.text ?? token) ?? [...Array(count).keys()].map(String);
+  };
+  const holder = el("div", {});
+  const title = titleOf(name);
+  waiting.push(() => {
+    const first = values.subarray(0, height * width);
+    if (what === "weights") {
+      matrix(holder, { rows: labels(rows, height), columns: labels(columns, width), values: first,
+        title, kind: "weights", height: 320, rowName: t("scores.row"),
+        columnName: t("scores.column") });
+    } else {
+      strip(holder, { rows: labels(rows, height), width, values: first, title,
+        kind: what === "gate" ? "weights" : "signed" });
+    }
+  });
+  return holder;
+}
+
+// "encoder: forget_gate", in the language of the page.
+function titleOf(name) {
+  const [stack, what] = name.split(": ");
+  if (what === undefined) return name;
+  return `${tOr(`stack.${stack}`, stack)}: ${tOr(`states.${what.replaceAll(" ", "_")}`, what)}`;
 }

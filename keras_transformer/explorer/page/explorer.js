@@ -162,6 +162,7 @@ export class Explorer {
       seed,
     };
     let written = "";
+    let problem = null;
     try {
       for await (const event of this.source.generate(request, stopper.signal)) {
         if (event.prompt) this.set({ stream: { prompt: event.prompt, tokens: [] } });
@@ -169,10 +170,11 @@ export class Explorer {
         else this.receive(event);
       }
     } catch (error) {
-      this.fail(error);
+      problem = error;
     }
     if (this.stopper !== stopper) return;
-    this.finish(text, written);
+    await this.finish(text, written);
+    if (problem) this.fail(problem);
   }
 
   receive(event) {
@@ -182,20 +184,26 @@ export class Explorer {
     this.set(changes);
   }
 
-  finish(text, written) {
+  async finish(text, written) {
     const tokens = this.state.stream?.tokens ?? [];
-    // After a stop, the tokens' readable texts have to do.
-    const added = tokens.map((token) => token.text).join("");
-    const joined = text + added.replace(/␣/g, " ").replace(/↵/g, "\n");
     this.stopper = null;
+    if (tokens.length === 0) return this.set({ busy: null, stream: null });
     this.set({
-      text: written || joined, busy: null, generated: tokens.length, seed: this.state.seed + 1,
-      stream: null, announcement: t("generate.done", { count: tokens.length }),
+      // After a stop, the tokens' readable texts have to do.
+      text: written || text + plainText(tokens), busy: null, generated: tokens.length,
+      seed: this.state.seed + 1, stream: null,
+      announcement: t("generate.done", { count: tokens.length }),
     });
-    if (tokens.length > 0) this.read();
+    return this.read();
   }
 
   stop() {
     this.stopper?.abort();
   }
+}
+
+// The text of tokens whose spaces and line ends were made visible.
+export function plainText(tokens) {
+  const joined = tokens.map((token) => token.text).join("");
+  return joined.replace(/␣/g, " ").replace(/↵/g, "\n");
 }

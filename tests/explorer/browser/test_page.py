@@ -209,3 +209,34 @@ def test_the_page_has_no_markup_from_text():
         text = path.read_text(encoding="utf-8")
         for banned in ("innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", 'style="', "http"):
             assert banned not in text, (path.name, banned)
+
+
+def test_four_models_beside_each_other(visit):
+    """With the server's answer made here: training its models takes a minute."""
+    page = visit("translator")
+    weights = {"shape": [2, 2], "dtype": "float32", "data": "AACAPwAAAAAAAAA/AAAAPw=="}
+    tensors = [
+        {"name": "encoder: forget gate", "what": "gate", "rows": ["a", "<b>"], "tensor": weights},
+        {"name": "attends", "what": "weights", "rows": ["a", "<b>"], "tensor": weights},
+    ]
+    models = [
+        {"name": "x", "kind": kind, "note": "9 weights.", "tensors": tensors, "accuracy": 0.5}
+        for kind in ("rnn", "lstm", "attention", "transformer")
+    ]
+    answer = {"tokens": ["a", "<b>"], "note": "", "models": models}
+    lines = [{"progress": 0.5, "what": "LSTM"}, answer]
+    page.page.route(
+        "**/api/compare",
+        lambda route: route.fulfill(
+            content_type="application/x-ndjson",
+            body="".join(json.dumps(line) + "\n" for line in lines),
+        ),
+    )
+    page.page.get_by_role("button", name="Compare").click()
+    articles = page.page.locator(".compare article")
+    expect(articles.locator("h3")).to_have_text(
+        ["Recurrent network", "LSTM", "LSTM with attention", "Transformer"]
+    )
+    expect(articles.first.locator(".strip-labels")).to_contain_text("<b>")
+    expect(articles.last.locator(".kt-matrix canvas")).to_be_visible()
+    expect(articles.last).to_contain_text("Right on 50 %")
