@@ -198,5 +198,5 @@ def _without(attention, hide):
     return attention._replace(
         columns=[label for i, label in enumerate(attention.columns) if i not in hidden],
         weights=[without_positions(array, hidden) for array in attention.weights],
-        note=f"In the {attention.name}, {names} is hidden and the rest renormalized.",
+        note=f"Hidden in the {attention.name}, and the rest renormalized: {names}.",
     )

@@ -135,16 +135,18 @@ def _draw_matrix(canvas, axes, matrix):
     values = np.where(np.isfinite(matrix["values"]), matrix["values"], np.nan)
     largest = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     is_signed = matrix.get("signed", False)
-    is_capped = not is_signed and values.size > _MANY_CELLS and bool(np.any(values > 0))
-    if is_capped:  # as the web component does: a few large weights would leave the others pale
-        largest = float(np.nanpercentile(values[values > 0], 99.5))
+    sizes = np.abs(values[np.isfinite(values) & (values != 0.0)])
+    is_capped = values.size > _MANY_CELLS and len(sizes) > 0
+    if is_capped:  # as the web component does: a few large numbers would leave the others pale
+        largest = float(np.percentile(sizes, 99.5))
     colors = {"cmap": "RdBu", "vmin": -largest} if is_signed else {"cmap": "Blues", "vmin": 0.0}
     image = axes.imshow(values, vmax=largest, aspect="auto", interpolation="nearest", **colors)
     _label(axes.xaxis, matrix["columns"], rotation=90)
     _label(axes.yaxis, matrix["rows"])
     axes.xaxis.tick_top()
     axes.set_title(visible(matrix["title"]) if matrix["title"] else "")
-    canvas.colorbar(image, ax=axes, shrink=0.7, extend="max" if is_capped else "neither")
+    ends = "neither" if not is_capped else "both" if is_signed else "max"
+    canvas.colorbar(image, ax=axes, shrink=0.7, extend=ends)
 
 
 def _label(axis, labels, **options):

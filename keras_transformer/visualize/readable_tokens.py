@@ -30,11 +30,10 @@ def readable_token(tokenizer: Any, token_id: int) -> str:
     raw = _raw(tokenizer, token_id)
     if raw:
         return _reader(tokenizer)(raw)
-    roles = {"padding": "<pad>", "unknown": "<unknown>", "start": "<start>", "end": "<end>"}
-    for role, value in special_ids(tokenizer)._asdict().items():
-        if value == token_id:
-            return roles[role]
-    return f"<{token_id}>"
+    padding, unknown, start, end = special_ids(tokenizer)
+    # Firefox's models start with the padding id, which texts do not hold otherwise.
+    roles = {padding: "<pad>", unknown: "<unknown>", end: "<end>", start: "<start>"}
+    return roles.get(token_id, f"<{token_id}>")
 
 
 def _raw(tokenizer, token_id):

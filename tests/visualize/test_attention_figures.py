@@ -129,7 +129,8 @@ def test_hidden_keys_leave_the_rest_renormalized():
     kept = plain["values"][:, 1:6]
     expected = kept / kept.sum(axis=-1, keepdims=True)
     np.testing.assert_allclose(matrix["values"], expected, atol=1e-6)
-    assert "s0 (0), s6 (6) is hidden and the rest renormalized" in figure.notes[0]
+    expected = "Hidden in the cross-attention, and the rest renormalized: s0 (0), s6 (6)."
+    assert figure.notes == [expected]
 
 
 def test_rows_that_attend_to_hidden_keys_alone_are_zeros():

@@ -174,7 +174,11 @@ class MatrixView {
   drawLegend() {
     const [low, high, isCapped] = this.limits;
     const bar = element("span", { class: `kt-ramp kt-ramp-${this.options.kind}`, "aria-hidden": "true" });
-    const texts = [number(low, 2), `${isCapped ? "≥ " : ""}${number(high, high < 0.1 ? 3 : 2)}`];
+    const digits = high < 0.1 ? 3 : 2;
+    const texts = [
+      `${isCapped && low < 0 ? "≤ " : ""}${number(low, digits)}`,
+      `${isCapped ? "≥ " : ""}${number(high, digits)}`,
+    ];
     const ends = texts.map((text) => element("span", { text }));
     this.legend.replaceChildren(ends[0], bar, ends[1]);
   }

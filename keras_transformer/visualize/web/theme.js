@@ -66,15 +66,16 @@ const SHARE_BELOW = 0.995;
 
 /**
  * Returns the limits of the colors: 0 to the largest of weights, symmetric for signed numbers. Of
- * many weights, half a percent are beyond the upper limit, since the few large ones of a long text
- * would leave all others without color; a third value tells whether that is so.
+ * many numbers, half a percent are beyond the limits, since the few large ones, of a long text for
+ * example, would leave all others without color; a third value tells whether that is so.
  */
 export function limits(values, kind, maximum) {
   let largest = maximum ?? 0;
-  if (maximum === undefined && kind !== "signed" && values.length > MANY_CELLS) {
-    const sorted = Float32Array.from(values).filter((value) => value > 0 && value < Infinity).sort();
+  if (maximum === undefined && values.length > MANY_CELLS) {
+    const sizes = kind === "signed" ? Float32Array.from(values, Math.abs) : Float32Array.from(values);
+    const sorted = sizes.filter((size) => size > 0 && size < Infinity).sort();
     const most = sorted[Math.floor(SHARE_BELOW * (sorted.length - 1))];
-    if (most > 0) return [0, most, sorted[sorted.length - 1] > most];
+    if (most > 0) return [kind === "signed" ? -most : 0, most, sorted[sorted.length - 1] > most];
   }
   if (maximum === undefined) {
     for (const value of values) {

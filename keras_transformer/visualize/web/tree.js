@@ -125,7 +125,7 @@ class TreeView {
         x: x + BOX[0] / 2,
         y: y + 27,
         "text-anchor": "middle",
-        text: number(sum, 2),
+        text: sum.toFixed(2).replace("-", "−"),
       }),
     ]);
     node.addEventListener("pointerenter", () => this.point([step, index]));
