@@ -86,7 +86,7 @@ bench-decoding: $(VENV)/all.stamp
 
 ## A training step, a language model and a translator against others, memory (rewrites docs/benchmarks.md).
 ## Allow three quarters of an hour of a machine that does nothing else.
-bench: $(VENV)/all.stamp
+bench: $(VENV)/all.stamp browser
 	$(RUN) benchmarks/import_time.py --write docs/benchmarks.md
 	$(RUN) benchmarks/training_step.py --rounds $(ROUNDS) --write docs/benchmarks.md
 	$(RUN) benchmarks/step_parts.py --write docs/benchmarks.md
@@ -95,6 +95,7 @@ bench: $(VENV)/all.stamp
 	$(RUN) benchmarks/language_model.py --write docs/benchmarks.md
 	$(RUN) benchmarks/rematerialization.py --write docs/benchmarks.md
 	$(RUN) benchmarks/translation.py --write docs/benchmarks.md
+	$(RUN) benchmarks/explorer_page.py --write docs/benchmarks.md
 
 ## Every table and figure of docs/from-recurrence-to-attention.md (an hour and a half).
 PAGE := docs/from-recurrence-to-attention.md
