@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ _TYPES = {
 }
 _JSON, _LINES = "application/json", "application/x-ndjson"
 _LONGEST_STREAM = 600.0  # seconds
+_LONGEST_MESSAGE = 500
+# Keras puts the message of a layer in bold, between what it adds.
+_OF_A_LAYER = re.compile(r"\x1b\[1m(.+?)\x1b\[0m", re.DOTALL)
 
 
 def import_server() -> None:
@@ -145,7 +149,7 @@ async def _all_lines(first: bytes, lines: AsyncIterator[bytes]) -> AsyncIterator
     except ClientGoneError:
         return
     except (ValueError, BusyError) as error:
-        yield _line({"error": str(error)})
+        yield _line({"error": _message(str(error))})
     except Exception as error:
         _LOG.exception("A stream failed.")
         yield _line({"error": f"The server failed: {type(error).__name__}."})
@@ -199,7 +203,14 @@ def _json(answer, status=200):
 
 
 def _error(status, message):
-    return _json({"error": message}, status)
+    return _json({"error": _message(message)}, status)
+
+
+def _message(text):
+    """A message for the person; what it quotes may be long."""
+    found = _OF_A_LAYER.search(text)
+    text = text if found is None else found[1]
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}\u2026"
 
 
 def _response(body, status=200, kind=_JSON):
