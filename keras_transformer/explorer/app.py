@@ -68,7 +68,6 @@ def make_app(answers: Answers, host: str, port: int, inference: Inference | None
     """
     import_server()
     from starlette.applications import Starlette
-    from starlette.routing import Route
 
     inference = inference or Inference()
 
@@ -77,10 +76,19 @@ def make_app(answers: Answers, host: str, port: int, inference: Inference | None
         yield
         inference.close()
 
+    handlers: dict[Any, Any] = {404: _not_found, 405: _not_found}
+    routes = _routes(answers, inference)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    return Guards(app, host, port)
+
+
+def _routes(answers: Answers, inference: Inference) -> list[Any]:
+    from starlette.routing import Route
+
     async def model(request):
         return _json(answers.model())
 
-    routes = [
+    return [
         Route("/", _files(PAGE, "index.html")),
         Route("/page/{path:path}", _files(PAGE)),
         Route("/web/{path:path}", _files(WEB)),
@@ -89,9 +97,6 @@ def make_app(answers: Answers, host: str, port: int, inference: Inference | None
         *[_post(name, _read(getattr(answers, name))) for name in READ],
         *[_post(name, _streamed(getattr(answers, name), inference)) for name in STREAMED],
     ]
-    handlers: dict[Any, Any] = {404: _not_found, 405: _not_found}
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
-    return Guards(app, host, port)
 
 
 def _post(name, answer):
