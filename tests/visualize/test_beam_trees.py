@@ -39,7 +39,7 @@ def check_search(case, source, **options):
         row = result.ids[0, rank].tolist()
         length = hypothesis["length"]
         assert hypothesis["ids"] == row[:length] and not any(row[length:])
-        assert hypothesis["score"] == pytest.approx(result.scores[0, rank], abs=1e-5)
+        assert hypothesis["score"] == pytest.approx(result.scores[0, rank], rel=1e-5, abs=1e-5)
     assert not np.isfinite(result.scores[0, len(data["hypotheses"]) :]).any()
     check_tree(data, beams, options["max_length"])
 
