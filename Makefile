@@ -6,11 +6,13 @@ RUN := $(VENV)/bin/python
 ROUNDS ?= 1
 TEXT ?= The cat sat on the mat.
 LANGUAGES ?= en-pt
+# What `make explore` opens: a folder, or --model minilm; by default Firefox's translator.
+MODEL ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # mkdocs-material's notice about a coming major version is no warning of ours.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo gpt translate test test-all lint types unit coverage backends without-tensorflow docs bench bench-decoding experiments constraints clean
+.PHONY: browser demo gpt translate explore test test-all lint types unit coverage backends without-tensorflow docs bench bench-decoding experiments constraints clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -24,6 +26,10 @@ gpt: $(VENV)/demo.stamp
 translate: export TEXT := $(TEXT)
 translate: $(VENV)/demo.stamp
 	@$(RUN) examples/translate_pretrained.py --languages $(LANGUAGES) "$$TEXT"
+
+## Look inside a model, on a page of this machine: make explore MODEL=runs/translator
+explore: $(VENV)/explorer.stamp
+	@$(RUN) -m keras_transformer.explorer $(MODEL)
 
 # Of tests with many cases, one case in this many runs.
 SAMPLE ?= 8
@@ -42,14 +48,21 @@ lint: $(VENV)/all.stamp
 types: $(VENV)/all.stamp
 	$(VENV)/bin/mypy
 
+# Chromium for tests/explorer/browser, from the system's packages where there is none.
+BROWSERS := chromium chromium-browser google-chrome
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+browser:
+	@for name in $(BROWSERS); do command -v $$name > /dev/null && exit 0; done; \
+	$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq -y chromium fonts-ipafont-gothic
+
 # Two processes of tests, each with one thread: more threads than cores make torch crawl.
 unit coverage backends without-tensorflow: export OMP_NUM_THREADS := 1
 
-unit: $(VENV)/all.stamp
+unit: $(VENV)/all.stamp browser
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --sample $(SAMPLE) --durations 15
 
 ## The suite on TensorFlow, with a table of the lines it missed. One folder: make coverage TESTS=tests/ops
-coverage: $(VENV)/all.stamp
+coverage: $(VENV)/all.stamp browser
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --cov=keras_transformer $(TESTS)
 
 # What must hold everywhere: laws, parity, layers (with saving), the pipeline. The other folders pass
@@ -99,6 +112,8 @@ experiments: $(VENV)/all.stamp
 	$(RUN) benchmarks/page.py $(PAGE) digits runs/vit "python examples/train_vit.py"
 	$(RUN) examples/forecast_seismogram.py --output runs/seismogram
 	$(RUN) benchmarks/page.py $(PAGE) seismogram runs/seismogram "python examples/forecast_seismogram.py"
+	$(RUN) examples/look_inside.py --output runs/look-inside
+	$(RUN) benchmarks/page.py docs/look-inside.md it runs/look-inside "python examples/look_inside.py"
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version if sys.version_info < (3, 11) else 0)'
@@ -108,9 +123,14 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[tensorflow,text,weights]'
 	touch $@
 
+$(VENV)/explorer.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing the library, TensorFlow and the server: a few minutes, once."
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[tensorflow,text,weights,explorer]'
+	touch $@ $(VENV)/demo.stamp
+
 $(VENV)/all.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[all]'
-	touch $@ $(VENV)/demo.stamp
+	touch $@ $(VENV)/demo.stamp $(VENV)/explorer.stamp
 
 ## Rewrite constraints.txt from the versions installed in the virtual environment.
 # No suffix such as `+cpu`: the package index has no such versions.

@@ -1,0 +1,157 @@
+"""A browser, servers with tiny models, and pages that report whatever goes wrong on them."""
+
+import base64
+import contextlib
+import hashlib
+import io
+import shutil
+import tarfile
+import tempfile
+import urllib.request
+from pathlib import Path
+
+import keras
+import pytest
+from playwright.sync_api import sync_playwright
+
+import keras_transformer as kt
+from tests.explorer import serving, tiny_model
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+AXE = "https://registry.npmjs.org/axe-core/-/axe-core-4.10.3.tgz"
+AXE_SHA512 = (
+    "Xm7bpRXnDSX2YE2YFfBk2FnF0ep6tmG7xPh8iHee8MIcrgq762Nkce856dYtJYLkuIoYZvGfTs/PbZhideTcEg=="
+)
+WAIT = 30_000  # milliseconds: other tests may keep all cores busy
+
+
+# Playwright's event loop runs as long as its browser: not longer than the tests of this folder.
+@pytest.fixture(scope="package")
+def browser():
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.fail("Chromium is missing: `make browser`, or `apt-get install -y chromium`.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def servers():
+    """Calls with a kind of model give its server, started when it is first asked for."""
+    running = {}
+    with contextlib.ExitStack() as stack:
+
+        def server_of(kind):
+            if kind not in running:
+                keras.utils.set_random_seed(7)
+                running[kind] = stack.enter_context(serving(model_of(kind)))
+            return running[kind]
+
+        yield server_of
+
+
+def model_of(kind):
+    """A tiny model whose translations are short."""
+    opened = tiny_model(kind)
+    if opened.kind == "translator":
+        opened.pipeline.defaults = kt.DecodingDefaults(max_new_tokens=4, length_penalty=0.6)
+    opened.examples = {
+        "language_model": ["the cat sat", "where is the"],
+        "translator": ["the cat sat", "the old dog slept"],
+        "encoder": ["the cat [MASK] on the mat"],
+    }.get(opened.kind, opened.examples)
+    return opened
+
+
+class Visit:
+    """A page of a model, and what went wrong on it."""
+
+    def __init__(self, browser, address, width, language, theme, **options):
+        self.address, self.problems, self.requests = address, [], []
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            locale=language,
+            color_scheme=theme,
+            **options,
+        )
+        self.context.set_default_timeout(WAIT)
+        self.page = self.context.new_page()
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("request", self._see)
+
+    def _hear(self, message):
+        if message.type in ("error", "warning"):
+            self.problems.append(f"{message.text} {message.location.get('url', '')}")
+
+    def _see(self, request):
+        self.requests.append(request.url)
+        if not request.url.startswith((self.address, "data:", "file:")):
+            self.problems.append(f"a request to {request.url}")
+
+    def open(self, path="/"):
+        self.page.goto(self.address + path)
+        self.page.locator(".tile").first.wait_for()
+        self.settle()
+        return self
+
+    def settle(self):
+        """Waits until the model has answered."""
+        self.page.locator("body:not(.busy)").wait_for()
+
+    def stage(self, name):
+        """Opens a stage and returns its panel."""
+        button = self.page.locator(f".tile[data-stage={name}] .tile-button")
+        if button.get_attribute("aria-expanded") == "false":
+            button.click()
+        return self.page.locator(f"[data-panel={name}]")
+
+    def part(self, stage, name):
+        """Opens a stage and returns one part of it."""
+        return self.stage(stage).locator(f"[data-part={name}]")
+
+
+@pytest.fixture
+def visit(browser, servers):
+    """Opens pages; in the end, none may have seen an error or asked another machine."""
+    visits = []
+
+    def open_page(kind, width=1280, language="en", theme="light", **options):
+        address = servers(kind).address
+        visits.append(Visit(browser, address, width, language, theme, **options))
+        return visits[-1].open()
+
+    yield open_page
+    for one in visits:
+        one.context.close()
+    assert [one.problems for one in visits] == [[] for _ in visits]
+
+
+@pytest.fixture(scope="package")
+def axe():
+    """The text of axe-core, which finds what keeps people from using a page."""
+    folder = Path(tempfile.gettempdir()) / "keras_transformer_tests"
+    archive = folder / AXE.rsplit("/", 1)[-1]
+    if not archive.is_file() or not _is_axe(archive.read_bytes()):
+        with urllib.request.urlopen(AXE, timeout=60) as response:
+            content = response.read()
+        assert _is_axe(content)
+        folder.mkdir(exist_ok=True)
+        archive.write_bytes(content)
+    with tarfile.open(fileobj=io.BytesIO(archive.read_bytes())) as files:
+        return files.extractfile("package/axe.min.js").read().decode("utf-8")
+
+
+def _is_axe(content):
+    return base64.b64encode(hashlib.sha512(content).digest()).decode("ascii") == AXE_SHA512
