@@ -112,6 +112,8 @@ experiments: $(VENV)/all.stamp
 	$(RUN) benchmarks/page.py $(PAGE) digits runs/vit "python examples/train_vit.py"
 	$(RUN) examples/forecast_seismogram.py --output runs/seismogram
 	$(RUN) benchmarks/page.py $(PAGE) seismogram runs/seismogram "python examples/forecast_seismogram.py"
+	$(RUN) examples/look_inside.py --output runs/look-inside
+	$(RUN) benchmarks/page.py docs/look-inside.md it runs/look-inside "python examples/look_inside.py"
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version if sys.version_info < (3, 11) else 0)'

@@ -42,7 +42,10 @@ class Recorder:
 
     def report(self, name: str, tensor: Tensor) -> Tensor:
         """Returns the tensor, or the result of its edit."""
-        if self.is_muted or not _is_concrete(tensor):
+        if self.is_muted:
+            return tensor
+        if not _is_concrete(tensor):
+            self._check_eager(tensor)
             return tensor
         name = "/".join([*self.path, name])
         if name in self.edits:
@@ -50,13 +53,26 @@ class Recorder:
         self.receive(name, tensor)
         return tensor
 
+    def _check_eager(self, tensor):
+        # Without values, an edit would have no effect, or stay in a program after the recording.
+        if self.edits and not isinstance(tensor, keras.KerasTensor):
+            raise ValueError(
+                "`ablate` requires calls that run eagerly: call the model itself. "
+                "Received: a call in a compiled function, such as that of `predict`."
+            )
+
 
 _current: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 
 
-def is_recording() -> bool:
-    """Whether this thread records: attention is then dense, and decoding not compiled."""
-    return _current.get() is not None
+def is_recording(*tensors: Tensor) -> bool:
+    """Whether this thread records: attention is then dense, and decoding not compiled.
+
+    Args:
+        *tensors: False if one of these has no values, since the call is traced: a compiled program
+            must be the same whether it is traced during a recording or not.
+    """
+    return _current.get() is not None and all(map(_is_concrete, tensors))
 
 
 def report(name: str, tensor: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ Shape letters: B batch, K beams, T length of the longest hypothesis, S source le
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,12 +23,12 @@ from keras_transformer.decoding.beam_search_loop import (
 )
 from keras_transformer.decoding.compilation import run_compiled, run_loop
 from keras_transformer.decoding.decoding_model import DecodingModel
+from keras_transformer.decoding.length_penalty import NORMALIZATIONS, check_length_penalty
 from keras_transformer.decoding.programs import programs_of
 from keras_transformer.decoding.prompts import check_count, check_id, check_ids, prepare, round_up
 from keras_transformer.decoding.steps import grow, grow_cache
 from keras_transformer.decoding.vocabulary_subset import make_candidates
 
-NORMALIZATIONS = ("gnmt", "length")
 _FIRST_ROOM = 64
 
 
@@ -146,7 +145,7 @@ def beam_search(
         check_count("num_beams", num_beams, 1),
         check_count("num_return", num_return, 1),
         check_id("end_id", end_id, parts.vocabulary_size),
-        _check_length_penalty(length_penalty, max_length),
+        check_length_penalty(length_penalty, max_length),
         length_normalization,
         bool(early_stopping),
         check_ids("banned_ids", banned_ids, parts.vocabulary_size),
@@ -192,21 +191,6 @@ def _check_beams(num_beams, num_return, vocabulary_size, max_length):
             "`num_return` must be at most `num_beams`. "
             f"Received: num_return={num_return}, num_beams={num_beams}."
         )
-
-
-def _check_length_penalty(length_penalty, max_length):
-    """Returns the penalty as a float; raises if scores would exceed float32's precision."""
-    try:
-        penalty = float(length_penalty)
-    except (TypeError, ValueError):
-        penalty = math.nan
-    limit = 40 / math.log(max_length + 1)
-    if not abs(penalty) <= limit:
-        raise ValueError(
-            f"`length_penalty` must be a number from {-limit:.3g} to {limit:.3g}. "
-            f"Received: length_penalty={length_penalty}, max_length={max_length}."
-        )
-    return penalty
 
 
 def _search(programs, inputs, candidates, max_length):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_transformer.decoding.decoding_model import DecodingModel
+from keras_transformer.decoding.length_penalty import length_penalty
 from keras_transformer.decoding.logit_filters import least_logit, lowest
 from keras_transformer.decoding.steps import (
     column,
@@ -176,7 +177,7 @@ def _extend(parts, settings, state, hidden, history, limit, candidates):
     usable = ops.logical_and(ended, ops.arange(2 * beams) < beams)
     usable = ops.logical_and(usable, totals > worst_score())
     usable = ops.logical_and(usable, ops.logical_not(state.done)[:, None])
-    scores = ops.where(usable, totals / _length_penalty(settings, length), lowest("float32"))
+    scores = ops.where(usable, totals / length_penalty(settings, length), lowest("float32"))
     finished_scores, kept = ops.top_k(ops.concatenate([state.finished_scores, scores], 1), beams)
     kept = ops.cast(kept, "int32")
     # Unusable entries get length 0, since backends order equally low scores differently.
@@ -266,18 +267,12 @@ def _ban(settings, state, values, tokens):
     return ops.where(ops.logical_and(ops.equal(tokens, settings.end_id), is_early), worst, values)
 
 
-def _length_penalty(settings, length):
-    length = ops.cast(length, "float32")
-    base = length if settings.length_normalization == "length" else (5.0 + length) / 6.0
-    return ops.power(base, settings.length_penalty)
-
-
 def _is_done(settings, alive_scores, finished_scores, length, limit):
     """Whether no alive hypothesis of a source can still be returned, (B,)."""
     if settings.early_stopping or settings.num_beams == 1:  # one beam is greedy decoding
         return finished_scores[:, -1] > worst_score()
     best_length = limit if settings.length_penalty > 0 else length + 1
-    bound = alive_scores[:, 0] / _length_penalty(settings, best_length)
+    bound = alive_scores[:, 0] / length_penalty(settings, best_length)
     bar = finished_scores[:, settings.num_return - 1]
     return ops.logical_and(bar > worst_score(), bar >= bound)
 

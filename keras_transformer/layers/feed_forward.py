@@ -108,7 +108,7 @@ class FeedForward(Layer):
         hidden = self.activation(self.intermediate_dense(x))
         if self.gated:
             hidden = hidden * self.linear_dense(x)
-        if is_recording():
+        if is_recording(hidden):
             hidden = self._report(hidden, inputs)
         x = self.output_dense(self.dropout_layer(hidden, training=training))
         # On torch, Keras computes float64 products in float32.

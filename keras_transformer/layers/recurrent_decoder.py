@@ -227,7 +227,7 @@ class RecurrentDecoder(Layer):
                 outputs, states = self._run(run, x, before, real)
             if run is not recurrence:
                 outputs, context = run.split(outputs)
-            if is_recording():
+            if is_recording(x):
                 self._report_steps(index, x, before, real, outputs, context, source)
             x = outputs
             new_states.append(states)

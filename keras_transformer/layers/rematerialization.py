@@ -33,7 +33,7 @@ def call_block(
     Returns:
         What `block(*inputs, **arguments)` returns, with the same dropout.
     """
-    if not rematerialize or is_recording():
+    if not rematerialize or is_recording(inputs[0]):
         return block(*inputs, **arguments)
     weights = [w for w in block.weights if "float" in backend.standardize_dtype(w.dtype)]
     known = {id(weight) for weight in weights}

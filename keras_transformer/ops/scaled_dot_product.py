@@ -92,7 +92,7 @@ def dot_product_attention(
     query, key, value, mask, bias = to_tensors(query, key, value, mask, bias)
     _check_arguments(query, key, value, implementation, heads_first, window)
     needs_weights = return_attention_scores or dropout > 0.0
-    if is_recording():
+    if is_recording(query):
         implementation = "dense"  # others never hold the scores
     in_blocks = _is_blockwise(query, key, implementation, return_attention_scores, heads_first)
     _check_kernel(implementation, in_blocks, return_attention_scores, dropout)
@@ -122,9 +122,9 @@ def dot_product_attention(
     weights = _attention_weights(query, key, mask, bias, causal, scale)
     dropped = drop(weights, dropout, seed) if dropout > 0.0 else weights
     output = _zero_masked_queries(_weighted_sum(dropped, value), mask)
-    if mask is not None and (return_attention_scores or is_recording()):
+    if mask is not None and (return_attention_scores or is_recording(query)):
         weights = ops.where(mask, weights, ops.zeros_like(weights))
-    if is_recording():
+    if is_recording(query):
         output = _report_heads(key, value, weights, output)
     if not return_attention_scores:
         return output
@@ -231,7 +231,7 @@ def _fused_attention(query, key, value, mask, bias, causal, scale):
 
 def _attention_weights(query, key, mask, bias, causal, scale):
     num_groups = query.shape[2] // key.shape[1]
-    if is_recording():
+    if is_recording(query):
         report("query", ops.transpose(query, (0, 2, 1, 3)))
     query = ops.transpose(query * ops.cast(scale, query.dtype), (0, 2, 1, 3))  # (B, N, T, H)
     # An einsum multiplies by the transpose without materializing it.
@@ -244,14 +244,14 @@ def _attention_weights(query, key, mask, bias, causal, scale):
         scores = ops.einsum("bnth,bnsh->bnts", query, key)
         scores = ops.reshape(scores, (batch, heads, length, ops.shape(key)[2]))
     scores = ops.cast(scores, "float32")  # (B, N, T, S)
-    if is_recording():
+    if is_recording(scores):
         report("scores", scores / scale)
         report("scaled", scores)
     if bias is not None:
         scores = report("biased", scores + ops.cast(bias, "float32"))
     if causal:
         mask = causal_mask(*ops.shape(scores)[2:])
-    if is_recording():
+    if is_recording(scores):
         report("masked", scores if mask is None else ops.where(mask, scores, -math.inf))
     return softmax_over_keys(scores, mask)
 

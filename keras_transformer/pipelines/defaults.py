@@ -19,7 +19,7 @@ from keras_transformer.checks import (
     is_number,
 )
 from keras_transformer.data.tokenizers.special_ids import special_ids
-from keras_transformer.decoding.beam_search import NORMALIZATIONS
+from keras_transformer.decoding.length_penalty import NORMALIZATIONS
 from keras_transformer.decoding.samplers import RandomSampler
 
 

@@ -1,7 +1,6 @@
 """Training: losses, metrics, schedules, optimizers, callbacks and the papers' recipes."""
 
-from keras_transformer.training.accumulation import AccumulationSchedule
-from keras_transformer.training.callbacks import CheckpointAveraging
+from keras_transformer.training.checkpoint_averaging import CheckpointAveraging
 from keras_transformer.training.chunked_loss import ChunkedLossModel
 from keras_transformer.training.clock import StopAfter, TimeBudget
 from keras_transformer.training.decoupled_adamw import DecoupledAdamW
@@ -11,7 +10,7 @@ from keras_transformer.training.lora import enable_lora, merge_lora
 from keras_transformer.training.lora_files import load_lora, save_lora
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
-from keras_transformer.training.penalties import add_l2
+from keras_transformer.training.optimizer_arguments import AccumulationSchedule
 from keras_transformer.training.recipes import (
     gpt1_finetuning_recipe,
     gpt1_pretraining_recipe,
@@ -25,6 +24,7 @@ from keras_transformer.training.schedules import (
     WarmupLinearSchedule,
 )
 from keras_transformer.training.weight_averages import average_checkpoints
+from keras_transformer.training.weight_penalties import add_l2
 
 __all__ = [
     "AccumulationSchedule",

@@ -5,10 +5,10 @@ from typing import Any
 import keras
 
 from keras_transformer.checks import check_rate
-from keras_transformer.training.accumulation import accumulation_arguments
 from keras_transformer.training.decoupled_adamw import DecoupledAdamW
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
+from keras_transformer.training.optimizer_arguments import optimizer_arguments
 from keras_transformer.training.schedules import (
     NoamSchedule,
     WarmupCosineSchedule,
@@ -69,7 +69,7 @@ def transformer_recipe(
         beta_1=0.9,
         beta_2=0.98,
         epsilon=1e-9,
-        **accumulation_arguments(learning_rate, gradient_accumulation_steps, clip_norm),
+        **optimizer_arguments(learning_rate, gradient_accumulation_steps, clip_norm),
     )
     loss = MaskedCrossentropy(
         label_smoothing=label_smoothing, smoothing_spread=smoothing_spread, padding_id=padding_id
@@ -129,7 +129,7 @@ def gpt1_pretraining_recipe(
         beta_1=0.9,
         beta_2=0.999,
         epsilon=1e-8,
-        **accumulation_arguments(schedule, gradient_accumulation_steps, clip_norm),
+        **optimizer_arguments(schedule, gradient_accumulation_steps, clip_norm),
     )
     loss = MaskedCrossentropy(padding_id=padding_id)
     metrics = [MaskedAccuracy(padding_id=padding_id), Perplexity(padding_id=padding_id)]
@@ -189,7 +189,7 @@ def gpt1_finetuning_recipe(
         beta_1=0.9,
         beta_2=0.999,
         epsilon=1e-8,
-        **accumulation_arguments(schedule, gradient_accumulation_steps, clip_norm),
+        **optimizer_arguments(schedule, gradient_accumulation_steps, clip_norm),
     )
     # These models return probabilities, not logits.
     loss = keras.losses.SparseCategoricalCrossentropy()

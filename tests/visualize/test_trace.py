@@ -238,6 +238,16 @@ def test_compiled_calls_record_nothing_and_say_so():
         trace[f"{SELF}/weights"]
 
 
+@pytest.mark.skipif(BACKEND == "torch", reason="torch runs `predict` eagerly")
+def test_compiled_calls_cannot_switch_heads_off():
+    """Nor do they learn of the recording: the program traced in it serves later calls as well."""
+    case = make_case("gpt")
+    inputs = {"token_ids": inputs_of(case)[0]}
+    with pytest.raises(ValueError, match="`ablate` requires calls that run eagerly"):
+        with kt.visualize.record(case.model, ablate={SELF: 0}):
+            case.model.predict(inputs, verbose=0)
+
+
 def test_other_threads_record_nothing():
     case = get_case("gpt")
     with kt.visualize.record(case.model) as trace:

@@ -1,4 +1,4 @@
-"""Gradient accumulation: a learning-rate schedule that counts updates instead of batches."""
+"""Optimizer arguments for gradient clipping and accumulation, and a schedule counting updates."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def check_accumulation(gradient_accumulation_steps: int | None) -> None:
     check_positive(**given(gradient_accumulation_steps=gradient_accumulation_steps))
 
 
-def accumulation_arguments(
+def optimizer_arguments(
     learning_rate: Any, gradient_accumulation_steps: int | None, clip_norm: float | None
 ) -> dict[str, Any]:
     """Returns optimizer arguments with a schedule that counts updates.

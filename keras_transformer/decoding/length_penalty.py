@@ -1,0 +1,47 @@
+"""The length penalty of beam search."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from keras import ops
+
+Tensor = Any
+
+NORMALIZATIONS = ("gnmt", "length")
+
+
+def length_penalty(settings: Any, length: Tensor) -> Tensor:
+    r"""Returns lp(n), by which the sum of a hypothesis's log-probabilities is divided.
+
+    $((5 + n) / 6)^\alpha$ ("gnmt") or $n^\alpha$ ("length").
+
+    Args:
+        settings: `SearchSettings`, with alpha and the form.
+        length: n, an int scalar.
+
+    Returns:
+        A float32 scalar.
+
+    Reference:
+        Wu et al. 2016, "Google's Neural Machine Translation System", section 7, equation 14.
+    """
+    length = ops.cast(length, "float32")
+    base = length if settings.length_normalization == "length" else (5.0 + length) / 6.0
+    return ops.power(base, settings.length_penalty)
+
+
+def check_length_penalty(length_penalty: Any, max_length: int) -> float:
+    """Returns alpha as a float; raises a ValueError if scores would exceed float32's precision."""
+    try:
+        penalty = float(length_penalty)
+    except (TypeError, ValueError):
+        penalty = math.nan
+    limit = 40 / math.log(max_length + 1)
+    if not abs(penalty) <= limit:
+        raise ValueError(
+            f"`length_penalty` must be a number from {-limit:.3g} to {limit:.3g}. "
+            f"Received: length_penalty={length_penalty}, max_length={max_length}."
+        )
+    return penalty
