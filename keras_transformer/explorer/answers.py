@@ -87,7 +87,9 @@ class Answers:
         run = run_text(self.opened, fields.text())
         masked = [t for t, i in enumerate(run.encoder_ids) if i == self.opened.mask_id]
         if not masked:
-            raise ValueError(f"`text` must hold {self.opened.mask_token}. Received: no such token.")
+            raise ValueError(
+                f"`text` must contain {self.opened.mask_token}. Received: no such token."
+            )
         logits = run.result["logits"][0][masked]
         return {
             **self.keep(run),
@@ -139,7 +141,7 @@ class Answers:
         array = self.runs.get(fields.get("run")).tensor(str(fields.get("name")))
         for index in fields.integers("index"):
             size = array.shape[0] if array.ndim else 0
-            check(index < size, f"hold indices below {size} here", "index", index)
+            check(index < size, f"contain indices below {size} here", "index", index)
             array = array[index]
         check(array.size <= _MOST_NUMBERS, "select a part of the tensor", "index", array.shape)
         return tensor(array)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ _TYPES = {
 }
 _JSON, _LINES = "application/json", "application/x-ndjson"
 _LONGEST_STREAM = 600.0  # seconds
+_LONGEST_MESSAGE = 500
+# Keras puts the message of a layer in bold, between what it adds.
+_OF_A_LAYER = re.compile(r"\x1b\[1m(.+?)\x1b\[0m", re.DOTALL)
 
 
 def import_server() -> None:
@@ -64,7 +68,6 @@ def make_app(answers: Answers, host: str, port: int, inference: Inference | None
     """
     import_server()
     from starlette.applications import Starlette
-    from starlette.routing import Route
 
     inference = inference or Inference()
 
@@ -73,10 +76,19 @@ def make_app(answers: Answers, host: str, port: int, inference: Inference | None
         yield
         inference.close()
 
+    handlers: dict[Any, Any] = {404: _not_found, 405: _not_found}
+    routes = _routes(answers, inference)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    return Guards(app, host, port)
+
+
+def _routes(answers: Answers, inference: Inference) -> list[Any]:
+    from starlette.routing import Route
+
     async def model(request):
         return _json(answers.model())
 
-    routes = [
+    return [
         Route("/", _files(PAGE, "index.html")),
         Route("/page/{path:path}", _files(PAGE)),
         Route("/web/{path:path}", _files(WEB)),
@@ -85,9 +97,6 @@ def make_app(answers: Answers, host: str, port: int, inference: Inference | None
         *[_post(name, _read(getattr(answers, name))) for name in READ],
         *[_post(name, _streamed(getattr(answers, name), inference)) for name in STREAMED],
     ]
-    handlers: dict[Any, Any] = {404: _not_found, 405: _not_found}
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
-    return Guards(app, host, port)
 
 
 def _post(name, answer):
@@ -145,7 +154,7 @@ async def _all_lines(first: bytes, lines: AsyncIterator[bytes]) -> AsyncIterator
     except ClientGoneError:
         return
     except (ValueError, BusyError) as error:
-        yield _line({"error": str(error)})
+        yield _line({"error": _message(str(error))})
     except Exception as error:
         _LOG.exception("A stream failed.")
         yield _line({"error": f"The server failed: {type(error).__name__}."})
@@ -199,7 +208,14 @@ def _json(answer, status=200):
 
 
 def _error(status, message):
-    return _json({"error": message}, status)
+    return _json({"error": _message(message)}, status)
+
+
+def _message(text):
+    """A message for the person; what it quotes may be long."""
+    found = _OF_A_LAYER.search(text)
+    text = text if found is None else found[1]
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}\u2026"
 
 
 def _response(body, status=200, kind=_JSON):

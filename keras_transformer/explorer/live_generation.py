@@ -66,11 +66,18 @@ def generation_lines(opened: OpenedModel, fields: Fields) -> Iterator[dict[str, 
             "logits": tensor(witness.logits),
         }
         chosen.append(new_id)
+    yield _last_line(opened, text, ids, chosen, end_id)
+
+
+def _last_line(opened, text, ids, chosen, end_id):
     ended = bool(chosen) and chosen[-1] == end_id
     continuation = _text_of(opened, ids, chosen[:-1] if ended else chosen)
-    stopped = "end" if ended else "length"
-    whole = text + continuation
-    yield {"done": True, "text": whole, "continuation": continuation, "stopped": stopped}
+    return {
+        "done": True,
+        "text": text + continuation,
+        "continuation": continuation,
+        "stopped": "end" if ended else "length",
+    }
 
 
 class Witness:

@@ -172,7 +172,7 @@ def open_model(path: str | os.PathLike) -> OpenedModel:
     if (path / "config.json").is_file() or firefox_model(path) is not None:
         return _open_checkpoint(path, title)
     raise ValueError(
-        "`folder` must hold a model: translator.json, text_generator.json, model.keras, or the "
+        "`folder` must contain a model: translator.json, text_generator.json, model.keras, or the "
         f"config.json of a checkpoint. Received: folder={str(path)!r}."
     )
 
@@ -183,7 +183,7 @@ def _open_keras(model, folder, title):
         return OpenedModel(model, title)
     if not layers & {"encoder", "decoder"}:
         raise ValueError(
-            "`folder` must hold a model of this library, with a layer named `encoder` or "
+            "`folder` must contain a model of this library, with a layer named `encoder` or "
             f"`decoder`. Received: {model.name!r}, with the layers {sorted(layers)}."
         )
     if {"encoder", "decoder"} <= layers:
@@ -200,8 +200,8 @@ def _first(folder, *names):
     found = [folder / name for name in names if (folder / name).is_dir()]
     if not found:
         raise ValueError(
-            f"`folder` must hold a tokenizer in a folder named {' or '.join(names)}, as written by "
-            f"kt.data.save_tokenizer. Received: folder={str(folder)!r}."
+            f"`folder` must contain a tokenizer in a folder named {' or '.join(names)}, as "
+            f"kt.data.save_tokenizer writes it. Received: folder={str(folder)!r}."
         )
     return found[0]
 

@@ -247,7 +247,7 @@ def _token(texts, index, probability):
 
 def _check_tokens(opened, name, stack, ids):
     if not ids:
-        raise ValueError(f"`{name}` must have a token that the model knows. Received: none.")
+        raise ValueError(f"`{name}` must contain a token that the model knows. Received: none.")
     opened.check_length(name, stack, len(ids))
 
 

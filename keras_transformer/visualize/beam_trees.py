@@ -36,9 +36,10 @@ def beam_tree(
     stay alive, those that end and join the finished pool, and those that are pruned.
 
     Args:
-        model: A `kt.Translator`; or a translator or a language model that `kt.decoding` decodes.
-        source: A text for a `kt.Translator`; otherwise the ids of the source, with its end token,
-            or of the prompt.
+        model: A `kt.Translator` or `kt.TextGenerator`; or a translator or a language model that
+            `kt.decoding` decodes.
+        source: A text for a `kt.Translator` or `kt.TextGenerator`; otherwise the ids of the source,
+            with its end token, or of the prompt.
         num_beams: K.
         tokens: For a model, a tokenizer of the generated tokens, or a dict of "source" and "target"
             tokenizers; None for the ids.
@@ -72,11 +73,24 @@ def beam_tree(
     Reference:
         Wu et al. 2016, "Google's Neural Machine Translation System", section 7.
     """
+    if hasattr(model, "tokenizer") and not hasattr(model, "source_tokenizer"):
+        model, source, tokens, options = _of_generator(model, source, options)
     if isinstance(model, keras.Model):
         trace, data = _search(model, source, num_beams, tokens, options)
     else:
         trace, data = _translate(model, source, num_beams, options)
     return Figure("Beam search", "tree", tree_of(trace, **data))
+
+
+def _of_generator(generator, prompt, options):
+    """The arguments for a text generator's model: its prompt's ids, end and bans."""
+    check(isinstance(prompt, str), "be a text", "source", prompt)
+    (row,) = encode(generator.tokenizer, [prompt])
+    own = {"banned_ids": generator.banned_ids}
+    end_id = special_ids(generator.tokenizer).end
+    if end_id is not None:
+        own["end_id"] = end_id
+    return generator.model, row, generator.tokenizer, {**own, **options}
 
 
 def _search(model, source, num_beams, tokens, options):
@@ -103,7 +117,7 @@ def _search(model, source, num_beams, tokens, options):
 def _translate(translator, source, num_beams, options):
     """Runs a translator on one text, with its own limits, bans and shortlist."""
     is_translator = hasattr(translator, "translate") and hasattr(translator, "source_tokenizer")
-    check(is_translator, "be a Keras model or a Translator", "model", translator)
+    check(is_translator, "be a Keras model, a Translator or a TextGenerator", "model", translator)
     check(isinstance(source, str), "be a text", "source", source)
     with record(translator.model, "beam_search/*") as trace:
         # With `num_return`, one beam is searched by beam search too.

@@ -6,6 +6,8 @@ import json
 import socket
 import threading
 
+import keras
+
 import keras_transformer as kt
 from keras_transformer.explorer import Answers, OpenedModel, make_app
 from keras_transformer.explorer.inference import Inference
@@ -53,6 +55,17 @@ def tiny_model(kind, **more):
         return OpenedModel(spread(model), "a classifier", tokenizer=tokenizer)
     model = kt.models.vit((8, 12), 4, 3, **SMALL, num_channels=1, **more)
     return OpenedModel(spread(model), "a ViT", classes=["cat", "dog", "<b>house</b>"])
+
+
+_answers = {}
+
+
+def answers_of(kind):
+    """The answers about a model that serves all tests of a run."""
+    if kind not in _answers:
+        keras.utils.set_random_seed(7)
+        _answers[kind] = Answers(tiny_model(kind))
+    return _answers[kind]
 
 
 def spread(model):

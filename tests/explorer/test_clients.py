@@ -8,14 +8,13 @@ import time
 
 import pytest
 
-from keras_transformer.explorer import Answers
 from keras_transformer.explorer.inference import BusyError, ClientGoneError, Inference
-from tests.explorer import serving, tiny_model
+from tests.explorer import answers_of, serving
 
 
 @pytest.fixture(scope="module")
 def answers():
-    return Answers(tiny_model("language_model"))
+    return answers_of("language_model")
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,17 @@
 """Translations with their beam trees, logit lenses and saliency, as `kt.visualize` has them."""
 
-import keras
 import numpy as np
 import pytest
 
 import keras_transformer as kt
-from keras_transformer.explorer import Answers
 from keras_transformer.explorer.fields import Fields
-from tests.explorer import tiny_model
+from tests.explorer import answers_of
 
-_answers = {}
 PATH = "encoder/block_0/self_attention"
 
 
 def ask(kind, name, /, **fields):
-    if kind not in _answers:
-        keras.utils.set_random_seed(7)
-        _answers[kind] = Answers(tiny_model(kind))
-    return getattr(_answers[kind], name)(Fields(fields))
+    return getattr(answers_of(kind), name)(Fields(fields))
 
 
 @pytest.mark.parametrize("kind", ["translator", "ssru", "recurrent"])
@@ -25,7 +19,7 @@ def ask(kind, name, /, **fields):
 def test_a_translation_is_that_of_the_library(kind, options):
     text = "the cat sat on the mat"
     found = ask(kind, "translate", text=text, **options)
-    translator = _answers[kind].opened.pipeline
+    translator = answers_of(kind).opened.pipeline
     with kt.visualize.record(translator.model, ()):  # step by step: nothing to compile
         expected = translator.translate(text, **{"num_beams": 4, **options}, num_return=1)[0]
     assert found["translation"] == expected.text and found["unablated"] is None
@@ -42,7 +36,7 @@ def test_a_translation_with_heads_off():
     ablate = {PATH: [0, 1], "decoder/block_1/cross_attention": [0, 1]}
     text = "where is the red house"
     found = ask("translator", "translate", text=text, ablate=ablate)
-    translator = _answers["translator"].opened.pipeline
+    translator = answers_of("translator").opened.pipeline
     assert found["unablated"] == translator.translate(text, num_beams=4)
     with kt.visualize.record(translator.model, (), ablate=ablate):
         assert found["translation"] == translator.translate(text, num_beams=4)
@@ -62,8 +56,8 @@ def test_translations_out_of_range():
 def test_the_lens_of_a_run_is_that_of_the_library(kind):
     run = ask(kind, "run", text="the cat sat on the mat")
     found = ask(kind, "lens", run=run["run"])
-    opened = _answers[kind].opened
-    inputs = _answers[kind].runs.get(run["run"]).inputs
+    opened = answers_of(kind).opened
+    inputs = answers_of(kind).runs.get(run["run"]).inputs
     expected = kt.visualize.logit_lens(opened.model, inputs).data
     assert len(found["layers"]) == len(found["top"]) == 3
     ids = [[[token["id"] for token in best] for best in layer] for layer in found["top"]]
@@ -93,7 +87,7 @@ def test_saliency_is_that_of_the_library(kind):
     run = ask(kind, "run", text="the cat sat on the mat")
     for token_id in (None, 0, 7):
         found = ask(kind, "saliency", run=run["run"], position=1, token_id=token_id)
-        opened, kept = _answers[kind].opened, _answers[kind].runs.get(run["run"])
+        opened, kept = answers_of(kind).opened, answers_of(kind).runs.get(run["run"])
         expected = kt.visualize.saliency(opened.model, kept.inputs, 1, token_id).data["saliency"]
         side = "target" if kind == "language_model" else "source"
         np.testing.assert_allclose(found["scores"], expected[side], rtol=1e-5)

@@ -10,7 +10,7 @@ import pytest
 import keras_transformer as kt
 from keras_transformer.explorer import Answers, OpenedModel, open_model
 from keras_transformer.explorer.page_export import MAX_BYTES, exported_page
-from tests.explorer import KINDS, tiny_model, tiny_tokenizer
+from tests.explorer import KINDS, answers_of, tiny_model, tiny_tokenizer
 
 
 def data_of(page):
@@ -22,7 +22,7 @@ def data_of(page):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_needs_nothing_but_itself(kind):
-    answers = Answers(tiny_model(kind))
+    answers = answers_of(kind)
     page = exported_page(answers)
     assert len(page.encode()) < MAX_BYTES
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page.replace("import ", ""))
@@ -42,7 +42,7 @@ def test_a_page_needs_nothing_but_itself(kind):
 
 
 def test_markup_in_a_text_is_text():
-    answers = Answers(tiny_model("encoder"))
+    answers = answers_of("encoder")
     text = "</script><script>alert(1)</script> & \u2028 [MASK]"
     page = exported_page(answers, text)
     assert page.count("</script>") == 2 and "alert(1)</script>" not in page

@@ -9,14 +9,13 @@ import time
 import pytest
 
 import keras_transformer as kt
-from keras_transformer.explorer import Answers
 from keras_transformer.explorer.guards import Guards
-from tests.explorer import serving, tiny_model
+from tests.explorer import answers_of, serving, tiny_model
 
 
 @pytest.fixture(scope="module")
 def answers():
-    return Answers(tiny_model("language_model"))
+    return answers_of("language_model")
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +104,12 @@ def test_bad_requests_get_a_message_and_the_server_lives(server):
         assert status == 400 and error
     status, error = post(server, json.dumps({"text": "the cat sat on " * 300}))
     assert status == 400 and "tokens" in error
+    heads = {"decoder/block_0/self_attention": [7]}
+    status, error = post(server, json.dumps({"text": "the cat", "ablate": heads}))
+    message = "`ablate['decoder/block_0/self_attention']` must contain heads below 2. Received: "
+    assert status == 400 and error.startswith(message)
+    status, error = post(server, json.dumps({"text": ["the cat"] * 5000}))
+    assert status == 400 and len(error) < 600
     status, error = post(server, '{"text": "\u00e9"}'.encode("latin-1"))
     assert status == 400 and "JSON" in error
     assert server.post("run", text="the cat")[0] == 200
@@ -188,7 +193,7 @@ def test_what_cannot_be_opened(tmp_path, capsys):
     assert main([str(tmp_path / "nothing"), "--no-browser"]) == 1
     assert "`folder` must exist. Received: folder=" in capsys.readouterr().err
     assert main([str(tmp_path), "--no-browser"]) == 1
-    assert "`folder` must hold a model" in capsys.readouterr().err
+    assert "`folder` must contain a model" in capsys.readouterr().err
     for arguments in (["x", "--model", "minilm"], ["--port", "99999"], ["--model", "gpt5"]):
         with pytest.raises(SystemExit):
             main(arguments)

@@ -39,7 +39,7 @@ def check_search(case, source, **options):
         row = result.ids[0, rank].tolist()
         length = hypothesis["length"]
         assert hypothesis["ids"] == row[:length] and not any(row[length:])
-        assert hypothesis["score"] == pytest.approx(result.scores[0, rank], abs=1e-5)
+        assert hypothesis["score"] == pytest.approx(result.scores[0, rank], rel=1e-5, abs=1e-5)
     assert not np.isfinite(result.scores[0, len(data["hypotheses"]) :]).any()
     check_tree(data, beams, options["max_length"])
 
@@ -121,6 +121,24 @@ def test_a_translator_searches_with_its_own_options():
 
 
 @pytest.mark.slow
+def test_a_text_generator_searches_from_a_prompt():
+    texts = ["the cat sat on the mat", "a dog ran after the cat"]
+    tokenizer = kt.data.train_tokenizer(texts, vocabulary_size=40, model_type="bpe")
+    model = enliven(kt.models.gpt(40, **models.SIZES))
+    generator = kt.TextGenerator(model, tokenizer)
+    options = {"max_length": 4, "num_return": 2}
+    data = kt.visualize.beam_tree(generator, "the cat", 2, **options).data
+    ids = tokenizer(["the cat"])
+    expected = kt.decoding.beam_search(model, ids, num_beams=2, banned_ids=(0,), **options)
+    best = data["hypotheses"][0]
+    assert best["ids"] == expected.ids[0, 0, : best["length"]].tolist()
+    assert best["score"] == pytest.approx(expected.scores[0, 0], abs=1e-5)
+    assert data["source"][0].endswith("the")
+    with pytest.raises(ValueError, match="`source` must be a text. Received: source=3"):
+        kt.visualize.beam_tree(generator, 3)
+
+
+@pytest.mark.slow
 def test_tokens_and_a_forced_prefix():
     model = enliven(models.translator())
     options = {"max_length": 4, "prefix_ids": [7, 9], "tokens": {"target": models.Words()}}
@@ -144,5 +162,5 @@ def test_tokens_and_a_forced_prefix():
 def test_messages(source, options, message):
     with pytest.raises(ValueError, match=message):
         kt.visualize.beam_tree(models.translator(), source, **options)
-    with pytest.raises(ValueError, match="`model` must be a Keras model or a Translator"):
+    with pytest.raises(ValueError, match="`model` must be a Keras model, a Translator or a TextG"):
         kt.visualize.beam_tree("model", [5])

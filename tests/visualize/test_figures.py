@@ -110,6 +110,13 @@ def test_characters_without_a_font_are_told(tmp_path):
         figure.save(tmp_path / "figure.png")
 
 
+def test_japanese_is_drawn_with_a_font_that_has_it(tmp_path):
+    manager = pytest.importorskip("matplotlib.font_manager")
+    if not any("ipag" in path or "NotoSansCJK" in path for path in manager.findSystemFonts()):
+        pytest.skip("no Japanese font is installed")
+    make_figure(["猫", "吾輩は"]).save(tmp_path / "figure.png")  # a warning would be an error
+
+
 def test_a_picture_without_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"pip install keras-transformer-layers\[viz\]"):

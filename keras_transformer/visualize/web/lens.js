@@ -61,7 +61,6 @@ class LensView {
         tokenSpan(tokens[row][column][0]),
       ]);
       cell.style.setProperty("--kt-share", `${Math.round(100 * share)}%`);
-      cell.classList.toggle("kt-strong", share > 0.5);
       return cell;
     });
     return element("tr", {}, [element("th", { scope: "row", text: name }), ...cells]);

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 import keras_transformer as kt
+from keras_transformer.explorer import Answers
 from tests.explorer import serving, tiny_model
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
@@ -47,15 +48,28 @@ def browser():
 
 
 @pytest.fixture(scope="package")
-def servers():
-    """Calls with a kind of model give its server, started when it is first asked for."""
+def answers():
+    """Calls with a kind of model give its answers, made when they are first asked for."""
+    made = {}
+
+    def answers_of(kind):
+        if kind not in made:
+            keras.utils.set_random_seed(7)
+            made[kind] = Answers(model_of(kind))
+        return made[kind]
+
+    return answers_of
+
+
+@pytest.fixture(scope="package")
+def servers(answers):
+    """Calls with a kind of model give its server."""
     running = {}
     with contextlib.ExitStack() as stack:
 
         def server_of(kind):
             if kind not in running:
-                keras.utils.set_random_seed(7)
-                running[kind] = stack.enter_context(serving(model_of(kind)))
+                running[kind] = stack.enter_context(serving(answers(kind)))
             return running[kind]
 
         yield server_of

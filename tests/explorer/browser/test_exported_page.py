@@ -3,21 +3,20 @@
 import pytest
 from playwright.sync_api import expect
 
-from keras_transformer.explorer import Answers
 from keras_transformer.explorer.page_export import exported_page
-from tests.explorer.browser.conftest import Visit, model_of
+from tests.explorer.browser.conftest import Visit
 
 HOSTILE = "<script>alert(1)</script> & \u2028 \u05e9\u05dc\u05d5\u05dd e\u0301 cat"
 
 
 @pytest.fixture
-def exported(browser, tmp_path):
+def exported(browser, answers, tmp_path):
     """Exports a page and opens it; in the end, it may have seen no error and asked nobody."""
     visits = []
 
     def open_page(kind, text=None, **options):
         path = tmp_path / f"{kind}.html"
-        path.write_text(exported_page(Answers(model_of(kind)), text), encoding="utf-8")
+        path.write_text(exported_page(answers(kind), text), encoding="utf-8")
         visits.append(Visit(browser, path.as_uri(), 1280, "en", "light", **options))
         return visits[-1].open("")
 
