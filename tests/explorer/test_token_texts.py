@@ -29,7 +29,7 @@ def test_bytes_that_cut_characters_and_line_ends():
     trainer = tokenizers.trainers.BpeTrainer(vocab_size=300, initial_alphabet=sorted(alphabet))
     theirs.train_from_iterator([*TEXTS, "été"] * 3, trainer)
     tokenizer = kt.data.HuggingFaceTokenizer(theirs.to_str())
-    assert "".join(texts_of(tokenizer, "the cat\n\tété")) == "the␣cat↵⇥été"
+    assert "".join(texts_of(tokenizer, "the cat\n\tété")) == "the␣cat⏎⇥été"
     assert texts_of(tokenizer, "猫") == ["<0xE7>", "<0x8C>", "<0xAB>"]
 
 
