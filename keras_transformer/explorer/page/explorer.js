@@ -205,5 +205,5 @@ export class Explorer {
 // The text of tokens whose spaces and line ends were made visible.
 export function plainText(tokens) {
   const joined = tokens.map((token) => token.text).join("");
-  return joined.replace(/␣/g, " ").replace(/↵/g, "\n");
+  return joined.replace(/␣/g, " ").replace(/⏎/g, "\n");
 }
