@@ -1,5 +1,6 @@
 // The whole page, live or exported: header, form, the way through the model, the walk-through.
 
+import { setTranslation } from "/web/dom.js";
 import { askForm } from "./ask.js";
 import { compareSection } from "./compare.js";
 import { Explorer } from "./explorer.js";
@@ -7,7 +8,7 @@ import { flow } from "./flow.js";
 import { clear, el, remembered } from "./make.js";
 import { attentionGroups } from "./names.js";
 import { firstStage, stagesOf } from "./stages.js";
-import { currentLanguage, setLanguage, setTexts, t, translatePage } from "./strings.js";
+import { currentLanguage, setLanguage, setTexts, t, tOr, translatePage } from "./strings.js";
 import { walkThrough } from "./walk.js";
 
 const LANGUAGES = ["en", "ja"];
@@ -15,6 +16,7 @@ const LANGUAGES = ["en", "ja"];
 // `texts` and `cards` hold the strings and the walk-through by language.
 export async function startPage(source, { texts, cards }) {
   for (const name of LANGUAGES) setTexts(name, texts[name]);
+  setTranslation((text) => tOr(`web.${text}`, text));
   setLanguage(remembered("language") ?? (navigator.language.startsWith("ja") ? "ja" : "en"));
   setTheme(remembered("theme"));
   translatePage(document);

@@ -24,6 +24,18 @@ export function element(tag, attributes = {}, children = []) {
   return made;
 }
 
+let translate = (text) => text;
+
+/** Sets how the components' own words are translated: a function of the English text. */
+export function setTranslation(other) {
+  translate = other;
+}
+
+/** Returns one of the components' own texts, translated, with {name} replaced by values. */
+export function say(text, values = {}) {
+  return translate(text).replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+}
+
 const INVISIBLE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/gu;
 const NAMES = new Map([["\n", "⏎"], ["\t", "⇥"]]);
 

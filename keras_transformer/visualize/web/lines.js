@@ -1,6 +1,6 @@
 // Two columns of tokens with lines between them: the head view.
 
-import { element, labelOf, number, onceAFrame, tokenSpan, uniqueId } from "./dom.js";
+import { element, labelOf, number, onceAFrame, say, tokenSpan, uniqueId } from "./dom.js";
 import { headColors, onTheme } from "./theme.js";
 
 const ROW = 24;
@@ -76,8 +76,8 @@ class LinesView {
   fillBoxes() {
     const { heads } = this.options;
     this.boxes.hidden = heads.length < 2;
-    const all = element("button", { type: "button", class: "kt-button", text: "all" });
-    const none = element("button", { type: "button", class: "kt-button", text: "none" });
+    const all = element("button", { type: "button", class: "kt-button", text: say("all") });
+    const none = element("button", { type: "button", class: "kt-button", text: say("none") });
     for (const [button, value] of [[all, true], [none, false]]) {
       button.addEventListener("click", () => {
         this.ticked.fill(value);
@@ -96,7 +96,7 @@ class LinesView {
       swatch.style.background = this.colors[i];
       return element("label", { class: "kt-head" }, [box, swatch, element("span", { text: name })]);
     });
-    this.boxes.replaceChildren(element("legend", { text: "Heads" }), ...labels, all, none);
+    this.boxes.replaceChildren(element("legend", { text: say("Heads") }), ...labels, all, none);
   }
 
   fillColumn(place, tokens, name) {
@@ -167,7 +167,7 @@ class LinesView {
     }
     ["left", "right"].forEach((side, place) => this.mark(this.columns[place], side, focus, shares[side]));
     const isCrowded = left.length * right.length > MANY_LINES;
-    const hint = isCrowded ? `Lines of at least ${FAINTEST_OF_MANY}; point at a token for all of its own.` : "";
+    const hint = isCrowded ? say("Lines of at least {least}; point at a token for all of its own.", { least: FAINTEST_OF_MANY }) : "";
     this.readout.textContent = focus ? this.describe(focus, shares) : hint;
     this.draw();
   }
@@ -190,9 +190,9 @@ class LinesView {
       .filter(([, share]) => share > 0)
       .map(([i, share]) => `\u2068${labelOf(this.options[other][i])}\u2069 ${number(share, 3)}`);
     const count = this.shownHeads().length;
-    const note = count > 1 ? ` (mean of ${count} heads)` : "";
+    const note = count > 1 ? ` (${say("mean of {count} heads", { count })})` : "";
     const arrow = side === "left" ? "→" : "←";
-    return `\u2068${labelOf(this.options[side][index])}\u2069 ${arrow} ${texts.join(", ") || "nothing"}${note}`;
+    return `\u2068${labelOf(this.options[side][index])}\u2069 ${arrow} ${texts.join(", ") || say("nothing")}${note}`;
   }
 
   shownHeads() {

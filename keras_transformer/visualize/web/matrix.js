@@ -1,6 +1,6 @@
 // A heat map with tokens on both axes, of which every cell can be read, by mouse or by keyboard.
 
-import { element, labeled, number, onceAFrame } from "./dom.js";
+import { element, labeled, number, onceAFrame, say } from "./dom.js";
 import { LABEL_SIZE, fontOf, paintLabels, paintNumbers } from "./matrix_paint.js";
 import { color, hatched, limits, onTheme, painted, ramp } from "./theme.js";
 
@@ -44,7 +44,7 @@ class MatrixView {
     this.legend = element("span", { class: "kt-legend" });
     this.zoom = element("span", { class: "kt-zoom" }, [
       ...[["−", 1 / 1.5], ["+", 1.5]].map(([text, factor]) => {
-        const label = factor > 1 ? "larger cells" : "smaller cells";
+        const label = say(factor > 1 ? "larger cells" : "smaller cells");
         const zoom = () => this.enlarge(factor);
         return element("button", { type: "button", class: "kt-button", text, "aria-label": label, onclick: zoom });
       }),
@@ -208,7 +208,7 @@ class MatrixView {
   describe(row, column) {
     const { values, rowName, columnName } = this.options;
     const value = values[row * this.columns.length + column];
-    const text = value === -Infinity ? "masked" : number(value, 4);
+    const text = value === -Infinity ? say("masked") : number(value, 4);
     const names = [`${rowName} ${row}`, `${columnName} ${column}`];
     if (Array.isArray(this.options.rows)) names[0] += ` “${this.rows[row]}”`;
     if (Array.isArray(this.options.columns)) names[1] += ` “${this.columns[column]}”`;

@@ -1,6 +1,6 @@
 // A picture under a heat map of its patches.
 
-import { element, number, uniqueId } from "./dom.js";
+import { element, number, say, uniqueId } from "./dom.js";
 import { limits } from "./theme.js";
 
 const SIDE = 384;
@@ -32,7 +32,7 @@ class PictureView {
     const id = uniqueId("strength");
     this.slider = element("input", { id, type: "range", min: 0, max: 1, step: 0.05 });
     this.slider.addEventListener("input", () => this.update({ strength: Number(this.slider.value) }));
-    const label = element("label", { for: id, text: "Weights over the picture " });
+    const label = element("label", { for: id, text: `${say("Weights over the picture")} ` });
     this.readout = element("output", { class: "kt-readout", "aria-live": "polite" });
     const controls = element("div", { class: "kt-foot" }, [element("span", {}, [label, this.slider])]);
     const parts = [this.caption, this.canvas, this.readout, controls];
@@ -98,7 +98,7 @@ class PictureView {
     if (cell) this.cell = cell;
     const [, columns] = this.options.heat.shape;
     const value = cell ? this.options.heat.values[cell[0] * columns + cell[1]] : null;
-    this.readout.textContent = cell ? `patch ${cell[0]}, ${cell[1]}: ${number(value, 4)}` : "";
+    this.readout.textContent = cell ? say("patch {row}, {column}: {value}", { row: cell[0], column: cell[1], value: number(value, 4) }) : "";
     this.paint(cell);
   }
 

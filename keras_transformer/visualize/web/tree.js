@@ -1,6 +1,6 @@
 // A beam search as a tree: a column for each step, the candidates of a step from best to worst.
 
-import { element, number, shortened, visible } from "./dom.js";
+import { element, number, say, shortened, visible } from "./dom.js";
 
 const STEP = 118;
 const ROW = 42;
@@ -40,7 +40,7 @@ class TreeView {
     this.readout = element("output", { class: "kt-readout", "aria-live": "polite" });
     this.list = element("ol", { class: "kt-hypotheses" });
     const key = ["alive", "finished", "pruned"].map((state) =>
-      element("span", { class: `kt-key kt-node-${state}`, text: state }),
+      element("span", { class: `kt-key kt-node-${state}`, text: say(state) }),
     );
     this.element = element("figure", { class: "kt-tree" }, [
       element("div", { class: "kt-foot" }, [this.readout, element("span", { class: "kt-keys" }, key)]),
@@ -82,7 +82,7 @@ class TreeView {
     svg.append(edges, nodes);
     nodes.append(this.root());
     this.parts = steps.map((candidates, step) => {
-      nodes.append(element("svg:text", { class: "kt-step", x: this.place(step, 0)[0], y: 14, text: `step ${step + 1}` }));
+      nodes.append(element("svg:text", { class: "kt-step", x: this.place(step, 0)[0], y: 14, text: say("step {step}", { step: step + 1 }) }));
       return candidates.map((candidate, index) => {
         const part = { edge: this.edge(candidate, step, index), node: this.node(candidate, step, index) };
         edges.append(part.edge);
@@ -97,7 +97,7 @@ class TreeView {
     const [x, y] = this.place(-1, 0);
     return element("svg:g", { class: "kt-node kt-node-alive" }, [
       element("svg:rect", { x, y, width: 64, height: BOX[1], rx: 6 }),
-      element("svg:text", { x: x + 32, y: y + 20, "text-anchor": "middle", text: "start" }),
+      element("svg:text", { x: x + 32, y: y + 20, "text-anchor": "middle", text: say("start") }),
     ]);
   }
 
@@ -184,12 +184,14 @@ class TreeView {
   describe(step, index) {
     const { token, log_prob: own, total, score, state } = this.data.steps[step][index];
     const parts = [
-      `step ${step + 1}, rank ${index + 1}: \u2068${visible(token)}\u2069`,
-      `log-probability ${number(own, 3)} (${number(Math.exp(own), 3)})`,
-      `sum ${number(total, 3)}`,
+      say("step {step}, rank {rank}: {token}", {
+        step: step + 1, rank: index + 1, token: `\u2068${visible(token)}\u2069`,
+      }),
+      say("log-probability {value} ({share})", { value: number(own, 3), share: number(Math.exp(own), 3) }),
+      say("sum {value}", { value: number(total, 3) }),
     ];
-    if (score !== null) parts.push(`score ${number(score, 3)}`);
-    return `${parts.join(", ")}, ${state}`;
+    if (score !== null) parts.push(say("score {value}", { value: number(score, 3) }));
+    return `${parts.join(", ")}, ${say(state)}`;
   }
 
   choose(index) {
