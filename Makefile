@@ -37,7 +37,7 @@ SAMPLE ?= 8
 ## Lint, types, the suite on TensorFlow, what must hold everywhere on JAX and torch, docs.
 test: lint types unit backends without-tensorflow docs
 
-## The same with every case of every test (three quarters of an hour more).
+## The same with every case of every test (more than an hour).
 test-all:
 	$(MAKE) test SAMPLE=1
 

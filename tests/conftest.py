@@ -27,6 +27,8 @@ THIRD_PARTY_WARNINGS = [
 
 # Tests with fewer cases than this are run whole in a sample.
 FEW_CASES = 4
+# A sample runs one in this many of the slow tests of a file.
+SLOW_SHARE = 6
 
 
 def pytest_addoption(parser):
@@ -35,7 +37,7 @@ def pytest_addoption(parser):
         type=int,
         default=1,
         metavar="K",
-        help="run every K-th case of each test that has many, outside tests/laws",
+        help="outside tests/laws, run every K-th case of tests with many, and some slow ones",
     )
 
 
@@ -56,8 +58,22 @@ def pytest_collection_modifyitems(config, items):
         if len(group) >= FEW_CASES:
             start = zlib.crc32(name.encode()) % min(step, len(group))
             left_out.update(set(group) - set(group[start::step]))
+    left_out |= slow_tests_left_out([item for item in items if item not in left_out])
     config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
+
+
+def slow_tests_left_out(items):
+    """The slow tests that a sample does not run: most of those of each file, outside tests/laws."""
+    files = {}
+    for item in items:
+        if "tests/laws/" not in item.nodeid and item.get_closest_marker("slow"):
+            files.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    left_out = set()
+    for name, group in files.items():
+        start = zlib.crc32(name.encode()) % min(SLOW_SHARE, len(group))
+        left_out |= set(group) - set(group[start::SLOW_SHARE])
+    return left_out
 
 
 def pytest_configure(config):

@@ -246,6 +246,7 @@ def test_predict_takes_no_notice_of_what_is_to_be_resumed(trainer):
     assert trainer.fit(batches) == plans("language_model", 0)[N - 2 :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_workers_make_the_same_batches_in_the_same_order(kind):
     alone, several = KINDS[kind](), KINDS[kind](workers=2, max_queue_size=3)

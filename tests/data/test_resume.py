@@ -84,6 +84,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, optimizer)
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_resumed_epoch_and_those_after_it(workers):
     total = len(language_model())
@@ -103,6 +104,7 @@ def test_the_resumed_epoch_and_those_after_it(workers):
     assert fit(model, again, epochs=2).epochs == [1, total]
 
 
+@pytest.mark.slow
 def test_an_interrupted_resumed_epoch_leaves_no_short_epochs_behind():
     batches = language_model()
     total = len(batches)

@@ -23,6 +23,7 @@ def fingerprint(parts):
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_sizes_and_no_leak(parts):
     train, validation, test = (set(part.source) for part in parts)
     assert (len(validation), len(test)) == (500, 2000)

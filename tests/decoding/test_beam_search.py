@@ -103,7 +103,7 @@ class Plain:
         result[list(self.banned)] = -np.inf
         if len(ids) < self.min_length:
             result[END] = -np.inf
-        for end in range(self.ngram - 1, len(row) if self.ngram else 0):
+        for end in range(self.ngram - 1, len(row)) if self.ngram else ():
             run = row[end - self.ngram + 1 : end]
             if run == row[len(row) - self.ngram + 1 :]:
                 result[row[end]] = -np.inf
@@ -188,6 +188,7 @@ def test_a_plain_search_finds_the_same(name, options):
     assert np.trim_zeros(alone).tolist() == np.trim_zeros(result.ids[1, 0]).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["transformer", "gpt"])
 def test_one_beam_is_greedy(name):
     case = lively_case(name)
@@ -202,6 +203,7 @@ def test_one_beam_is_greedy(name):
         assert np.trim_zeros(one[start:]).tolist() == np.trim_zeros(other).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["transformer_untied_grouped", "gpt"])
 def test_a_cache_that_is_reordered_finds_the_same(name, monkeypatch):
     """Decoders whose cache is more than slots get rows of their own for each hypothesis."""
@@ -221,6 +223,7 @@ def test_a_cache_that_is_reordered_finds_the_same(name, monkeypatch):
     np.testing.assert_allclose(results[0].scores, results[1].scores, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_forced_prefix():
     case = lively_case("transformer")
     options = {"num_beams": 3, "max_length": 7, "banned_ids": (0,)}
@@ -239,6 +242,7 @@ def test_a_forced_prefix():
     np.testing.assert_array_equal(none.ids, free.ids)
 
 
+@pytest.mark.slow
 def test_more_room_than_at_first(monkeypatch):
     case = lively_case("transformer")
     options = {"num_beams": 2, "max_length": 40, "banned_ids": (0, END), "num_return": 2}
@@ -249,6 +253,7 @@ def test_more_room_than_at_first(monkeypatch):
     assert expected.ids.shape[2] == 40
 
 
+@pytest.mark.slow
 def test_alignments_are_the_cross_attention_of_the_tokens():
     case = lively_case("transformer_untied_grouped")
     result = kt.decoding.beam_search(

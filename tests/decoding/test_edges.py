@@ -131,6 +131,7 @@ def test_messages_of_filters(call, message):
         call(ops.convert_to_tensor([[1.0, 2.0, 3.0]]))
 
 
+@pytest.mark.slow
 def test_numbers_of_other_kinds():
     sampler = kt.decoding.RandomSampler(
         np.float64(0.8), np.int64(5), np.float32(0.5), np.array(0.1)
@@ -185,6 +186,7 @@ def test_messages_of_generate(options, message):
         generate(**options)
 
 
+@pytest.mark.slow
 def test_all_but_one_are_banned():
     banned = [token for token in range(V) if token != 7]
     for penalty in (1.0, 1e-30, 1e30, 1e38):
@@ -194,6 +196,7 @@ def test_all_but_one_are_banned():
     assert candidates.tolist() == [[5, 9, 7, 7, 7]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("candidate_ids", [None, [0, 4, 5, 6]])
 def test_what_is_banned_never_comes_though_all_else_would_repeat(candidate_ids):
     options = {"no_repeat_ngram_size": 1, "banned_ids": [0], "candidate_ids": candidate_ids}
@@ -204,6 +207,7 @@ def test_what_is_banned_never_comes_though_all_else_would_repeat(candidate_ids):
         assert candidate_ids is None or set(new) <= {4, 5, 6}
 
 
+@pytest.mark.slow
 def test_rules_that_never_come_to_bear():
     expected = generate()
     unused = next(token for token in range(V) if token not in expected)
@@ -221,6 +225,7 @@ def test_rules_that_never_come_to_bear():
     np.testing.assert_array_equal(many, generate(sampler="random", seed=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt", "transformer"])
 def test_one_token_in_and_one_out(name):
     case = lively_case(name)
@@ -232,6 +237,7 @@ def test_one_token_in_and_one_out(name):
     assert best.ids[0, 0].tolist() == expected[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2])
 def test_tiny_vocabularies(size):
     model = kt.models.gpt(size, 1, 2, hidden_dim=4, intermediate_dim=4, padding_id=None)
@@ -261,6 +267,7 @@ def biased(values):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extreme", [-np.inf, -1e30, 1e30, np.inf])
 def test_infinite_logits(extreme):
     values = np.zeros(V)
@@ -284,6 +291,7 @@ def test_infinite_logits(extreme):
 # === beam_search ===
 
 
+@pytest.mark.slow
 def test_hypotheses_that_do_not_exist_hold_nothing():
     model = lively_case("transformer").model
     banned = [token for token in range(V) if token != 3]

@@ -120,6 +120,7 @@ def test_one_adapter_after_another(first, second):
     assert len(set(found)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LANGUAGE_MODELS)
 def test_what_a_model_is_used_for_changes_nothing(name):
     model = make_case(name, num_layers=2).model
@@ -223,6 +224,7 @@ def test_few_are_kept():
     assert all(len(settings) <= 64 for settings in kept_forms(model).values())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND == "jax", reason="programs of JAX hold no weights")
 def test_programs_go_with_the_weights_that_they_hold():
     model = make_case("gpt").model
@@ -241,6 +243,7 @@ def test_programs_go_with_the_weights_that_they_hold():
     assert len(kept_forms(model)) == 1
 
 
+@pytest.mark.slow
 def test_attributes_of_a_sampler_are_seen():
     @dataclasses.dataclass
     class Always:  # not hashable

@@ -65,6 +65,7 @@ def test_arrays_padded_on_either_side(name):
         np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt", "transformer_untied_grouped"])
 def test_stop_ids_end_a_row(name):
     case = lively_case(name)
@@ -93,6 +94,7 @@ def test_all_rows_stopped_at_once():
     np.testing.assert_array_equal(stopped, [[5, 7, first]] * 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt", "transformer"])
 def test_banned_ids_never_come(name):
     case = lively_case(name)
@@ -102,6 +104,7 @@ def test_banned_ids_never_come(name):
     np.testing.assert_array_equal(actual, expected_rows(case, prompts, 7, banned_ids=banned))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt", "transformer"])
 @pytest.mark.parametrize("steps", [1, 16, 17])
 def test_numbers_of_new_tokens_around_the_buffer_size(name, steps):
@@ -141,6 +144,7 @@ def expected_rows_at_the_end(case, prompt):
 # === Compiled programs ===
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt", "transformer"])
 def test_new_weights_are_seen(name):
     case = make_case(name)
@@ -170,6 +174,7 @@ def test_torchs_modes_may_change_at_any_time():
         assert len(third) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt", "transformer"])
 def test_new_adapters_are_seen(name):
     case = make_case(name)
@@ -211,6 +216,7 @@ def test_a_length_in_the_same_bucket_compiles_nothing():
     assert count(11, 5) == count(16, 9) == count(1, 1) == 0
 
 
+@pytest.mark.slow
 def test_models_are_collected_after_generation():
     model = make_case("gpt").model
     kt.decoding.generate(model, [[5, 6]], max_new_tokens=2)
@@ -221,6 +227,7 @@ def test_models_are_collected_after_generation():
     assert reference() is None
 
 
+@pytest.mark.slow
 def test_two_models_do_not_share_programs():
     one, other = make_case("gpt"), make_case("gpt")
     randomize(other.model, seed=5, stddev=0.6)
@@ -373,6 +380,7 @@ def test_a_model_without_the_parts():
         kt.decoding.generate(model, [[1]])
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_model():
     for name in NAMES:
         parts = kt.decoding.DecodingModel(lively_case(name).model)

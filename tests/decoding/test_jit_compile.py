@@ -73,6 +73,7 @@ def test_beam_search(both, name, options):
     np.testing.assert_allclose(plain.scores, compiled.scores, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 @ONLY_TENSORFLOW
 def test_a_stream(both):
     model = lively_case("gpt").model
@@ -80,6 +81,7 @@ def test_a_stream(both):
     np.testing.assert_array_equal(plain, compiled)
 
 
+@pytest.mark.slow
 @ONLY_TENSORFLOW
 def test_a_layer_that_xla_cannot_take_is_run_without_it(both):
     import tensorflow as tf
@@ -104,6 +106,7 @@ def test_a_layer_that_xla_cannot_take_is_run_without_it(both):
         both(lambda: generate(supports_jit=True))
 
 
+@pytest.mark.slow
 def test_xla_is_on_unless_told_otherwise():
     code = "from keras_transformer.decoding import compilation; print(compilation._jit_compile)"
     assert run_python(code).strip().endswith("True")

@@ -148,6 +148,7 @@ def test_a_seed_gives_the_same_text_alone_and_in_a_batch(name):
     np.testing.assert_array_equal(alone[0], batch[0, : alone.shape[1]])
 
 
+@pytest.mark.slow
 def test_several_sequences_of_a_prompt():
     case = lively_case("gpt")
     options = {"max_new_tokens": 5, "sampler": SAMPLER, "seed": 1}
@@ -164,6 +165,7 @@ def test_several_sequences_of_a_prompt():
     assert translations.shape == (3, 2, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["transformer", "gpt"])
 def test_log_probs_are_the_models_own(name):
     case = lively_case(name)
@@ -185,6 +187,7 @@ def test_log_probs_are_the_models_own(name):
         assert not log_probs[:start].any() and not log_probs[start + 4 :].any()
 
 
+@pytest.mark.slow
 def test_options_that_avoid():
     case = lively_case("gpt")
     options = {"max_new_tokens": 12, "banned_ids": (0,)}

@@ -51,6 +51,7 @@ def test_the_description_of_a_model(kind):
         assert f"{one['path']}/weights" in found["tensor_names"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TEXT_KINDS)
 def test_a_run_has_the_tensors_of_a_plain_call(kind):
     answers = answers_of(kind)
@@ -104,6 +105,7 @@ def test_decoders_read_one_token_and_write_the_next():
     assert run["writes"][-1] == run["output"]["top"][-1][0]["text"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WITH_CROSS)
 def test_the_target_is_the_models_own_translation(kind):
     answers = answers_of(kind)
@@ -216,6 +218,7 @@ def generate(**fields):
     return list(ask("language_model", "generate", text="the cat sat", **fields))
 
 
+@pytest.mark.slow
 def test_generated_tokens_are_those_of_the_library():
     generator = answers_of("language_model").opened.pipeline
     for options in ({}, {"top_k": 5}, {"top_p": 0.7}, {"min_p": 0.2}, {"top_k": 20, "top_p": 0.8}):

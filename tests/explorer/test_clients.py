@@ -44,6 +44,7 @@ def rest_of(connection, pause=0.0):
     return b"".join(parts)
 
 
+@pytest.mark.slow
 def test_fifty_clients_five_of_them_slow(server):
     found, lock = [], threading.Lock()
 
@@ -84,6 +85,7 @@ def test_clients_that_read_nothing_hold_up_nobody(server):
             connection.close()
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_ends_its_stream(server, monkeypatch):
     counted = []
     real = "keras_transformer.explorer.live_generation.tensor"

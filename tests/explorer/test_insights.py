@@ -32,6 +32,7 @@ def test_a_translation_is_that_of_the_library(kind, options):
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.slow
 def test_a_translation_with_heads_off():
     ablate = {PATH: [0, 1], "decoder/block_1/cross_attention": [0, 1]}
     text = "where is the red house"
@@ -82,6 +83,7 @@ def test_what_has_no_lens():
             ask(kind, "lens", run=run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["language_model", "translator", "recurrent", "encoder"])
 def test_saliency_is_that_of_the_library(kind):
     run = ask(kind, "run", text="the cat sat on the mat")

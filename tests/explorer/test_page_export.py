@@ -70,6 +70,7 @@ def test_a_hundred_tokens_of_six_layers_and_eight_heads_fit():
         np.testing.assert_allclose(values.sum(axis=-1) / 65535, 1.0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_page(tmp_path, capsys):
     from keras_transformer.explorer.__main__ import main
 

@@ -217,6 +217,7 @@ def test_gelu_approximate_is_the_tanh_form():
     assert np.abs(actual - to_numpy(ops.gelu(x, approximate=False))).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_scores_of_stacks():
     decoder = make_decoder(2, 3, 17)
     result = decoder(normal(B, T, D), normal(B, S, D), return_attention_scores=True)

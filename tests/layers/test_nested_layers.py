@@ -160,6 +160,7 @@ def translator_with_shared_positions(positions):
     return keras.Model({"s": source, "t": target}, embedding(decoded, reverse=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", WAYS)
 def test_positions_that_two_stacks_share_are_shared_by_their_copies(how, tmp_path):
     model = translator_with_shared_positions(kt.layers.LearnedPositionalEmbedding(16))

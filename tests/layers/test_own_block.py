@@ -15,6 +15,7 @@ def translator(seed=0):
     return randomize(own_block_translator(23, **SIZE), seed, stddev=0.5)
 
 
+@pytest.mark.slow
 def test_beams_are_scored_as_the_model_scores_them(tmp_path):
     model = translator()
     model.save(tmp_path / "model.keras")

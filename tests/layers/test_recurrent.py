@@ -56,6 +56,7 @@ def test_a_sequence_in_pieces(layer, pieces):
     np.testing.assert_allclose(to_numpy(state), last, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_implicit_mask_and_training():
     """An embedding with a mask in front, in a model that learns to carry a sight to the end."""
     keras.utils.set_random_seed(3)

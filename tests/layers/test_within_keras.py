@@ -91,6 +91,7 @@ class Subclassed(keras.Model):
         return call(self.layer, inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_one_layer_in_models_of_every_kind(name):
     layer_class, arguments, inputs, *_ = CASES[name]

@@ -26,6 +26,7 @@ def padded(ids, left, right):
     return {name: np.pad(value, pad).astype("int32") for name, value in inputs.items()}
 
 
+@pytest.mark.slow
 def test_the_sizes_of_the_paper():
     model = kt.models.bert()
     assert model.count_params() == 109_482_240  # Hugging Face's BertModel of the base size

@@ -42,6 +42,7 @@ def test_number_of_parameters(factory, arguments, expected):
     assert model.name == factory
 
 
+@pytest.mark.slow
 def test_the_rates_of_the_papers():
     small = {"num_layers": 1, "hidden_dim": 16, "intermediate_dim": 16}
     for factory, rate in (("transformer_base", 0.1), ("transformer_big", 0.3)):
@@ -79,6 +80,7 @@ def test_initial_standard_deviations_of_gpt():
 # === Parts ===
 
 
+@pytest.mark.slow
 def test_parts_are_found_by_name():
     names = {
         "transformer": {"token_embedding", "encoder", "decoder"},
@@ -110,6 +112,7 @@ def shared_tables(model):
     return [w.path for w in model.trainable_weights if w.path.endswith("embeddings")]
 
 
+@pytest.mark.slow
 def test_one_matrix_for_source_target_and_logits(tmp_path):
     case = make_case("transformer")
     case.model.save(tmp_path / "model.keras")
@@ -157,6 +160,7 @@ def test_embeddings_are_scaled_and_logits_are_not():
 # === What Keras does with models ===
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_config_round_trip(name):
     model = get_case(name).model

@@ -48,6 +48,7 @@ def one_a_row():
     return {"token_ids": np.where(rows[:, 1:] > 0, rows[:, :-1], 0)}, rows[:, 1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_are_those_of_each_sequence_alone(name):
     lm = make(name)
@@ -88,6 +89,7 @@ def loss_and_weights(model, inputs, labels):
     return history.history["loss"][0], weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt1", "gpt2", "rotary"])
 def test_a_training_step_is_that_of_the_sequences_one_a_row(name):
     expected, weights = loss_and_weights(make(name), *one_a_row())

@@ -109,6 +109,7 @@ def test_auxiliary_loss_is_the_mean_of_each_rows_mean(name):
     np.testing.assert_allclose(evaluated, task, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_auxiliary_loss_trains_the_language_model():
     lm = language_model()
     model = make("classifier", lm, num_classes=2)
@@ -153,6 +154,7 @@ def test_any_number_of_candidates_in_any_order():
     np.testing.assert_allclose(two, three[:, :2] / three[:, :2].sum(1, keepdims=True), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["classifier", "multiple_choice"])
 def test_reload(name, tmp_path):
     model = randomize(make(name))

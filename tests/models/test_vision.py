@@ -16,6 +16,7 @@ def make(**more):
     return randomize(model)
 
 
+@pytest.mark.slow
 def test_the_size_of_the_paper():
     assert kt.models.vit().count_params() == 86_567_656  # ViT-B/16 with 1,000 classes
 

@@ -33,6 +33,7 @@ def test_logits(pair):
     np.testing.assert_allclose(to_numpy(model({"token_ids": ids})), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", [1.0, 1.3])
 def test_greedy_texts(pair, penalty):
     reference, model = pair

@@ -97,6 +97,7 @@ def test_logits_after_a_start_token_that_is_padding(pair):
     np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_greedy_translations(pair):
     reference, model = pair
     source = padded_sources()

@@ -33,6 +33,7 @@ def test_logits(pair):
     np.testing.assert_allclose(to_numpy(model({"token_ids": ids})), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_greedy_texts(pair):
     reference, model = pair
     prompts = token_ids(3, 7, vocabulary_size=V, low=0, seed=2)

@@ -143,6 +143,7 @@ def test_a_translator_of_strings_in_a_fresh_process(kind, tmp_path):
     assert loaded == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="a SavedModel is TensorFlow's")
 @pytest.mark.parametrize("num_beams", [1, 3])
 def test_an_export_follows_the_defaults_of_its_translator(num_beams, tmp_path):

@@ -71,6 +71,7 @@ def plain_translation(vocabulary, text):
     return vocabulary.decode(target)
 
 
+@pytest.mark.slow
 def test_translations(translator, vocabulary):
     expected = [plain_translation(vocabulary, text) for text in TEXTS]
     assert len(set(expected)) == len(TEXTS) and all(expected)
@@ -79,6 +80,7 @@ def test_translations(translator, vocabulary):
     assert translator.translate(TEXTS, batch_size=2) == expected
 
 
+@pytest.mark.slow
 def test_beams_take_candidates_too(translator):
     results = translator.translate(TEXTS, num_beams=3, num_return=2)
     sources = kt.data.encode(translator.source_tokenizer, TEXTS, end=True)
@@ -91,6 +93,7 @@ def test_beams_take_candidates_too(translator):
             assert all(any(character in piece for piece in pieces) for character in text)
 
 
+@pytest.mark.slow
 def test_saved_and_loaded(translator, tmp_path):
     translator.save(tmp_path / "saved")
     again = kt.Translator.load(tmp_path / "saved")
@@ -101,6 +104,7 @@ def test_saved_and_loaded(translator, tmp_path):
         kt.Translator.load(tmp_path / "saved")
 
 
+@pytest.mark.slow
 def test_it_learns_from_pairs(folder):
     """Plain `fit` on a few pairs."""
     model = kt.pretrained.load(folder)

@@ -61,12 +61,14 @@ def uncached_translation(translator, text, max_new_tokens):
     return kt.data.decode(translator.target_tokenizer, target[:, 1:])[0]
 
 
+@pytest.mark.slow
 def test_translates_as_the_whole_model_does(translator):
     expected = [uncached_translation(translator, text, 11) for text in SENTENCES]
     assert translator.translate(SENTENCES, max_new_tokens=11) == expected
     assert len(set(expected)) > 1
 
 
+@pytest.mark.slow
 def test_beams_and_the_best_of_them(translator):
     options = {"max_new_tokens": 7, "num_beams": 3}
     best = translator.translate(SENTENCES, num_return=3, **options)
@@ -128,6 +130,7 @@ def test_refuses_a_language_model(tokenizer):
         kt.Translator(lm, tokenizer)
 
 
+@pytest.mark.slow
 def test_save_and_load_translate_alike(translator, tmp_path):
     translator.save(tmp_path / "there" / "folder")
     loaded = kt.Translator.load(tmp_path / "there" / "folder")
@@ -146,6 +149,7 @@ def test_two_tokenizers_are_saved_apart(tokenizer, tmp_path):
     assert loaded.target_tokenizer.get_vocabulary() == other.get_vocabulary()
 
 
+@pytest.mark.slow
 def test_the_optimizer_stays_out_of_the_folder(translator, tmp_path):
     model = make_model()
     translator = kt.Translator(model, translator.source_tokenizer)

@@ -201,6 +201,7 @@ def test_two_weights_of_one_path():
         variables_of(model)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize")
 @pytest.mark.parametrize("write", [kt.pretrained.save_huggingface, kt.pretrained.save_ctranslate2])
 @pytest.mark.parametrize("name", WIDER)

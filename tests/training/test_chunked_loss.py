@@ -140,6 +140,7 @@ def test_frozen_and_adapted():
     np.testing.assert_allclose(actual["loss"], expected["loss"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_saved_and_loaded(tmp_path):
     model = make_gpt()
     inputs, labels, weights = batch_for(model)

@@ -130,6 +130,7 @@ def test_gradual_unfreezing_under_fit():
     assert int(to_numpy(model.optimizer.iterations)) == 10
 
 
+@pytest.mark.slow
 def test_gradual_unfreezing_without_a_change_is_plain_training():
     losses = []
     for callbacks in ([], [kt.training.GradualUnfreezing(first_blocks=9)]):

@@ -117,6 +117,7 @@ def test_only_adapters_and_head_move_under_fit(tmp_path):
     np.testing.assert_allclose(found["output"], expected[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_generation_sees_adapters_and_their_merging():
     model, inputs = make("gpt")
     prompts = inputs["token_ids"]
@@ -195,6 +196,7 @@ def test_errors(tmp_path):
         kt.training.load_lora(model, path)
 
 
+@pytest.mark.slow
 def test_files_that_do_not_fit_change_nothing(tmp_path):
     model, _ = make("classifier")
     kt.training.enable_lora(model, 2)
@@ -224,6 +226,7 @@ def test_files_that_do_not_fit_change_nothing(tmp_path):
     kt.training.load_lora(base, path)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 def test_adapters_beside_quantized_weights_are_not_merged():
     model, inputs = make("gpt")

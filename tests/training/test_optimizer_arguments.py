@@ -87,6 +87,7 @@ def test_recipes_accumulate_and_their_schedules_count_updates(name):
     assert distance(*results) < 1e-5
 
 
+@pytest.mark.slow
 def test_nothing_moves_before_the_last_batch_of_an_update():
     model = make_model()
     start = to_numpy([weight.value for weight in model.trainable_weights])
@@ -124,6 +125,7 @@ def test_with_unequal_padding_each_batch_weighs_the_same():
     assert distance(accumulated, step(keras.optimizers.SGD(0.5), 2 * ROWS, weights)) < 1e-6
 
 
+@pytest.mark.slow
 def test_clipping_clips():
     norms = []
     for clip_norm in (None, 0.05):

@@ -57,6 +57,7 @@ def plain(config):
     return {name: value for name, value in config.items() if name != "model"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parent", CASES, ids=lambda parent: parent.__name__)
 @pytest.mark.parametrize("subclassed", [False, True])
 def test_the_settings_come_back(parent, subclassed):

@@ -183,6 +183,7 @@ def test_alignment_of_a_recurrent_model():
     assert "its only head" in figure.title
 
 
+@pytest.mark.slow
 def test_alignment_of_a_translator():
     texts = ["the cat sat on the mat", "a dog ran"]
     tokenizer = kt.data.train_tokenizer(texts, vocabulary_size=30, model_type="bpe")

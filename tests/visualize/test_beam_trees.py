@@ -94,6 +94,7 @@ def kt_penalty(length, data):
     return ((5 + length) / 6) ** alpha
 
 
+@pytest.mark.slow
 def test_log_probabilities_are_the_models():
     model = enliven(models.translator())
     data = kt.visualize.beam_tree(model, [5, 9, 3], num_beams=2, max_length=4).data

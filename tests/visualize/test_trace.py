@@ -182,6 +182,7 @@ def test_attention_of_recurrent_decoders(name):
 # === Decoding ===
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["transformer", "ssru", "recurrent_luong_two_vocabularies"])
 def test_beam_search_is_the_same_search(name):
     case = get_case(name)
