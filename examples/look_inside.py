@@ -120,8 +120,10 @@ figure.colorbar(image, ax=axes, shrink=0.6, label="attention weight")
 figure.savefig(arguments.output / "it.png", dpi=130)
 
 lines = [
-    '| model | heads | most from "it" to "animal" (tired) | to "street" (wide) | heads that prefer '
-    "the right noun in both | mean weight on the right noun, on the other |",
+    '| model | heads | largest weight from "it" to "animal" ("too tired") '
+    '| to "street" ("too wide") '
+    "| heads that prefer the right noun in both sentences | mean weight on the right noun, on the "
+    "wrong noun |",
     "|---|---|---|---|---|---|",
 ]
 for name, weights in results.items():

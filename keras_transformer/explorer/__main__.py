@@ -61,8 +61,8 @@ def choose_model(folder: str | None, name: str | None) -> OpenedModel:
 
     Args:
         folder: A folder or file; None for a model by name.
-        name: The name; None for Firefox's translator from English to Portuguese or, where it cannot
-            be had, the one that `make demo` trained.
+        name: The name of a model; None for Firefox's English-Portuguese translator or, if it is
+            unavailable, the translator trained by `make demo`.
 
     Returns:
         The model.

@@ -38,7 +38,7 @@ _STATES = (*_GATES, "candidate", "memory", "state")
 
 
 class Answers:
-    """Everything that the page asks for, of one model.
+    """Answers everything the page requests about one model.
 
     Args:
         opened: The model.

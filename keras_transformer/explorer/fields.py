@@ -71,7 +71,7 @@ class Fields(Mapping):
         return value
 
     def choice(self, name: str, choices: Sequence[str]) -> str:
-        """Returns one of some strings."""
+        """Returns a string, which must be one of `choices`."""
         value = self.get(name)
         check(value in choices, f"be one of {', '.join(choices)}", name, value)
         return str(value)

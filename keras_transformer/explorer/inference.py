@@ -38,7 +38,7 @@ class Inference:
     def compute(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Computes a function on the thread and waits for it.
 
-        What a first call compiles serves the calls of its own thread alone.
+        Programs compiled by a first call are reused only by later calls on the same thread.
         """
         return self._executor.submit(function, *arguments).result()
 

@@ -114,7 +114,8 @@ def _shards(folder, index):
     for name in names:
         if Path(name).name != name or Path(name).suffix not in _READERS:
             raise ValueError(
-                f"`{index}` must name weight files inside its folder. Received: {name!r}."
+                f"`{index}` must name only {' or '.join(_READERS)} files in its own folder. "
+                f"Received: {name!r}."
             )
         if not (folder / name).is_file():
             raise ValueError(

@@ -49,12 +49,13 @@ def beam_tree(
             `num_return`, the search goes on until that many hypotheses cannot be beaten.
 
     Returns:
-        A `Figure`. In its `data`, `steps` has one list of candidates a step, best first, each a
-        dict of `id`, `token`, `parent` (index into the list before; None in the first), `rank`,
-        `log_prob`, `total` (the sum of log-probabilities), `state` ("alive", "finished" or
-        "pruned") and `score` (`total` divided by the length penalty, of those that ended, else
-        None). `hypotheses` are the finished ones, best first, with `text`, `tokens`, `ids`,
-        `score`, `length` and `path`, pairs of step and index.
+        A `Figure`. In its `data`, `steps` has one list of candidates per step, best first. Each
+        candidate is a dict with `id`, `token`, `parent` (its index in the previous step's list;
+        None in the first step), `rank`, `log_prob`, `total` (the sum of log-probabilities), `state`
+        ("alive", "finished" or "pruned") and `score` (`total` divided by the length penalty; None
+        unless the candidate has ended). `hypotheses` lists the finished hypotheses, best first,
+        each with `text`, `tokens`, `ids`, `score`, `length` and `path`, a list of pairs of step and
+        index.
 
     Raises:
         ValueError: As `kt.decoding.beam_search`, or if there is more than one source.

@@ -17,8 +17,8 @@ _BYTE_LEVEL_SPACE = "\u0120"
 def readable_token(tokenizer: Any, token_id: int) -> str:
     """Returns the text of an id.
 
-    Spaces are open boxes. Byte-level tokens are decoded, and bytes that are a part of a character
-    are written as "<0xE3>". Special ids without a text of their own are named by their role.
+    Spaces are shown as open boxes. Byte-level tokens are decoded, and bytes that do not form a
+    complete character are written like "<0xE3>". Special ids without text are named by their role.
 
     Args:
         tokenizer: A tokenizer with a method `id_to_token`.

@@ -51,10 +51,10 @@ def make_subject(model: Any, inputs: Any, tokens: Any = None, row: int = 0) -> S
 
     Args:
         model: A model; or a `kt.Translator` or `kt.TextGenerator`.
-        inputs: What the model is called with, of which one row is taken. For a translator, a text
-            or a pair of source and target; for a text generator, a text.
-        tokens: The texts of the tokens, or a tokenizer; a dict of "source" and "target" where they
-            differ; None for the ids.
+        inputs: The model's inputs, from which one row is taken. For a translator, a text or a pair
+            of source and target; for a text generator, a text.
+        tokens: The token texts or a tokenizer; a dict with the keys "source" and "target" if the
+            two sides differ; None to show the ids.
         row: Which row of the batch.
 
     Returns:
