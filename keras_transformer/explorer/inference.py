@@ -111,7 +111,9 @@ async def _result(future: Future, gone: Any) -> Any:
     try:
         await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
-            waiting.cancel()
+            # The future of the thread itself: a canceled wrapper tells it only in the loop's next
+            # round, when the function may have begun.
+            future.cancel()
             raise ClientGoneError
         return waiting.result()
     finally:
