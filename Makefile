@@ -32,7 +32,7 @@ explore: $(VENV)/explorer.stamp
 	@$(RUN) -m keras_transformer.explorer $(MODEL)
 
 # Of tests with many cases, one case in this many runs.
-SAMPLE ?= 8
+SAMPLE ?= 12
 
 ## Lint, types, the suite on TensorFlow, what must hold everywhere on JAX and torch, docs.
 test: lint types unit backends without-tensorflow docs

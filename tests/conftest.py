@@ -28,7 +28,7 @@ THIRD_PARTY_WARNINGS = [
 # Tests with fewer cases than this are run whole in a sample.
 FEW_CASES = 4
 # A sample runs one in this many of the slow tests of a file.
-SLOW_SHARE = 6
+SLOW_SHARE = 10
 
 
 def pytest_addoption(parser):
