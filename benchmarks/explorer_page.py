@@ -115,7 +115,7 @@ def save_model(folder: Path) -> str:
 
 @contextlib.contextmanager
 def served(options: list[str]) -> Iterator[str]:
-    """Runs the explorer in a process of its own and yields its address."""
+    """Runs the explorer in a separate process and yields its address."""
     command = [sys.executable, "-m", "keras_transformer.explorer", "--no-browser", "--port", "0"]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
         try:

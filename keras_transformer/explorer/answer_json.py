@@ -1,56 +1,12 @@
-"""Tensors and answers as JSON.
-
-Numbers that JSON lacks (infinities, NaN) are null; tensors are base64, which holds every number.
-"""
+"""Answers as JSON. Numbers that JSON lacks (infinities, NaN) become null."""
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from typing import Any
 
 import numpy as np
-
-
-def tensor(array: Any) -> dict[str, Any]:
-    """Returns an array as float32 in base64.
-
-    Args:
-        array: An array of numbers, of any shape.
-
-    Returns:
-        A dict of `shape`, `dtype` and `data`, little-endian.
-
-    Example:
-        >>> from keras_transformer.explorer.answer_json import tensor
-        >>> tensor([1.0, 2.0])
-        {'shape': [2], 'dtype': 'float32', 'data': 'AACAPwAAAEA='}
-    """
-    return _encoded(np.asarray(array), "float32", "<f4")
-
-
-def shares(array: Any) -> dict[str, Any]:
-    """Returns an array of numbers from 0 to 1 as fixed point of 16 bits, half the size of float32.
-
-    Args:
-        array: An array of numbers, of any shape; 1 becomes 65535.
-
-    Returns:
-        A dict of `shape`, `dtype` and `data`, little-endian.
-
-    Example:
-        >>> from keras_transformer.explorer.answer_json import shares
-        >>> shares([0.0, 1.0])
-        {'shape': [2], 'dtype': 'uint16', 'data': 'AAD//w=='}
-    """
-    values = np.clip(np.asarray(array, "float32"), 0.0, 1.0)
-    return _encoded(np.rint(values * 65535.0), "uint16", "<u2")
-
-
-def _encoded(array, dtype, stored):
-    data = base64.b64encode(np.ascontiguousarray(array, stored).tobytes()).decode("ascii")
-    return {"shape": list(array.shape), "dtype": dtype, "data": data}
 
 
 def to_json(answer: Any) -> bytes:
@@ -68,7 +24,7 @@ def to_json(answer: Any) -> bytes:
         b'{"score":null,"text":"</script>"}'
     """
     text = json.dumps(_plain(answer), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    # A lone surrogate, which a text typed by a person can hold, is no UTF-8.
+    # A lone surrogate, which typed text can contain, is not valid UTF-8.
     return text.encode("utf-8", "replace")
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from keras_transformer.checks import check
-from keras_transformer.explorer.answer_json import shares, tensor
 from keras_transformer.explorer.comparison import Comparison
 from keras_transformer.explorer.fields import Fields, NotThere
 from keras_transformer.explorer.insights import lens, saliency_of
@@ -30,6 +29,7 @@ from keras_transformer.explorer.recorded_run import (
     target_text,
 )
 from keras_transformer.explorer.translations import translate
+from keras_transformer.visualize.wire import encode_tensor
 
 _MOST_NUMBERS = 1 << 24  # of one tensor: 64 MB
 # What layers that go through a text step by step report, see `kt.visualize.record`.
@@ -76,7 +76,7 @@ class Answers:
             **self.keep(run),
             "tokens": {"encoder": tokens},
             "patches": [rows, columns],
-            "image": tensor(picture),
+            "image": encode_tensor(picture),
             "classes": None if logits is None else self._classes(_softmax(logits[0])),
         }
 
@@ -144,7 +144,7 @@ class Answers:
             check(index < size, f"contain indices below {size} here", "index", index)
             array = array[index]
         check(array.size <= _MOST_NUMBERS, "select a part of the tensor", "index", array.shape)
-        return tensor(array)
+        return encode_tensor(array)
 
     def weights(self, fields: Fields) -> dict[str, Any]:
         """Returns the attention weights of all layers and heads of one kind."""
@@ -160,7 +160,7 @@ class Answers:
         most = max(len(weights) for weights in found)
         # Blocks with fewer heads are filled up.
         padded = [np.pad(w, ((0, most - len(w)), (0, 0), (0, 0))) for w in found]
-        return {"tensor": shares(np.stack(padded))}
+        return {"tensor": encode_tensor(np.stack(padded), shares=True)}
 
     def states(self, fields: Fields) -> dict[str, Any]:
         """Returns the gates and states of recurrent layers."""
@@ -170,7 +170,7 @@ class Answers:
             layer, _, what = name.rpartition("/")
             if what in _STATES and run.trace[name].ndim == 3:
                 stack = layer.split("/")[0]
-                values = tensor(run.tensor(name))
+                values = encode_tensor(run.tensor(name))
                 one = {"name": name, "stack": stack, "layer": layer, "what": what}
                 found.append({**one, "tensor": values})
         return {"states": found}

@@ -120,7 +120,7 @@ def _computed(answer: Callable, inference: Inference) -> Callable:
 
 
 def _read(answer: Callable) -> Callable:
-    """Answers at once, beside what is being computed."""
+    """Answers immediately, without waiting for computations in progress."""
 
     async def respond(request: Request) -> Any:
         fields = await _fields(request)

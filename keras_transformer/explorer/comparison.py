@@ -19,12 +19,12 @@ from keras import ops
 
 from keras_transformer.datasets.download import cache_folder
 from keras_transformer.decoding.generate import generate
-from keras_transformer.explorer.answer_json import tensor
 from keras_transformer.explorer.fields import Fields
 from keras_transformer.models.recurrent import recurrent_seq2seq
 from keras_transformer.models.translation import transformer
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.visualize.trace import record
+from keras_transformer.visualize.wire import encode_tensor
 
 MOST_WORDS = 12
 _SYMBOLS = 20
@@ -163,7 +163,7 @@ def _tensors(trace, rows, columns):
             kind = "state" if what == "state" else "gate"
             text = f"{path.split('/')[0]}: {what.replace('_', ' ')}"
             yield {"name": text, "what": kind, "rows": side, "columns": None} | {
-                "tensor": tensor(trace[name][0])
+                "tensor": encode_tensor(trace[name][0])
             }
             continue
         keys = side if path.endswith("self_attention") else columns
@@ -172,12 +172,12 @@ def _tensors(trace, rows, columns):
             of_head = f", head {head + 1}" if len(trace[name][0]) > 1 else ""
             text = f"{path.split('/')[0]} {own}{of_head}"
             yield {"name": text, "what": "weights", "rows": side, "columns": keys} | {
-                "tensor": tensor(weights)
+                "tensor": encode_tensor(weights)
             }
 
 
 def _symbols(words: Sequence[str]) -> dict[str, int]:
-    """Gives each word a symbol of its own, the same in every sentence where it is free."""
+    """Gives each word its own symbol, the same in every sentence unless it is taken."""
     found: dict[str, int] = {}
     for word in dict.fromkeys(words):
         symbol = zlib.crc32(word.lower().encode("utf-8")) % _SYMBOLS

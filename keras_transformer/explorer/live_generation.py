@@ -19,12 +19,12 @@ from keras_transformer.decoding.logit_filters import (
     scale_temperature,
 )
 from keras_transformer.decoding.samplers import RandomSampler, draw, greedy
-from keras_transformer.explorer.answer_json import tensor
 from keras_transformer.explorer.fields import Fields
 from keras_transformer.explorer.model_description import MAX_NEW_TOKENS
 from keras_transformer.explorer.opened_model import OpenedModel
 from keras_transformer.explorer.recorded_run import Ablate
 from keras_transformer.visualize.trace import record
+from keras_transformer.visualize.wire import encode_tensor
 
 _MOST_SEED = 2**53  # the largest integers that JavaScript holds
 
@@ -41,7 +41,7 @@ def generation_lines(opened: OpenedModel, fields: Fields) -> Iterator[dict[str, 
         The prompt's tokens, a line for each new token, and the whole text.
 
     Raises:
-        ValueError: If the model is no language model or a field is out of range.
+        ValueError: If the model is not a language model or a field is out of range.
     """
     if opened.kind != "language_model":
         raise ValueError("`generate` needs a language model.")
@@ -63,7 +63,7 @@ def generation_lines(opened: OpenedModel, fields: Fields) -> Iterator[dict[str, 
             "index": len(chosen),
             **texts.tokens([new_id])[0],
             "probability": float(witness.probabilities[new_id]),
-            "logits": tensor(witness.logits),
+            "logits": encode_tensor(witness.logits),
         }
         chosen.append(new_id)
     yield _last_line(opened, text, ids, chosen, end_id)

@@ -17,7 +17,7 @@ MAX_BYTES = 5_000_000
 _LANGUAGES = ("en", "ja")
 _BODY = re.compile(r"<body>(.*)</body>", re.DOTALL)
 _SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
-# The live page alone needs these.
+# Only the live page needs these.
 _LEFT_OUT = ("app.js", "live.js")
 
 

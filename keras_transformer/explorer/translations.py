@@ -31,7 +31,7 @@ def translate(opened: OpenedModel, fields: Fields) -> tuple[dict[str, Any], Reco
         The answer, without the run, and the run.
 
     Raises:
-        ValueError: If the model is no translator or a field is out of range.
+        ValueError: If the model is not a translator or a field is out of range.
     """
     if opened.kind != "translator":
         raise ValueError("`translate` needs a translator.")

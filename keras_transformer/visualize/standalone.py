@@ -60,7 +60,7 @@ def standalone_page(
 ) -> str:
     """Joins modules, styles and data to a page that runs from a file, without any request.
 
-    A page opened from a disk may not import modules that stand beside it. Each module becomes a
+    A page opened from a disk may not import other modules. Each module becomes a
     function instead, and the function `start` that the module `entry` exports is called with the
     data. The page's policy allows this one script, and no request.
 

@@ -128,7 +128,7 @@ def _of_pipeline(pipeline, inputs, row):
 
 
 def _real_part(model, side, ids):
-    """The positions from the first to the last token that is no padding."""
+    """The positions from the first to the last token that is not padding."""
     parts = find_parts({layer.name: layer for layer in model.layers})
     embedding = parts.source_embedding if side == "source" else parts.target_embedding
     padding = getattr(embedding, "padding_id", None)

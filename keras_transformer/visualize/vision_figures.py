@@ -43,8 +43,8 @@ def plot_vit_attention(
         rollout, then of each layer's mean and heads.
 
     Raises:
-        ValueError: If the model is no Vision Transformer, the image does not fit it, or there is no
-            such layer or head.
+        ValueError: If the model is not a Vision Transformer, the image does not fit it, or it has
+            no such layer or head.
 
     Example:
         >>> import numpy as np, keras_transformer as kt

@@ -9,18 +9,7 @@ import time
 import pytest
 
 from keras_transformer.explorer.inference import BusyError, ClientGoneError, Inference
-from tests.explorer import answers_of, serving
-
-
-@pytest.fixture(scope="module")
-def answers():
-    return answers_of("language_model")
-
-
-@pytest.fixture(scope="module")
-def server(answers):
-    with serving(answers) as running:
-        yield running
+from tests.explorer import serving
 
 
 def opened_request(server, name, **fields):
@@ -88,7 +77,7 @@ def test_clients_that_read_nothing_hold_up_nobody(server):
 @pytest.mark.slow
 def test_a_client_that_leaves_ends_its_stream(server, monkeypatch):
     counted = []
-    real = "keras_transformer.explorer.live_generation.tensor"
+    real = "keras_transformer.explorer.live_generation.encode_tensor"
 
     def count(array):
         counted.append(1)

@@ -10,18 +10,7 @@ import pytest
 
 import keras_transformer as kt
 from keras_transformer.explorer.guards import Guards
-from tests.explorer import answers_of, serving, tiny_model
-
-
-@pytest.fixture(scope="module")
-def answers():
-    return answers_of("language_model")
-
-
-@pytest.fixture(scope="module")
-def server(answers):
-    with serving(answers) as running:
-        yield running
+from tests.explorer import tiny_model
 
 
 def raw(server, text):
