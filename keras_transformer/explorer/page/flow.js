@@ -63,12 +63,19 @@ export function concerns(names, ...wanted) {
   return names === null || wanted.some((name) => names.has(name));
 }
 
-// Lets only the latest of several asynchronous drawings draw.
-export function latest() {
+// Draws an element from answers that take a moment. Only the answer to the latest question is shown;
+// until then the element is busy, as what it shows belongs to an earlier choice.
+export function drawer(element) {
   let turn = 0;
-  return () => {
+  return async (ask, show) => {
     turn += 1;
     const mine = turn;
-    return () => mine === turn;
+    element.setAttribute("aria-busy", "true");
+    try {
+      const answer = await ask();
+      if (mine === turn) show(answer);
+    } finally {
+      if (mine === turn) element.removeAttribute("aria-busy");
+    }
   };
 }

@@ -28,8 +28,8 @@ export function clear(element, ...children) {
 }
 
 export function percent(value) {
-  if (value > 0 && value < 0.0005) return "<0.1 %";
-  return `${(100 * value).toFixed(1)} %`;
+  if (value > 0 && value < 0.0005) return "<0.1%";
+  return `${(100 * value).toFixed(1)}%`;
 }
 
 export function prefersReducedMotion() {

@@ -3,7 +3,7 @@
 import { visible } from "/web/dom.js";
 import { decode, slice } from "/web/tensor.js";
 import { onTheme } from "/web/theme.js";
-import { concerns, latest } from "./flow.js";
+import { concerns, drawer } from "./flow.js";
 import { paintInto } from "./heat.js";
 import { clear, el, percent } from "./make.js";
 import { attentionGroups, blockPath, embeddingNames } from "./names.js";
@@ -37,15 +37,14 @@ export function tokensPreview(app) {
 // A small heat map of a tensor that `read` finds in a recording, as {values, rows, columns, kind}.
 function heatPreview(app, read, ...wanted) {
   const element = el("canvas", { class: "mini-heat" });
-  const start = latest();
+  const show = drawer(element);
   const draw = async () => {
-    const isCurrent = start();
     const { recording } = app.state;
     if (!recording) return;
-    const found = await read(recording).catch(() => null);
-    if (!isCurrent()) return;
-    element.hidden = !found;
-    if (found) paintInto(element, found.values, found.rows, found.columns, found.kind);
+    await show(() => read(recording).catch(() => null), (found) => {
+      element.hidden = !found;
+      if (found) paintInto(element, found.values, found.rows, found.columns, found.kind);
+    });
   };
   onTheme(element, draw);
   return { element, update: (names) => concerns(names, "recording", ...wanted) && draw() };
@@ -113,17 +112,17 @@ export function logitsPreview(app) {
 
 export function lensPreview(app) {
   const element = el("div", { class: "mini-lens" });
-  const start = latest();
+  const show = drawer(element);
   const draw = async () => {
-    const isCurrent = start();
     const { recording } = app.state;
     if (!recording) return;
-    const lens = await recording.lens().catch(() => null);
-    if (!isCurrent() || !lens) return;
-    const words = lens.top.map((positions) => positions[app.row]?.[0]?.text ?? "");
-    const shown = words.length <= 5 ? words
-      : [0, 1, 2, 3, 4].map((i) => words[Math.round((i * (words.length - 1)) / 4)]);
-    clear(element, shown.map((word) => el("span", {}, el("bdi", {}, visible(word)))));
+    await show(() => recording.lens().catch(() => null), (lens) => {
+      if (!lens) return;
+      const words = lens.top.map((positions) => positions[app.row]?.[0]?.text ?? "");
+      const shown = words.length <= 5 ? words
+        : [0, 1, 2, 3, 4].map((i) => words[Math.round((i * (words.length - 1)) / 4)]);
+      clear(element, shown.map((word) => el("span", {}, el("bdi", {}, visible(word)))));
+    });
   };
   return { element, update: (names) => concerns(names, "recording", "row") && draw() };
 }

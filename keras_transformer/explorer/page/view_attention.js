@@ -7,7 +7,7 @@ import { headsOff } from "./attention_heads_off.js";
 import { headOutput, headVectors } from "./attention_vectors.js";
 import { scoreMatrices } from "./attention_scores.js";
 import { part, segments, stepper } from "./controls.js";
-import { concerns, latest } from "./flow.js";
+import { concerns, drawer } from "./flow.js";
 import { append, el, redraw } from "./make.js";
 import { attentionGroups, stacksOf } from "./names.js";
 import { t } from "./strings.js";
@@ -19,8 +19,8 @@ export function attentionView(app) {
   const detail = el("div", {});
   const element = el("div", {},
     el("p", { class: "caution" }, t("attention.caution")), head, overview, detail);
-  const startOverview = latest();
-  const startDetail = latest();
+  const showInOverview = drawer(overview);
+  const showInDetail = drawer(detail);
   let thumbnails = null;
   let pairs = null;
   let values = null; // (layer, head) => weights
@@ -48,13 +48,11 @@ export function attentionView(app) {
   };
 
   const drawOverview = async () => {
-    const isCurrent = startOverview();
     const { recording } = app.state;
     if (!recording) return;
-    const { name } = chosen();
-    const weights = await app.attempt(recording.weights(name).catch(quiet));
-    if (!isCurrent()) return;
-    redraw(overview, () => showOverview(weights, chosen()));
+    await showInOverview(
+      () => app.attempt(recording.weights(chosen().name).catch(quiet)),
+      (weights) => redraw(overview, () => showOverview(weights, chosen())));
   };
 
   const showOverview = (weights, { name, group, layer, index }) => {
@@ -84,21 +82,20 @@ export function attentionView(app) {
   };
 
   const drawDetail = async () => {
-    const isCurrent = startDetail();
     const { recording } = app.state;
     if (!recording) return;
     const place = { ...chosen(), recording, texts: textsOf(recording, chosen().name) };
-    const parts = await Promise.all([
-      headVectors(app, place), scoreMatrices(app, place), headOutput(app, place),
-    ].map((one) => app.attempt(one)));
-    if (!isCurrent()) return;
-    redraw(detail, () => {
-      for (const show of parts) show?.(detail);
-      if (parts.includes(undefined)) {
-        detail.append(el("p", { class: "note" }, t("error.not_embedded")));
-      }
-      headsOff(app, place, groups)?.(detail);
-    });
+    await showInDetail(
+      () => Promise.all([
+        headVectors(app, place), scoreMatrices(app, place), headOutput(app, place),
+      ].map((one) => app.attempt(one))),
+      (parts) => redraw(detail, () => {
+        for (const show of parts) show?.(detail);
+        if (parts.includes(undefined)) {
+          detail.append(el("p", { class: "note" }, t("error.not_embedded")));
+        }
+        headsOff(app, place, groups)?.(detail);
+      }));
   };
 
   return {

@@ -4,7 +4,7 @@
 import { number } from "/web/dom.js";
 import { lengthPenalty, tree } from "/web/tree.js";
 import { part, slider } from "./controls.js";
-import { concerns, latest } from "./flow.js";
+import { concerns, drawer } from "./flow.js";
 import { clear, el } from "./make.js";
 import { t } from "./strings.js";
 
@@ -12,7 +12,7 @@ export function beamView(app) {
   const drawing = el("div", { class: "beam" });
   const written = el("div", { class: "equation", "aria-live": "polite" });
   const action = el("div", { class: "bar" });
-  const start = latest();
+  const showInDrawing = drawer(drawing);
   const found = { tree: null, view: null, selected: 0, key: null };
   const settings = () => app.state.beam;
   const change = (changes) => app.set({ beam: { ...settings(), ...changes } });
@@ -40,14 +40,13 @@ export function beamView(app) {
     const key = JSON.stringify([text, ablate, numBeams, alpha]);
     if (!text.trim() || key === found.key) return;
     found.key = key;
-    const isCurrent = start();
-    drawing.setAttribute("aria-busy", "true");
     app.set({ busy: "translate" });
-    const reply = await app.attempt(app.source.translate({
+    await showInDrawing(() => app.attempt(app.source.translate({
       text, num_beams: numBeams, length_penalty: alpha, ablate,
-    }));
-    if (!isCurrent()) return;
-    drawing.removeAttribute("aria-busy");
+    })), receive);
+  };
+
+  const receive = (reply) => {
     if (app.state.busy === "translate") app.set({ busy: null });
     if (!reply) {
       found.key = null;

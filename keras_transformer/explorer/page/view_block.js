@@ -2,7 +2,7 @@
 
 import { number } from "/web/dom.js";
 import { part, segments, stepper } from "./controls.js";
-import { concerns, latest } from "./flow.js";
+import { concerns, drawer } from "./flow.js";
 import { append, el, redraw } from "./make.js";
 import { blockPath, blockSteps, stackNamed } from "./names.js";
 import { t, tOr } from "./strings.js";
@@ -12,7 +12,7 @@ export function blockView(app) {
   const head = el("div", { class: "bar" });
   const body = el("div", {});
   const element = el("div", {}, head, body);
-  const start = latest();
+  const showInBody = drawer(body);
   let stack = null;
 
   const drawHead = () => {
@@ -34,15 +34,17 @@ export function blockView(app) {
   };
 
   const draw = async () => {
-    const isCurrent = start();
     const { recording, layer } = app.state;
     if (!recording) return;
     const layers = stackNamed(app.model, stack)?.layers ?? 1;
     const path = blockPath(recording, stack, Math.min(layer, layers - 1));
     const names = path === null ? [] : blockSteps(recording, path);
-    const tensors = await Promise.all(names.map((name) =>
-      recording.tensor(name).catch(() => null)));
-    if (!isCurrent()) return;
+    await showInBody(
+      () => Promise.all(names.map((name) => recording.tensor(name).catch(() => null))),
+      (tensors) => show(recording, path, names, tensors));
+  };
+
+  const show = (recording, path, names, tensors) => {
     const steps = el("ol", { class: "steps" });
     const texts = recording.tokens[stack].map(({ text }) => text);
     names.forEach((name, index) => {

@@ -1,7 +1,7 @@
 // From ids to vectors: a row of the table of embeddings, and what the position adds to it.
 
 import { part, segments } from "./controls.js";
-import { concerns, latest } from "./flow.js";
+import { concerns, drawer } from "./flow.js";
 import { append, el, redraw } from "./make.js";
 import { embeddingNames } from "./names.js";
 import { t } from "./strings.js";
@@ -9,17 +9,19 @@ import { strip } from "./strip.js";
 
 export function embeddingView(app) {
   const element = el("div", {});
-  const start = latest();
+  const showInElement = drawer(element);
   let stack = null;
 
   const draw = async () => {
-    const isCurrent = start();
     const { recording } = app.state;
     if (!recording) return;
     const stacks = Object.keys(recording.tokens);
     if (!stacks.includes(stack)) stack = stacks.at(-1);
-    const found = await app.attempt(embeddingOf(recording, stack));
-    if (!isCurrent()) return;
+    await showInElement(() => app.attempt(embeddingOf(recording, stack)), (found) =>
+      showWithChoice(found, stacks, recording.tokens[stack].map(({ text }) => text)));
+  };
+
+  const showWithChoice = (found, stacks, texts) => {
     const choice = stacks.length < 2 ? null : segments({
       label: t("stack.choice"),
       options: stacks.map((value) => ({ value, text: t(`stack.${value}`) })),
@@ -28,7 +30,7 @@ export function embeddingView(app) {
     });
     redraw(element, () => {
       append(element, [choice]);
-      if (found) show(found, recording.tokens[stack].map(({ text }) => text));
+      if (found) show(found, texts);
       else element.append(el("p", { class: "note" }, t("error.not_embedded")));
     });
   };

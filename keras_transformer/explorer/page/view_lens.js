@@ -3,23 +3,22 @@
 import { bars } from "/web/bars.js";
 import { visible } from "/web/dom.js";
 import { part } from "./controls.js";
-import { concerns, latest } from "./flow.js";
+import { concerns, drawer } from "./flow.js";
 import { clear, el, percent } from "./make.js";
 import { t } from "./strings.js";
 
 export function lensView(app) {
   const element = el("div", {});
-  const start = latest();
+  const showInElement = drawer(element);
   let chosen = null;
 
   const draw = async () => {
-    const isCurrent = start();
     const { recording } = app.state;
     if (!recording) return;
-    const lens = await app.attempt(recording.lens());
-    if (!isCurrent()) return;
-    if (!lens) return clear(element, el("p", { class: "note" }, t("error.not_embedded")));
-    show(lens);
+    await showInElement(() => app.attempt(recording.lens()), (lens) => {
+      if (lens) show(lens);
+      else clear(element, el("p", { class: "note" }, t("error.not_embedded")));
+    });
   };
 
   const show = ({ layers, top }) => {

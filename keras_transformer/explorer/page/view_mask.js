@@ -3,7 +3,7 @@
 import { bars } from "/web/bars.js";
 import { visible } from "/web/dom.js";
 import { part } from "./controls.js";
-import { concerns, latest } from "./flow.js";
+import { concerns, drawer } from "./flow.js";
 import { clear, el, percent } from "./make.js";
 import { t } from "./strings.js";
 
@@ -11,16 +11,18 @@ export function maskView(app) {
   const body = el("div", { class: "three" });
   const mask = app.model.mask_token ?? "[MASK]";
   const element = el("div", {}, part("mask", t("mask.title"), t("mask.text", { mask }), body));
-  const start = latest();
+  const showInBody = drawer(body);
 
   const draw = async () => {
-    const isCurrent = start();
     const { text } = app.state;
     if (app.source.isLive && !text.includes(mask)) {
-      return clear(body, el("p", { class: "note" }, t("mask.none", { mask })));
+      return showInBody(async () => null, () =>
+        clear(body, el("p", { class: "note" }, t("mask.none", { mask }))));
     }
-    const reply = await app.attempt(app.source.mask(text));
-    if (!isCurrent() || !reply) return;
+    return showInBody(() => app.attempt(app.source.mask(text)), (reply) => reply && show(reply));
+  };
+
+  const show = (reply) => {
     clear(body);
     reply.positions.forEach((position, i) => bars(body, {
       title: t("mask.position", { position: position + 1 }), maximum: 1, format: percent,

@@ -4,7 +4,7 @@ import { bars } from "/web/bars.js";
 import { picture } from "/web/picture.js";
 import { decode, slice } from "/web/tensor.js";
 import { part, stepper } from "./controls.js";
-import { concerns, latest } from "./flow.js";
+import { concerns, drawer } from "./flow.js";
 import { clear, el, percent } from "./make.js";
 import { t } from "./strings.js";
 
@@ -15,15 +15,17 @@ export function pictureView(app) {
   const heat = el("div", {});
   const element = el("div", {}, part("picture", t("picture.title"), t("picture.text"),
     stepperBar(app), el("div", { class: "split" }, el("div", {}, canvas, readout), heat)));
-  const start = latest();
+  const showHeat = drawer(heat);
   let view = null;
 
   const draw = async () => {
-    const isCurrent = start();
     const { recording } = app.state;
     if (!recording) return;
-    const weights = await app.attempt(recording.weights("encoder"));
-    if (!isCurrent() || !weights) return;
+    await showHeat(() => app.attempt(recording.weights("encoder")),
+      (weights) => weights && show(recording, weights));
+  };
+
+  const show = (recording, weights) => {
     const layer = Math.min(app.state.layer, weights.shape[0] - 1);
     const head = Math.min(app.state.head, weights.shape[1] - 1);
     const { patches, image } = recording.reply;

@@ -1,27 +1,27 @@
 // Recurrent models: gates and states over time, layer by layer.
 
 import { part } from "./controls.js";
-import { concerns, latest } from "./flow.js";
+import { concerns, drawer } from "./flow.js";
 import { el, redraw } from "./make.js";
 import { t, tOr } from "./strings.js";
 import { strip } from "./strip.js";
 
 export function statesView(app) {
   const element = el("div", {});
-  const start = latest();
+  const showInElement = drawer(element);
 
   const draw = async () => {
-    const isCurrent = start();
     const { recording } = app.state;
     if (!recording) return;
-    const states = await app.attempt(recording.states());
-    if (!isCurrent()) return;
-    redraw(element, () => {
-      if (!states?.length) return element.append(el("p", { class: "note" }, t("states.none")));
-      element.append(part("states", t("states.title"), t("states.text")));
-      for (const [layer, tensors] of byLayer(states)) element.append(layerOf(app, layer, tensors));
-      return undefined;
-    });
+    await showInElement(() => app.attempt(recording.states()),
+      (states) => redraw(element, () => show(states ?? [])));
+  };
+
+  const show = (states) => {
+    if (!states.length) return element.append(el("p", { class: "note" }, t("states.none")));
+    element.append(part("states", t("states.title"), t("states.text")));
+    for (const [layer, tensors] of byLayer(states)) element.append(layerOf(app, layer, tensors));
+    return undefined;
   };
 
   return {

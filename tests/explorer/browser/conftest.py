@@ -12,7 +12,7 @@ from pathlib import Path
 
 import keras
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 import keras_transformer as kt
 from keras_transformer.explorer import Answers
@@ -125,11 +125,13 @@ class Visit:
         self.page.locator("body:not(.busy)").wait_for()
 
     def stage(self, name):
-        """Opens a stage and returns its panel."""
+        """Opens a stage and returns its panel once it shows what is chosen."""
         button = self.page.locator(f".tile[data-stage={name}] .tile-button")
         if button.get_attribute("aria-expanded") == "false":
             button.click()
-        return self.page.locator(f"[data-panel={name}]")
+        panel = self.page.locator(f"[data-panel={name}]")
+        expect(panel.locator("[aria-busy=true]")).to_have_count(0, timeout=WAIT)
+        return panel
 
     def part(self, stage, name):
         """Opens a stage and returns one part of it."""

@@ -83,7 +83,7 @@ def test_the_bars_follow_every_slider_without_a_request(language_model):
     expect(page.locator("#sampling-summary")).to_have_text("temperature 10.00")
     hot = shown_probabilities(panel)
     best = next(iter(before))
-    assert float(hot[best].split()[0]) < float(before[best].split()[0])
+    assert float(hot[best].rstrip("%")) < float(before[best].rstrip("%"))
     for name, value in (("top_k", 30), ("top_p", 0.05), ("min_p", 0.98)):
         set_slider(page, name, value)
         assert "left out" in shown_probabilities(panel).values(), name
@@ -101,7 +101,7 @@ def test_a_chosen_token_is_written_out(language_model):
     last = panel.locator(".equation li").last.text_content()
     probability = float(last.rsplit("= ", 1)[1])
     share = panel.locator(".share").nth(2).text_content()
-    assert share == f"{100 * probability:.1f} %"
+    assert share == f"{100 * probability:.1f}%"
 
 
 def test_another_row_has_other_probabilities(language_model):
@@ -193,6 +193,23 @@ def test_a_head_is_chosen_and_its_numbers_are_the_models(language_model, servers
     for number, tensor in zip(numbers, tensors.values(), strict=True):
         assert number == pytest.approx(tensor[2, 0], abs=1e-4)
     expect(stages.last.locator(".kt-readout")).to_contain_text(f"{tensors['weights'][2, 0]:.4f}")
+
+
+def test_numbers_of_the_head_before_are_marked_until_those_of_the_next_come(language_model):
+    heads = language_model.part("attention", "heads")
+    waiting = []
+    language_model.page.route("**/api/tensor", lambda route: waiting.append(route))
+    heads.locator(".kt-thumbnail").nth(3).click()
+    panel = language_model.page.locator("[data-panel=attention]")
+    expect(panel.locator(".stepper-value").nth(1)).to_have_text("Head 2 of 2")
+    old = panel.locator("[aria-busy=true] [data-part=scores]")
+    expect(old).to_have_count(1)
+    expect(panel.locator("[aria-busy=true]")).to_have_css("opacity", "0.5")
+    for route in waiting:
+        route.continue_()
+    language_model.page.unroute("**/api/tensor")
+    expect(old).to_have_count(0)
+    expect(panel.locator("[data-part=scores]")).to_have_count(1)
 
 
 def decoded(server, run, name, head):

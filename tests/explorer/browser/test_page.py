@@ -239,4 +239,4 @@ def test_four_models_beside_each_other(visit):
     )
     expect(articles.first.locator(".strip-labels")).to_contain_text("<b>")
     expect(articles.last.locator(".kt-matrix canvas")).to_be_visible()
-    expect(articles.last).to_contain_text("Right on 50 %")
+    expect(articles.last).to_contain_text("Right on 50%")
