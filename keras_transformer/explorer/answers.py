@@ -67,7 +67,7 @@ class Answers:
         else:
             last = len(picture_names(self.opened)) - 1
             picture = example_picture(self.opened, fields.integer("example", 0, last, 0))
-        run = run_picture(self.opened, picture)
+        run = run_picture(self.opened, picture, fields.ablate())
         rows, columns = picture_shape(self.opened)["patches"]  # type: ignore[index]
         places = [f"{row + 1},{column + 1}" for row in range(rows) for column in range(columns)]
         tokens = [{"id": index, "text": text} for index, text in enumerate(["class", *places])]

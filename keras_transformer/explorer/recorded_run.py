@@ -220,11 +220,13 @@ def target_text(opened: OpenedModel, ids: Sequence[int]) -> str:
     return decode(opened.target_tokenizer, [list(ids)], start_id=None)[0] if ids else ""
 
 
-def run_picture(opened: OpenedModel, picture: np.ndarray) -> RecordedRun:
+def run_picture(
+    opened: OpenedModel, picture: np.ndarray, ablate: Ablate | None = None
+) -> RecordedRun:
     """Runs a model on a picture (height, width, channels) of numbers in [0, 1]."""
     mean, deviation = opened.picture_scale
     images = ((picture - mean) / deviation)[None].astype("float32")
-    return _record(opened, {opened.model.inputs[0].name: images}, {})
+    return _record(opened, {opened.model.inputs[0].name: images}, ablate or {})
 
 
 def likeliest(opened: OpenedModel, stack: str, logits: np.ndarray, count: int = BEST) -> list:

@@ -121,6 +121,11 @@ def test_heads_switched_off():
         output = decoded(ask("translator", "tensor", run=run["run"], name=f"{path}/head_output"))
         assert [bool(head.any()) for head in output] == [h not in ablate[path] for h in (0, 1)]
         assert run["ablate"] == ablate
+    image = ask("vision", "image", example=0, ablate={path: [1]})
+    output = decoded(ask("vision", "tensor", run=image["run"], name=f"{path}/head_output"))
+    assert [bool(head.any()) for head in output] == [True, False]
+    assert image["ablate"] == {path: [1]}
+    assert image["classes"] != ask("vision", "image", example=0)["classes"]
     made = ask("translator", "run", text="the cat sat", ablate={path: [0]})
     assert made["output"]["made"]
     with pytest.raises(ValueError, match="must name an attention that is called"):

@@ -4,13 +4,13 @@ import { bars } from "/web/bars.js";
 import { visible } from "/web/dom.js";
 import { part, toggle } from "./controls.js";
 import { el, percent } from "./make.js";
-import { logitsName } from "./names.js";
+import { classesOf, logitsName } from "./names.js";
 import { best, softmax } from "./sampling.js";
 import { t } from "./strings.js";
 import { changedWords } from "./words_changed.js";
 
 export function headsOff(app, { attention, index }, groups) {
-  if (!app.source.isLive || app.model.kind === "vision") return null;
+  if (!app.source.isLive) return null;
   const { path } = attention;
   const off = app.state.ablate[path] ?? [];
   const heads = Array.from({ length: attention.heads }, (_, head) => toggle({
@@ -35,22 +35,28 @@ export function headsOff(app, { attention, index }, groups) {
 async function showChanges(app, holder) {
   if (app.model.kind === "translator") return showTranslations(app, holder);
   const { recording, whole } = app.state;
+  if (!whole) return undefined;
+  if (classesOf(recording)) {
+    return showProbabilities(holder, [whole, recording].map((one) => classesOf(one)
+      .map(({ label, probability }) => ({ label: String(label), value: probability }))));
+  }
   const name = logitsName(recording);
-  if (!whole || name === null) return undefined;
+  if (name === null) return undefined;
   const found = await app.attempt(Promise.all([whole, recording].map((one) =>
     one.tensor(name, [Math.min(app.row, one.shape(name)[0] - 1)]))));
   if (!found) return undefined;
   const [before, after] = found.map(({ values }) => softmax(values).probabilities);
   const ids = [...new Set([...best(before, 5), ...best(after, 5)])];
+  return showProbabilities(holder, [before, after].map((probabilities) =>
+    ids.map((id) => ({ label: visible(app.word(id)), value: probabilities[id] }))));
+}
+
+function showProbabilities(holder, [before, after]) {
   const columns = el("div", { class: "two" });
   holder.append(columns);
-  for (const [title, probabilities] of [["off.before", before], ["off.after", after]]) {
-    bars(columns, {
-      title: t(title), maximum: 1, format: percent,
-      items: ids.map((id) => ({ label: visible(app.word(id)), value: probabilities[id] })),
-    });
+  for (const [title, items] of [["off.before", before], ["off.after", after]]) {
+    bars(columns, { title: t(title), maximum: 1, format: percent, items });
   }
-  return undefined;
 }
 
 async function showTranslations(app, holder) {

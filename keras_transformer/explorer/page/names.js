@@ -63,3 +63,8 @@ export function logitsName(recording) {
   const found = recording.names.filter((name) => name.split("/").pop() === "logits");
   return found.at(-1) ?? null;
 }
+
+// The classes and their probabilities that a recording's answer tells, of pictures or of texts.
+export function classesOf(recording) {
+  return recording?.reply.classes ?? recording?.reply.output?.classes ?? null;
+}

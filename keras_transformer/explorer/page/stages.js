@@ -1,6 +1,6 @@
 // The stages of the way through each kind of model.
 
-import { attentionGroups } from "./names.js";
+import { attentionGroups, classesOf } from "./names.js";
 import {
   attentionPreview, blockPreview, embeddingPreview, lensPreview, logitsPreview, picturePreview,
   statesPreview, textPreview, tokensPreview,
@@ -21,8 +21,7 @@ function translation(app) {
 }
 
 function bestClass(app) {
-  const { reply } = app.state.recording ?? {};
-  return (reply?.classes ?? reply?.output?.classes)?.[0]?.label;
+  return classesOf(app.state.recording)?.[0]?.label;
 }
 
 const STAGES = {

@@ -6,6 +6,7 @@ import { decode, slice } from "/web/tensor.js";
 import { part, stepper } from "./controls.js";
 import { concerns, drawer } from "./flow.js";
 import { clear, el, percent } from "./make.js";
+import { classesOf } from "./names.js";
 import { t } from "./strings.js";
 
 export function pictureView(app) {
@@ -130,8 +131,7 @@ export function classesView(app) {
     element,
     update(names) {
       if (!concerns(names, "recording")) return;
-      const { reply } = app.state.recording ?? {};
-      const classes = reply?.classes ?? reply?.output?.classes;
+      const classes = classesOf(app.state.recording);
       clear(holder);
       if (!classes) return holder.append(el("p", { class: "note" }, t("classes.none")));
       bars(holder, { maximum: 1, format: percent, items: classes.map(({ label, probability }) =>

@@ -191,6 +191,17 @@ def test_patches_of_a_picture(visit):
     expect(page.stage("classes").locator(".kt-bar-row")).to_have_count(3)
 
 
+def test_a_head_switched_off_changes_the_classes(visit):
+    page = visit("vision")
+    part = page.part("attention", "off")
+    part.locator("input").first.uncheck()
+    expect(part.locator(".changes .kt-title")).to_have_text(["All heads on", "Heads off"])
+    before, after = (part.locator(".kt-bars").nth(i).all_text_contents() for i in range(2))
+    assert before != after
+    part.locator("button", has_text="All heads on").click()
+    expect(part.locator(".changes .kt-title")).to_have_count(0)
+
+
 def test_both_languages_say_the_same_things():
     for name in ("strings", "cards"):
         english, japanese = (
