@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_transformer.explorer.answer_json import to_json
 from keras_transformer.explorer.answers import COMPUTED, READ, STREAMED, Answers
-from keras_transformer.explorer.fields import Fields, NotThere
+from keras_transformer.explorer.fields import Fields, NotThere, Refused
 from keras_transformer.explorer.guards import Guards
 from keras_transformer.explorer.inference import BusyError, ClientGoneError, Inference
 from keras_transformer.visualize import trace
@@ -154,7 +154,7 @@ async def _all_lines(first: bytes, lines: AsyncIterator[bytes]) -> AsyncIterator
     except ClientGoneError:
         return
     except (ValueError, BusyError) as error:
-        yield _line({"error": _message(str(error))})
+        yield _line(_described(error))
     except Exception as error:
         _LOG.exception("A stream failed.")
         yield _line({"error": f"The server failed: {type(error).__name__}."})
@@ -169,11 +169,11 @@ def _with_errors(respond: Callable) -> Callable:
         try:
             return await respond(request)
         except ValueError as error:
-            return _error(400, str(error))
+            return _json(_described(error), 400)
         except NotThere as error:
             return _error(404, str(error))
         except BusyError as error:
-            return _error(503, str(error))
+            return _json(_described(error), 503)
         except ClientGoneError:
             return _error(499, "The client left.")
         except Exception as error:
@@ -209,6 +209,16 @@ def _json(answer, status=200):
 
 def _error(status, message):
     return _json({"error": _message(message)}, status)
+
+
+def _described(error):
+    """A refusal as an answer, with what the page needs to put it into its own words."""
+    answer = {"error": _message(str(error))}
+    if isinstance(error, Refused):
+        answer |= {"code": error.code, "values": error.values}
+    elif isinstance(error, BusyError):
+        answer["code"] = "busy"
+    return answer
 
 
 def _message(text):

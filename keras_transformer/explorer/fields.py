@@ -12,6 +12,20 @@ class NotThere(LookupError):
     """What was asked for does not exist, or no longer."""
 
 
+class Refused(ValueError):
+    """A refusal that the page puts into words of the reader's language.
+
+    Args:
+        message: What is wrong, in English.
+        code: The key of the page's own words.
+        **values: What they fill in.
+    """
+
+    def __init__(self, message: str, code: str, **values: Any):
+        super().__init__(message)
+        self.code, self.values = code, values
+
+
 class Fields(Mapping):
     """The fields of a request, each checked where it is read.
 
@@ -48,7 +62,7 @@ class Fields(Mapping):
             return None
         check(isinstance(value, str), "be a text", name, value)
         if not value.strip():
-            raise ValueError(f"`{name}` must not be empty. Received: {name}={value!r}.")
+            raise Refused(f"`{name}` must not be empty. Received: {name}={value!r}.", "empty")
         return value.encode("utf-8", "replace").decode("utf-8")
 
     def integer(self, name: str, least: int, most: int, default: int | None = None) -> Any:

@@ -153,7 +153,9 @@ def _with_headers(send):
 
 
 async def _refuse(send, status, error):
-    body = to_json({"error": error})
+    # The page has its own words for this one.
+    code = {"code": "too_large"} if status == 413 else {}
+    body = to_json({"error": error, **code})
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})

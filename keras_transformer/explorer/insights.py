@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_transformer.checks import check
+from keras_transformer.explorer.fields import Refused
 from keras_transformer.explorer.opened_model import OpenedModel
 from keras_transformer.explorer.recorded_run import RecordedRun, likeliest
 from keras_transformer.visualize.saliency_figures import saliency
@@ -88,7 +89,9 @@ def saliency_of(
     if opened.kind == "vision":
         raise ValueError("`saliency` needs a model that reads tokens.")
     if run.ablate:
-        raise ValueError("`saliency` needs a run in which no heads are switched off.")
+        raise Refused(
+            "`saliency` needs a run in which no heads are switched off.", "needs_all_heads"
+        )
     if token_id is None:
         token_id = _likeliest_id(run, position)
     data = saliency(opened.model, run.inputs, position, token_id).data["saliency"]

@@ -14,6 +14,7 @@ import keras
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer
 from keras_transformer.decoding.decoding_model import DecodingModel
+from keras_transformer.explorer.fields import Refused
 from keras_transformer.explorer.token_texts import TokenTexts
 from keras_transformer.pipelines.folder import read_model
 from keras_transformer.pipelines.text_generator import TextGenerator
@@ -135,10 +136,15 @@ class OpenedModel:
         limit = self.limit(stack)
         most = LONGEST if limit is None else min(limit, LONGEST)
         if count > most:
-            whose = "of the model" if most == limit else "that the page can show"
-            raise ValueError(
+            whose, code = "of the model", "longer_than_the_model"
+            if most != limit:
+                whose, code = "that the page can show", "longer_than_the_page"
+            raise Refused(
                 f"`{name}` must have at most {most} tokens, the positions {whose}. "
-                f"Received: a text of {count} tokens."
+                f"Received: a text of {count} tokens.",
+                code,
+                most=most,
+                count=count,
             )
 
 

@@ -17,7 +17,7 @@ from keras import ops
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.subwords import decode, encode
 from keras_transformer.decoding.generate import generate
-from keras_transformer.explorer.fields import NotThere
+from keras_transformer.explorer.fields import NotThere, Refused
 from keras_transformer.explorer.opened_model import OpenedModel
 from keras_transformer.pipelines.defaults import greedy_options
 from keras_transformer.visualize.trace import Trace, record
@@ -249,7 +249,9 @@ def _token(texts, index, probability):
 
 def _check_tokens(opened, name, stack, ids):
     if not ids:
-        raise ValueError(f"`{name}` must contain a token that the model knows. Received: none.")
+        raise Refused(
+            f"`{name}` must contain a token that the model knows. Received: none.", "unknown"
+        )
     opened.check_length(name, stack, len(ids))
 
 

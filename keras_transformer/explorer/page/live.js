@@ -2,7 +2,7 @@
 
 import { decode } from "/web/tensor.js";
 import { namedTensors } from "./recording.js";
-import { t } from "./strings.js";
+import { t, tOr } from "./strings.js";
 
 async function post(path, body, signal) {
   let response;
@@ -24,13 +24,18 @@ async function post(path, body, signal) {
 async function failure(response) {
   let message = t("error.status", { status: response.status });
   try {
-    message = (await response.json()).error || message;
+    message = messageOf(await response.json()) || message;
   } catch {
     // The answer was no JSON: the status has to do.
   }
   const error = new Error(message);
   error.status = response.status;
   return error;
+}
+
+// What went wrong, in the page's language where it has words for it.
+function messageOf({ error, code, values }) {
+  return code ? tOr(`refused.${code}`, error, values) : error;
 }
 
 async function getJson(path) {
@@ -81,7 +86,7 @@ export function liveSource() {
     compare: async (text, onProgress) => {
       let last = null;
       for await (const event of lines(await post("/api/compare", { text }))) {
-        if (event.error) throw new Error(event.error);
+        if (event.error) throw new Error(messageOf(event));
         if (event.progress === undefined) last = event;
         else onProgress?.(event);
       }
@@ -89,7 +94,7 @@ export function liveSource() {
     },
     generate: async function* (request, signal) {
       for await (const event of lines(await post("/api/generate", request, signal))) {
-        if (event.error) throw new Error(event.error);
+        if (event.error) throw new Error(messageOf(event));
         yield event.logits ? { ...event, logits: decode(event.logits).values } : event;
       }
     },

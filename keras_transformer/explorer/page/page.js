@@ -78,6 +78,7 @@ class Page {
     document.title = `${t("title")} · ${app.model.title}`;
     at("model-title").textContent = app.model.title;
     at("model-facts").textContent = factsOf(app.model);
+    at("attribution").textContent = app.model.attribution ?? "";
     this.flow?.remove();
     const wasWalking = this.walk?.isOpen() ? this.walk.place() : null;
     this.walk?.element.remove();

@@ -151,16 +151,30 @@ def test_what_the_server_refuses_is_said(visit):
     page.page.locator("#text").fill("   ")
     page.page.locator("#submit").click()
     alert = page.page.get_by_role("alert")
-    expect(alert).to_contain_text("`text` must not be empty")
+    expect(alert).to_contain_text("Enter a text first.")
     page.page.locator("#error-close").click()
     expect(alert).to_be_hidden()
     page.page.locator("#text").fill("the cat sat " * 300)
-    expect(alert).to_contain_text("must have at most")
+    expect(alert).to_contain_text("tokens; the model reads at most 40.")
+    page.page.locator("#language").click()
+    page.page.locator("#text").fill("the cat sat " * 301)
+    expect(alert).to_contain_text("モデルが読めるのは 40 トークンまでです。")
     page.page.locator("#text").fill("the dog")
     expect(alert).to_be_hidden()
     page.settle()
-    assert len(page.problems) == 2 and all("400" in problem for problem in page.problems)
+    assert len(page.problems) == 3 and all("400" in problem for problem in page.problems)
     page.problems.clear()
+
+
+def test_whose_model_it_is_is_said(visit, answers):
+    opened = answers("language_model").opened
+    opened.attribution = "Weights of <b>somebody</b>, CC-BY 4.0"
+    try:
+        answers("language_model").description["attribution"] = opened.attribution
+        page = visit("language_model").page
+        expect(page.get_by_role("contentinfo")).to_have_text(opened.attribution)
+    finally:
+        answers("language_model").description["attribution"] = opened.attribution = None
 
 
 def test_a_run_that_the_server_has_forgotten_is_made_again(visit, servers):
