@@ -82,3 +82,13 @@ def check_choice(choices: Collection[Any], /, **arguments: Any) -> None:
     for name, value in arguments.items():
         known = any(value is one or (type(value) is type(one) and value == one) for one in choices)
         check(known, f"be one of {tuple(choices)}", name, value)
+
+
+def check_as_many(**sequences: Any) -> None:
+    """Raises a ValueError unless two sequences have the same number of items."""
+    (name, items), (other_name, others) = sequences.items()
+    if len(items) != len(others):
+        raise ValueError(
+            f"`{name}` must have as many items as `{other_name}`. "
+            f"Received: {len(items)} and {len(others)}."
+        )

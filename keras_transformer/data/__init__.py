@@ -12,6 +12,7 @@ from keras_transformer.data.batches.task_rows import (
 from keras_transformer.data.batches.text_blocks import LanguageModelBatches
 from keras_transformer.data.batches.text_windows import SlidingWindows
 from keras_transformer.data.batches.translation_batches import TranslationBatches
+from keras_transformer.data.batches.word_rows import best_spans, question_rows, tagged_rows
 from keras_transformer.data.series_windows import previous_values, series_windows
 from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.interface import Tokenizer
@@ -45,16 +46,19 @@ __all__ = [
     "TaskBatches",
     "Tokenizer",
     "TranslationBatches",
+    "best_spans",
     "choice_rows",
     "decode",
     "encode",
     "load_tokenizer",
     "pair_rows",
     "previous_values",
+    "question_rows",
     "save_tokenizer",
     "series_windows",
     "similarity_rows",
     "special_ids",
+    "tagged_rows",
     "text_rows",
     "train_tokenizer",
     "word_starts",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -154,10 +155,9 @@ def bert(
     # === Functional model ===
     token_ids = keras.Input(shape=(None,), dtype="int32", name="token_ids")
     segment_ids = keras.Input(shape=(None,), dtype="int32", name="segment_ids")
-    x = keras.layers.Add(dtype=dtype)([token_embedding(token_ids), segment_embedding(segment_ids)])
-    # Passed explicitly: the sum of embeddings with and without a mask has none.
-    mask = token_embedding.compute_mask(token_ids)
-    output = encoder(norm("embedding_norm")(positional_encoding(x)), padding_mask=mask)
+    layers: list[Any] = [token_embedding, segment_embedding, positional_encoding]
+    layers += [norm("embedding_norm"), encoder]
+    output, _ = encode_text({layer.name: layer for layer in layers}, token_ids, segment_ids)
     outputs = {"output": output}
     if pooler:
         outputs["pooled_output"] = dense("tanh", "pooler")(ops.take(output, 0, axis=1))
@@ -166,3 +166,26 @@ def bert(
         outputs["logits"] = token_embedding(norm("masked_lm_norm")(hidden), reverse=True)
     inputs = {"token_ids": token_ids, "segment_ids": segment_ids}
     return keras.Model(inputs, outputs if len(outputs) > 1 else output, name=name)
+
+
+def encode_text(
+    layers: Mapping[str, keras.layers.Layer], token_ids: Any, segment_ids: Any
+) -> tuple[Any, Any]:
+    """Encodes texts with the layers of a BERT.
+
+    Args:
+        layers: The layers `token_embedding`, `segment_embedding`, `positional_encoding`,
+            `embedding_norm` and `encoder`, by name.
+        token_ids: Symbolic int (B, T).
+        segment_ids: Symbolic int (B, T).
+
+    Returns:
+        The hidden states (B, T, D), and the padding mask (B, T), None without a padding id.
+    """
+    embedding = layers["token_embedding"]
+    add = keras.layers.Add(dtype=embedding.dtype_policy)
+    x = add([embedding(token_ids), layers["segment_embedding"](segment_ids)])
+    # Passed explicitly: the sum of embeddings with and without a mask has none.
+    mask = embedding.compute_mask(token_ids)
+    x = layers["embedding_norm"](layers["positional_encoding"](x))
+    return layers["encoder"](x, padding_mask=mask), mask

@@ -1,4 +1,4 @@
-"""Parts shared by the task heads: reading rows, scoring them, the auxiliary loss.
+"""Parts shared by the task heads: reading a body, scoring, the auxiliary loss.
 
 Shape letters: B batch, K rows per example, R all rows (B or B * K), T length, D hidden,
 V vocabulary.
@@ -14,6 +14,7 @@ import keras
 from keras_transformer.checks import check_at_least, check_rate
 from keras_transformer.layers.dropout_layer import Dropout
 from keras_transformer.models.new_tokens import language_model_parts
+from keras_transformer.models.task_bodies import kind_of, pool, read_body
 from keras_transformer.models.task_head_layers import (
     LanguageModelLoss,
     MergeRows,
@@ -43,12 +44,54 @@ class Rows(NamedTuple):
     state: Tensor
 
 
+class Vector(NamedTuple):
+    """One symbolic vector per example, and what it was computed from.
+
+    Attributes:
+        inputs: The inputs by name; of a vision Transformer the input itself.
+        vector: (B, D).
+        dtype_policy: The dtype policy of the body.
+        rows: The rows of a language model read at its extract token; None for others.
+        lm_weight: Weight of the auxiliary language-model loss.
+    """
+
+    inputs: Any
+    vector: Tensor
+    dtype_policy: Any
+    rows: Rows | None
+    lm_weight: float
+
+
+def read_vector(
+    body: keras.Model,
+    extract_id: int | None,
+    pooling: str | None,
+    segments: bool,
+    lm_weight: float | None,
+) -> Vector:
+    """Runs a body and pools its hidden states, see `kt.models.classifier`."""
+    is_language_model = kind_of(body) == "language_model"
+    if is_language_model and pooling in (None, "extract") and not segments:
+        parts = language_model_parts(body)
+        if lm_weight is None:
+            lm_weight = 0.5 if parts.projection is None else 0.0
+        rows = read_rows(body, extract_id, per_example=None)
+        return Vector(rows.inputs, rows.state, parts.embedding.dtype_policy, rows, lm_weight)
+    for name, value in (("extract_id", extract_id), ("lm_weight", lm_weight or None)):
+        if value is not None:
+            raise ValueError(
+                f"`{name}` requires a language model with `pooling='extract'`. "
+                f"Received: {name}={value!r}, pooling={pooling!r}, body={body.name!r}."
+            )
+    read = read_body(body, segments)
+    return Vector(read.inputs, pool(read, pooling), read.dtype_policy, None, 0.0)
+
+
 def make_head(
-    lm: keras.Model, num_outputs: int, dropout: float, initializer_stddev: float
+    dtype: Any, num_outputs: int, dropout: float, initializer_stddev: float
 ) -> tuple[keras.layers.Dropout, keras.layers.Dense]:
-    """Creates the dropout and dense layers that score the extracted states."""
+    """Creates the dropout and dense layers that score hidden states."""
     check_rate(dropout=dropout)
-    dtype = language_model_parts(lm).embedding.dtype_policy
     dense = keras.layers.Dense(
         num_outputs,
         kernel_initializer=keras.initializers.RandomNormal(stddev=initializer_stddev),
@@ -120,27 +163,42 @@ def task_model(
     return_logits: bool = False,
 ) -> keras.Model:
     """Builds the model of a task from the rows and a function that scores them."""
-    check_at_least(0, lm_weight=lm_weight)
-    parts = language_model_parts(lm)
-    if lm_weight > 0 and parts.projection is not None:
-        raise ValueError(
-            "`lm_weight` must be 0 if the output projection of `lm` is not tied to its embedding. "
-            f"Received: lm_weight={lm_weight!r}."
-        )
     logits = score(rows)
-    # Always in float32, since the loss takes their logarithm.
-    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
-    if lm_weight > 0:
-        matrix = parts.embedding(rows.token_ids, return_matrix=True)
-        probabilities = LanguageModelLoss(float(lm_weight), name="language_model_loss")(
-            probabilities,
-            hidden=rows.hidden,
-            token_ids=rows.token_ids,
-            last=rows.last,
-            embeddings=matrix,
-        )
+    probabilities = _with_language_model_loss(lm, rows, softmax(logits), lm_weight)
     if not return_logits:
         return keras.Model(rows.inputs, probabilities, name=name)
-    lm_logits = SplitRows(name="lm_logits")(parts.logits(rows.hidden), rows.inputs["token_ids"])
+    lm_logits = language_model_parts(lm).logits(rows.hidden)
+    lm_logits = SplitRows(name="lm_logits")(lm_logits, rows.inputs["token_ids"])
     outputs = {"probabilities": probabilities, "logits": logits, "lm_logits": lm_logits}
     return keras.Model(rows.inputs, outputs, name=name)
+
+
+def head_model(body: keras.Model, read: Vector, output: Tensor, name: str) -> keras.Model:
+    """Builds the model of a head, with the auxiliary loss where it has one."""
+    if read.rows is not None:
+        output = _with_language_model_loss(body, read.rows, output, read.lm_weight)
+    return keras.Model(read.inputs, output, name=name)
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Returns probabilities, always in float32, since the loss takes their logarithm."""
+    return keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
+
+
+def _with_language_model_loss(lm, rows, output, lm_weight):
+    check_at_least(0, lm_weight=lm_weight)
+    parts = language_model_parts(lm)
+    if lm_weight == 0:
+        return output
+    if parts.projection is not None:
+        raise ValueError(
+            "`lm_weight` must be 0 if the output projection of the language model is not tied to "
+            f"its embedding. Received: lm_weight={lm_weight!r}."
+        )
+    return LanguageModelLoss(float(lm_weight), name="language_model_loss")(
+        output,
+        hidden=rows.hidden,
+        token_ids=rows.token_ids,
+        last=rows.last,
+        embeddings=parts.embedding(rows.token_ids, return_matrix=True),
+    )

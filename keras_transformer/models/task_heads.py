@@ -1,42 +1,59 @@
-"""Task heads on language models, for fine-tuning as in GPT-1."""
+"""Task heads on pretrained models: classes or numbers for each example."""
 
 from __future__ import annotations
 
 import keras
-from keras import ops
 
 from keras_transformer.checks import check_positive
-from keras_transformer.models.task_head_layers import SplitRows
-from keras_transformer.models.task_head_parts import make_head, read_rows, task_model
+from keras_transformer.models.task_head_parts import head_model, make_head, read_vector, softmax
 
 
 def classifier(
-    lm: keras.Model,
+    body: keras.Model,
     num_classes: int,
     extract_id: int | None = None,
     *,
-    lm_weight: float = 0.5,
+    pooling: str | None = None,
+    segments: bool = False,
+    lm_weight: float | None = None,
     dropout: float = 0.1,
     initializer_stddev: float = 0.02,
     name: str = "classifier",
 ) -> keras.Model:
-    r"""Adds a classifier to a language model: $P(y | x) = \text{softmax}(h_{\text{extract}} W_y)$.
+    r"""Adds a classifier to a pretrained model: $P(y | x) = \text{softmax}(h W_y)$.
 
-    A functional model from `token_ids` (B, T), rows `[start; text; extract]` followed by padding,
-    to probabilities (B, `num_classes`). The hidden state at the extract token goes through dropout
-    and a dense layer named `head`.
+    A functional model that returns probabilities (B, `num_classes`), in float32:
 
-    The model shares its layers with `lm`, so training it also trains `lm`. During training, the
-    language-model loss over the rows is added to the loss of the labels,
-    $L = L_{\text{labels}} + \lambda L_{\text{language model}}$: call `compile` and `fit` with the
-    labels as usual. `evaluate` reports only the loss of the labels.
+    | body | inputs | the vector h |
+    |---|---|---|
+    | `kt.models.bert` and its kin | `token_ids` (B, T), `[CLS] text [SEP]` | the pooler's output |
+    | `kt.models.gpt` | `token_ids` (B, T), `[start; text; extract]` | state of the extract token |
+    | `kt.models.vit` | `images` (B, height, width, channels) | state of the class token |
+
+    The vector goes through dropout and a dense layer named `head`. The model shares its layers with
+    `body`, so training it also trains `body`; freeze them with `kt.training.freeze`, or add
+    adapters with `kt.training.enable_lora`. A head that `body` has already, such as the classifier
+    of a ViT, is left out.
+
+    As in GPT-1, a language model read at its extract token also trains as a language model:
+    $L = L_{\text{labels}} + \lambda L_{\text{language model}}$. Call `compile` and `fit` with the
+    labels as usual; `evaluate` reports only the loss of the labels.
 
     Args:
-        lm: A language model from `kt.models.gpt`, `with_new_tokens` or `kt.pretrained.load`.
+        body: A model from `kt.models.bert`, `gpt`, `vit`, `with_new_tokens` or
+            `kt.pretrained.load`.
         num_classes: Number of classes.
-        extract_id: Id of the token that ends each row, at its first occurrence in the row; None for
-            the last id of the vocabulary.
-        lm_weight: $\lambda$, the weight of the auxiliary language-model loss; 0 for none.
+        extract_id: Id of the token that ends each row of a language model, at its first occurrence
+            in the row; None for the last id of the vocabulary.
+        pooling: How the hidden states become one vector: "extract" (language models), "pooler"
+            (the first token's state after BERT's layer `pooler`), or the "first", "last", "mean" or
+            "max" of the real tokens; None for "extract" with a language model, otherwise "pooler"
+            where there is one and "first" where there is none.
+        segments: Whether to add the input `segment_ids` (B, T), for pairs of texts; otherwise they
+            are 0.
+        lm_weight: $\lambda$, the weight of the auxiliary language-model loss; 0 for none. None for
+            0.5 with `pooling="extract"` and an output projection tied to the embedding, otherwise
+            0.
         dropout: Dropout rate on the input of the head.
         initializer_stddev: Initial standard deviation of the head's kernel.
         name: Name of the model.
@@ -45,198 +62,83 @@ def classifier(
         A `keras.Model`.
 
     Raises:
-        ValueError: If `lm` is not a language model, or an argument is out of range.
+        ValueError: If `body` is none of these models, cannot be pooled as asked, or an argument is
+            out of range.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
-        >>> lm = kt.models.gpt(
-        ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
-        >>> lm = kt.models.with_new_tokens(lm, 2)  # start: 100, extract: 101
-        >>> model = kt.models.classifier(lm, num_classes=3)
-        >>> model.compile(**kt.training.gpt1_finetuning_recipe(total_steps=1))
-        >>> ids = np.array([[100, 5, 6, 101, 0, 0]])
+        >>> size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
+        >>> bert = kt.models.bert(vocabulary_size=100, **size)
+        >>> model = kt.models.classifier(bert, num_classes=3)
+        >>> model.compile("adam", "sparse_categorical_crossentropy")
+        >>> ids = np.array([[2, 5, 6, 3, 0, 0]])
         >>> history = model.fit({"token_ids": ids}, np.array([2]), verbose=0)
         >>> model.predict({"token_ids": ids}, verbose=0).shape
         (1, 3)
+        >>> lm = kt.models.gpt(vocabulary_size=100, **size)
+        >>> lm = kt.models.with_new_tokens(lm, 2)  # start: 100, extract: 101
+        >>> model = kt.models.classifier(lm, num_classes=3)
+        >>> model.predict({"token_ids": np.array([[100, 5, 6, 101]])}, verbose=0).shape
+        (1, 3)
 
     Reference:
-        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
-        sections 3.2 and 3.3.
+        Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
+        Understanding", section 4.1; Radford et al. 2018, "Improving Language Understanding by
+        Generative Pre-Training", sections 3.2 and 3.3.
     """
     check_positive(num_classes=num_classes)
-
-    def score(rows):
-        return head(drop(rows.state))
-
-    drop, head = make_head(lm, num_classes, dropout, initializer_stddev)
-    rows = read_rows(lm, extract_id, per_example=None)
-    return task_model(lm, rows, score, lm_weight, name)
+    read = read_vector(body, extract_id, pooling, segments, lm_weight)
+    drop, head = make_head(read.dtype_policy, num_classes, dropout, initializer_stddev)
+    return head_model(body, read, softmax(head(drop(read.vector))), name)
 
 
-def entailment(
-    lm: keras.Model,
-    num_classes: int = 3,
+def regressor(
+    body: keras.Model,
+    num_outputs: int = 1,
     extract_id: int | None = None,
     *,
-    lm_weight: float = 0.5,
+    pooling: str | None = None,
+    segments: bool = False,
+    lm_weight: float | None = None,
     dropout: float = 0.1,
     initializer_stddev: float = 0.02,
-    name: str = "entailment",
+    name: str = "regressor",
 ) -> keras.Model:
-    """Adds a classifier of premise and hypothesis to a language model.
+    """Adds a head to a pretrained model that predicts numbers, such as the grade of an essay.
 
-    Same as `classifier`, for rows `[start; premise; delimiter; hypothesis; extract]`.
+    Same as `classifier`, but the dense layer `head` returns numbers instead of probabilities.
 
     Args:
-        lm: A language model, see `classifier`.
-        num_classes: Number of classes, such as entailment, contradiction and neutral.
-        extract_id: Id of the token that ends each row; None for the last id of the vocabulary.
-        lm_weight: Weight of the auxiliary language-model loss; 0 for none.
+        body: A model, see `classifier`.
+        num_outputs: Numbers per example.
+        extract_id: Id of the token that ends each row of a language model, see `classifier`.
+        pooling: How the hidden states become one vector, see `classifier`.
+        segments: Whether to add the input `segment_ids` (B, T), for pairs of texts.
+        lm_weight: Weight of the auxiliary language-model loss, see `classifier`.
         dropout: Dropout rate on the input of the head.
         initializer_stddev: Initial standard deviation of the head's kernel.
         name: Name of the model.
 
     Returns:
-        A `keras.Model`: `token_ids` (B, T) to probabilities (B, `num_classes`).
+        A `keras.Model` that returns numbers (B, `num_outputs`), in float32.
 
     Raises:
-        ValueError: If `lm` is not a language model, or an argument is out of range.
-
-    Example:
-        >>> import keras_transformer as kt
-        >>> lm = kt.models.gpt(
-        ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
-        >>> kt.models.entailment(kt.models.with_new_tokens(lm, 3)).output.shape
-        (None, 3)
-
-    Reference:
-        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
-        section 3.3, "Textual entailment".
-    """
-    return classifier(
-        lm,
-        num_classes,
-        extract_id,
-        lm_weight=lm_weight,
-        dropout=dropout,
-        initializer_stddev=initializer_stddev,
-        name=name,
-    )
-
-
-def similarity(
-    lm: keras.Model,
-    num_classes: int = 2,
-    extract_id: int | None = None,
-    *,
-    lm_weight: float = 0.5,
-    dropout: float = 0.1,
-    initializer_stddev: float = 0.02,
-    name: str = "similarity",
-) -> keras.Model:
-    """Adds a classifier of text pairs, independent of their order, to a language model.
-
-    Each example has two rows, with the texts in both orders:
-    `[start; first; delimiter; second; extract]` and `[start; second; delimiter; first; extract]`.
-    The hidden states at their extract tokens are summed, and the sum is classified. See
-    `classifier` for the rest.
-
-    Args:
-        lm: A language model, see `classifier`.
-        num_classes: Number of classes, such as different and similar.
-        extract_id: Id of the token that ends each row; None for the last id of the vocabulary.
-        lm_weight: Weight of the auxiliary language-model loss; 0 for none.
-        dropout: Dropout rate on the input of the head.
-        initializer_stddev: Initial standard deviation of the head's kernel.
-        name: Name of the model.
-
-    Returns:
-        A `keras.Model`: `token_ids` (B, 2, T) to probabilities (B, `num_classes`).
-
-    Raises:
-        ValueError: If `lm` is not a language model, or an argument is out of range.
-
-    Example:
-        >>> import keras_transformer as kt
-        >>> lm = kt.models.gpt(
-        ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
-        >>> kt.models.similarity(kt.models.with_new_tokens(lm, 3)).output.shape
-        (None, 2)
-
-    Reference:
-        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
-        section 3.3, "Similarity".
-    """
-    check_positive(num_classes=num_classes)
-
-    def score(rows):
-        states = SplitRows(dtype=rows.state.dtype)(rows.state, rows.inputs["token_ids"])
-        return head(drop(ops.sum(states, axis=1)))  # (B, 2, D) to (B, D)
-
-    drop, head = make_head(lm, num_classes, dropout, initializer_stddev)
-    rows = read_rows(lm, extract_id, per_example=2)
-    return task_model(lm, rows, score, lm_weight, name)
-
-
-def multiple_choice(
-    lm: keras.Model,
-    extract_id: int | None = None,
-    *,
-    lm_weight: float = 0.5,
-    dropout: float = 0.1,
-    initializer_stddev: float = 0.02,
-    extract_positions: bool = False,
-    token_types: bool = False,
-    return_logits: bool = False,
-    name: str = "multiple_choice",
-) -> keras.Model:
-    """Adds a multiple-choice head to a language model.
-
-    Each example has K rows `[start; context; delimiter; candidate; extract]`, one per candidate.
-    The same dense layer scores each row, and a softmax over the candidates gives probabilities. See
-    `classifier` for the rest.
-
-    Args:
-        lm: A language model, see `classifier`.
-        extract_id: Id of the token that ends each row; None for the last id of the vocabulary.
-        lm_weight: Weight of the auxiliary language-model loss; 0 for none.
-        dropout: Dropout rate on the input of the head.
-        initializer_stddev: Initial standard deviation of the head's kernel.
-        extract_positions: Whether to add an input `extract_positions`, int (B, K), with the
-            positions that the head reads; `extract_id` is then ignored.
-        token_types: Whether to add an input `token_types`, ids (B, K, T) whose embeddings, from the
-            token embedding, are added to those of the tokens.
-        return_logits: Whether to return a dict of `probabilities`, `logits` (B, K) before the
-            softmax and `lm_logits` (B, K, T, V).
-        name: Name of the model.
-
-    Returns:
-        A `keras.Model`: `token_ids` (B, K, T) to probabilities (B, K) or, with `return_logits`, to
-        the dict.
-
-    Raises:
-        ValueError: If `lm` is not a language model, or an argument is out of range.
+        ValueError: As `classifier`.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
-        >>> lm = kt.models.gpt(
+        >>> bert = kt.models.bert(
         ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
-        >>> model = kt.models.multiple_choice(kt.models.with_new_tokens(lm, 3))
-        >>> ids = np.array([[[100, 5, 101, 6, 102], [100, 5, 101, 7, 102]]])
-        >>> model.predict({"token_ids": ids}, verbose=0).shape
-        (1, 2)
+        >>> model = kt.models.regressor(bert)
+        >>> model.compile("adam", "mean_squared_error")
+        >>> model.predict({"token_ids": np.array([[2, 5, 6, 3]])}, verbose=0).shape
+        (1, 1)
 
     Reference:
-        Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
-        section 3.3, "Question Answering and Commonsense Reasoning".
+        Devlin et al. 2019, section 4.1 (STS-B, a similarity from 1 to 5).
     """
-
-    def score(rows):
-        scores = SplitRows(dtype=head.dtype_policy)(
-            head(drop(rows.state)), rows.inputs["token_ids"]
-        )
-        return ops.squeeze(scores, axis=-1)  # (B, K, 1) to (B, K)
-
-    drop, head = make_head(lm, 1, dropout, initializer_stddev)
-    rows = read_rows(lm, extract_id, None, True, extract_positions, token_types)
-    return task_model(lm, rows, score, lm_weight, name, return_logits)
+    check_positive(num_outputs=num_outputs)
+    read = read_vector(body, extract_id, pooling, segments, lm_weight)
+    drop, head = make_head(read.dtype_policy, num_outputs, dropout, initializer_stddev)
+    in_float32 = keras.layers.Activation("linear", dtype="float32", name="numbers")
+    return head_model(body, read, in_float32(head(drop(read.vector))), name)

@@ -12,6 +12,7 @@ from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
 from keras_transformer.training.optimizer_arguments import AccumulationSchedule
 from keras_transformer.training.recipes import (
+    bert_finetuning_recipe,
     gpt1_finetuning_recipe,
     gpt1_pretraining_recipe,
     transformer_recipe,
@@ -46,6 +47,7 @@ __all__ = [
     "average_checkpoints",
     "enable_lora",
     "freeze",
+    "bert_finetuning_recipe",
     "gpt1_finetuning_recipe",
     "gpt1_pretraining_recipe",
     "layout_map",

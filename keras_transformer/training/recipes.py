@@ -195,3 +195,56 @@ def gpt1_finetuning_recipe(
     loss = keras.losses.SparseCategoricalCrossentropy()
     metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
     return {"optimizer": optimizer, "loss": loss, "metrics": metrics}
+
+
+def bert_finetuning_recipe(
+    total_steps: int,
+    warmup_fraction: float = 0.1,
+    peak_learning_rate: float = 5e-5,
+    weight_decay: float = 0.01,
+    clip_norm: float | None = 1.0,
+    gradient_accumulation_steps: int | None = None,
+) -> dict[str, Any]:
+    """Returns the optimizer, loss and metrics of BERT's fine-tuning.
+
+    For `kt.models.classifier` on a `kt.models.bert`; replace the loss and the metrics for other
+    heads. Adam with a learning rate that rises linearly over the first 10% of the updates and then
+    falls linearly to 0; decoupled weight decay on all weights except biases and layer-norm gains.
+    The paper tries batches of 16 and 32, peaks of 2e-5, 3e-5 and 5e-5, and 2 to 4 epochs:
+    ``total_steps = epochs * len(batches)``. The other values are those of the code that its
+    authors published. A small model, or one adapted by `enable_lora`, needs a higher peak.
+
+    Args:
+        total_steps: Total number of updates.
+        warmup_fraction: Fraction of the updates until the learning rate peaks, in [0, 1).
+        peak_learning_rate: The highest learning rate.
+        weight_decay: Decay per step, multiplied by the learning rate.
+        clip_norm: Maximum global norm of the gradients, after accumulation; None for no clipping.
+        gradient_accumulation_steps: Batches whose gradients are averaged for each update, see
+            `gpt1_finetuning_recipe`.
+
+    Returns:
+        A dict with exactly the keys ``optimizer``, ``loss`` and ``metrics``, with new objects.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> import keras, keras_transformer as kt
+        >>> recipe = kt.training.bert_finetuning_recipe(total_steps=942)
+        >>> round(float(recipe["optimizer"].learning_rate), 9)  # rising
+        0.0
+        >>> regression = {**recipe, "loss": "mean_squared_error", "metrics": []}
+
+    Reference:
+        Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
+        Understanding", appendix A.3.
+    """
+    return gpt1_finetuning_recipe(
+        total_steps,
+        warmup_fraction,
+        peak_learning_rate,
+        weight_decay,
+        clip_norm,
+        gradient_accumulation_steps,
+    )

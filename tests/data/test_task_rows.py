@@ -1,5 +1,7 @@
 """Rows of tasks: the special tokens always stand, and batches have few shapes."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -130,8 +132,53 @@ def test_errors():
             batches(rows)
     with pytest.raises(ValueError, match="integers from 0 to 4"):
         batches([[5]], vocabulary_size=5)
-    for labels in ([1, 2], [-1], [1.0]):
-        with pytest.raises(ValueError, match="`labels` must be 1 integers >= 0"):
+    for labels in ([1, 2], [-1], [[[1.0]]], [float("nan")], ["a"]):
+        with pytest.raises(ValueError, match="`labels` must be 1 integers >= 0 or finite floats"):
             batches([[1]], labels)
+    with pytest.raises(ValueError, match=r"`labels\['end'\]` must be 1 integers"):
+        batches([[1]], {"start": [0], "end": [-1]})
+    for labels in ([[1, 2]], [[-2]], [[1], [1]]):
+        with pytest.raises(ValueError, match="`labels` must"):
+            batches([[1]], labels)
+    with pytest.raises(ValueError, match="`segment_ids` must have the lengths of `rows`"):
+        batches([[1, 2]], segment_ids=[[0]])
+    with pytest.raises(ValueError, match="`segment_ids` must contain lists"):
+        batches([[1, 2]], segment_ids=[0])
+    with pytest.raises(ValueError, match="`padding_id` must be"):
+        batches([[1]], padding_id=-1)
     with pytest.raises(ValueError, match="`batch_size` must be a positive integer"):
         batches([[1]], batch_size=0)
+
+
+def test_labels_of_every_kind():
+    rows = [[5, 6, 7], [8]]
+    make = functools.partial(kt.data.TaskBatches, rows, batch_size=2, shuffle=False)
+    _, numbers = make([0.5, 2])[0]
+    assert numbers.dtype == "float32" and numbers.tolist() == [0.5, 2.0]
+    assert make([[0.5, 2.0], [1.0, 3.0]])[0][1].tolist() == [[0.5, 2.0], [1.0, 3.0]]
+    _, labels, weights = make([[1, -1, 0], [2]])[0]
+    assert labels.tolist() == [[1, 0, 0], [2, 0, 0]]
+    assert weights.tolist() == [[1, 0, 1], [1, 0, 0]]
+    _, named = make({"start": [0, 1], "end": [2, 3]})[0]
+    assert {key: value.tolist() for key, value in named.items()} == {"start": [0, 1], "end": [2, 3]}
+
+
+def test_other_padding_and_segments():
+    batches = kt.data.TaskBatches(
+        [[5, 6, 7], [8]], [0, 1], 2, shuffle=False, padding_id=9, segment_ids=[[0, 0, 1], [1]]
+    )
+    inputs, _ = batches[0]
+    assert inputs["token_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
+    assert inputs["segment_ids"].tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+def test_shards_weigh_each_token_once():
+    rows = [[token, token + 1] for token in range(5, 16)]
+    labels = [[-1, token] for token, _ in rows]
+    seen = []
+    for shard in range(3):
+        for _, tags, weights in kt.data.TaskBatches(
+            rows, labels, 2, seed=1, num_shards=3, shard_index=shard
+        ):
+            seen += tags[weights > 0].tolist()
+    assert sorted(seen) == list(range(5, 16))

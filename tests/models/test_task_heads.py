@@ -241,6 +241,6 @@ def test_errors():
         kt.models.with_new_tokens(lm, 0)
     translator = kt.models.transformer(V, None, 1, 2, 8, 8)
     with pytest.raises(ValueError, match="`lm` must be a language model"):
-        kt.models.classifier(translator, 2)
+        kt.models.similarity(translator, 2)
     with pytest.raises(ValueError, match="`lm` must be a language model"):
         kt.models.with_new_tokens("gpt", 2)

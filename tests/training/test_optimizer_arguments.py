@@ -187,6 +187,7 @@ def test_recipes_hand_their_arguments_to_the_optimizer():
         kt.training.transformer_recipe(8, **more),
         kt.training.gpt1_pretraining_recipe(9, 4, **more),
         kt.training.gpt1_finetuning_recipe(9, **more),
+        kt.training.bert_finetuning_recipe(9, **more),
     ):
         optimizer = recipe["optimizer"]
         assert optimizer.gradient_accumulation_steps == 4

@@ -10,6 +10,7 @@ from keras_transformer.training import (
     MaskedCrossentropy,
     NoamSchedule,
     Perplexity,
+    bert_finetuning_recipe,
     gpt1_finetuning_recipe,
     gpt1_pretraining_recipe,
     transformer_recipe,
@@ -103,6 +104,11 @@ def test_gpt1_finetuning_is_the_papers():
     schedule = optimizer.get_config()["learning_rate"]["config"]
     assert schedule["peak_learning_rate"] == 6.25e-5
     assert (schedule["warmup_steps"], schedule["total_steps"]) == (2, 1000)
+    bert = bert_finetuning_recipe(total_steps=1000)["optimizer"].get_config()
+    schedule = bert["learning_rate"]["config"]
+    assert schedule["peak_learning_rate"] == 5e-5
+    assert (schedule["warmup_steps"], schedule["total_steps"]) == (100, 1000)
+    assert (bert["beta_2"], bert["epsilon"], bert["weight_decay"]) == (0.999, 1e-8, 0.01)
 
 
 @pytest.mark.parametrize(

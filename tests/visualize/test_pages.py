@@ -54,14 +54,14 @@ def open_figure(browser, tmp_path):
 
 
 def is_drawn(page, selector="canvas"):
-    """Whether a canvas has pixels of more than one color."""
-    return page.evaluate(
+    """Whether a canvas has, or soon gets, pixels of more than one color."""
+    return page.wait_for_function(
         """selector => {
             const canvas = document.querySelector(selector);
             const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
             return new Set(new Uint32Array(data.buffer)).size > 1;
         }""",
-        selector,
+        arg=selector,
     )
 
 

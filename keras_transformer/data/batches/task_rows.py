@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keras_transformer.checks import check_integer
+from keras_transformer.checks import check_as_many, check_integer
 
 Rows = list[list[int]]
 
@@ -76,7 +76,7 @@ def pair_rows(
         section 3.3, "Textual entailment".
     """
     check_integer(5, max_length=max_length)
-    _check_as_many("second", second, "first", first)
+    check_as_many(second=second, first=first)
     rows = []
     for one, other in zip(first, second, strict=True):
         kept, kept_other = _share(len(one), len(other), max_length - 3)
@@ -158,7 +158,7 @@ def choice_rows(
         Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
         section 3.3, "Question Answering and Commonsense Reasoning".
     """
-    _check_as_many("candidates", candidates, "contexts", contexts)
+    check_as_many(candidates=candidates, contexts=contexts)
     counts = sorted({len(each) for each in candidates})
     if len(counts) > 1 or counts == [0]:
         raise ValueError(
@@ -176,11 +176,3 @@ def _share(length: int, other: int, room: int) -> tuple[int, int]:
     """Returns how many tokens of each of two texts fit into `room` together."""
     kept = min(length, max(room - other, room - room // 2))
     return kept, min(other, room - kept)
-
-
-def _check_as_many(name: str, items: Sequence, other_name: str, others: Sequence) -> None:
-    if len(items) != len(others):
-        raise ValueError(
-            f"`{name}` must have as many items as `{other_name}`. "
-            f"Received: {len(items)} and {len(others)}."
-        )

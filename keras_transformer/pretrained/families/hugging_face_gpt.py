@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from keras_transformer.data.tokenizers.special_ids import SpecialIds
+from keras_transformer.models.gpt_task_heads import multiple_choice
 from keras_transformer.models.language_model import gpt
-from keras_transformer.models.task_heads import multiple_choice
 from keras_transformer.pretrained.audit import counts_up
 from keras_transformer.pretrained.config import ACTIVATIONS, Config
 from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys

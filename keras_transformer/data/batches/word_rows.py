@@ -1,0 +1,297 @@
+"""Rows of texts given as words, for labels of words: their tags, or the words of an answer.
+
+Shape letters: B batch, T length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_transformer.checks import check_as_many, check_integer
+from keras_transformer.data.batches.task_labels import IGNORED
+from keras_transformer.data.tokenizers.special_ids import special_ids
+from keras_transformer.data.tokenizers.subwords import encode
+
+NO_WORD = -1
+"""Index of the word that a special token belongs to."""
+
+
+class TaggedRows(NamedTuple):
+    """Rows of words with their tags.
+
+    Attributes:
+        rows: N lists of ids.
+        labels: N lists of as many integers: the tag of a word for its first token, -1 for others.
+        words: N lists of as many integers: the index of the word of each token, -1 for special
+            tokens.
+    """
+
+    rows: list[list[int]]
+    labels: list[list[int]]
+    words: list[list[int]]
+
+
+class QuestionRows(NamedTuple):
+    """Rows of questions and contexts.
+
+    Attributes:
+        rows: N lists of ids.
+        segment_ids: N lists of as many integers: 0 for the question, 1 for the context.
+        labels: A dict of `start` and `end`, N positions each; None without spans.
+        words: N lists of as many integers: the index in the context of the word of each token, -1
+            for tokens outside the context.
+    """
+
+    rows: list[list[int]]
+    segment_ids: list[list[int]]
+    labels: dict[str, list[int]] | None
+    words: list[list[int]]
+
+
+class Span(NamedTuple):
+    """A span of words.
+
+    Attributes:
+        start: Index of the first word; -1 for no span.
+        end: Index of the last word; -1 for no span.
+        probability: Its probability.
+    """
+
+    start: int
+    end: int
+    probability: float
+
+
+def tagged_rows(
+    tokenizer: Any,
+    sentences: Sequence[Sequence[str]],
+    tags: Sequence[Sequence[int]] | None = None,
+    max_length: int = 128,
+) -> TaggedRows:
+    """Lays out sentences whose words have tags: `[start; words; end]`.
+
+    Each word is split as it would be in the sentence. Its first token has its tag; the other tokens
+    of the word and the special tokens have -1, which `kt.data.TaskBatches` gives no weight.
+
+    Args:
+        tokenizer: A tokenizer; start and end ids are left out if it has none.
+        sentences: N lists of words, none of them empty.
+        tags: N lists of as many integers >= 0; None for rows to predict.
+        max_length: Maximum row length; longer sentences are truncated at the end.
+
+    Returns:
+        The `TaggedRows`.
+
+    Raises:
+        ValueError: If words and tags differ in number, a word is empty or unknown to the
+            tokenizer, or `max_length` leaves no room.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> tokenizer = kt.data.train_tokenizer(["a cat", "a dog"], vocabulary_size=11)
+        >>> found = kt.data.tagged_rows(tokenizer, [["a", "cat"]], [[0, 1]])
+        >>> [tag for tag in found.labels[0] if tag >= 0]
+        [0, 1]
+
+    Reference:
+        Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
+        Understanding", section 5.3.
+    """
+    check_integer(3, max_length=max_length)
+    start, end = _edges(tokenizer)
+    if tags is not None:
+        check_as_many(tags=tags, sentences=sentences)
+    found = TaggedRows([], [], [])
+    for index, words in enumerate(sentences):
+        own = [0] * len(words) if tags is None else list(tags[index])
+        check_as_many(**{f"tags[{index}]": own, f"sentences[{index}]": words})
+        pieces = encode_words(tokenizer, words, f"sentences[{index}]")
+        ids = [token for piece in pieces for token in piece]
+        of_word = [i for i, piece in enumerate(pieces) for _ in piece]
+        labels = []
+        for tag, piece in zip(own, pieces, strict=True):
+            labels += [tag] + [IGNORED] * (len(piece) - 1)
+        room = max_length - len(start) - len(end)
+        before, after = [IGNORED] * len(start), [IGNORED] * len(end)  # -1 is also no word
+        found.rows.append([*start, *ids[:room], *end])
+        found.labels.append([*before, *labels[:room], *after])
+        found.words.append([*before, *of_word[:room], *after])
+    return found
+
+
+def question_rows(
+    tokenizer: Any,
+    questions: Sequence[str],
+    contexts: Sequence[Sequence[str]],
+    spans: Sequence[tuple[int, int] | None] | None = None,
+    max_length: int = 384,
+) -> QuestionRows:
+    """Lays out questions with contexts: `[start; question; end; context; end]`.
+
+    Contexts and spans are in words, so that an answer is a part of the text as it was given.
+
+    Args:
+        tokenizer: A tokenizer with an end id; a start id is left out if it has none.
+        questions: N strings.
+        contexts: N lists of words.
+        spans: N pairs of the first and the last word of the answer, None for a question that its
+            context does not answer; None for rows to predict.
+        max_length: Maximum row length; longer contexts are truncated at the end.
+
+    Returns:
+        The `QuestionRows`. Spans that were not given, or were cut off, are at position 0.
+
+    Raises:
+        ValueError: If the arguments differ in length, a span is outside its context, the tokenizer
+            has no end id, or `max_length` leaves no room for the context.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> tokenizer = kt.data.train_tokenizer(["who sat ?", "the cat sat"], vocabulary_size=18)
+        >>> context = ["the", "cat", "sat"]
+        >>> found = kt.data.question_rows(tokenizer, ["who sat ?"], [context], [(0, 1)])
+        >>> first, last = found.labels["start"][0], found.labels["end"][0]
+        >>> found.words[0][first], found.words[0][last]
+        (0, 1)
+
+    Reference:
+        Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
+        Understanding", sections 4.2 and 4.3.
+    """
+    start, end = _edges(tokenizer)
+    if not end:
+        raise ValueError("`tokenizer` must have an end id. Received: end_id=None.")
+    check_as_many(contexts=contexts, questions=questions)
+    if spans is not None:
+        check_as_many(spans=spans, questions=questions)
+    labels: dict[str, list[int]] | None = None if spans is None else {"start": [], "end": []}
+    found = QuestionRows([], [], labels, [])
+    encoded = encode(tokenizer, list(questions))
+    for index, (question, words) in enumerate(zip(encoded, contexts, strict=True)):
+        head = [*start, *question, *end]
+        room = max_length - len(head) - len(end)
+        if room < 1:
+            raise ValueError(
+                "`max_length` must leave room for the context. "
+                f"Received: max_length={max_length}, a question of {len(question)} tokens."
+            )
+        pieces = encode_words(tokenizer, words, f"contexts[{index}]")
+        ids = [token for piece in pieces for token in piece][:room]
+        of_word = [i for i, piece in enumerate(pieces) for _ in piece][:room]
+        found.rows.append([*head, *ids, *end])
+        found.segment_ids.append([0] * len(head) + [1] * (len(ids) + len(end)))
+        found.words.append([NO_WORD] * len(head) + of_word + [NO_WORD] * len(end))
+        if spans is not None and labels is not None:
+            first, last = _positions(found.words[-1], spans[index], len(words), index)
+            labels["start"].append(first)
+            labels["end"].append(last)
+    return found
+
+
+def best_spans(
+    predictions: Mapping[str, Any], words: Sequence[Sequence[int]], max_words: int = 30
+) -> list[Span]:
+    """Finds the most probable span of each context.
+
+    A span's probability is that of its start times that of its end. The span at position 0, where
+    `question_rows` puts questions without an answer, competes with all others.
+
+    Args:
+        predictions: `start` and `end`, arrays (N, T), as `kt.models.span_extractor` predicts them.
+        words: The words of the tokens, `QuestionRows.words`.
+        max_words: Maximum length of a span.
+
+    Returns:
+        N `Span`s, of indices of words.
+
+    Raises:
+        ValueError: If `words` do not match the predictions, or `max_words` is not positive.
+
+    Example:
+        >>> import numpy as np, keras_transformer as kt
+        >>> found = {"start": np.array([[0.1, 0.7, 0.2]]), "end": np.array([[0.1, 0.2, 0.7]])}
+        >>> span = kt.data.best_spans(found, [[-1, 0, 1]])[0]
+        >>> span.start, span.end
+        (0, 1)
+
+    Reference:
+        Devlin et al. 2019, section 4.2.
+    """
+    check_integer(1, max_words=max_words)
+    starts, ends = (np.asarray(predictions[key], "float64") for key in ("start", "end"))
+    if starts.shape != ends.shape or starts.ndim != 2 or len(starts) != len(words):
+        raise ValueError(
+            "`predictions` must have arrays `start` and `end` of shape (N, T), one row per item of "
+            f"`words`. Received: shapes {starts.shape} and {ends.shape}, {len(words)} items."
+        )
+    return [_best(*row, max_words) for row in zip(starts, ends, words, strict=True)]
+
+
+def encode_words(tokenizer: Any, words: Sequence[str], name: str = "words") -> list[list[int]]:
+    """Encodes each word as a part of its sentence.
+
+    Args:
+        tokenizer: A tokenizer.
+        words: The words of a sentence, in order.
+        name: Their name in errors.
+
+    Returns:
+        The ids of each word.
+
+    Raises:
+        ValueError: If a word has no token.
+    """
+    if not words:
+        return []
+    # Byte-level tokenizers write a space into the first token of a word: all words but the first
+    # are encoded with the one before, whose ids are then taken off.
+    pairs = [f"{one} {other}" for one, other in zip(words[:-1], words[1:], strict=True)]
+    single = encode(tokenizer, list(words))
+    found = single[:1]
+    for before, both, after in zip(
+        single[:-1], encode(tokenizer, pairs) if pairs else [], single[1:], strict=True
+    ):
+        is_prefix = both[: len(before)] == before
+        found.append(both[len(before) :] if is_prefix else after)
+    for word, piece in zip(words, found, strict=True):
+        if not piece:
+            raise ValueError(
+                f"`{name}` must contain words of at least one token. Received: {word!r}."
+            )
+    return found
+
+
+def _best(starts, ends, words, max_words) -> Span:
+    best = Span(NO_WORD, NO_WORD, float(starts[0] * ends[0]))
+    inside = [t for t, word in enumerate(words) if word != NO_WORD]
+    for first in inside:
+        for last in inside:
+            if first <= last and words[last] - words[first] < max_words:
+                probability = float(starts[first] * ends[last])
+                if probability > best.probability:
+                    best = Span(words[first], words[last], probability)
+    return best
+
+
+def _positions(words, span, count, index) -> tuple[int, int]:
+    """The positions of the first token of a span's first word and the last token of its last."""
+    if span is None:
+        return 0, 0
+    first, last = span
+    if not 0 <= first <= last < count:
+        raise ValueError(
+            f"`spans` must be pairs of words of the context, from 0 to {count - 1}. "
+            f"Received: {tuple(span)!r} at index {index}."
+        )
+    if first not in words or last not in words:
+        return 0, 0  # cut off
+    return words.index(first), len(words) - 1 - words[::-1].index(last)
+
+
+def _edges(tokenizer) -> tuple[list[int], list[int]]:
+    """The start and the end of a row, empty for a tokenizer without."""
+    ids = special_ids(tokenizer)
+    return [[] if one is None else [one] for one in (ids.start, ids.end)]  # type: ignore[return-value]
