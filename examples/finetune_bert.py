@@ -51,7 +51,7 @@ print(kt.datasets.minilm.ATTRIBUTION)
 train, _, test = kt.datasets.movie_reviews.load_data()
 if arguments.smoke:
     train, test = (type(part)(part.texts[:64], part.labels[:64]) for part in (train, test))
-    arguments.sizes = [32]
+    arguments.sizes = []
 print(f"{len(train.texts):,} training sentences, {len(test.texts):,} test sentences")
 
 folder = kt.datasets.minilm.load_folder()

@@ -1,6 +1,7 @@
 """Text to batches: subword tokenizers and batching with `keras.utils.PyDataset`."""
 
 from keras_transformer.data.batches.masked_batches import MaskedLanguageModelBatches, word_starts
+from keras_transformer.data.batches.mixed_batches import MixedBatches
 from keras_transformer.data.batches.packed_batches import PackedBatches
 from keras_transformer.data.batches.task_batches import TaskBatches
 from keras_transformer.data.batches.task_rows import (
@@ -39,6 +40,7 @@ __all__ = [
     "LanguageModelBatches",
     "MarianTokenizer",
     "MaskedLanguageModelBatches",
+    "MixedBatches",
     "PackedBatches",
     "SentencePieceTokenizer",
     "SlidingWindows",

@@ -34,11 +34,20 @@ def packed(corpus=ROWS, **arguments):
     return kt.data.PackedBatches(corpus, **{"length": 17, "batch_size": 3, **arguments})
 
 
+def mixed(corpus=ROWS, **arguments):
+    """A third of the corpus beside the rest, each once an epoch."""
+    own = {key: arguments.pop(key) for key in ("workers", "max_queue_size") if key in arguments}
+    seeds = {key: arguments[key] for key in ("shuffle", "seed") if key in arguments}
+    parts = corpus[: len(corpus) // 3], corpus[len(corpus) // 3 :]
+    return kt.data.MixedBatches([task(part, **arguments) for part in parts], **own, **seeds)
+
+
 KINDS = {
     "translation": translation,
     "language_model": language_model,
     "masked_language_model": masked_language_model,
     "task": task,
+    "mixed": mixed,
     "packed": packed,
 }
 

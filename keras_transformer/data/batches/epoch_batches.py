@@ -55,12 +55,12 @@ class EpochBatches(ReadAheadDataset):
     @epoch.setter
     def epoch(self, value: int) -> None:
         check_integer(0, epoch=value)
+        self._epoch = value
         generator = np.random.default_rng((self.seed, value)) if self.shuffle else None
         steps = self._plan(generator)
         self._order = _fingerprint_of_plan(steps)
         self._batches = [step[self.shard_index] for step in steps]
         self._num_batches = len(self._batches)
-        self._epoch = value
         # The batches that Keras takes for the whole dataset.
         self._part = _Part(0, self._num_batches)
         # The part to read first after `resume`; until then Keras must see whole epochs.
