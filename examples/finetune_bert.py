@@ -132,4 +132,4 @@ print(f"\nAccuracy on {len(test.texts):,} test sentences:\n")
 print("\n".join(lines))
 if arguments.output:
     Path(arguments.output).mkdir(parents=True, exist_ok=True)
-    (Path(arguments.output) / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (Path(arguments.output) / "tables.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

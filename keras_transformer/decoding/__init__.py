@@ -25,6 +25,7 @@ from keras_transformer.decoding.samplers import (
     get_sampler,
     greedy,
 )
+from keras_transformer.decoding.score import score
 
 __all__ = [
     "BeamSearchResult",
@@ -48,6 +49,7 @@ __all__ = [
     "keep_top_p",
     "penalize_repetition",
     "scale_temperature",
+    "score",
     "set_jit_compile",
     "stream",
     "used_ids",

@@ -1,18 +1,24 @@
 # %% [markdown]
-# # Fine-tune a translator
+# # Adapt a translator without forgetting
 #
 # Firefox's English-Portuguese model is Brazilian. With plain `model.fit` it learns the European
 # Portuguese numerals, where 16 is "dezasseis" rather than "dezesseis". Such pairs can be generated
 # in any quantity, and the results are unambiguously right or wrong.
 #
-#     python examples/finetune_translator.py --output runs/numbers
-#     python examples/finetune_translator.py --pairs mine.tsv
+# A translator trained on the new pairs alone forgets other things. So each of its batches comes
+# either from the new pairs or from ordinary sentences, for which the model's own translations are
+# the targets: what it should not change, it repeats.
+#
+#     python examples/adapt_translator.py --output runs/numbers
+#     python examples/adapt_translator.py --mix 0
+#     python examples/adapt_translator.py --pairs mine.tsv
 #
 # Your own pairs are lines of English, TAB, Portuguese.
 #
-# It prints how many unseen numbers are translated correctly before and after, and how many of 200
-# ordinary sentences still have the same translation. `--lora 16` trains adapters instead of all
-# weights and prints their size; `--smoke` runs every line on a tiny sample.
+# It prints how many unseen numbers are translated correctly before and after, how many of 200
+# other ordinary sentences still have the same translation, and how far the others moved. `--lora
+# 16` trains adapters instead of all weights and prints their size; `--smoke` runs every line on a
+# tiny sample.
 
 # %%
 from __future__ import annotations
@@ -32,10 +38,12 @@ from finetuning_common import adapt
 import keras_transformer as kt
 
 # %%
-parser = argparse.ArgumentParser(description="Fine-tune Firefox's English-Portuguese model.")
-parser.add_argument("--pairs", type=Path, help="file of pairs; the last 5 % are the test")
+parser = argparse.ArgumentParser(description="Adapt Firefox's English-Portuguese model.")
+parser.add_argument("--pairs", type=Path, help="file of pairs; the last 5%% are the test")
 parser.add_argument("--output", type=Path, default=Path("runs/numbers"), help="folder to save to")
 parser.add_argument("--epochs", type=int, default=2)
+parser.add_argument("--mix", type=float, default=1.0, help="ordinary batches per new one")
+parser.add_argument("--ordinary", type=int, default=4000, help="number of ordinary sentences")
 parser.add_argument("--lora", type=int, metavar="RANK", help="train adapters of this rank")
 parser.add_argument("--learning-rate", type=float, help="default 1e-4, LoRA 2e-3")
 parser.add_argument("--seed", type=int, default=1)
@@ -67,8 +75,11 @@ else:
     target = [f"Custa {num2words(number, lang='pt')} euros." for number in numbers]
 num_test = max(1, len(source) // 20)
 test = list(zip(source[-num_test:], target[-num_test:], strict=True))
-_, _, tatoeba = kt.datasets.tatoeba.load_data("fra")
-ordinary = list(dict.fromkeys(tatoeba.source))[: 4 if arguments.smoke else 200]
+tatoeba, _, tatoeba_test = kt.datasets.tatoeba.load_data("fra")
+ordinary = list(dict.fromkeys(tatoeba_test.source))[: 4 if arguments.smoke else 200]
+to_repeat = list(dict.fromkeys(tatoeba.source))
+to_repeat = np.random.default_rng(arguments.seed).permutation(to_repeat).tolist()
+to_repeat = to_repeat[: 16 if arguments.smoke else arguments.ordinary]
 
 # %% [markdown]
 # ## The original model
@@ -94,23 +105,40 @@ before = number_right(translator)
 ordinary_before = translator.translate(ordinary)
 
 # %% [markdown]
-# ## Fine-tuning
+# ## Training
 #
 # The start, end and padding ids come from the tokenizer and have to be passed to batches and
 # recipe. The learning rate warms up slowly, because Adam's first steps are as large for unimportant
-# words as for all others.
+# words as for all others. Label smoothing would teach the model to be less sure of its own
+# translations.
 
 # %%
 tokenizer, model = translator.source_tokenizer, translator.model
-batches = kt.data.TranslationBatches(
-    kt.data.encode(tokenizer, source[:-num_test]),
-    kt.data.encode(tokenizer, target[:-num_test]),
-    tokens_per_batch=1024,
-    max_shapes=1 if arguments.smoke else 4,
-    start_id=tokenizer.start_id,
-    end_id=tokenizer.end_id,
-    padding_id=tokenizer.padding_id,
-)
+
+
+def make_batches(source, target):
+    return kt.data.TranslationBatches(
+        kt.data.encode(tokenizer, source),
+        kt.data.encode(tokenizer, target),
+        tokens_per_batch=1024,
+        max_shapes=1 if arguments.smoke else 4,
+        start_id=tokenizer.start_id,
+        end_id=tokenizer.end_id,
+        padding_id=tokenizer.padding_id,
+    )
+
+
+batches = make_batches(source[:-num_test], target[:-num_test])
+if arguments.mix > 0:
+    started = time.time()
+    repeated = translator.translate(to_repeat, verbose=1)
+    print(f"Translated {len(to_repeat):,} sentences in {time.time() - started:.0f} seconds")
+    batches = kt.data.MixedBatches(
+        [batches, make_batches(to_repeat, repeated)],
+        weights=[1, arguments.mix],
+        num_batches=round((1 + arguments.mix) * len(batches)),
+        seed=arguments.seed,
+    )
 if arguments.lora:
     adapt(model, arguments.lora)
 rate = arguments.learning_rate or (2e-3 if arguments.lora else 1e-4)
@@ -118,6 +146,7 @@ steps = arguments.epochs * len(batches)
 recipe = kt.training.transformer_recipe(
     hidden_dim=256,
     learning_rate=kt.training.WarmupCosineSchedule(rate, steps // 10 + 1, steps + 2),
+    label_smoothing=0.0,
     padding_id=tokenizer.padding_id,
 )
 # On a CPU, TensorFlow is faster without XLA, which would take many seconds to compile.
@@ -145,7 +174,8 @@ if arguments.lora:
 # %%
 after = number_right(translator)
 ordinary_after = translator.translate(ordinary)
-kept = sum(old == new for old, new in zip(ordinary_before, ordinary_after, strict=True))
+changed = [pair for pair in zip(ordinary_before, ordinary_after, strict=True) if len({*pair}) > 1]
+kept = len(ordinary) - len(changed)
 translator.save(arguments.output)
 print(f"The translator is in {arguments.output}.")
 if arguments.lora:
@@ -154,3 +184,11 @@ if arguments.lora:
     print(f"The logits with adapters and with merged weights differ by at most {difference:.1e}.")
 print(f"{len(test)} unseen pairs, exactly right: {before} before, {after} after")
 print(f"{len(ordinary)} ordinary sentences, translated as before: {kept}")
+if changed:
+    import sacrebleu
+
+    old, new = zip(*changed, strict=True)
+    score = sacrebleu.corpus_chrf(list(new), [list(old)]).score
+    print(f"chrF of the others against their translations before: {score:.1f}")
+    for before_it, after_it in changed[:3]:
+        print(f"  {before_it}\n    {after_it}")
