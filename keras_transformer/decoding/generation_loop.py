@@ -105,7 +105,9 @@ class GenerationRun:
             log_probs=bool(options.return_log_probs),
         )
         names = (prompts_name, "max_new_tokens")
-        self.inputs: Inputs = prepare(parts, prompt_ids, self.limit, options.start_id, names=names)
+        self.inputs: Inputs = prepare(
+            parts, prompt_ids, self.limit, options.start_id, options.prefix_ids, names
+        )
         self.candidates = make_candidates(options.candidate_ids, len(self.inputs.prefixes), size)
         self._check_bans(size)
         seed = None if options.seed is None else check_count("seed", options.seed, 0)
