@@ -97,6 +97,7 @@ def _m2m(
     vocabulary |= {token: len(vocabulary) + index for index, token in enumerate(languages)}
     named = {**files.defaults, **files.named}
     special = (*named.values(), *files.added, *files.extra)
+    vocabulary = with_special_tokens(vocabulary, special, path)
     return _sentence_piece(folder, config, vocabulary, special, named, languages, language_form)
 
 
@@ -116,7 +117,6 @@ def _codes(files: TokenFiles) -> list[str]:
 
 def _sentence_piece(folder, config, vocabulary, special, named, languages, form) -> MarianTokenizer:
     path = folder / _PIECES
-    vocabulary = with_special_tokens(vocabulary, special, path)
     own = {name: vocabulary[token.content] for name, token in named.items()}
     proto, ids = read_proto(path), _special_ids(folder, config, own)
     return accepted(
@@ -184,6 +184,7 @@ def _nllb_from_pieces(files: TokenFiles, config: dict[str, Any], form: str) -> M
     special = [t for t in (*named.values(), *files.added, *files.extra) if t.content != "<mask>"]
     known = {token.content for token in special}
     special += [Token(token, {"special": True}) for token in languages if token not in known]
+    vocabulary = with_special_tokens(vocabulary, special, path)
     return _sentence_piece(files.folder, config, vocabulary, special, named, languages, form)
 
 
