@@ -164,7 +164,7 @@ class Translator:
             source_language=source_language,
             target_language=target_language,
         )
-        languages = language_ids(self.source_tokenizer, self.target_tokenizer, defaults)
+        sources, prefix = self._encode(texts, defaults)
 
         def search(sources):
             return translate_rows(
@@ -175,12 +175,39 @@ class Translator:
                 defaults,
                 num_beams,
                 num_return,
-                languages.prefix,
+                prefix,
             )
 
-        sources = languages.sources(encode(self.source_tokenizer, texts, end=True))
         results = in_batches(sources, batch_size, verbose, search)
         return results[0] if single else results
+
+    def encode_sources(
+        self,
+        texts: Sequence[str],
+        source_language: str | None = None,
+        target_language: str | None = None,
+    ) -> tuple[list[list[int]], list[int]]:
+        """Converts texts to the ids that the model reads, with their end and languages.
+
+        Args:
+            texts: N sentences.
+            source_language: As in `translate`.
+            target_language: As in `translate`.
+
+        Returns:
+            N rows of ids for `source_ids`, and the ids with which each translation starts: the
+            token of the target language, or none.
+
+        Raises:
+            ValueError: if a language is missing or unknown, as in `translate`.
+        """
+        languages = {"source_language": source_language, "target_language": target_language}
+        return self._encode(texts, overridden(self.defaults, **languages))
+
+    def _encode(self, texts, options):
+        languages = language_ids(self.source_tokenizer, self.target_tokenizer, options)
+        rows = encode(self.source_tokenizer, texts, end=True)
+        return languages.sources(rows), list(languages.prefix)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `model.keras`, the tokenizers and `translator.json` to a folder.

@@ -256,3 +256,33 @@ def test_export_of_many_languages(translator, tmp_path):
     with pytest.raises(ValueError, match="`tokenizer` must have no languages|TensorFlow backend"):
         translator.export(tmp_path / "served")
     assert not (tmp_path / "served").exists()
+
+
+# === Pictures ===
+
+
+@pytest.mark.slow
+def test_pictures_show_the_languages(translator):
+    languages = {"source_language": "en", "target_language": "fr"}
+    rows, prefix = translator.encode_sources(["the cat"], **languages)
+    ids = translator.source_tokenizer.languages
+    assert (rows[0][0], rows[0][-1], prefix) == (ids["en"], 2, [ids["fr"]])
+    options = {"num_beams": 2, "max_new_tokens": 4}
+    figure = kt.visualize.beam_tree(translator, "the cat", **options, **languages)
+    assert figure.data["source"][0] == "__en__"
+    expected = translator.translate("the cat", num_return=1, **options, **languages)[0]
+    assert figure.data["hypotheses"][0]["text"].strip() == expected.text
+    assert figure.data["hypotheses"][0]["score"] == pytest.approx(expected.score, abs=1e-5)
+    given = translator.defaults._replace(**languages)
+    own = kt.Translator(translator.model, translator.source_tokenizer, defaults=given)
+    figure = kt.visualize.alignment(own, ("the cat", "le chat"))
+    text = json.dumps(figure.data, default=str, ensure_ascii=False)
+    assert "__en__" in text and "__fr__" in text
+
+
+def test_the_explorer_shows_two_languages(m2m):
+    pytest.importorskip("starlette")
+    from keras_transformer.explorer.opened_model import open_model
+
+    with pytest.raises(ValueError, match="`model` must be a translator of two languages.*of 100"):
+        open_model(m2m)
