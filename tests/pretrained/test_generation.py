@@ -61,6 +61,14 @@ def test_what_is_not_supported(values, message, tmp_path):
         read_generation(write(tmp_path, **values))
 
 
+def test_a_forced_first_token_of_a_multilingual_model(tmp_path):
+    write(tmp_path, forced_bos_token_id=[5], max_length=20)
+    settings = read_generation(tmp_path, is_multilingual=True)
+    assert (settings.forced_start_id, settings.max_new_tokens) == (5, 19)
+    with pytest.raises(ValueError, match="`forced_bos_token_id` in .* must be None"):
+        read_generation(tmp_path)
+
+
 def test_a_number_of_new_tokens_wins_over_a_length(tmp_path):
     values = {"max_length": 20, "max_new_tokens": 7, "eos_token_id": 0}
     assert read_generation(write(tmp_path, **values)).max_new_tokens == 7
@@ -109,7 +117,6 @@ OTHERS = {
     "encoder_repetition_penalty": 1.5,
     "exponential_decay_length_penalty": [5, 1.1],
     "force_words_ids": [[3]],
-    "forced_bos_token_id": 3,
     "forced_decoder_ids": [[1, 3]],
     "guidance_scale": 1.5,
     "max_time": 3.0,
