@@ -290,11 +290,7 @@ class Translator:
             translator = kt.Translator.from_pretrained("Helsinki-NLP/opus-mt-en-fr")
             translator.translate(["The cat sat on the mat."], num_beams=4)
             translator = kt.Translator.from_pretrained("facebook/nllb-200-distilled-600M")
-            translator.translate(
-                ["The cat sat on the mat."],
-                source_language="eng_Latn",
-                target_language="fra_Latn",
-            )
+            translator.translate(["Hi."], source_language="eng_Latn", target_language="fra_Latn")
             ```
         """
         model, source, target, defaults, shortlist = open_translator(folder)
