@@ -69,6 +69,7 @@ def beam_search(
     no_repeat_ngram_size: int = 0,
     renormalize: bool = False,
     prefix_ids: Any = None,
+    count_prefix: bool = False,
     candidate_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
     return_alignments: bool = False,
 ) -> BeamSearchResult:
@@ -105,7 +106,10 @@ def beam_search(
             of the model's own log-probabilities, which include the banned ids.
         prefix_ids: The ids that each translation must start with, as one row for all or one row per
             source; None for no prefix. They are included in the returned ids, but not in the score
-            or the length.
+            or, unless `count_prefix`, the length.
+        count_prefix: Whether the length n in the score includes the prefix, as for the forced
+            tokens of transformers; all prefixes must then have the same length. It does not affect
+            `max_length` or `min_length`.
         candidate_ids: The ids that may be generated, as one list for the whole batch or one per
             source, for example from `kt.decoding.LexicalShortlist`. Logits are computed only for
             these, and the probabilities of each source's candidates sum to 1. Must contain
@@ -119,7 +123,7 @@ def beam_search(
         ValueError: If there are more beams than ids in the vocabulary (unless there are enough for
             an exhaustive search) or more hypotheses to return than beams, the batch is empty, a
             source contains only padding, an id is not in the vocabulary, the model has too few
-            positions, or a number is out of range.
+            positions, prefixes of different lengths count, or a number is out of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -155,6 +159,8 @@ def beam_search(
     )
     names = ("source_ids", "max_length")
     inputs = prepare(parts, source_ids, max_length, start_id, prefix_ids, names)
+    if count_prefix and prefix_ids is not None:
+        settings = settings._replace(prefix_length=_common_length(inputs.prefixes))
     candidates = make_candidates(
         candidate_ids,
         len(inputs.prefixes),
@@ -169,6 +175,16 @@ def beam_search(
     if return_alignments:
         alignments = _align(programs, inputs, ids, lengths, start_id)
     return BeamSearchResult(ids, scores, alignments)
+
+
+def _common_length(prefixes):
+    lengths = {len(prefix) for prefix in prefixes}
+    if len(lengths) > 1:
+        raise ValueError(
+            "`count_prefix` must be False for prefixes of different lengths. "
+            f"Received: count_prefix=True, lengths {sorted(lengths)}."
+        )
+    return lengths.pop()
 
 
 def _check_beams(num_beams, num_return, vocabulary_size, max_length):

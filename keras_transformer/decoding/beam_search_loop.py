@@ -44,6 +44,7 @@ class SearchSettings(NamedTuple):
     min_length: int
     no_repeat_ngram_size: int
     renormalize: bool = False
+    prefix_length: int = 0
 
 
 class SearchState(NamedTuple):

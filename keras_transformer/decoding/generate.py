@@ -53,6 +53,7 @@ def generate(
     num_return: int | None = None,
     return_log_probs: bool = False,
     candidate_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    prefix_ids: Any = None,
 ) -> Any:
     """Continues prompts with a language model, or translates sources.
 
@@ -89,6 +90,9 @@ def generate(
             prompt, for example from `kt.decoding.LexicalShortlist`. Logits are computed only for
             these, and the probabilities of each prompt's candidates sum to 1. None for the whole
             vocabulary.
+        prefix_ids: The ids that each translation must start with, as one row for all or one row per
+            source, such as the token of the target language; None for no prefix. They are included
+            in the returned ids, but are not new tokens.
 
     Returns:
         An int32 array (B, longest), or (B, num_return, longest) with `num_return`. Each row holds,
@@ -124,6 +128,7 @@ def generate(
         num_return=num_return,
         return_log_probs=return_log_probs,
         candidate_ids=candidate_ids,
+        prefix_ids=prefix_ids,
     )
     run = GenerationRun(model, prompt_ids, options)
     while not run.is_complete():
@@ -149,6 +154,7 @@ def stream(
     no_repeat_ngram_size: int = 0,
     min_new_tokens: int = 0,
     candidate_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    prefix_ids: Any = None,
 ) -> Iterator[np.ndarray]:
     """Generates like `kt.decoding.generate`, and yields tokens as they are generated.
 
@@ -167,6 +173,7 @@ def stream(
         no_repeat_ngram_size: As in `generate`.
         min_new_tokens: As in `generate`.
         candidate_ids: As in `generate`.
+        prefix_ids: As in `generate`; they are not yielded.
 
     Returns:
         An iterator over int32 arrays (B,), the next token of each row; 0 for rows that are
@@ -195,6 +202,7 @@ def stream(
         no_repeat_ngram_size=no_repeat_ngram_size,
         min_new_tokens=min_new_tokens,
         candidate_ids=candidate_ids,
+        prefix_ids=prefix_ids,
     )
     run = GenerationRun(model, prompt_ids, options)
     return _tokens(run, pace)

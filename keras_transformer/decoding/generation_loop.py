@@ -104,8 +104,8 @@ class GenerationRun:
             num_return=1 if num_return is None else check_count("num_return", num_return, 1),
             log_probs=bool(options.return_log_probs),
         )
-        names = (prompts_name, "max_new_tokens")
-        self.inputs: Inputs = prepare(parts, prompt_ids, self.limit, options.start_id, names=names)
+        names, start = (prompts_name, "max_new_tokens"), (options.start_id, options.prefix_ids)
+        self.inputs: Inputs = prepare(parts, prompt_ids, self.limit, *start, names)
         self.candidates = make_candidates(options.candidate_ids, len(self.inputs.prefixes), size)
         self._check_bans(size)
         seed = None if options.seed is None else check_count("seed", options.seed, 0)

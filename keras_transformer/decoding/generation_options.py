@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class GenerationOptions(NamedTuple):
@@ -25,4 +25,5 @@ class GenerationOptions(NamedTuple):
     num_return: int | None = None
     return_log_probs: bool = False
     candidate_ids: Sequence[int] | Sequence[Sequence[int]] | None = None
+    prefix_ids: Any = None
     first_row: int = 0

@@ -18,8 +18,8 @@ def length_penalty(settings: Any, length: Tensor) -> Tensor:
     $((5 + n) / 6)^\alpha$ ("gnmt") or $n^\alpha$ ("length").
 
     Args:
-        settings: `SearchSettings`, with alpha and the form.
-        length: n, an int scalar.
+        settings: `SearchSettings`, with alpha, the form and the tokens of the prefix that count.
+        length: The number of tokens without the prefix, an int scalar.
 
     Returns:
         A float32 scalar.
@@ -27,7 +27,7 @@ def length_penalty(settings: Any, length: Tensor) -> Tensor:
     Reference:
         Wu et al. 2016, "Google's Neural Machine Translation System", section 7, equation 14.
     """
-    length = ops.cast(length, "float32")
+    length = ops.cast(length + settings.prefix_length, "float32")
     base = length if settings.length_normalization == "length" else (5.0 + length) / 6.0
     return ops.power(base, settings.length_penalty)
 

@@ -62,6 +62,11 @@ class OpenedModel:
         if isinstance(self.pipeline, Translator):
             self.source_tokenizer = self.pipeline.source_tokenizer
             self.target_tokenizer = self.pipeline.target_tokenizer
+            if getattr(self.source_tokenizer, "languages", None):
+                raise ValueError(
+                    "`model` must be a translator of two languages. Received: a multilingual one, "
+                    f"of {len(self.source_tokenizer.languages)} languages."
+                )
         elif self.pipeline is not None:
             self.target_tokenizer = self.tokenizer = self.pipeline.tokenizer
         self.parts = None if self.pipeline is None else DecodingModel(self.model)
@@ -217,7 +222,7 @@ def _open_checkpoint(path, title):
     if firefox_model(path) is None:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     kind = config.get("model_type")
-    if kind in (None, "marian"):
+    if kind in (None, "m2m_100", "marian"):
         translator = Translator.from_pretrained(path)
         return OpenedModel(translator.model, title, translator)
     if kind in ("gpt2", "openai-gpt"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_transformer.checks import check_positive
+from keras_transformer.checks import check_positive, given
 from keras_transformer.layers.decoder import TransformerDecoder
 from keras_transformer.layers.decoder_block import DecoderBlock
 from keras_transformer.layers.encoder import TransformerEncoder
@@ -27,6 +27,8 @@ def transformer(
     share_embeddings: bool = True,
     *,
     num_decoder_layers: int | None = None,
+    num_decoder_heads: int | None = None,
+    decoder_intermediate_dim: int | None = None,
     position_layout: str | None = "interleaved",
     first_position: int = 0,
     max_length: int | None = None,
@@ -52,13 +54,18 @@ def transformer(
         target_vocabulary_size: Size of the target vocabulary; None to share one vocabulary.
         num_layers: Number of encoder blocks, and of decoder blocks unless `num_decoder_layers` is
             given.
-        num_heads: Number of attention heads.
+        num_heads: Number of attention heads; of the encoder, if `num_decoder_heads` is given.
         hidden_dim: D, the width of the model.
-        intermediate_dim: Width of the feed-forward networks.
+        intermediate_dim: Width of the feed-forward networks; of the encoder's, if
+            `decoder_intermediate_dim` is given.
         dropout: Dropout rate on the output of each sublayer and on embeddings plus positions.
         share_embeddings: Whether target embedding, output projection and, with a single vocabulary,
             source embedding share one matrix.
         num_decoder_layers: Number of decoder blocks; None for `num_layers`.
+        num_decoder_heads: Number of attention heads of the decoder, in self- and cross-attention;
+            None for `num_heads`.
+        decoder_intermediate_dim: Width of the decoder's feed-forward networks; None for
+            `intermediate_dim`.
         position_layout: Layout of the sinusoidal `PositionalEncoding`; "learned" for a
             `LearnedPositionalEmbedding` in each stack; None for no positions on the input, for
             example with rotary or relative positions.
@@ -84,8 +91,8 @@ def transformer(
         A `keras.Model`.
 
     Raises:
-        ValueError: If an argument is out of range, `num_heads` does not divide `hidden_dim`, or
-            only one of learned positions and `max_length` is given.
+        ValueError: If an argument is out of range, a number of heads does not divide `hidden_dim`,
+            or only one of learned positions and `max_length` is given.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -112,6 +119,11 @@ def transformer(
         "dtype": dtype,
         **block,
     }
+    decoder_blocks = {
+        **blocks,
+        **given(num_heads=num_decoder_heads, intermediate_dim=decoder_intermediate_dim),
+        "recurrence": decoder_recurrence,
+    }
     stacks = {"input_dropout": dropout, "rematerialize": rematerialize, "dtype": dtype}
     # === Layers ===
     embeddings = make_embeddings(
@@ -130,7 +142,7 @@ def transformer(
     )
     decoder = TransformerDecoder(
         num_decoder_layers or num_layers,
-        make_blocks(DecoderBlock, recurrence=decoder_recurrence, **blocks),
+        make_blocks(DecoderBlock, **decoder_blocks),
         positional_encoding=positions(),
         start_is_padding=start_is_padding,
         name="decoder",

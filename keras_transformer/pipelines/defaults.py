@@ -40,6 +40,8 @@ class DecodingDefaults(NamedTuple):
             only.
         renormalize: Whether beam search renormalizes the scores over the allowed ids, see
             `kt.decoding.beam_search`.
+        source_language: Code of the source language of a multilingual translator.
+        target_language: Code of its target language.
 
     Example:
         >>> import keras_transformer as kt
@@ -57,6 +59,8 @@ class DecodingDefaults(NamedTuple):
     no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
     renormalize: bool = False
+    source_language: str | None = None
+    target_language: str | None = None
 
     def limits(self, lengths: Sequence[int]) -> list[int]:
         """Returns the maximum number of new tokens for each source, given the source lengths."""

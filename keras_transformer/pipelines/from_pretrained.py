@@ -9,11 +9,13 @@ import keras
 
 from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
 from keras_transformer.pipelines.defaults import DecodingDefaults, GenerationDefaults
+from keras_transformer.pipelines.languages import default_languages, is_multilingual
 from keras_transformer.pretrained.families.firefox import (
     find_shortlist,
     firefox_model,
     read_shortlist,
 )
+from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.generation import read_generation, read_search
 from keras_transformer.pretrained.load import find_folder, load
 from keras_transformer.pretrained.tokenizers.load_tokenizer import load_tokenizer
@@ -46,23 +48,36 @@ def open_translator(folder: str | os.PathLike) -> OpenedTranslator:
     model = load(path)
     if "encoder" not in _stacks(model) or "decoder" not in _stacks(model):
         raise _other_model("translation model", folder, model)
-    source, target = load_tokenizer(path), load_tokenizer(path, target=True)
+    source = load_tokenizer(path)
+    has_languages = is_multilingual(source)
+    target = source if has_languages else load_tokenizer(path, target=True)
     if firefox_model(path) is not None:
         return _firefox(path, model, source)
-    settings, search = read_generation(path), read_search(path, is_translator=True)
+    settings = read_generation(path, has_languages)
+    search = read_search(path, is_translator=True)
+    languages = default_languages(source, _tokenizer_settings(path), settings.forced_start_id)
+    # There the token of the target language is a new one; here it precedes them.
+    forced = int(has_languages and source.language_form != "target_first")
+    limit = settings.max_new_tokens
     defaults = DecodingDefaults(
         # Padding is the start token of a translation; it must not be generated.
         banned_ids=tuple(dict.fromkeys((target.padding_id, *settings.banned_ids))),
-        max_new_tokens=settings.max_new_tokens,
+        max_new_tokens=None if limit is None else max(1, limit - forced),
         length_penalty=settings.length_penalty,
         length_normalization="length",
         early_stopping=settings.early_stopping,
-        min_new_tokens=search.min_new_tokens,
+        min_new_tokens=max(0, search.min_new_tokens - forced),
         no_repeat_ngram_size=search.no_repeat_ngram_size,
         repetition_penalty=search.repetition_penalty,
         renormalize=search.renormalize,
+        **languages,
     )
     return OpenedTranslator(model, source, target, defaults)
+
+
+def _tokenizer_settings(path):
+    file = path / "tokenizer_config.json"
+    return read_json(file) if file.is_file() else {}
 
 
 def _firefox(path, model, tokenizer):

@@ -22,6 +22,11 @@ _CUT = "\U0010fffe\U0010ffff"
 
 def check_graph_tokenizer(tokenizer: Any) -> None:
     """Raises a ValueError unless a tokenizer can be part of a graph."""
+    if getattr(tokenizer, "languages", None):
+        raise ValueError(
+            "`tokenizer` must have no languages: a multilingual translator cannot be exported. "
+            f"Received: {len(tokenizer.languages)} languages."
+        )
     if not isinstance(tokenizer, MarianTokenizer):
         sentencepiece_of(tokenizer)
 

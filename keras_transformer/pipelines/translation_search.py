@@ -40,6 +40,7 @@ def translate_rows(
     defaults: DecodingDefaults,
     num_beams: int,
     num_return: int | None,
+    prefix_ids: Sequence[int] = (),
 ) -> list:
     """Translates sources.
 
@@ -51,11 +52,14 @@ def translate_rows(
         defaults: The options.
         num_beams: Beam size; 1 is greedy decoding.
         num_return: Number of translations per source; None for one, as a string.
+        prefix_ids: The first ids of each translation, such as the token of its language. As in
+            transformers, they count in the length penalty but not in the sum of log-probabilities.
 
     Returns:
         A string for each source, or a list of `Translation` with `num_return`.
     """
     ids: Any = special_ids(tokenizer)  # a translator's are never None
+    prefix = list(prefix_ids) or None
     limits = defaults.limits([len(source) for source in sources])
     candidate_ids = None if shortlist is None else shortlist(sources)
     if num_beams == 1 and num_return is None:
@@ -66,10 +70,12 @@ def translate_rows(
             stop_ids=(ids.end,),
             start_id=ids.start,
             candidate_ids=candidate_ids,
+            prefix_ids=prefix,
             **greedy_options(defaults, tokenizer),
         )
         # Each sentence has its own limit, independent of the batch.
-        rows = [row[:limit] for row, limit in zip(rows.tolist(), limits, strict=True)]
+        start = len(prefix_ids)
+        rows = [row[: start + limit] for row, limit in zip(rows.tolist(), limits, strict=True)]
         return decode(tokenizer, rows, start_id=None)
     if defaults.repetition_penalty != 1.0:
         raise ValueError(
@@ -86,6 +92,8 @@ def translate_rows(
         max_length=max(limits),
         num_return=1 if num_return is None else num_return,
         candidate_ids=candidate_ids,
+        prefix_ids=prefix,
+        count_prefix=True,
         **search_options(defaults, tokenizer),
     )
     texts = decode(tokenizer, result.ids.reshape(-1, result.ids.shape[2]), start_id=None)

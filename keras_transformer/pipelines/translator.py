@@ -33,6 +33,7 @@ from keras_transformer.pipelines.folder import (
     write_model,
 )
 from keras_transformer.pipelines.from_pretrained import open_translator
+from keras_transformer.pipelines.languages import check_languages, language_ids
 from keras_transformer.pipelines.length_batches import in_batches
 from keras_transformer.pipelines.translation_search import translate_rows
 
@@ -50,14 +51,14 @@ class Translator:
             `kt.data.Tokenizer`. Its `end_id` ends a source; the target tokenizer's `start_id` and
             `end_id` delimit a translation.
         target_tokenizer: The tokenizer of the target language; None if it is the same.
-        defaults: Default decoding options, used unless overridden in `translate`; None for those of
-            `kt.DecodingDefaults`.
+        defaults: Default decoding options, used unless overridden in `translate`, and the default
+            languages of a multilingual model; None for those of `kt.DecodingDefaults`.
         shortlist: A lexical shortlist that limits the candidate ids of each sentence; None to
             decode over the whole vocabulary.
 
     Raises:
         ValueError: if the model has no encoder, a tokenizer has more ids than the model or lacks
-            the ids that start and end a text, or a default is out of range.
+            the ids that start and end a text, or a default is out of range or an unknown language.
 
     Example:
         >>> import keras_transformer as kt
@@ -94,6 +95,7 @@ class Translator:
             check_tokenizer(name, tokenizer, embedding.vocabulary_size, needed)
         defaults = DecodingDefaults() if defaults is None else defaults
         self.defaults = check_defaults(defaults, parts.vocabulary_size)
+        check_languages(self.source_tokenizer, self.target_tokenizer, defaults)
         self.shortlist = shortlist
 
     def translate(
@@ -108,8 +110,13 @@ class Translator:
         num_return: int | None = None,
         length_normalization: str | None = None,
         early_stopping: bool | None = None,
+        source_language: str | None = None,
+        target_language: str | None = None,
     ) -> Any:
         """Translates sentences.
+
+        A multilingual model needs the languages, by the codes of its tokenizer
+        (`translator.source_tokenizer.languages`), such as "fr" for M2M100 or "fra_Latn" for NLLB.
 
         Args:
             texts: A list of sentences, or a single sentence.
@@ -127,6 +134,8 @@ class Translator:
                 translator's default.
             early_stopping: Whether beam search stops once `num_beams` hypotheses are finished; None
                 for the translator's default.
+            source_language: The language of the texts; None for the translator's default.
+            target_language: The language to translate to; None for the translator's default.
 
         Returns:
             A list of translations, or a string for a single sentence; with `num_return`, a list of
@@ -134,7 +143,8 @@ class Translator:
 
         Raises:
             ValueError: if there are no texts, or one is blank or not a string (the message names
-                it); if there are more beams than ids or more translations than beams.
+                it); if there are more beams than ids or more translations than beams; if a language
+                is missing or unknown, or given although the model is not multilingual.
 
         Reference:
             Vaswani et al. 2017, "Attention Is All You Need", section 6.1 (the length limit).
@@ -151,7 +161,10 @@ class Translator:
             length_penalty=length_penalty,
             length_normalization=length_normalization,
             early_stopping=early_stopping,
+            source_language=source_language,
+            target_language=target_language,
         )
+        sources, prefix = self._encode(texts, defaults)
 
         def search(sources):
             return translate_rows(
@@ -162,11 +175,39 @@ class Translator:
                 defaults,
                 num_beams,
                 num_return,
+                prefix,
             )
 
-        sources = encode(self.source_tokenizer, texts, end=True)
         results = in_batches(sources, batch_size, verbose, search)
         return results[0] if single else results
+
+    def encode_sources(
+        self,
+        texts: Sequence[str],
+        source_language: str | None = None,
+        target_language: str | None = None,
+    ) -> tuple[list[list[int]], list[int]]:
+        """Converts texts to the ids that the model reads, with their end and languages.
+
+        Args:
+            texts: N sentences.
+            source_language: As in `translate`.
+            target_language: As in `translate`.
+
+        Returns:
+            N rows of ids for `source_ids`, and the ids with which each translation starts: the
+            token of the target language, or none.
+
+        Raises:
+            ValueError: if a language is missing or unknown, as in `translate`.
+        """
+        languages = {"source_language": source_language, "target_language": target_language}
+        return self._encode(texts, overridden(self.defaults, **languages))
+
+    def _encode(self, texts, options):
+        languages = language_ids(self.source_tokenizer, self.target_tokenizer, options)
+        rows = encode(self.source_tokenizer, texts, end=True)
+        return languages.sources(rows), list(languages.prefix)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `model.keras`, the tokenizers and `translator.json` to a folder.
@@ -221,14 +262,18 @@ class Translator:
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> Translator:
-        """Loads a Marian checkpoint in Hugging Face format, or a Firefox Translations model.
+        """Loads a translation model in Hugging Face format, or one of Firefox Translations.
+
+        In Hugging Face format: Marian, M2M100, NLLB and SMaLL-100.
 
         The model is loaded by `kt.pretrained.load`, the tokenizers by
         `kt.pretrained.load_tokenizer`. The translator's defaults are those of the checkpoint: its
         banned ids (padding always), length limits, length penalty (with "length" normalization) and
         repetition settings. Any other generation setting that would change a translation raises an
-        error. The number of beams is an argument of `translate`. A Firefox Translations model uses
-        its lexical shortlist if the folder has one.
+        error. The number of beams is an argument of `translate`. The default languages of a
+        multilingual model are those that the checkpoint names (`src_lang`, `tgt_lang`,
+        `forced_bos_token_id`), if any. A Firefox Translations model uses its lexical shortlist if
+        the folder has one.
 
         Args:
             folder: A folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
@@ -244,6 +289,8 @@ class Translator:
             ```python
             translator = kt.Translator.from_pretrained("Helsinki-NLP/opus-mt-en-fr")
             translator.translate(["The cat sat on the mat."], num_beams=4)
+            translator = kt.Translator.from_pretrained("facebook/nllb-200-distilled-600M")
+            translator.translate(["Hi."], source_language="eng_Latn", target_language="fra_Latn")
             ```
         """
         model, source, target, defaults, shortlist = open_translator(folder)

@@ -38,19 +38,24 @@ class SpecWriter:
         decoder, is_translator = self.decoder, "encoder" in self.names
         block = block_of(decoder)
         options = {
-            "num_heads": block.num_heads,
             "pre_norm": block.normalize_first,
             "activation": common_spec.Activation[activation_name(block, _ACTIVATIONS)],
         }
         if is_translator:
             encoder = self.model.get_layer("encoder")
-            layers = (encoder.num_layers, decoder.num_layers)
-            spec = transformer_spec.TransformerSpec.from_config(layers, **options)
+            spec = transformer_spec.TransformerSpec(
+                transformer_spec.TransformerEncoderSpec(
+                    encoder.num_layers, block_of(encoder).num_heads, **options
+                ),
+                transformer_spec.TransformerDecoderSpec(
+                    decoder.num_layers, block.num_heads, **options
+                ),
+            )
             source = self._embedding("source")
             self._stack(spec.encoder, encoder, source, spec.encoder.embeddings[0])
         else:
             spec = transformer_spec.TransformerDecoderModelSpec.from_config(
-                decoder.num_layers, **options
+                decoder.num_layers, block.num_heads, **options
             )
         target = self._embedding("target")
         self._stack(spec.decoder, decoder, target, spec.decoder.embeddings)

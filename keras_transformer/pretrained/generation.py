@@ -16,6 +16,7 @@ _SETTINGS = Keys(
         "decoder_start_token_id": None,
         "early_stopping": False,
         "eos_token_id": None,
+        "forced_bos_token_id": None,
         "forced_eos_token_id": None,
         "length_penalty": 1.0,
         "max_length": None,
@@ -23,7 +24,6 @@ _SETTINGS = Keys(
         "pad_token_id": None,
         "suppress_tokens": None,
     },
-    {"forced_bos_token_id": None},
 )
 # Settings that only matter for random sampling.
 _SAMPLING = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": 0.0}
@@ -115,6 +115,7 @@ class GenerationSettings(NamedTuple):
         max_new_tokens: Maximum number of new tokens of a translation, None if not given.
         length_penalty: Alpha of beam search, the exponent of the length.
         early_stopping: Whether a search stops as soon as it has enough finished hypotheses.
+        forced_start_id: First id of all translations, after `start_id`; None if not given.
     """
 
     start_id: int | None
@@ -124,6 +125,7 @@ class GenerationSettings(NamedTuple):
     max_new_tokens: int | None
     length_penalty: float
     early_stopping: bool
+    forced_start_id: int | None = None
 
 
 class SearchSettings(NamedTuple):
@@ -149,11 +151,12 @@ class SearchSettings(NamedTuple):
     sampling: dict[str, Any] | None
 
 
-def read_generation(folder: Path) -> GenerationSettings:
+def read_generation(folder: Path, is_multilingual: bool = False) -> GenerationSettings:
     """Reads `generation_config.json`, or `config.json` in older folders without it.
 
     Args:
         folder: The folder.
+        is_multilingual: Whether a translation may start with a forced id, that of its language.
 
     Returns:
         `GenerationSettings`.
@@ -163,6 +166,8 @@ def read_generation(folder: Path) -> GenerationSettings:
             names it.
     """
     config = _read(folder, _SETTINGS)
+    if not is_multilingual:
+        config.require(forced_bos_token_id=None)
     end_id, forced = _one_id(config, "eos_token_id"), _one_id(config, "forced_eos_token_id")
     if None not in (end_id, forced) and end_id != forced:
         config.require_equal("forced_eos_token_id", "eos_token_id")
@@ -178,6 +183,7 @@ def read_generation(folder: Path) -> GenerationSettings:
         length_penalty=float(config.get("length_penalty", float)),
         # "never" is what our search does; transformers' default heuristic stops slightly earlier.
         early_stopping=config.values.get("early_stopping") is True,
+        forced_start_id=_one_id(config, "forced_bos_token_id"),
     )
 
 

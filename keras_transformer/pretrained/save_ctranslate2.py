@@ -49,7 +49,10 @@ def save_ctranslate2(
     the tokenizer.json of a loaded tokenizer.
 
     Pass `ctranslate2.Translator` only the tokens of a text: it adds the end to the source and
-    starts the target by itself. Unlike `kt.Translator`, it may generate padding, unknown and start
+    starts the target by itself. For a multilingual model, pass the token of the source language
+    too, as the first token of the source (or behind the end, which must then be passed as well, if
+    the tokenizer's `language_form` is "source_last"), and that of the target language as
+    `target_prefix`. Unlike `kt.Translator`, it may generate padding, unknown and start
     tokens: pass them as `suppress_sequences`. It scores beams as `length_normalization="length"`
     does here.
 
@@ -129,7 +132,6 @@ def _check(model) -> None:
     stacks = [model.get_layer(name) for name in ("encoder", "decoder") if name in names]
     last = block_of(stacks[-1])
     wanted = {
-        "num_heads": last.num_heads,
         "normalize_first": last.normalize_first,
         "layer_norm_epsilon": last.layer_norm_epsilon,
         "activation": last.activation,
@@ -191,7 +193,8 @@ def _set_vocabularies(spec, model, pair):
     spec.register_source_vocabulary(tokens[0])
     spec.register_target_vocabulary(tokens[1])
     spec.config.decoder_start_token = tokens[1][start]
-    spec.config.add_source_eos = True
+    # Where the language follows the end, callers pass both.
+    spec.config.add_source_eos = getattr(pair[0], "language_form", None) != "source_last"
     for token_id in (ids.end, unknown):
         if tokens[0].index(tokens[1][token_id]) != token_id:
             raise ValueError(

@@ -41,7 +41,8 @@ def save_huggingface(
     |---|---|
     | `kt.models.gpt`, post-LN | GPT-1, `OpenAIGPTLMHeadModel` |
     | `kt.models.gpt`, pre-LN | GPT-2, `GPT2LMHeadModel` |
-    | `kt.models.transformer` | `MarianMTModel` |
+    | `kt.models.transformer`, post-LN | `MarianMTModel` |
+    | `kt.models.transformer`, pre-LN | `M2M100ForConditionalGeneration` |
     | `kt.models.bert` | `BertModel`, `BertForMaskedLM` |
     | `kt.models.vit` | `ViTModel`, `ViTForImageClassification` |
 
@@ -55,14 +56,17 @@ def save_huggingface(
     paper's "interleaved" ones (the default of `kt.models.transformer`), all channels of the hidden
     states are reordered. Marian's layer norms have the epsilon 1e-5: for another one (our default
     is 1e-6), the hidden states inside the stacks are scaled, which has the same effect except in
-    the first layer norm of each stack. The outputs before and after such a change are compared on
+    the first layer norm of each stack. M2M100's sinusoids and epsilon have no such equivalent: a
+    pre-LN model needs `position_layout="tensor2tensor"`, `first_position=padding_id + 1` and
+    `layer_norm_epsilon=1e-5`. The outputs before and after such a change are compared on
     random ids, and must agree to 1e-4.
 
     Args:
         model: A model built by a function of `kt.models`, trained or not.
         tokenizer: Its tokenizer, as returned by `kt.data.train_tokenizer` or
             `kt.pretrained.load_tokenizer`; a pair for source and target; None to export only the
-            weights. A translator's is written for `MarianTokenizer`, any other as tokenizer.json.
+            weights. A translator's is written for `MarianTokenizer`, that of a multilingual one
+            for `M2M100Tokenizer` or `NllbTokenizer`, any other as tokenizer.json.
         folder: A new or empty folder.
         dtype: Type of the weights in the file: "float32", "float16" or "bfloat16".
         start_id: Id that a translation starts with; the tokenizer's by default. Without a

@@ -123,19 +123,20 @@ def _translate(translator, source, num_beams, options):
     with record(translator.model, "beam_search/*") as trace:
         # With `num_return`, one beam is searched by beam search too.
         translator.translate(source, num_beams=num_beams, **{"num_return": 1, **options})
-    tokenizer = translator.source_tokenizer
-    (row,) = encode(tokenizer, [source], end=True)
+    languages = ("source_language", "target_language")
+    (row,), prefix = translator.encode_sources([source], *map(options.get, languages))
     names = translator.defaults._fields
     given = {name: one for name, one in options.items() if name in names and one is not None}
     defaults = translator.defaults._replace(**given)
     return trace, {
-        "source": token_texts(row, tokenizer),
+        "source": token_texts(row, translator.source_tokenizer),
         "tokenizer": translator.target_tokenizer,
         "num_beams": num_beams,
         "length_penalty": defaults.length_penalty,
         "length_normalization": defaults.length_normalization,
         "end_id": special_ids(translator.target_tokenizer).end,
         "max_length": max(defaults.limits([len(row)])),
+        "prefix": prefix,
     }
 
 

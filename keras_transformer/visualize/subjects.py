@@ -111,10 +111,11 @@ def _of_pipeline(pipeline, inputs, row):
         tokenizers = {"source": pipeline.source_tokenizer, "target": pipeline.target_tokenizer}
         if target is None:
             target = pipeline.translate(source)
-        start = [special_ids(tokenizers["target"]).start]
+        sources, prefix = pipeline.encode_sources([source])
+        start = [special_ids(tokenizers["target"]).start, *prefix]
         return (
             {
-                "source_ids": encode(tokenizers["source"], [source], end=True),
+                "source_ids": sources,
                 "target_ids": [start + encode(tokenizers["target"], [target])[0]],
             },
             tokenizers,

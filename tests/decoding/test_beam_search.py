@@ -243,6 +243,33 @@ def test_a_forced_prefix():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("form", ["length", "gnmt"])
+def test_a_prefix_that_counts_in_the_length(form):
+    """The sums are the same, and divided by the penalty of a longer hypothesis."""
+    case = lively_case("transformer")
+    options = {"num_beams": 3, "max_length": 7, "num_return": 3, "prefix_ids": [9, 4]}
+    options |= {"banned_ids": (0,), "length_normalization": form}
+    sums = kt.decoding.beam_search(case.model, SOURCES, length_penalty=0.0, **options)
+    found = kt.decoding.beam_search(
+        case.model, SOURCES, length_penalty=1.5, count_prefix=True, **options
+    )
+    without = kt.decoding.beam_search(case.model, SOURCES, length_penalty=1.5, **options)
+    compared = 0
+    for rows, scores, plain_rows, plain in zip(
+        found.ids.tolist(), found.scores, sums.ids.tolist(), sums.scores, strict=True
+    ):
+        for row, score in zip(rows, scores, strict=True):
+            if row in plain_rows:
+                length = len(np.trim_zeros(np.array(row)))
+                base = length if form == "length" else (5 + length) / 6
+                expected = plain[plain_rows.index(row)] / base**1.5
+                assert score == pytest.approx(expected, abs=1e-4)
+                compared += 1
+    assert compared > 3
+    assert (np.abs(without.scores - found.scores) > 1e-3).all()
+
+
+@pytest.mark.slow
 def test_more_room_than_at_first(monkeypatch):
     case = lively_case("transformer")
     options = {"num_beams": 2, "max_length": 40, "banned_ids": (0, END), "num_return": 2}
@@ -295,6 +322,10 @@ def test_alignments_are_the_cross_attention_of_the_tokens():
         (
             {"prefix_ids": [V]},
             rf"`prefix_ids` must contain ids in the range \[0, {V}\). Received: {V}",
+        ),
+        (
+            {"prefix_ids": [[5], [5], []], "count_prefix": True},
+            r"`count_prefix` must be False for prefixes of different lengths.*\[0, 1\]",
         ),
         ({"prefix_ids": [[5.5]] * 3}, "`prefix_ids` must contain integers. Received: 5.5"),
         ({"source_ids": 5}, "`source_ids` must be a list of rows .* Received: source_ids=5"),

@@ -126,6 +126,33 @@ def test_start_id_of_a_translation():
     np.testing.assert_array_equal(actual, translate(start))
 
 
+@pytest.mark.parametrize("name", ["transformer", "transformer_pre_norm_two_vocabularies"])
+def test_a_forced_prefix_of_a_translation(name):
+    case = lively_case(name)
+    sources, prefixes = PROMPTS[3:6], [[9, 5], [], [4]]
+    starts = [[START, *prefix] for prefix in prefixes]
+    new = [
+        uncached_greedy(case, [start], 4, 19, padded([source], 19))[0]
+        for start, source in zip(starts, sources, strict=True)
+    ]
+    expected = padded([[*prefix, *row] for prefix, row in zip(prefixes, new, strict=True)])
+    result = kt.decoding.generate(
+        case.model, sources, max_new_tokens=4, prefix_ids=prefixes, return_log_probs=True
+    )
+    np.testing.assert_array_equal(result.ids, expected)
+    assert (result.log_probs[0, :2] == 0).all() and (result.log_probs[0, 2:] < 0).all()
+    for prefix in (9, [9]):
+        one = kt.decoding.generate(case.model, sources, max_new_tokens=4, prefix_ids=prefix)
+        assert (one[:, 0] == 9).all() and one.shape == (3, 5)
+    steps = [*kt.decoding.stream(case.model, sources, max_new_tokens=4, prefix_ids=[9])]
+    np.testing.assert_array_equal(np.stack(steps, axis=1), one[:, 1:])
+
+
+def test_a_prefix_of_a_language_model():
+    with pytest.raises(ValueError, match="`prefix_ids` requires a translator"):
+        kt.decoding.generate(lively_case("gpt").model, [[5]], max_new_tokens=4, prefix_ids=[9])
+
+
 def test_a_full_context_and_one_token_too_many():
     case = lively_case("gpt")
     prompt = token_ids(1, 30, vocabulary_size=V)[0].tolist()

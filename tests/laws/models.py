@@ -32,6 +32,8 @@ TRANSFORMERS = {
     "transformer": {},
     "transformer_pre_norm_two_vocabularies": {
         "normalize_first": True,
+        "num_decoder_heads": 4,
+        "decoder_intermediate_dim": 13,
         "target_vocabulary_size": V,
         "activation": "gelu_approximate",
         "use_attention_bias": False,

@@ -65,6 +65,26 @@ def test_num_decoder_layers():
     assert len(model.get_layer("decoder").blocks) == 1
 
 
+def test_a_decoder_of_its_own_heads_and_width():
+    model = get_case("transformer_pre_norm_two_vocabularies").model
+    sizes = [
+        (block.num_heads, block.intermediate_dim)
+        for stack in ("encoder", "decoder")
+        for block in model.get_layer(stack).blocks
+    ]
+    assert sizes == [(2, 11), (2, 11), (4, 13), (4, 13)]
+    (cross,) = {block.source_attention.num_heads for block in model.get_layer("decoder").blocks}
+    assert cross == 4
+    again = type(model).from_config(model.get_config())
+    assert again.get_layer("decoder").block.num_heads == 4
+    small = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 11}
+    for name in ("num_decoder_heads", "decoder_intermediate_dim"):
+        with pytest.raises(ValueError, match="must be a positive integer. Received: .*=0"):
+            kt.models.transformer(50, **small, **{name: 0})
+    with pytest.raises(ValueError, match="`num_heads` must divide .*num_heads=3"):
+        kt.models.transformer(50, **small, num_decoder_heads=3)
+
+
 def test_initial_standard_deviations_of_gpt():
     model = kt.models.gpt(200, num_layers=1, num_heads=2, hidden_dim=64, intermediate_dim=128)
     for weight in model.trainable_weights:

@@ -73,6 +73,12 @@ def with_old_keys(config, kind):
     return {**config, **old, "top_k": 50, "bad_words_ids": None, "finetuning_task": None}
 
 
+def old_fairseq_sinusoids(tensors, reference):
+    """As buffers and parameters that older versions of transformers wrote."""
+    names = [f"model.{stack}.embed_positions.weights" for stack in ("encoder", "decoder")]
+    return {**tensors, **{name: reference.model.encoder.embed_positions.weights for name in names}}
+
+
 def bare(tensors, reference):
     prefix = f"{reference.base_model_prefix}."
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
@@ -129,6 +135,7 @@ FORMS = {
     "old_positions": edit_tensors(old_positions),
     "old_bert_positions": edit_tensors(old_bert_positions),
     "old_sinusoids": edit_tensors(old_sinusoids),
+    "old_fairseq_sinusoids": edit_tensors(old_fairseq_sinusoids),
     "without_defaults": edit_config(without_defaults),
     "by_common_names": edit_config(by_common_names),
     "by_both_names": edit_config(by_both_names),
@@ -280,6 +287,8 @@ MARIAN = {
     "one_head": ONE_HEAD,
     "heads_of_two": {"encoder_attention_heads": 7, "decoder_attention_heads": 7, "d_model": 14},
     "inner_of_one": {"encoder_ffn_dim": 1, "decoder_ffn_dim": 1},
+    "heads_of_their_own": {"encoder_attention_heads": 6, "decoder_attention_heads": 2},
+    "widths_of_their_own": {"encoder_ffn_dim": 5, "decoder_ffn_dim": 13},
     "deep_encoder": {"encoder_layers": 4},
     "deep_decoder": {"decoder_layers": 3},
     "scaled": {"scale_embedding": True},
@@ -325,6 +334,73 @@ def test_marian(name, tmp_path):
     inputs = {
         "input_ids": torch.tensor(source).long(),
         "attention_mask": torch.tensor(source != padding),
+        "decoder_input_ids": torch.tensor(target).long(),
+    }
+    check(
+        reference,
+        tmp_path,
+        form,
+        lambda reference: {"output": reference(**inputs).logits},
+        {"source_ids": source, "target_ids": target},
+    )
+
+
+# === M2M100 ===
+
+M2M_SIZE = {
+    "vocab_size": V,
+    "d_model": 12,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 3,
+    "decoder_attention_heads": 3,
+    "encoder_ffn_dim": 11,
+    "decoder_ffn_dim": 11,
+    "max_position_embeddings": 19,
+}
+M2M = {
+    "plain": {},
+    "one_head": ONE_HEAD,
+    "heads_of_their_own": {"encoder_attention_heads": 6, "decoder_attention_heads": 2},
+    "widths_of_their_own": {"encoder_ffn_dim": 5, "decoder_ffn_dim": 13},
+    "deep_encoder": {"encoder_layers": 4},
+    "deep_decoder": {"decoder_layers": 3, "d_model": 18},
+    "unscaled": {"scale_embedding": False},
+    "padding_in_front": {"pad_token_id": 0, "bos_token_id": 1},
+    "padding_inside": {"pad_token_id": 7},
+    "start_of_its_own": {"decoder_start_token_id": 9},
+    "rates": {"dropout": 0.0, "attention_dropout": 0.2, "activation_dropout": 0.3},
+    "dropped_layers": {"encoder_layerdrop": 0.3, "decoder_layerdrop": 0.2},
+    "gelu": {"activation_function": "gelu"},
+    "swish": {"activation_function": "swish"},
+    "few_positions": {"max_position_embeddings": 3},
+    "float16": {"form": "float16"},
+    "bfloat16": {"form": "bfloat16"},
+    "shards": {"form": "shards", "decoder_layers": 2},
+    "bin": {"form": "bin"},
+    "all_tied_names": {"form": "all_tied_names"},
+    "last_tied_name": {"form": "last_tied_name"},
+    "old_sinusoids": {"form": "old_fairseq_sinusoids"},
+    "by_common_names": {"form": "by_common_names"},
+    "by_both_names": {"form": "by_both_names"},
+    "without_defaults": {"form": "without_defaults", **WIDE},
+    "with_old_keys": {"form": "with_old_keys"},
+}
+
+
+@pytest.mark.parametrize("name", on_this_backend(M2M))
+def test_m2m_100(name, tmp_path):
+    values = {**M2M_SIZE, **M2M[name]}
+    form = values.pop("form", "plain")
+    config = transformers.M2M100Config(**values)
+    reference = randomize_torch(transformers.M2M100ForConditionalGeneration(config).eval())
+    source = token_ids(2, T, vocabulary_size=V, low=10)
+    target = token_ids(2, 5, vocabulary_size=V, low=10, seed=1)
+    source[0, 4:] = config.pad_token_id
+    target[:, 0] = config.decoder_start_token_id
+    inputs = {
+        "input_ids": torch.tensor(source).long(),
+        "attention_mask": torch.tensor(source != config.pad_token_id),
         "decoder_input_ids": torch.tensor(target).long(),
     }
     check(
@@ -534,8 +610,8 @@ REFUSED = {
         "tie_word_embeddings": False,
         "encoder_layerdrop": 0.1,
         "decoder_layerdrop": 0.1,
-        "decoder_ffn_dim": 13,
-        "decoder_attention_heads": 1,
+        "decoder_ffn_dim": 0,
+        "decoder_attention_heads": None,
         "decoder_vocab_size": 41,
         "pad_token_id": None,
         "scale_embedding": "yes",
@@ -544,6 +620,21 @@ REFUSED = {
         "num_attention_heads": 5,
         "hidden_size": 14,
         "architectures": ["MarianForCausalLM"],
+    },
+    "m2m_100": {
+        "tie_word_embeddings": False,
+        "is_encoder_decoder": False,
+        "decoder_start_token_id": 1,
+        "pad_token_id": None,
+        "scale_embedding": "yes",
+        "activation_function": "mish",
+        "encoder_ffn_dim": 0,
+        "decoder_layers": None,
+        "attention_dropout": 1.0,
+        "num_attention_heads": 5,
+        "hidden_size": 14,
+        "architectures": ["M2M100Model"],
+        "quantization_config": {"bits": 4},
     },
     "vit": {
         "qkv_bias": False,
@@ -564,6 +655,9 @@ REFERENCES = {
     "openai-gpt": lambda: gpt(*OF_GPT1, {}),
     "bert": lambda: transformers.BertForMaskedLM(transformers.BertConfig(**BERT_SIZE)),
     "marian": lambda: transformers.MarianMTModel(transformers.MarianConfig(**MARIAN_SIZE)),
+    "m2m_100": lambda: transformers.M2M100ForConditionalGeneration(
+        transformers.M2M100Config(**M2M_SIZE)
+    ),
     "vit": lambda: transformers.ViTForImageClassification(
         transformers.ViTConfig(**VIT_SIZE, num_labels=3)
     ),

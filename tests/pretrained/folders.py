@@ -5,7 +5,10 @@ import json
 
 import sentencepiece
 import tokenizers
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+from keras_transformer.pretrained.tokenizers.language_codes import M2M100
 
 CORPUS = [
     "The cat sat on the mat, and the dog sat on the log.",
@@ -162,4 +165,87 @@ def marian(folder, texts=(CORPUS[:3] + CORPUS[6:], CORPUS[3:6]), separate=False,
         decoder_start_token_id=whole["<pad>"],
         vocab_size=len(whole),
     )
+    return folder
+
+
+# === Multilingual models ===
+
+MANY = [
+    *CORPUS,
+    "ภาษาไทย สวัสดีครับ แมวนั่งบนเสื่อ",
+    "اللغة العربية جميلة والقط على البساط",
+    "😀 emoji 🎉 ☃",
+]
+MANY_AWKWARD = [
+    *AWKWARD,
+    *MANY,
+    "__fr__ the cat",
+    "the __fr__cat__de__",
+    "the fra_Latn cat",
+    "<mask> the <mask> cat",
+    "<s> the cat </s>",
+]
+NLLB_LANGUAGES = ["eng_Latn", "fra_Latn", "deu_Latn", "tha_Thai", "arb_Arab", "jpn_Jpan"]
+
+
+def _byte_pair_pieces(size=220):
+    return sentence_piece(MANY, size, model_type="bpe", character_coverage=1.0)
+
+
+def m2m_100(folder, listed=True, settings=None, size=220):
+    """As facebook's: the vocabulary in an order of its own, languages and made-up words behind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    proto = _byte_pair_pieces(size)
+    (folder / "sentencepiece.bpe.model").write_bytes(proto)
+    # One piece is missing, as happens in real ones.
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", *sorted(pieces_of(proto)[3:])[1:]]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    settings = {"tokenizer_class": "M2M100Tokenizer", **(settings or {})}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    if listed:
+        more = [f"__{code}__" for code in M2M100]
+        content = {"additional_special_tokens": more, "eos_token": "</s>"}
+        (folder / "special_tokens_map.json").write_text(json.dumps(content))
+    write_config(folder, "m2m_100", vocab_size=len(tokens) + len(M2M100) + 8)
+    return folder
+
+
+def nllb(folder, whole=True, **settings):
+    """As facebook's: fairseq's four tokens, the pieces, the languages, a mask."""
+    folder.mkdir(parents=True, exist_ok=True)
+    proto = _byte_pair_pieces()
+    pieces = pieces_of(proto)[3:]
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokens = [*special, *pieces, *NLLB_LANGUAGES, "<mask>"]
+    settings = {
+        "tokenizer_class": "NllbTokenizer",
+        "additional_special_tokens": NLLB_LANGUAGES,
+        **settings,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    write_config(folder, "m2m_100", vocab_size=len(tokens) + 2)
+    if not whole:
+        (folder / "sentencepiece.bpe.model").write_bytes(proto)
+        return folder
+    known, merges = set(pieces), []
+    for piece in pieces:
+        splits = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
+        merges += [(one, two) for one, two in splits if one in known and two in known]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    tokenizer = tokenizers.Tokenizer(
+        models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True)
+    )
+    model = sentencepiece_model_pb2.ModelProto.FromString(proto)
+    characters = normalizers.Precompiled(model.normalizer_spec.precompiled_charsmap)
+    tokenizer.normalizer = characters
+    marks = {"replacement": "\u2581", "prepend_scheme": "always"}
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(**marks)]
+    )
+    tokenizer.decoder = decoders.Metaspace(**marks)
+    tokenizer.add_special_tokens([*special, *NLLB_LANGUAGES])
+    mask = tokenizers.AddedToken("<mask>", lstrip=True, normalized=True)
+    tokenizer.add_special_tokens([mask])
+    tokenizer.save(str(folder / "tokenizer.json"))
     return folder

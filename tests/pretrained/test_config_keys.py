@@ -9,6 +9,7 @@ import pytest
 import transformers
 from transformers.models.bert import modeling_bert
 from transformers.models.gpt2 import modeling_gpt2
+from transformers.models.m2m_100 import modeling_m2m_100
 from transformers.models.marian import modeling_marian
 from transformers.models.openai import modeling_openai
 from transformers.models.vit import modeling_vit
@@ -22,6 +23,7 @@ from keras_transformer.pretrained.families.registry import FAMILIES
 CLASSES = {
     "bert": (transformers.BertConfig, modeling_bert),
     "gpt2": (transformers.GPT2Config, modeling_gpt2),
+    "m2m_100": (transformers.M2M100Config, modeling_m2m_100),
     "marian": (transformers.MarianConfig, modeling_marian),
     "openai-gpt": (transformers.OpenAIGPTConfig, modeling_openai),
     "vit": (transformers.ViTConfig, modeling_vit),

@@ -26,6 +26,17 @@ TRANSLATORS = {
         },
         4,
     ),
+    "heads": (
+        {
+            "num_heads": 4,
+            "num_decoder_heads": 2,
+            "decoder_intermediate_dim": 11,
+            "normalize_first": True,
+            "position_layout": "tensor2tensor",
+            "first_position": 1,
+        },
+        4,
+    ),
     "untied": ({"share_embeddings": False, "layer_norm_epsilon": 1e-2}, 4),
 }
 MODELS_OF_LANGUAGE = {
@@ -101,6 +112,60 @@ def test_translators(name, source, target, tmp_path):
             expected = pieces(own_target, [until_end(row) for row in np.array(ids)])
             actual = translate(folder, pieces(source, rows), num_beams)
             assert actual == expected, (seed, num_beams)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["m2m_100", "nllb", "nllb_last"])
+def test_many_languages(kind, tmp_path):
+    """The languages are tokens before or behind the source, and a prefix of the translation."""
+    options = {"legacy_behaviour": True} if kind == "nllb_last" else {}
+    foreign = getattr(folders, kind.removesuffix("_last"))(tmp_path / "foreign", **options)
+    tokenizer = kt.pretrained.load_tokenizer(foreign)
+    one, other = tokenizer.language_tokens[3], tokenizer.language_tokens[5]
+    codes = {token: token.strip("_") for token in (one, other)}
+    model = kt.models.transformer(
+        tokenizer.vocabulary_size(),
+        **SIZE,
+        num_decoder_heads=4,
+        normalize_first=True,
+        position_layout="tensor2tensor",
+        first_position=2,
+        padding_id=1,
+    )
+    defaults = kt.DecodingDefaults(
+        (0, 1, 3),
+        max_new_tokens=NEW_TOKENS,
+        length_penalty=1.0,
+        length_normalization="length",
+        early_stopping=True,
+        renormalize=True,  # what is suppressed there has no part in the probabilities
+        source_language=codes[one],
+        target_language=codes[other],
+    )
+    translator = kt.Translator(model, tokenizer, defaults=defaults)
+    texts = ["the cat sat on the mat", "Où est le chat ?", "สวัสดี 日本語"]
+    rows = pieces(tokenizer, tokenizer(texts))
+    is_last = kind == "nllb_last"
+    rows = [[*row, "</s>", one] if is_last else [one, *row] for row in rows]
+    for seed in range(3):
+        randomize(model, seed)
+        folder = tmp_path / str(seed)
+        save(model, tokenizer, folder)
+        engine = ctranslate2.Translator(str(folder), intra_threads=1)
+        for num_beams in (1, 4):
+            results = engine.translate_batch(
+                rows,
+                target_prefix=[[other]] * 3,
+                beam_size=num_beams,
+                max_decoding_length=NEW_TOKENS + 1,
+                length_penalty=1.0,
+                return_end_token=True,
+                suppress_sequences=[["<s>"], ["<pad>"], ["<unk>"]],
+            )
+            found = [result.hypotheses[0] for result in results]
+            assert {tokens[0] for tokens in found} == {other}
+            ids = [[tokenizer.token_to_id(token) for token in tokens] for tokens in found]
+            assert translator.translate(texts, num_beams=num_beams) == tokenizer.detokenize(ids)
 
 
 @pytest.mark.slow

@@ -126,11 +126,72 @@ def test_marian_as_it_is(tmp_path):
     [
         {},
         {"use_attention_bias": False, "scale_embeddings": False, "activation": "gelu"},
+        {"num_decoder_heads": 2, "decoder_intermediate_dim": 13},
     ],
 )
 def test_marian_in_another_form(more, tmp_path):
     """Interleaved sinusoids, another epsilon, biases that are not there."""
     check_marian(marian(**more), tmp_path / "new")
+
+
+M2M_FORM = {
+    "normalize_first": True,
+    "activation": "relu",
+    "position_layout": "tensor2tensor",
+    "first_position": 1,
+    "layer_norm_epsilon": 1e-5,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"num_decoder_heads": 2, "decoder_intermediate_dim": 13, "activation": "silu"},
+        {"padding_id": 4, "first_position": 5, "scale_embeddings": False},
+        {"use_attention_bias": False, "num_layers": 3},
+    ],
+)
+def test_m2m_100(more, tmp_path):
+    model = marian(**{**M2M_FORM, **more})
+    padding = model.get_layer("token_embedding").padding_id
+    save(model, None, tmp_path / "new", start_id=2, end_id=3)
+    source, target = ids_with_padding(), token_ids(3, 5, vocabulary_size=V, low=5, seed=1)
+    source = np.where(source == 0, padding, np.where(source == padding, 7, source))
+    expected = run(
+        open_with_transformers("M2M100ForConditionalGeneration", tmp_path / "new"),
+        input_ids=source,
+        attention_mask=source != padding,
+        decoder_input_ids=target,
+    ).logits
+    for one in (model, kt.pretrained.load(tmp_path / "new")):
+        actual = to_numpy(one({"source_ids": source, "target_ids": target}))
+        np.testing.assert_allclose(actual, expected, atol=1e-4)
+    if "use_attention_bias" not in more:
+        check_read_back(model, tmp_path / "new")
+    settings = json.loads((tmp_path / "new" / "generation_config.json").read_text())
+    assert settings["decoder_start_token_id"] == 2 and settings["eos_token_id"] == 3
+
+
+@pytest.mark.slow
+def test_a_pre_norm_translator_with_its_own_tokenizer(tmp_path):
+    """Its tokenizer is Marian's, whatever the model: transformers asks the folder."""
+    tokenizer = trained(120)
+    model = marian(**M2M_FORM, vocabulary_size=120)
+    save(model, tokenizer, tmp_path / "new")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "new")
+    reference = open_with_transformers("M2M100ForConditionalGeneration", tmp_path / "new")
+    translator = kt.Translator.from_pretrained(tmp_path / "new")
+    texts = ["the cat sat on the mat", "a big dog"]
+    with torch.no_grad():
+        ids = reference.generate(
+            **theirs(texts, return_tensors="pt", padding=True), num_beams=1, max_new_tokens=9
+        )
+    expected = theirs.batch_decode(ids, skip_special_tokens=True)
+    assert translator.translate(texts, max_new_tokens=9) == expected
+    own = kt.Translator(model, tokenizer)
+    assert own.translate(texts, max_new_tokens=9) == expected
 
 
 @pytest.mark.slow
@@ -259,6 +320,31 @@ def refuse(model, folder, message, tokenizer=None, **options):
 )
 def test_settings_that_marian_does_not_have(more, message, tmp_path):
     refuse(marian(**more), tmp_path, message)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            {"position_layout": "interleaved"},
+            "`encoder.positional_encoding.layout` must be 'tensor2tensor' in Hugging Face's m2m_10",
+        ),
+        (
+            {"first_position": 0},
+            "`encoder.positional_encoding.first_position` must be 1 .*Received: 0",
+        ),
+        ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon` must be 1e-05 .*Received: 1e-06"),
+        ({"output_bias": True}, "`token_embedding.output_bias` must be False.*Received: True"),
+        ({"share_embeddings": False}, "`share_embeddings` must be True, with a single vocabulary"),
+        ({"target_vocabulary_size": 61}, "`share_embeddings` must be True, with a single vocabul"),
+        ({"padding_id": None}, "`padding_id` must be an id for an M2M100 model"),
+        ({"padding_id": 2, "first_position": 3}, "`decoder_start_token_id` in .* must differ from"),
+        ({"norm": "rms"}, "`encoder.block.norm` must be 'layer'"),
+        ({"gated": True}, "`encoder.block.gated` must be False"),
+    ],
+)
+def test_settings_that_m2m_100_does_not_have(more, message, tmp_path):
+    refuse(marian(**{**M2M_FORM, **more}), tmp_path, message, start_id=2, end_id=3)
 
 
 def test_a_start_that_the_model_hides(tmp_path):

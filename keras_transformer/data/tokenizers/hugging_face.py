@@ -29,6 +29,12 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         vocabulary_size: Number of ids; None for as many as the vocabulary needs. Ids without a
             token decode to nothing.
         split_special_tokens: Whether special tokens written in a text are split like other text.
+        language_tokens: Tokens of the vocabulary that name the languages of a multilingual model,
+            such as "fra_Latn".
+        language_form: Where the model expects them: "source_first" for the source language before
+            a source, "source_last" for behind its end id, or "target_first" for the target
+            language before a source. In the first two forms, a translation starts with the target
+            language.
 
     Raises:
         ImportError: If the `text` extra is not installed.
@@ -56,6 +62,8 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         clean_up_spaces: bool = False,
         vocabulary_size: int | None = None,
         split_special_tokens: bool = False,
+        language_tokens: Sequence[str] = (),
+        language_form: str = "source_first",
     ) -> None:
         tokenizers = import_text_package("tokenizers")
         try:
@@ -73,6 +81,7 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         ids = SpecialIds(padding_id, unknown_id, start_id, end_id)
         super().__init__(ids, num_tokens, vocabulary_size)
         self.clean_up_spaces = bool(clean_up_spaces)
+        self._set_languages(language_tokens, language_form, self._tokenizer.token_to_id)
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
@@ -87,7 +96,7 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         Returns:
             N strings.
         """
-        special = {self.padding_id, self.start_id, self.end_id}
+        special = {self.padding_id, self.start_id, self.end_id, *self.languages.values()}
         kept = [[int(i) for i in row if int(i) not in special] for row in rows]
         texts = self._tokenizer.decode_batch(kept, skip_special_tokens=True)
         return [clean_spaces(text) for text in texts] if self.clean_up_spaces else texts
@@ -108,6 +117,8 @@ class HuggingFaceTokenizer(SpecialTokenizer):
             **super().get_config(),
             "clean_up_spaces": self.clean_up_spaces,
             "split_special_tokens": self.split_special_tokens,
+            "language_tokens": list(self.language_tokens),
+            "language_form": self.language_form,
         }
 
     def save_assets(self, folder: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from keras_transformer.checks import check_integer
+from keras_transformer.checks import check_choice, check_integer
 from keras_transformer.data.tokenizers.special_ids import SpecialIds, check_special_ids
 from keras_transformer.data.tokenizers.text_checks import check_texts, check_unicode
 
@@ -50,6 +50,10 @@ class Tokenizer(Protocol):
         """Returns the id of a token."""
 
 
+# Where multilingual models expect a text's language.
+LANGUAGE_FORMS = ("source_first", "source_last", "target_first")
+
+
 class SpecialTokenizer:
     """Base class of tokenizers that know their special ids and can be saved.
 
@@ -57,7 +61,17 @@ class SpecialTokenizer:
         ids: The special ids.
         num_tokens: Number of ids in the vocabulary.
         vocabulary_size: Total number of ids. None: just enough for the vocabulary and `ids`.
+
+    Attributes:
+        languages: The ids of language tokens by code; empty unless the model is multilingual.
+        language_form: "source_first" if a source starts with the token of its own language,
+            "source_last" if it ends with it, behind the end id; "target_first" if a source starts
+            with the token of the target language. Except in the last form, the target language's
+            token is also the first token of a translation.
     """
+
+    languages: dict[str, int] = {}
+    language_form: str = "source_first"
 
     def __init__(self, ids: SpecialIds, num_tokens: int, vocabulary_size: int | None) -> None:
         if vocabulary_size is None:
@@ -68,6 +82,28 @@ class SpecialTokenizer:
         check_special_ids(ids, vocabulary_size)
         self._vocabulary_size = int(vocabulary_size)
         self.padding_id, self.unknown_id, self.start_id, self.end_id = ids
+
+    def _set_languages(
+        self, tokens: Sequence[str], form: str, id_of: Callable[[str], int | None]
+    ) -> None:
+        """Sets the language tokens; the code of a language is its token without underscores."""
+        check_choice(LANGUAGE_FORMS, language_form=form)
+        if isinstance(tokens, str):
+            raise ValueError(
+                "`language_tokens` must be a sequence of strings. "
+                f"Received: language_tokens={tokens!r}."
+            )
+        ids = {token: id_of(token) for token in tokens}
+        missing = [token for token, token_id in ids.items() if token_id is None]
+        if missing:
+            raise ValueError(
+                f"`vocabulary` must contain all `language_tokens`. Received: no {missing[:8]}."
+            )
+        self.language_tokens = tuple(tokens)
+        self.language_form = form
+        self.languages = {
+            token.strip("_"): token_id for token, token_id in ids.items() if token_id is not None
+        }
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         raise NotImplementedError

@@ -23,6 +23,9 @@ class MarianTokenizer(SpecialTokenizer):
     SentencePiece. Special tokens written in a text, such as "</s>", are encoded as special
     tokens, as in Hugging Face's tokenizer.
 
+    With `language_tokens` it is the tokenizer of a multilingual model such as M2M100, whose texts
+    have no language code: `kt.Translator` adds the language tokens.
+
     Args:
         proto: Content of a SentencePiece model file.
         vocabulary: Mapping from tokens to ids.
@@ -34,6 +37,12 @@ class MarianTokenizer(SpecialTokenizer):
         clean_up_spaces: Whether `detokenize` removes spaces before punctuation.
         vocabulary_size: Number of ids; None for as many as the vocabulary needs. Ids without a
             token decode to nothing.
+        language_tokens: Tokens of the vocabulary that name the languages of a multilingual model,
+            such as "__fr__". They decode to nothing.
+        language_form: Where the model expects them: "source_first" for the source language before
+            a source, "source_last" for behind its end id, or "target_first" for the target
+            language before a source. In the first two forms, a translation starts with the target
+            language.
 
     Raises:
         ImportError: If the `text` extra is not installed.
@@ -66,6 +75,8 @@ class MarianTokenizer(SpecialTokenizer):
         special_tokens: Sequence[str] = ("</s>", "<unk>", "<pad>"),
         clean_up_spaces: bool = False,
         vocabulary_size: int | None = None,
+        language_tokens: Sequence[str] = (),
+        language_form: str = "source_first",
     ) -> None:
         tokens = _by_id(vocabulary)
         ids = SpecialIds(padding_id, unknown_id, start_id, end_id)
@@ -88,6 +99,7 @@ class MarianTokenizer(SpecialTokenizer):
         self.clean_up_spaces = bool(clean_up_spaces)
         self._vocabulary = dict(vocabulary)
         self._tokens = tokens
+        self._set_languages(language_tokens, language_form, self._vocabulary.get)
         self._model = open_sentence_piece(proto)
         # Longest first, because one may be a prefix of another.
         whole = sorted(filter(None, special_tokens), key=len, reverse=True)
@@ -114,10 +126,16 @@ class MarianTokenizer(SpecialTokenizer):
         whole: list[str] = []
         position = 0
         for match in self._special.finditer(text):
-            parts.append(_without_code(whole, text[position : match.start()]))
+            parts.append(self._without_code(whole, text[position : match.start()]))
             whole, position = [match[0]], match.end()
-        parts.append(_without_code(whole, text[position:]))
+        parts.append(self._without_code(whole, text[position:]))
         return parts
+
+    def _without_code(self, whole: list[str], text: str) -> tuple[list[str], str]:
+        """Moves a leading language code from the text to the whole tokens."""
+        has_code = text.startswith(">>") and not self.languages
+        end = text.find("<<") if has_code else -1
+        return (whole, text) if end < 0 else ([*whole, text[: end + 2]], text[end + 2 :])
 
     def detokenize(self, rows: Iterable[Sequence[int]]) -> list[str]:
         """Converts N rows of ids to N strings, dropping special tokens.
@@ -131,7 +149,7 @@ class MarianTokenizer(SpecialTokenizer):
         return [self._text(row) for row in rows]
 
     def _text(self, row: Sequence[int]) -> str:
-        hidden = {"", *self.special_tokens}
+        hidden = {"", *self.special_tokens, *self.language_tokens}
         special = {self.padding_id, self.start_id, self.end_id, self.unknown_id}
         tokens = [self._tokens.get(int(i), "") for i in row if int(i) not in special]
         # Tokens that are not pieces come back unchanged, with U+2581 for spaces.
@@ -150,7 +168,11 @@ class MarianTokenizer(SpecialTokenizer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor arguments, except the vocabulary."""
-        config = {"special_tokens": list(self.special_tokens)}
+        config: dict[str, Any] = {
+            "special_tokens": list(self.special_tokens),
+            "language_tokens": list(self.language_tokens),
+            "language_form": self.language_form,
+        }
         return {**super().get_config(), **config, "clean_up_spaces": self.clean_up_spaces}
 
     def save_assets(self, folder: str) -> None:
@@ -177,9 +199,3 @@ def _by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
             )
         tokens[token_id] = token
     return tokens
-
-
-def _without_code(whole: list[str], text: str) -> tuple[list[str], str]:
-    """Moves a leading language code from the text to the whole tokens."""
-    end = text.find("<<") if text.startswith(">>") else -1
-    return (whole, text) if end < 0 else ([*whole, text[: end + 2]], text[end + 2 :])

@@ -29,6 +29,7 @@ class _Saved(NamedTuple):
 
 
 _SPECIAL = ("padding_id", "unknown_id", "start_id", "end_id", "vocabulary_size")
+_LANGUAGES = ("language_tokens", "language_form")
 _OWN = "keras_transformer."
 # A class outside this table is never imported, so an untrusted folder cannot run code.
 _SAVED_CLASSES = {
@@ -49,12 +50,12 @@ _SAVED_CLASSES = {
     f"{_OWN}SentencePieceTokenizer": _Saved(("vocabulary.spm",), _SPECIAL, SentencePieceTokenizer),
     f"{_OWN}MarianTokenizer": _Saved(
         ("vocabulary.spm", "vocabulary.json"),
-        (*_SPECIAL, "special_tokens", "clean_up_spaces"),
+        (*_SPECIAL, "special_tokens", "clean_up_spaces", *_LANGUAGES),
         MarianTokenizer,
     ),
     f"{_OWN}HuggingFaceTokenizer": _Saved(
         ("tokenizer.json",),
-        (*_SPECIAL, "clean_up_spaces", "split_special_tokens"),
+        (*_SPECIAL, "clean_up_spaces", "split_special_tokens", *_LANGUAGES),
         HuggingFaceTokenizer,
     ),
 }

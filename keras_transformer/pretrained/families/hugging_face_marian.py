@@ -18,9 +18,17 @@ from keras_transformer.pretrained.equivalence import (
     permute_channels,
     scale_to_epsilon,
 )
+from keras_transformer.pretrained.families.encoder_decoder import (
+    ALIASES,
+    block_rules,
+    is_transformer,
+    shared_copies,
+    stack_arguments,
+    stack_values,
+)
 from keras_transformer.pretrained.families.family import Family
-from keras_transformer.pretrained.mapping import ROW, Rule, attention, linear, norm, to_float32
-from keras_transformer.pretrained.settings import activation_name, block_of
+from keras_transformer.pretrained.mapping import ROW, Rule, to_float32
+from keras_transformer.pretrained.settings import block_of
 from keras_transformer.pretrained.tokenizers.write_marian_tokenizer import write_marian_tokenizer
 from keras_transformer.pretrained.weight_paths import check_start_is_seen
 
@@ -62,11 +70,7 @@ _KEYS = Keys(
     },
     # Positions are computed, so their number is not limited.
     (SILENT - {"pad_token_id", "decoder_start_token_id"}) | {"max_position_embeddings"},
-    {
-        "hidden_size": "d_model",
-        "num_attention_heads": "encoder_attention_heads",
-        "num_hidden_layers": "encoder_layers",
-    },
+    ALIASES,
     ("MarianMTModel",),
 )
 # Number of positions in the table of sinusoids there; here there is no limit.
@@ -89,33 +93,18 @@ def _target_size(config: Config) -> int | None:
 
 
 def _build(config: Config) -> keras.Model:
-    config.require_equal("encoder_attention_heads", "decoder_attention_heads")
-    config.require_equal("encoder_ffn_dim", "decoder_ffn_dim")
     return transformer(
         config.size("vocab_size"),
         _target_size(config),
-        num_layers=config.size("encoder_layers"),
-        num_decoder_layers=config.size("decoder_layers"),
-        num_heads=config.size("encoder_attention_heads"),
-        hidden_dim=config.size("d_model"),
-        intermediate_dim=config.size("encoder_ffn_dim"),
-        dropout=config.rate("dropout"),
-        attention_dropout=config.rate("attention_dropout"),
-        activation_dropout=config.rate("activation_dropout"),
-        activation=config.activation("activation_function"),
+        **stack_arguments(config),
         layer_norm_epsilon=_EPSILON,
         position_layout="concatenated",
-        scale_embeddings=config.get("scale_embedding", bool),
         output_bias=True,
         padding_id=config.get("pad_token_id", int),
         start_is_padding=config.get("decoder_start_token_id", int)
         == config.get("pad_token_id", int),
         name="marian",
     )
-
-
-def _attention(source: str, target: str) -> list[Rule]:
-    return attention((f"{source}.{part}_proj" for part in ("q", "k", "v", "out")), target)
 
 
 def _rules(config: Config) -> list[Rule]:
@@ -128,26 +117,13 @@ def _rules(config: Config) -> list[Rule]:
             Rule("model.decoder.embed_tokens.weight", ("target_embedding/embeddings",)),
         ]
         bias = "target_embedding/bias"
-    rules = [*embeddings, Rule("final_logits_bias", (bias,), ROW)]
-    for stack in ("encoder", "decoder"):
-        for index in range(config.size(f"{stack}_layers")):
-            source, target = f"model.{stack}.layers.{index}", f"{stack}/block_{index}"
-            rules += _attention(f"{source}.self_attn", f"{target}/self_attention/attention")
-            rules += norm(f"{source}.self_attn_layer_norm", f"{target}/self_attention_norm")
-            if stack == "decoder":
-                rules += _attention(f"{source}.encoder_attn", f"{target}/cross_attention")
-                rules += norm(f"{source}.encoder_attn_layer_norm", f"{target}/cross_attention_norm")
-            rules += linear(f"{source}.fc1", f"{target}/feed_forward/intermediate")
-            rules += linear(f"{source}.fc2", f"{target}/feed_forward/output")
-            rules += norm(f"{source}.final_layer_norm", f"{target}/feed_forward_norm")
-    return rules
+    return [*embeddings, Rule("final_logits_bias", (bias,), ROW), *block_rules(config)]
 
 
 def _copies(config: Config) -> dict[str, str]:
     if not _is_shared(config):
         return {"lm_head.weight": "model.decoder.embed_tokens.weight"}
-    copies = ("lm_head", "model.encoder.embed_tokens", "model.decoder.embed_tokens")
-    return dict.fromkeys([f"{copy}.weight" for copy in copies], "model.shared.weight")
+    return shared_copies()
 
 
 def _are_sinusoids(array: np.ndarray, config: Config) -> bool:
@@ -188,17 +164,9 @@ def _check(model, padding_id, ids):
     check_start_is_seen(model, padding_id, ids.start)
 
 
-def _is_transformer(model, names):
-    # Recurrent models have layers of these names too.
-    stacks = {"encoder", "decoder"}
-    return stacks <= names and all(hasattr(model.get_layer(name), "block") for name in stacks)
-
-
 def _describe(model: keras.Model, ids: SpecialIds) -> Config:
     source, target = _embeddings(model)
     _check(model, source.padding_id, ids)
-    encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
-    block = block_of(encoder)
     values = {
         "model_type": "marian",
         "architectures": ["MarianMTModel"],
@@ -208,10 +176,7 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
         "share_encoder_decoder_embeddings": source is target,
         "d_model": source.hidden_dim,
         "max_position_embeddings": _MAX_LENGTH,
-        "dropout": block.dropout,
-        "attention_dropout": block.attention_dropout,
-        "activation_dropout": block.activation_dropout,
-        "activation_function": activation_name(block),
+        **stack_values(model),
         "scale_embedding": source.scale,
         **_FORM,
         "pad_token_id": source.padding_id,
@@ -220,10 +185,6 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
         "forced_eos_token_id": None,
         "decoder_start_token_id": ids.start,
     }
-    for name, stack in (("encoder", encoder), ("decoder", decoder)):
-        values[f"{name}_layers"] = stack.num_layers
-        values[f"{name}_attention_heads"] = block_of(stack).num_heads
-        values[f"{name}_ffn_dim"] = block_of(stack).intermediate_dim
     return Config("the model", values, keys=_KEYS)
 
 
@@ -264,7 +225,7 @@ MARIAN = Family(
     _KEYS,
     copies=_copies,
     computed={r"model\.(encoder|decoder)\.embed_positions\.weight": _are_sinusoids},
-    recognizes=_is_transformer,
+    recognizes=is_transformer,
     describe=_describe,
     adapted=("positional_encoding.layout", "block.layer_norm_epsilon"),
     adapt=_adapt,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,10 @@ from keras_transformer.pretrained.families.firefox import firefox_model, firefox
 from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.generation import GenerationSettings, read_generation
 from keras_transformer.pretrained.load import find_folder
+from keras_transformer.pretrained.tokenizers.load_m2m_tokenizer import (
+    load_m2m_tokenizer,
+    tokenizer_class,
+)
 from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
 from keras_transformer.pretrained.tokenizers.tokenizers_from_files import (
     KINDS,
@@ -24,6 +27,12 @@ from keras_transformer.pretrained.tokenizers.tokenizers_from_files import (
     open_tokenizer,
     read_kind,
 )
+from keras_transformer.pretrained.tokenizers.vocabulary_files import (
+    check_plain_settings,
+    larger_size,
+    read_proto,
+    with_special_tokens,
+)
 
 _SENTENCE_PIECE = ("spiece.model", "sentencepiece.model", "tokenizer.model")
 
@@ -31,16 +40,20 @@ _SENTENCE_PIECE = ("spiece.model", "sentencepiece.model", "tokenizer.model")
 def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     """Loads the tokenizer of a checkpoint in the Hugging Face format, or of Firefox Translations.
 
-    `config.json` names the architecture: BERT, GPT-1 (`openai-gpt`), GPT-2 or Marian. The tokenizer
-    is read from `tokenizer.json`, or in older folders from `vocab.json` and `merges.txt`, from
-    `vocab.txt`, or from a SentencePiece model; Marian's from `source.spm`, `target.spm` and
-    `vocab.json`. It gives the ids of Hugging Face's tokenizer, without special ids around a text:
+    `config.json` names the architecture: BERT, GPT-1 (`openai-gpt`), GPT-2, Marian or M2M100
+    (`m2m_100`, also of NLLB and SMaLL-100). The tokenizer is read from `tokenizer.json`, or in
+    older folders from `vocab.json` and `merges.txt`, from `vocab.txt`, or from a SentencePiece
+    model; Marian's from `source.spm`, `target.spm` and `vocab.json`; M2M100's from
+    `sentencepiece.bpe.model` and `vocab.json`; NLLB's from `tokenizer.json`, or from
+    `sentencepiece.bpe.model` alone. A multilingual one has the ids of its language tokens in
+    `languages`. It gives the ids of Hugging Face's tokenizer, without special ids around a text:
     `kt.data.encode` adds those. A Firefox Translations folder has one
     SentencePiece model for both languages. Nothing in a file is executed.
 
     Args:
         folder: A folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
-        target: For Marian, whether to load the tokenizer of the target language.
+        target: For Marian and M2M100, whether to load the tokenizer of the target language, which
+            for M2M100 is the same.
 
     Returns:
         A tokenizer of `kt.data` with its special ids. `end_id` is that of the checkpoint's
@@ -68,16 +81,19 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     path = folder / "config.json"
     config = read_json(path)
     model_type = config.get("model_type")
-    if model_type == "marian":
+    is_m2m = model_type == "m2m_100"
+    if model_type == "marian" or (is_m2m and tokenizer_class(folder, config) == "MarianTokenizer"):
         return _marian(folder, config, target)
+    if is_m2m:
+        return load_m2m_tokenizer(folder, config)
     if not isinstance(model_type, str) or model_type not in KINDS:
         raise ValueError(
-            f"`model_type` in {path} must be one of {sorted([*KINDS, 'marian'])} for a "
-            f"tokenizer. Received: {model_type!r}."
+            f"`model_type` in {path} must be one of {sorted([*KINDS, 'm2m_100', 'marian'])} "
+            f"for a tokenizer. Received: {model_type!r}."
         )
     if target:
         raise ValueError(
-            "`target` must be False, except for Marian. "
+            "`target` must be False, except for Marian and M2M100. "
             f"Received: target={target}, model_type={model_type!r}."
         )
     return _single(folder, config, KINDS[model_type])
@@ -118,28 +134,17 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
         unknown_id=named.get("unk"),
         # The rules are for word-level tokenizers; BPE preserves spaces.
         clean_up_spaces=bool(files.flag("clean_up_tokenization_spaces", False)) and not is_bpe,
-        vocabulary_size=_larger(config.get("vocab_size"), num_tokens),
+        vocabulary_size=larger_size(config.get("vocab_size"), num_tokens),
         split_special_tokens=bool(files.flag("split_special_tokens", False)),
     )
-
-
-def _larger(size: Any, num_tokens: int) -> int | None:
-    """Returns the size of the model's vocabulary if it has more ids than the tokenizer."""
-    return size if isinstance(size, int) and size > num_tokens else None
 
 
 # === SentencePiece ===
 
 
-def _proto(path: Path) -> bytes:
-    if not path.is_file():
-        raise ValueError(f"`folder` must contain the file {path.name}. Received: no {path}.")
-    return path.read_bytes()
-
-
 def _sentence_piece(path: Path, config: dict[str, Any], settings: GenerationSettings) -> Any:
-    tokenizer = accepted(path, lambda: SentencePieceTokenizer(_proto(path)))
-    size = _larger(config.get("vocab_size"), tokenizer.vocabulary_size())
+    tokenizer = accepted(path, lambda: SentencePieceTokenizer(read_proto(path)))
+    size = larger_size(config.get("vocab_size"), tokenizer.vocabulary_size())
     ids = {"padding_id": settings.padding_id, "start_id": settings.start_id}
     ids = {**ids, "end_id": settings.end_id, "vocabulary_size": size}
     return accepted(path, lambda: SentencePieceTokenizer(tokenizer.proto, **ids))
@@ -148,22 +153,17 @@ def _sentence_piece(path: Path, config: dict[str, Any], settings: GenerationSett
 def _marian(folder: Path, config: dict[str, Any], target: bool) -> MarianTokenizer:
     names = {"unk": "<unk>", "eos": "</s>", "pad": "<pad>"}
     files, settings = TokenFiles(folder, names), read_generation(folder)
-    for name in ("do_lower_case", "split_special_tokens", "sp_model_kwargs"):
-        if files.settings.get(name):
-            raise ValueError(
-                f"`{name}` in {files.path} must be false or missing. "
-                f"Received: {files.settings[name]!r}."
-            )
+    check_plain_settings(files)
     apart = bool(files.flag("separate_vocabs", False)) and target
     path = folder / ("target_vocab.json" if apart else "vocab.json")
     named = {**files.defaults, **files.named}
     special = (*named.values(), *files.added, *files.extra)
-    vocabulary = _with_special_tokens(ids_of(path), special, path)
+    vocabulary = with_special_tokens(ids_of(path), special, path)
     own = {name: vocabulary[token.content] for name, token in named.items()}
     start = own["pad"] if settings.start_id is None else settings.start_id
     end = own["eos"] if not target or settings.end_id is None else settings.end_id
     size = config.get("decoder_vocab_size" if apart else "vocab_size")
-    proto = _proto(folder / ("target.spm" if target else "source.spm"))
+    proto = read_proto(folder / ("target.spm" if target else "source.spm"))
     return accepted(
         path,
         lambda: MarianTokenizer(
@@ -175,25 +175,6 @@ def _marian(folder: Path, config: dict[str, Any], target: bool) -> MarianTokeniz
             end_id=end,
             special_tokens=list(dict.fromkeys(token.content for token in special)),
             clean_up_spaces=bool(files.flag("clean_up_tokenization_spaces", False)),
-            vocabulary_size=_larger(size, max(vocabulary.values()) + 1),
+            vocabulary_size=larger_size(size, max(vocabulary.values()) + 1),
         ),
     )
-
-
-def _with_special_tokens(
-    vocabulary: dict[str, int], tokens: Iterable[Any], path: Path
-) -> dict[str, int]:
-    """Returns the vocabulary with the special tokens that other files in the folder add."""
-    vocabulary = dict(vocabulary)
-    for token in tokens:
-        stripped = any(token.flags.get(flag) for flag in ("lstrip", "rstrip", "single_word"))
-        if stripped or not token.is_special:
-            raise ValueError(
-                f"The added tokens of {path.parent} must be special and must not strip spaces. "
-                f"Received: {token.content!r}."
-            )
-        if token.content not in vocabulary and token.token_id is not None:
-            vocabulary[token.content] = token.token_id
-        if token.content not in vocabulary:
-            raise ValueError(f"`{path}` must contain {token.content!r}. Received: no such token.")
-    return vocabulary
