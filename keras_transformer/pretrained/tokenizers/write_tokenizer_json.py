@@ -13,6 +13,8 @@ from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.tokenizers.export_parts import sentencepiece_of, write_json
 
 _SPACE = "\u2581"
+# Their texts stand between [CLS] and [SEP].
+_ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta")
 # Texts that tell tokenizers apart, in addition to the pieces of the vocabulary.
 _AWKWARD = (
     "",
@@ -53,7 +55,7 @@ def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Pa
         ValueError: If some ids differ.
     """
     (own,) = tokenizers
-    names = ("bos", "eos") if config.values["model_type"] != "bert" else ("cls", "sep")
+    names = ("cls", "sep") if config.values["model_type"] in _ENCODERS else ("bos", "eos")
     ids = special_ids(own)
     content = {
         "tokenizer_class": "PreTrainedTokenizerFast",
