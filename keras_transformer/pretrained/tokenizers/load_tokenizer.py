@@ -14,6 +14,7 @@ from keras_transformer.pretrained.families.firefox import firefox_model, firefox
 from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.generation import GenerationSettings, read_generation
 from keras_transformer.pretrained.load import find_folder
+from keras_transformer.pretrained.tokenizers import fairseq_unigram
 from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
 from keras_transformer.pretrained.tokenizers.tokenizers_from_files import (
     KINDS,
@@ -31,12 +32,13 @@ _SENTENCE_PIECE = ("spiece.model", "sentencepiece.model", "tokenizer.model")
 def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     """Loads the tokenizer of a checkpoint in the Hugging Face format, or of Firefox Translations.
 
-    `config.json` names the architecture: BERT, GPT-1 (`openai-gpt`), GPT-2 or Marian. The tokenizer
-    is read from `tokenizer.json`, or in older folders from `vocab.json` and `merges.txt`, from
-    `vocab.txt`, or from a SentencePiece model; Marian's from `source.spm`, `target.spm` and
-    `vocab.json`. It gives the ids of Hugging Face's tokenizer, without special ids around a text:
-    `kt.data.encode` adds those. A Firefox Translations folder has one
-    SentencePiece model for both languages. Nothing in a file is executed.
+    `config.json` names the architecture: BERT, RoBERTa, XLM-RoBERTa, DistilBERT, GPT-1
+    (`openai-gpt`), GPT-2 or Marian. The tokenizer is read from `tokenizer.json`, or in older
+    folders from `vocab.json` and `merges.txt`, from `vocab.txt`, or from a SentencePiece model;
+    Marian's from `source.spm`, `target.spm` and `vocab.json`. It gives the ids of Hugging Face's
+    tokenizer, without special ids around a text: `kt.data.encode` adds those. A Firefox
+    Translations folder has one SentencePiece model for both languages. Nothing in a file is
+    executed.
 
     Args:
         folder: A folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
@@ -44,8 +46,8 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
 
     Returns:
         A tokenizer of `kt.data` with its special ids. `end_id` is that of the checkpoint's
-        generation settings, if they have one. `start_id` is `[CLS]` for BERT, and the id that a
-        translation starts from for Marian.
+        generation settings, if they have one. `start_id` is `[CLS]` for BERT and its kin
+        (RoBERTa's is called `<s>`), and the id that a translation starts from for Marian.
 
     Raises:
         ValueError: If there is no such folder, a file is missing or damaged, the architecture has
@@ -93,6 +95,8 @@ def _firefox(folder: Path) -> SentencePieceTokenizer:
 def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
     settings = read_generation(folder)
     pieces = [folder / name for name in _SENTENCE_PIECE if (folder / name).is_file()]
+    if fairseq_unigram.FILE in usual.files:
+        pieces = []  # their own ids are not those of the model
     others = ("tokenizer.json", *usual.files)
     if pieces and not any((folder / name).is_file() for name in others):
         return _sentence_piece(pieces[0], config, settings)
@@ -101,9 +105,13 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
     if inner is None:
         if pieces:
             return _sentence_piece(pieces[0], config, settings)
+        others = (
+            kind.files
+            if fairseq_unigram.FILE in usual.files
+            else (*kind.files[:-1], f"{kind.files[-1]}, or one of {', '.join(_SENTENCE_PIECE)}")
+        )
         raise ValueError(
-            f"`folder` must contain tokenizer.json, or {' and '.join(kind.files)}, or one of "
-            f"{', '.join(_SENTENCE_PIECE)}. Received: {folder}."
+            f"`folder` must contain tokenizer.json, or {' and '.join(others)}. Received: {folder}."
         )
     named = add_tokens(files, inner)
     num_tokens = max(inner.get_vocab().values(), default=-1) + 1
