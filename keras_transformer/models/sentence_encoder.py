@@ -13,6 +13,8 @@ from keras_transformer.layers.pooling import SequencePooling
 
 Tensor = Any
 
+# After the name of the body, which says the family of its checkpoints.
+NAME_ENDING = "_sentence_encoder"
 _POOLINGS = ("mean", "first", "last", "max")
 
 
@@ -46,7 +48,7 @@ def sentence_encoder(
     normalize: bool = True,
     *,
     projection: keras.layers.Layer | None = None,
-    name: str = "sentence_encoder",
+    name: str | None = None,
 ) -> keras.Model:
     """Builds a sentence encoder on a BERT: from its inputs to one vector for each text.
 
@@ -63,7 +65,7 @@ def sentence_encoder(
         normalize: Whether to scale the vectors to length 1.
         projection: A layer from the pooled vectors (B, D) to others, such as
             `keras.layers.Dense(64, "tanh")`; None for none.
-        name: Name of the model.
+        name: Name of the model; None for that of `body` and "_sentence_encoder".
 
     Returns:
         A `keras.Model` to sentence vectors (B, D). A text without tokens gives zeros if there is no
@@ -95,7 +97,7 @@ def sentence_encoder(
         vectors = projection(vectors)
     if normalize:
         vectors = UnitVectors(dtype="float32", name="unit_vectors")(vectors)
-    return keras.Model(body.input, vectors, name=name)
+    return keras.Model(body.input, vectors, name=name or f"{body.name}{NAME_ENDING}")
 
 
 def _hidden_states(body):

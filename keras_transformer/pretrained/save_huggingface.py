@@ -13,6 +13,7 @@ from keras_transformer.checks import check_choice
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.families.registry import FAMILIES
 from keras_transformer.pretrained.mapping import assign, to_float32
+from keras_transformer.pretrained.save_sentence_transformers import sentence_encoder_parts
 from keras_transformer.pretrained.settings import check_settings
 from keras_transformer.pretrained.tokenizers.export_parts import (
     choose_special_ids,
@@ -43,6 +44,10 @@ def save_huggingface(
     | `kt.models.gpt`, pre-LN | GPT-2, `GPT2LMHeadModel` |
     | `kt.models.transformer` | `MarianMTModel` |
     | `kt.models.bert` | `BertModel`, `BertForMaskedLM` |
+    | ..., with the name "roberta" | `RobertaModel`, `RobertaForMaskedLM` |
+    | ..., with the name "xlm_roberta" | `XLMRobertaModel`, `XLMRobertaForMaskedLM` |
+    | ..., without segments | `DistilBertModel`, `DistilBertForMaskedLM` |
+    | `kt.models.sentence_encoder` | one of these in a folder for sentence-transformers |
     | `kt.models.vit` | `ViTModel`, `ViTForImageClassification` |
 
     The folder gets config.json, model.safetensors, generation_config.json for models that
@@ -82,6 +87,8 @@ def save_huggingface(
         ```
     """
     check_choice(_DTYPES, dtype=dtype)
+    parts = sentence_encoder_parts(model)
+    model = model if parts is None else parts.body
     family = _family_of(model)
     tokenizers = tokenizers_of(tokenizer, model)
     if tokenizers and family.write_tokenizer is None:
@@ -92,6 +99,8 @@ def save_huggingface(
     ids = choose_special_ids(tokenizers, getattr(embedding, "padding_id", None), start_id, end_id)
     config = family.describe(model, ids)  # type: ignore[misc]  # recognized: it can describe
     tensors = _tensors(model, family, config, dtype)
+    of_projection = {} if parts is None else parts.tensors()
+    of_projection = {name: _cast(name, array, dtype) for name, array in of_projection.items()}
 
     def write(work):
         write_json(work / "config.json", {**config.values, "dtype": dtype})
@@ -100,6 +109,8 @@ def save_huggingface(
         if tokenizers and family.write_tokenizer is not None:
             family.write_tokenizer(tokenizers, config, work)
         _write_tensors(work / "model.safetensors", tensors)
+        for place in () if parts is None else parts.write(work):
+            _write_tensors(place / "model.safetensors", of_projection)
 
     write_new_folder(folder, write)
 

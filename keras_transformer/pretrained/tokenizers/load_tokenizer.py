@@ -14,6 +14,7 @@ from keras_transformer.pretrained.families.firefox import firefox_model, firefox
 from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.generation import GenerationSettings, read_generation
 from keras_transformer.pretrained.load import find_folder
+from keras_transformer.pretrained.sentence_transformers import has_modules, read_modules
 from keras_transformer.pretrained.tokenizers import fairseq_unigram
 from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
 from keras_transformer.pretrained.tokenizers.tokenizers_from_files import (
@@ -23,6 +24,7 @@ from keras_transformer.pretrained.tokenizers.tokenizers_from_files import (
     add_tokens,
     ids_of,
     open_tokenizer,
+    put_in_lowercase,
     read_kind,
 )
 
@@ -67,6 +69,10 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     folder = find_folder(folder, weights=False)
     if firefox_model(folder) is not None:
         return _firefox(folder)
+    lowercase = False
+    if has_modules(folder):
+        modules = read_modules(folder)
+        folder, lowercase = modules.body, modules.lowercase
     path = folder / "config.json"
     config = read_json(path)
     model_type = config.get("model_type")
@@ -82,7 +88,7 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
             "`target` must be False, except for Marian. "
             f"Received: target={target}, model_type={model_type!r}."
         )
-    return _single(folder, config, KINDS[model_type])
+    return _single(folder, config, KINDS[model_type], lowercase)
 
 
 def _firefox(folder: Path) -> SentencePieceTokenizer:
@@ -92,11 +98,11 @@ def _firefox(folder: Path) -> SentencePieceTokenizer:
     return SentencePieceTokenizer(proto, padding_id=size, start_id=size)
 
 
-def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
+def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) -> Any:
     settings = read_generation(folder)
     pieces = [folder / name for name in _SENTENCE_PIECE if (folder / name).is_file()]
-    if fairseq_unigram.FILE in usual.files:
-        pieces = []  # their own ids are not those of the model
+    if fairseq_unigram.FILE in usual.files or lowercase:
+        pieces = []  # their ids are not those of the model, or the text would keep its capitals
     others = ("tokenizer.json", *usual.files)
     if pieces and not any((folder / name).is_file() for name in others):
         return _sentence_piece(pieces[0], config, settings)
@@ -114,6 +120,8 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
             f"`folder` must contain tokenizer.json, or {' and '.join(others)}. Received: {folder}."
         )
     named = add_tokens(files, inner)
+    if lowercase:
+        put_in_lowercase(inner)
     num_tokens = max(inner.get_vocab().values(), default=-1) + 1
     end = named.get("sep", named.get("eos")) if settings.end_id is None else settings.end_id
     is_bpe = type(inner.model).__name__ == "BPE"

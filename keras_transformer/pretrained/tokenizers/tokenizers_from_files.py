@@ -311,3 +311,10 @@ def add_tokens(files: TokenFiles, inner: Any) -> dict[str, int]:
                 f"{inner.token_to_id(token.content)} in the vocabulary."
             )
     return {name: inner.token_to_id(token.content) for name, token in named.items()}
+
+
+def put_in_lowercase(inner: Any) -> None:
+    """Makes a `tokenizers.Tokenizer` put texts in lowercase before everything else."""
+    normalizers = _tokenizers().normalizers
+    own = [] if inner.normalizer is None else [inner.normalizer]
+    inner.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
