@@ -87,6 +87,17 @@ def test_the_way_back(family, tmp_path):
     named = (theirs.cls_token_id, theirs.sep_token_id, theirs.pad_token_id, theirs.unk_token_id)
     ids = kt.data.special_ids(tokenizer)
     assert named == (ids.start, ids.end, ids.padding, ids.unknown)
+    assert theirs.mask_token_id == tokenizer.token_to_id(theirs.mask_token) is not None
+    # A call adds what belongs around one text and between two.
+    one, other = rows[0], rows[len(folders.CORPUS)]
+    assert theirs(folders.AWKWARD[0])["input_ids"] == [ids.start, *one, ids.end]
+    pair = theirs(folders.AWKWARD[0], folders.LETTERS[0])
+    middle = [ids.end] * (2 if "roberta" in family else 1)
+    assert pair["input_ids"] == [ids.start, *one, *middle, *other, ids.end]
+    if family == "bert":
+        assert pair["token_type_ids"] == [0] * (len(one) + 2) + [1] * (len(other) + 1)
+    else:
+        assert set(pair) == {"input_ids", "attention_mask"}
 
 
 # === Refusals ===
