@@ -103,7 +103,7 @@ def sentence_encoder(
 def _hidden_states(body):
     """Returns the symbolic hidden states (B, T, D) of a body and the mask of its padding."""
     layers = {layer.name: layer for layer in body.layers} if isinstance(body, keras.Model) else {}
-    inputs = getattr(body, "input", None)
+    inputs: Any = getattr(body, "input", None)
     if not {"token_embedding", "encoder"} <= set(layers) or "token_ids" not in (inputs or {}):
         raise ValueError(
             "`body` must be a BERT with the input `token_ids` and the layers `token_embedding` and "

@@ -133,7 +133,8 @@ def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:
         patterns = ["*.json", "*.txt", "*.spm", "*.model", *(["*.safetensors"] if weights else [])]
         found = Path(snapshot_download(name, allow_patterns=patterns))
         if weights and not list(found.glob("*.safetensors")):
-            found = Path(snapshot_download(name, allow_patterns=[*patterns, "pytorch_model*.bin"]))
+            patterns += ["pytorch_model*.bin", "*/pytorch_model*.bin"]
+            found = Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:  # many types: no network, no such repository, no access
         raise ValueError(
             f"`folder` must be a folder or a name on the Hugging Face hub. Received: "

@@ -55,13 +55,14 @@ def save_huggingface(
     Features that a family lacks, such as grouped or rotary attention, are rejected. The folder is
     written to a temporary place and moved when it is complete.
 
-    Weights are written unchanged, with three exceptions that preserve the outputs. A missing bias
-    is written as zeros. Marian has sinusoids in the layout "concatenated": for a model with the
-    paper's "interleaved" ones (the default of `kt.models.transformer`), all channels of the hidden
-    states are reordered. Marian's layer norms have the epsilon 1e-5: for another one (our default
-    is 1e-6), the hidden states inside the stacks are scaled, which has the same effect except in
-    the first layer norm of each stack. The outputs before and after such a change are compared on
-    random ids, and must agree to 1e-4.
+    Weights are written unchanged, with exceptions that preserve the outputs. A missing bias is
+    written as zeros, and so are RoBERTa's positions up to that of padding, which no token has.
+    Marian has sinusoids in the layout "concatenated": for a model with the paper's "interleaved"
+    ones (the default of `kt.models.transformer`), all channels of the hidden states are reordered.
+    Marian's layer norms have the epsilon 1e-5: for another one (our default is 1e-6), the hidden
+    states inside the stacks are scaled, which has the same effect except in the first layer norm of
+    each stack. The outputs before and after such a change are compared on random ids, and must
+    agree to 1e-4.
 
     Args:
         model: A model built by a function of `kt.models`, trained or not.

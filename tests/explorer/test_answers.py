@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_transformer as kt
-from keras_transformer.explorer import Answers
+from keras_transformer.explorer import Answers, OpenedModel
 from keras_transformer.explorer.fields import Fields, NotThere
 from tests.explorer import KINDS, answers_of, tiny_model
 from tests.harness import to_numpy
@@ -154,6 +154,16 @@ def test_a_bert_without_segments():
     texts = [token["text"] for token in found["tokens"]["encoder"]]
     assert texts[0] == "<s>" and texts[-1] == "</s>"
     assert len(found["top"]) == 1
+
+
+def test_a_sentence_encoder():
+    """Its output is a vector, not the probabilities of classes."""
+    opened = tiny_model("encoder")
+    encoder = kt.models.sentence_encoder(opened.model)
+    answers = Answers(OpenedModel(encoder, "an encoder", tokenizer=opened.tokenizer))
+    found = answers.run(Fields({"text": "the cat sat"}))
+    assert found["output"] == {"logits": None, "top": None, "classes": None}
+    assert "encoder/block_0/self_attention/weights" in found["tensors"]
 
 
 def test_masked_words():
