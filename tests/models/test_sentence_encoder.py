@@ -138,6 +138,21 @@ def test_similarities_of_pairs(normalize, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_text_without_tokens_does_not_spoil_the_weights():
+    """The length of a vector of zeros has no finite gradient."""
+    encoder = kt.models.sentence_encoder(make_body(pooler=False))
+    model = kt.models.sentence_pairs(encoder)
+    model.compile("sgd", kt.training.InBatchNegatives(), jit_compile=BACKEND == "jax")
+    first, second = padded_ids(), padded_ids()[::-1].copy()
+    first[1] = second[0] = 0
+    before = [to_numpy(weight) for weight in encoder.trainable_weights]
+    model.fit(pairs_of(first, second), np.arange(3), batch_size=3, verbose=0)
+    after = [to_numpy(weight) for weight in encoder.trainable_weights]
+    assert all(np.isfinite(array).all() for array in after)
+    assert any((one != other).any() for one, other in zip(before, after, strict=True))
+
+
+@pytest.mark.slow
 def test_it_learns_which_texts_belong_together():
     """Texts are three tokens of one of 12 topics, in any order: partners share the topic."""
     generator = np.random.default_rng(0)
