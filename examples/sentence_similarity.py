@@ -24,7 +24,7 @@ import keras_transformer as kt
 
 # %%
 parser = argparse.ArgumentParser(description="Compare sentences with MiniLM.")
-parser.add_argument("--folder", help="another BERT in Hugging Face format, or its hub name")
+parser.add_argument("--folder", help="another BERT or sentence-transformers folder, or hub name")
 parser.add_argument("--sentences", type=int, default=2000, help="Tatoeba sentences to search in")
 parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()
@@ -32,19 +32,18 @@ arguments = parser.parse_args()
 # %% [markdown]
 # ## Model and tokenizer
 #
-# The weights are downloaded once. The result is an ordinary Keras model; Keras layers on top of it
-# average over the real tokens and normalize to unit length.
+# The weights are downloaded once. `sentence_encoder` averages the hidden states over the real
+# tokens and scales the result to length 1. A folder of sentence-transformers says itself what to
+# do.
 
 # %%
 folder = arguments.folder or kt.datasets.minilm.load_folder()
 if not arguments.folder:
     print(kt.datasets.minilm.ATTRIBUTION)
 tokenizer = kt.pretrained.load_tokenizer(folder)
-bert = kt.pretrained.load(folder)
-hidden = bert.output["output"] if isinstance(bert.output, dict) else bert.output
-mask = bert.get_layer("token_embedding").compute_mask(bert.input["token_ids"])
-mean = keras.layers.GlobalAveragePooling1D()(hidden, mask=mask)
-encoder = keras.Model(bert.input, keras.layers.UnitNormalization()(mean), name="sentence_encoder")
+encoder = kt.pretrained.load(folder)
+if len(encoder.outputs) != 1 or len(encoder.output.shape) != 2:  # not yet one vector for a text
+    encoder = kt.models.sentence_encoder(encoder, pooling="mean", normalize=True)
 print(f"{encoder.count_params():,} weights")
 
 
@@ -53,6 +52,7 @@ def embed(sentences):
     padding = tokenizer.padding_id
     token_ids = keras.utils.pad_sequences(rows, padding="post", value=padding)
     inputs = {"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids)}
+    inputs = {name: inputs[name] for name in encoder.input}  # not all models have segments
     return encoder.predict(inputs, batch_size=64, verbose=0)
 
 

@@ -220,7 +220,7 @@ class Answers:
         output: dict[str, Any] = {"logits": run.logits_name, "top": None, "classes": None}
         if self.opened.has_masked_lm:
             output["top"] = likeliest(self.opened, "encoder", run.result["logits"][0])
-        elif not isinstance(run.result, dict) and run.result.ndim == 2:
+        elif not isinstance(run.result, dict) and _are_probabilities(run.result):
             output["classes"] = self._classes(run.result[0])
         return output
 
@@ -228,6 +228,12 @@ class Answers:
         names = self.opened.classes or [str(index) for index in range(len(probabilities))]
         best = np.argsort(-probabilities, kind="stable")[:count]
         return [{"label": names[i], "probability": float(probabilities[i])} for i in best]
+
+
+def _are_probabilities(result):
+    """Whether a result is a classifier's; that of a sentence encoder is a vector."""
+    rows = result.astype("float32")
+    return rows.ndim == 2 and rows.min() >= 0 and abs(rows[0].sum() - 1.0) < 0.01
 
 
 def _softmax(logits):

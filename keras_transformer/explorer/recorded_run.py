@@ -152,8 +152,8 @@ def run_text(
         return run
     special = special_ids(opened.tokenizer)
     own = [name.name for name in opened.model.inputs]
-    # BERT's texts stand between two special tokens, other classifiers' end with one.
-    start = "segment_ids" in own and special.start is not None
+    # Texts of BERT and its kin stand between two special tokens, other classifiers' end with one.
+    start = "embedding_norm" in opened.layers and special.start is not None
     ids = encode(opened.tokenizer, [text], start=start, end=special.end is not None)[0]
     _check_tokens(opened, "text", "encoder", ids)
     inputs = {"token_ids": ids, "segment_ids": [0] * len(ids)}

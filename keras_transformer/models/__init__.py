@@ -6,6 +6,7 @@ from keras_transformer.models.language_model import gpt, gpt1
 from keras_transformer.models.new_tokens import with_new_tokens
 from keras_transformer.models.packed import packed
 from keras_transformer.models.recurrent import recurrent_seq2seq
+from keras_transformer.models.sentence_encoder import sentence_encoder, sentence_pairs
 from keras_transformer.models.sequence_classifier import sequence_classifier
 from keras_transformer.models.series_forecaster import series_forecaster
 from keras_transformer.models.task_heads import classifier, regressor
@@ -23,6 +24,8 @@ __all__ = [
     "packed",
     "recurrent_seq2seq",
     "regressor",
+    "sentence_encoder",
+    "sentence_pairs",
     "sequence_classifier",
     "series_forecaster",
     "similarity",

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.checks import check_positive
+from keras_transformer.checks import check_positive, given
 from keras_transformer.layers.activations import get_activation
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.layers.encoder import TransformerEncoder
@@ -29,7 +29,7 @@ def bert(
     *,
     pooler: bool = True,
     masked_lm: bool = False,
-    num_segments: int = 2,
+    num_segments: int | None = 2,
     activation: Any = "gelu",
     layer_norm_epsilon: float = 1e-12,
     attention_dropout: float | None = None,
@@ -46,7 +46,10 @@ def bert(
     are all 0 for a single text. Embeddings of tokens, segments and positions are summed and
     normalized; the encoder is post-LN. The layers are named `token_embedding`, `segment_embedding`,
     `positional_encoding`, `embedding_norm`, `encoder`, `pooler`, `masked_lm_dense` and
-    `masked_lm_norm`.
+    `masked_lm_norm`. Without segments, as in DistilBERT, there is no input `segment_ids`.
+
+    RoBERTa and XLM-RoBERTa are BERTs with another vocabulary, another padding id and training
+    without sentence pairs.
 
     Args:
         vocabulary_size: V.
@@ -60,7 +63,7 @@ def bert(
             for classification.
         masked_lm: Whether to also return logits of the token at each position, from a dense layer,
             a layer norm and the embedding, for masked-LM training.
-        num_segments: Number of segment ids.
+        num_segments: Number of segment ids; None for a model without segments.
         activation: Activation of the feed-forward networks and the masked-LM head.
         layer_norm_epsilon: Epsilon of the layer norms.
         attention_dropout: Dropout rate on the attention weights; None for `dropout`.
@@ -69,7 +72,8 @@ def bert(
         padding_id: The id of padding, which is masked; None if all ids are real tokens.
         rematerialize: Whether to recompute each block in the backward pass (gradient
             checkpointing): less memory, more time.
-        name: Name of the model.
+        name: Name of the model. `kt.pretrained.save_huggingface` writes a model named "roberta" or
+            "xlm_roberta" as a checkpoint of that family.
         dtype: Dtype policy of the layers; None for Keras's global policy.
         **block: Other arguments of the blocks, see `TransformerEncoderBlock`: `normalize_first`,
             `num_key_value_heads`, `rotary`, `relative_positions`, `gated`, `norm` and so on.
@@ -97,10 +101,14 @@ def bert(
 
     Reference:
         Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
-        Understanding", section 3.
+        Understanding", section 3; Liu et al. 2019, "RoBERTa: A Robustly Optimized BERT Pretraining
+        Approach", section 3; Sanh et al. 2019, "DistilBERT, a distilled version of BERT",
+        section 3.
     """
     check_positive(
-        vocabulary_size=vocabulary_size, hidden_dim=hidden_dim, num_segments=num_segments
+        vocabulary_size=vocabulary_size,
+        hidden_dim=hidden_dim,
+        **given(num_segments=num_segments),
     )
 
     stddev = initial_stddev(initializer_stddev, hidden_dim)
@@ -130,7 +138,6 @@ def bert(
 
     # === Layers ===
     token_embedding = embedding(vocabulary_size, "token_embedding", padding_id, masked_lm)
-    segment_embedding = embedding(num_segments, "segment_embedding")
     positional_encoding = LearnedPositionalEmbedding(
         max_length, initializer(), dtype=dtype, name="positional_encoding"
     )
@@ -154,17 +161,19 @@ def bert(
     )
     # === Functional model ===
     token_ids = keras.Input(shape=(None,), dtype="int32", name="token_ids")
-    segment_ids = keras.Input(shape=(None,), dtype="int32", name="segment_ids")
-    layers: list[Any] = [token_embedding, segment_embedding, positional_encoding]
-    layers += [norm("embedding_norm"), encoder]
-    output, _ = encode_text({layer.name: layer for layer in layers}, token_ids, segment_ids)
+    inputs = {"token_ids": token_ids}
+    layers: list[Any] = [token_embedding, positional_encoding, norm("embedding_norm"), encoder]
+    if num_segments is not None:
+        inputs["segment_ids"] = keras.Input(shape=(None,), dtype="int32", name="segment_ids")
+        layers.append(embedding(num_segments, "segment_embedding"))
+    named = {layer.name: layer for layer in layers}
+    output, _ = encode_text(named, token_ids, inputs.get("segment_ids"))
     outputs = {"output": output}
     if pooler:
         outputs["pooled_output"] = dense("tanh", "pooler")(ops.take(output, 0, axis=1))
     if masked_lm:
         hidden = dense(get_activation(activation), "masked_lm_dense")(output)
         outputs["logits"] = token_embedding(norm("masked_lm_norm")(hidden), reverse=True)
-    inputs = {"token_ids": token_ids, "segment_ids": segment_ids}
     return keras.Model(inputs, outputs if len(outputs) > 1 else output, name=name)
 
 
@@ -174,17 +183,19 @@ def encode_text(
     """Encodes texts with the layers of a BERT.
 
     Args:
-        layers: The layers `token_embedding`, `segment_embedding`, `positional_encoding`,
-            `embedding_norm` and `encoder`, by name.
+        layers: The layers `token_embedding`, `positional_encoding`, `embedding_norm`, `encoder`
+            and, with segments, `segment_embedding`, by name.
         token_ids: Symbolic int (B, T).
-        segment_ids: Symbolic int (B, T).
+        segment_ids: Symbolic int (B, T); ignored without segments.
 
     Returns:
         The hidden states (B, T, D), and the padding mask (B, T), None without a padding id.
     """
     embedding = layers["token_embedding"]
-    add = keras.layers.Add(dtype=embedding.dtype_policy)
-    x = add([embedding(token_ids), layers["segment_embedding"](segment_ids)])
+    x = embedding(token_ids)
+    if "segment_embedding" in layers:
+        add = keras.layers.Add(dtype=embedding.dtype_policy)
+        x = add([x, layers["segment_embedding"](segment_ids)])
     # Passed explicitly: the sum of embeddings with and without a mask has none.
     mask = embedding.compute_mask(token_ids)
     x = layers["embedding_norm"](layers["positional_encoding"](x))

@@ -17,6 +17,7 @@ from keras_transformer.pretrained.families.marian_binary import MarianBinary
 from keras_transformer.pretrained.families.registry import FAMILIES
 from keras_transformer.pretrained.files import TensorFiles, read_json
 from keras_transformer.pretrained.mapping import assign
+from keras_transformer.pretrained.sentence_transformers import has_modules, load_sentence_encoder
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -24,13 +25,17 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 def load(folder: str | os.PathLike) -> keras.Model:
     """Loads a checkpoint in the Hugging Face format, or a Firefox Translations model.
 
-    In the Hugging Face format, `config.json` names the architecture: BERT, GPT-1 (`openai-gpt`),
-    GPT-2, M2M100 (`m2m_100`, also NLLB and SMaLL-100), Marian or ViT. The weights are in
-    `model.safetensors` or `pytorch_model.bin`, possibly in shards; they are read one tensor at a
-    time, and nothing in a file is executed. Every variable must have its tensor, and every tensor
-    must fill a variable, equal one that does, or hold values that the model computes. Every setting
-    of config.json that the model does not follow must have the model's value. The model is an
-    ordinary one of `kt.models`, not compiled.
+    In the Hugging Face format, `config.json` names the architecture: BERT, RoBERTa, XLM-RoBERTa,
+    DistilBERT, GPT-1 (`openai-gpt`), GPT-2, M2M100 (`m2m_100`, also NLLB and SMaLL-100), Marian or
+    ViT. The weights are in `model.safetensors` or `pytorch_model.bin`, possibly in shards; they are
+    read one tensor at a time, and nothing in a file is executed. Every variable must have its
+    tensor, and every tensor must fill a variable, equal one that does, or hold values that the
+    model computes. Every setting of config.json that the model does not follow must have the
+    model's value. The model is an ordinary one of `kt.models`, not compiled.
+
+    A sentence-transformers folder has a `modules.json` besides. It becomes a sentence encoder,
+    with the pooling, dense layer and normalization of its modules. Cutting texts to its
+    `max_seq_length`, and prompts, are left to the caller.
 
     A Firefox Translations (Bergamot) folder holds one file `model.*.bin` with settings and 8-bit
     weights. It becomes a `kt.models.transformer` with float32 weights and an SSRU decoder. The
@@ -43,9 +48,10 @@ def load(folder: str | os.PathLike) -> keras.Model:
 
     Returns:
         A `keras.Model`: `kt.models.gpt` for GPT, `kt.models.transformer` for Marian and M2M100,
-        `kt.models.bert` for BERT and `kt.models.vit` for ViT, with the heads of the checkpoint
-        (except BERT's next-sentence head). A GPT with double heads becomes
-        `kt.models.multiple_choice` with the inputs `token_ids` and `extract_positions`
+        `kt.models.bert` for BERT and its kin and `kt.models.vit` for ViT, with the heads of the
+        checkpoint (except BERT's next-sentence head); `kt.models.sentence_encoder` for
+        sentence-transformers. DistilBERT has no input `segment_ids`. A GPT with double heads
+        becomes `kt.models.multiple_choice` with the inputs `token_ids` and `extract_positions`
         (`mc_token_ids`) and the outputs `probabilities`, `logits` (`mc_logits`) and `lm_logits`.
         The weights are float32, or follow Keras's global policy.
 
@@ -62,11 +68,18 @@ def load(folder: str | os.PathLike) -> keras.Model:
         ```
 
     Reference:
-        Radford et al. 2018 and 2019 (GPT-1 and GPT-2); Devlin et al. 2019 (BERT);
+        Radford et al. 2018 and 2019 (GPT-1 and GPT-2); Devlin et al. 2019 (BERT); Liu et al. 2019
+        (RoBERTa); Conneau et al. 2020 (XLM-RoBERTa); Sanh et al. 2019 (DistilBERT); Reimers and
+        Gurevych 2019 (sentence-transformers);
         Dosovitskiy et al. 2021 (ViT); Junczys-Dowmunt et al. 2018, "Marian: Fast
         Neural Machine Translation in C++".
     """
-    family, config, files = _open(find_folder(folder))
+    found = find_folder(folder)
+    return load_sentence_encoder(found, _load) if has_modules(found) else _load(found)
+
+
+def _load(folder: Path) -> keras.Model:
+    family, config, files = _open(folder)
     rules = family.rules(config)
     names = find_tensors(family, config, {rule.source for rule in rules}, files)
     model = family.build(config)
@@ -120,7 +133,8 @@ def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:
         patterns = ["*.json", "*.txt", "*.spm", "*.model", *(["*.safetensors"] if weights else [])]
         found = Path(snapshot_download(name, allow_patterns=patterns))
         if weights and not list(found.glob("*.safetensors")):
-            found = Path(snapshot_download(name, allow_patterns=[*patterns, "pytorch_model*.bin"]))
+            patterns += ["pytorch_model*.bin", "*/pytorch_model*.bin"]
+            found = Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:  # many types: no network, no such repository, no access
         raise ValueError(
             f"`folder` must be a folder or a name on the Hugging Face hub. Received: "

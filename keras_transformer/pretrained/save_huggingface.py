@@ -13,6 +13,7 @@ from keras_transformer.checks import check_choice
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.families.registry import FAMILIES
 from keras_transformer.pretrained.mapping import assign, to_float32
+from keras_transformer.pretrained.save_sentence_transformers import sentence_encoder_parts
 from keras_transformer.pretrained.settings import check_settings
 from keras_transformer.pretrained.tokenizers.export_parts import (
     choose_special_ids,
@@ -44,6 +45,10 @@ def save_huggingface(
     | `kt.models.transformer`, post-LN | `MarianMTModel` |
     | `kt.models.transformer`, pre-LN | `M2M100ForConditionalGeneration` |
     | `kt.models.bert` | `BertModel`, `BertForMaskedLM` |
+    | ..., with the name "roberta" | `RobertaModel`, `RobertaForMaskedLM` |
+    | ..., with the name "xlm_roberta" | `XLMRobertaModel`, `XLMRobertaForMaskedLM` |
+    | ..., without segments | `DistilBertModel`, `DistilBertForMaskedLM` |
+    | `kt.models.sentence_encoder` | one of these in a folder for sentence-transformers |
     | `kt.models.vit` | `ViTModel`, `ViTForImageClassification` |
 
     The folder gets config.json, model.safetensors, generation_config.json for models that
@@ -51,15 +56,16 @@ def save_huggingface(
     Features that a family lacks, such as grouped or rotary attention, are rejected. The folder is
     written to a temporary place and moved when it is complete.
 
-    Weights are written unchanged, with three exceptions that preserve the outputs. A missing bias
-    is written as zeros. Marian has sinusoids in the layout "concatenated": for a model with the
-    paper's "interleaved" ones (the default of `kt.models.transformer`), all channels of the hidden
-    states are reordered. Marian's layer norms have the epsilon 1e-5: for another one (our default
-    is 1e-6), the hidden states inside the stacks are scaled, which has the same effect except in
-    the first layer norm of each stack. M2M100's sinusoids and epsilon have no such equivalent: a
-    pre-LN model needs `position_layout="tensor2tensor"`, `first_position=padding_id + 1` and
-    `layer_norm_epsilon=1e-5`. The outputs before and after such a change are compared on
-    random ids, and must agree to 1e-4.
+    Weights are written unchanged, with exceptions that preserve the outputs. A missing bias is
+    written as zeros, and so are RoBERTa's positions up to that of padding, which no token has.
+    Marian has sinusoids in the layout "concatenated": for a model with the paper's "interleaved"
+    ones (the default of `kt.models.transformer`), all channels of the hidden states are reordered.
+    Marian's layer norms have the epsilon 1e-5: for another one (our default is 1e-6), the hidden
+    states inside the stacks are scaled, which has the same effect except in the first layer norm of
+    each stack. M2M100's sinusoids and epsilon have no such equivalent: a pre-LN model needs
+    `position_layout="tensor2tensor"`, `first_position=padding_id + 1` and
+    `layer_norm_epsilon=1e-5`. The outputs before and after such a change are compared on random
+    ids, and must agree to 1e-4.
 
     Args:
         model: A model built by a function of `kt.models`, trained or not.
@@ -86,6 +92,8 @@ def save_huggingface(
         ```
     """
     check_choice(_DTYPES, dtype=dtype)
+    parts = sentence_encoder_parts(model)
+    model = model if parts is None else parts.body
     family = _family_of(model)
     tokenizers = tokenizers_of(tokenizer, model)
     if tokenizers and family.write_tokenizer is None:
@@ -96,6 +104,8 @@ def save_huggingface(
     ids = choose_special_ids(tokenizers, getattr(embedding, "padding_id", None), start_id, end_id)
     config = family.describe(model, ids)  # type: ignore[misc]  # recognized: it can describe
     tensors = _tensors(model, family, config, dtype)
+    of_projection = {} if parts is None else parts.tensors()
+    of_projection = {name: _cast(name, array, dtype) for name, array in of_projection.items()}
 
     def write(work):
         write_json(work / "config.json", {**config.values, "dtype": dtype})
@@ -104,6 +114,8 @@ def save_huggingface(
         if tokenizers and family.write_tokenizer is not None:
             family.write_tokenizer(tokenizers, config, work)
         _write_tensors(work / "model.safetensors", tensors)
+        for place in () if parts is None else parts.write(work):
+            _write_tensors(place / "model.safetensors", of_projection)
 
     write_new_folder(folder, write)
 

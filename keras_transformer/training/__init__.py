@@ -3,6 +3,7 @@
 from keras_transformer.training.checkpoint_averaging import CheckpointAveraging
 from keras_transformer.training.chunked_loss import ChunkedLossModel
 from keras_transformer.training.clock import StopAfter, TimeBudget
+from keras_transformer.training.contrastive_loss import InBatchNegatives
 from keras_transformer.training.decoupled_adamw import DecoupledAdamW
 from keras_transformer.training.freezing import GradualUnfreezing, freeze, unfreeze
 from keras_transformer.training.layouts import layout_map
@@ -33,6 +34,7 @@ __all__ = [
     "ChunkedLossModel",
     "DecoupledAdamW",
     "GradualUnfreezing",
+    "InBatchNegatives",
     "InverseSquareRootSchedule",
     "MaskedAccuracy",
     "MaskedCrossentropy",

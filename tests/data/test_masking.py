@@ -46,6 +46,9 @@ def test_every_token_is_there_once_and_labels_are_the_tokens():
     np.testing.assert_array_equal(restored[restored > 0], IDS)
     inputs, _ = batches[0]
     assert not inputs["segment_ids"].any() and inputs["segment_ids"].dtype == np.int32
+    without = make(shuffle=False, segments=False)[0]
+    assert set(without[0]) == {"token_ids"}
+    np.testing.assert_array_equal(without[0]["token_ids"], inputs["token_ids"])
 
 
 def test_epochs_hide_other_tokens_but_not_where_they_are_not_shuffled():
@@ -100,6 +103,7 @@ def test_word_starts_of_tokenizers():
         ({"ids": [5]}, "`token_ids` must be one sequence of at least two ids"),
         ({"ids": [5, V]}, "`token_ids` must contain ids other than padding"),
         ({"word_starts": [True]}, "`word_starts` must be 60 booleans, one per id"),
+        ({"segments": None}, "`segments` must be True or False. Received: segments=None"),
         ({"never_masked": range(V)}, "`never_masked` must leave some tokens to mask"),
     ],
 )

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import keras_transformer as kt
+from keras_transformer.explorer import Answers, OpenedModel
 from keras_transformer.explorer.fields import Fields, NotThere
-from tests.explorer import KINDS, answers_of
+from tests.explorer import KINDS, answers_of, tiny_model
 from tests.harness import to_numpy
 
 TEXT_KINDS = [kind for kind in KINDS if kind != "vision"]
@@ -144,6 +145,25 @@ def test_states_and_gates_over_time():
             length = len(run["tokens"][one["stack"]])
             assert decoded(one["tensor"]).shape[0] == length
     assert ask("encoder", "states", run=ask("encoder", "run", text="a cat")["run"])["states"] == []
+
+
+def test_a_bert_without_segments():
+    """As DistilBERT: its texts stand between two special tokens, too."""
+    answers = Answers(tiny_model("encoder", num_segments=None))
+    found = answers.mask(Fields({"text": "the [MASK] sat"}))
+    texts = [token["text"] for token in found["tokens"]["encoder"]]
+    assert texts[0] == "<s>" and texts[-1] == "</s>"
+    assert len(found["top"]) == 1
+
+
+def test_a_sentence_encoder():
+    """Its output is a vector, not the probabilities of classes."""
+    opened = tiny_model("encoder")
+    encoder = kt.models.sentence_encoder(opened.model)
+    answers = Answers(OpenedModel(encoder, "an encoder", tokenizer=opened.tokenizer))
+    found = answers.run(Fields({"text": "the cat sat"}))
+    assert found["output"] == {"logits": None, "top": None, "classes": None}
+    assert "encoder/block_0/self_attention/weights" in found["tensors"]
 
 
 def test_masked_words():

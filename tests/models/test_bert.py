@@ -32,10 +32,22 @@ def test_the_sizes_of_the_paper():
     assert model.count_params() == 109_482_240  # Hugging Face's BertModel of the base size
 
 
-def test_padding_cannot_matter():
+def without_segments(inputs):
+    return {"token_ids": inputs["token_ids"]}
+
+
+FORMS = {
+    "with_segments": (make, lambda inputs: inputs),
+    "without_segments": (lambda **more: make(num_segments=None, **more), without_segments),
+}
+every_form = pytest.mark.parametrize(("make", "form"), FORMS.values(), ids=FORMS)
+
+
+@every_form
+def test_padding_cannot_matter(make, form):
     model, ids = make(), token_ids(3, 5, vocabulary_size=V)
-    alone = to_numpy(model(padded(ids, 0, 0)))
-    wider = to_numpy(model(padded(ids, 0, 6)))
+    alone = to_numpy(model(form(padded(ids, 0, 0))))
+    wider = to_numpy(model(form(padded(ids, 0, 6))))
     for key, value in alone.items():
         other = wider[key] if key == "pooled_output" else wider[key][:, :5]
         np.testing.assert_allclose(value, other, atol=1e-5)
@@ -55,10 +67,25 @@ def test_every_token_and_segment_reaches_every_output():
     assert (np.abs(after - before).max(-1) > 1e-4).all()
 
 
+@every_form
 @pytest.mark.parametrize("policy", ["float16", "bfloat16", "mixed_bfloat16"])
-def test_it_is_finite_in_every_precision(policy):
-    outputs = to_numpy(make(dtype=policy)(padded(token_ids(2, 5, vocabulary_size=V), 0, 3)))
+def test_it_is_finite_in_every_precision(policy, make, form):
+    inputs = padded(token_ids(2, 5, vocabulary_size=V), 0, 3)
+    inputs["token_ids"][1] = 0
+    outputs = to_numpy(make(dtype=policy)(form(inputs)))
     assert all(np.isfinite(value.astype("float32")).all() for value in outputs.values())
+
+
+def test_without_segments_it_is_a_bert_whose_segments_are_zeros():
+    ids = token_ids(3, 5, vocabulary_size=V)
+    model, other = make(num_segments=1), make(num_segments=None)
+    assert [tensor.name for tensor in other.inputs] == ["token_ids"]
+    model.get_layer("segment_embedding").embeddings.assign(np.zeros((1, 8)))
+    for layer in other.layers:
+        layer.set_weights(model.get_layer(layer.name).get_weights())
+    expected = to_numpy(model({"token_ids": ids, "segment_ids": np.zeros_like(ids)}))
+    for key, value in to_numpy(other({"token_ids": ids})).items():
+        np.testing.assert_allclose(value, expected[key], atol=1e-6)
 
 
 @pytest.mark.parametrize("pooler", [False, True])
@@ -75,9 +102,10 @@ def test_the_outputs_that_are_asked_for(pooler, masked_lm):
 
 
 @pytest.mark.slow
+@every_form
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_reload_is_identical(backend, tmp_path):
-    model, inputs = make(), padded(token_ids(2, 5, vocabulary_size=V), 0, 3)
+def test_reload_is_identical(backend, make, form, tmp_path):
+    model, inputs = make(), form(padded(token_ids(2, 5, vocabulary_size=V), 0, 3))
     actual = outputs_after_reload(model, inputs, tmp_path, backend)
     tolerance = 1e-6 if backend == BACKEND else 1e-5
     for key, value in to_numpy(model(inputs)).items():

@@ -20,8 +20,16 @@ CORPUS = [
     "The naïve café-owner said: 'We've no idea, you're right, he'll pay $5.'",
     "日本語 the text is here 中文 and there",
 ]
+# Writing without spaces, from right to left, with marks over and under the letters.
+LETTERS = [
+    "吾輩は猫である。名前はまだ無い。カタカナもﾊﾝｶｸもある",
+    "แมวนั่งอยู่บนเสื่อ และหมานั่งอยู่บนท่อนไม้",
+    "جلست القطة على الحصيرة، وَجَلَسَ الكَلْبُ",
+    "😀 ☃️ 👩‍👩‍👧 🇫🇷 👍🏽",
+]
 AWKWARD = [
     *CORPUS,
+    *LETTERS,
     "",
     " ",
     "  two  spaces   and\ttabs \n new lines ",
@@ -45,6 +53,7 @@ AWKWARD = [
     "</s>>>fra<< the cat",
     "[CLS] the [SEP] cat [MASK] [PAD] [UNK] [cls]",
     "<|endoftext|>the cat<|endoftext|> <|endoftext|",
+    "<s> the cat</s><mask> the <mask>dog <pad>",
 ]
 
 
@@ -93,6 +102,59 @@ def gpt2(folder, texts=CORPUS, whole=False, vocabulary_size=400):
     _save(folder, tokenizer, whole)
     write_config(folder, "gpt2")
     return folder
+
+
+def roberta(folder, texts=CORPUS, whole=False, vocabulary_size=400):
+    """A GPT-2's tokenizer with fairseq's special tokens."""
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    _save(folder, tokenizer, whole)
+    write_config(folder, "roberta")
+    return folder
+
+
+def distilbert(folder, **arguments):
+    bert(folder, **arguments)
+    write_config(folder, "distilbert")
+    return folder
+
+
+def xlm_roberta(folder, texts=None, whole=False, vocabulary_size=300):
+    """SentencePiece's pieces; `whole` as older versions of transformers converted them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = [*CORPUS, *LETTERS] if texts is None else texts
+    proto = sentence_piece(texts, vocabulary_size, character_coverage=1.0)
+    if not whole:
+        (folder / "sentencepiece.bpe.model").write_bytes(proto)
+    else:
+        _unigram(proto).save(str(folder / "tokenizer.json"))
+    write_config(folder, "xlm-roberta")
+    return folder
+
+
+def _unigram(proto):
+    content = sentencepiece_model_pb2.ModelProto()
+    content.ParseFromString(proto)
+    pieces = [(piece.piece, piece.score) for piece in content.pieces[3:]]
+    first = [(name, 0.0) for name in ("<s>", "<pad>", "</s>", "<unk>")]
+    tokenizer = tokenizers.Tokenizer(models.Unigram([*first, *pieces, ("<mask>", 0.0)], 3))
+    charsmap = normalizers.Precompiled(content.normalizer_spec.precompiled_charsmap)
+    spaces = normalizers.Replace(tokenizers.Regex(" {2,}"), " ")
+    tokenizer.normalizer = normalizers.Sequence([charsmap, spaces])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer.add_special_tokens(special)
+    tokenizer.add_special_tokens([tokenizers.AddedToken("<mask>", lstrip=True)])
+    return tokenizer
 
 
 def bert(folder, texts=CORPUS, whole=False, vocabulary_size=300, lowercase=True, **settings):

@@ -8,11 +8,14 @@ import re
 import pytest
 import transformers
 from transformers.models.bert import modeling_bert
+from transformers.models.distilbert import modeling_distilbert
 from transformers.models.gpt2 import modeling_gpt2
 from transformers.models.m2m_100 import modeling_m2m_100
 from transformers.models.marian import modeling_marian
 from transformers.models.openai import modeling_openai
+from transformers.models.roberta import modeling_roberta
 from transformers.models.vit import modeling_vit
+from transformers.models.xlm_roberta import modeling_xlm_roberta
 
 import keras_transformer as kt
 from keras_transformer.pretrained import generation
@@ -22,11 +25,14 @@ from keras_transformer.pretrained.families.registry import FAMILIES
 
 CLASSES = {
     "bert": (transformers.BertConfig, modeling_bert),
+    "distilbert": (transformers.DistilBertConfig, modeling_distilbert),
     "gpt2": (transformers.GPT2Config, modeling_gpt2),
     "m2m_100": (transformers.M2M100Config, modeling_m2m_100),
     "marian": (transformers.MarianConfig, modeling_marian),
     "openai-gpt": (transformers.OpenAIGPTConfig, modeling_openai),
+    "roberta": (transformers.RobertaConfig, modeling_roberta),
     "vit": (transformers.ViTConfig, modeling_vit),
+    "xlm-roberta": (transformers.XLMRobertaConfig, modeling_xlm_roberta),
 }
 # Attributes and methods of the class, no settings of a file.
 NOT_SETTINGS = {"_attn_implementation", "get_text_config", "architectures"}
@@ -47,7 +53,7 @@ def test_every_field_is_followed_fixed_or_silent(family):
     known = set().union(*groups(keys))
     fields = {*kind().to_dict(), *(f.name for f in dataclasses.fields(kind))} - NOT_SETTINGS
     assert not fields - known, f"settle {sorted(fields - known)}"
-    assert {"n_embd", "hidden_size", "d_model"} & fields
+    assert {"n_embd", "hidden_size", "d_model", "dim"} & fields
 
 
 @pytest.mark.parametrize("family", CLASSES)

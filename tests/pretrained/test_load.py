@@ -160,7 +160,7 @@ def test_a_config_that_is_none(folder, content, message):
     [
         (
             {"model_type": "t5"},
-            r"must be one of \['bert', 'gpt2', 'marian', 'openai-gpt', 'vit'\].*'t5'",
+            "`model_type` in .* must be one of .*'bert', .*'gpt2', .*'vit'.* Received: 't5'",
         ),
         ({"model_type": None}, "`model_type` in .* must be one of"),
         ({"model_type": ["gpt2"]}, "`model_type` in .* must be one of"),

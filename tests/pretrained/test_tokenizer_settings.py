@@ -138,7 +138,7 @@ def test_what_is_not_of_its_class(name, tmp_path):
 @pytest.mark.parametrize(
     ("family", "settings", "message"),
     [
-        ("bert", {"tokenizer_class": "RobertaTokenizer"}, "`tokenizer_class` in .*'RobertaTok"),
+        ("bert", {"tokenizer_class": "DebertaTokenizer"}, "`tokenizer_class` in .*'DebertaTok"),
         ("bert", {"do_basic_tokenize": False}, "`do_basic_tokenize` in .* must be true"),
         ("bert", {"do_lower_case": "no"}, "`do_lower_case` in .* must be true or false"),
         ("marian", {"do_lower_case": True}, "`do_lower_case` in .* must be false or missing"),

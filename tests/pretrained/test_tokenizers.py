@@ -14,8 +14,12 @@ REFERENCES = {
     "gpt1": transformers.OpenAIGPTTokenizer,
     "gpt2": transformers.GPT2Tokenizer,
     "bert": transformers.BertTokenizer,
+    "distilbert": transformers.DistilBertTokenizer,
+    "roberta": transformers.RobertaTokenizer,
+    "xlm_roberta": transformers.XLMRobertaTokenizer,
     "marian": transformers.MarianTokenizer,
 }
+ENCODERS = ("bert", "distilbert", "roberta", "xlm_roberta")
 
 
 def reference(folder, family):
@@ -38,14 +42,14 @@ def same_ids_and_texts(folder, family, texts=AWKWARD):
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["old_files", "tokenizer_json"])
-@pytest.mark.parametrize("family", ["gpt1", "gpt2", "bert"])
+@pytest.mark.parametrize("family", ["gpt1", "gpt2", *ENCODERS])
 def test_ids_and_texts_are_those_of_transformers(family, whole, tmp_path):
     folder = getattr(folders, family)(tmp_path, whole=whole)
     ours, theirs = same_ids_and_texts(folder, family)
     assert ours.vocabulary_size() == len(theirs)
     assert ours.unknown_id == theirs.unk_token_id
     assert ours.padding_id == theirs.pad_token_id
-    if family == "bert":
+    if family in ENCODERS:
         assert (ours.start_id, ours.end_id) == (theirs.cls_token_id, theirs.sep_token_id)
         row = kt.data.encode(ours, AWKWARD[:1], start=True, end=True)
         assert row == [theirs(AWKWARD[0])["input_ids"]]
@@ -143,7 +147,7 @@ def test_the_generation_settings_say_what_ends_a_text(tmp_path):
     assert kt.pretrained.load_tokenizer(folder).end_id is None
 
 
-@pytest.mark.parametrize("family", ["gpt1", "gpt2", "bert", "marian"])
+@pytest.mark.parametrize("family", ["gpt1", "gpt2", "marian", *ENCODERS])
 def test_save_and_load(family, tmp_path):
     folder = getattr(folders, family)(tmp_path / "foreign")
     original = kt.pretrained.load_tokenizer(folder)

@@ -18,12 +18,15 @@ def softmax(logits):
 
 
 @pytest.mark.parametrize("normalize_first", [False, True])
-@pytest.mark.parametrize("kind", ["gpt", "untied_gpt", "translator", "bert"])
+@pytest.mark.parametrize(
+    "kind", ["gpt", "untied_gpt", "translator", "bert", "bert_without_segments"]
+)
 def test_the_last_layer_is_the_models_prediction(kind, normalize_first):
     options = {"normalize_first": normalize_first}
     if kind == "translator":
         model, inputs = models.translator(**options), models.sources_and_targets()
-    elif kind == "bert":
+    elif kind.startswith("bert"):
+        options["num_segments"] = 2 if kind == "bert" else None
         model, inputs = models.bert(masked_lm=True, **options), models.ids_of_text(1, 5)
     else:
         model = models.language_model(share_embeddings=kind == "gpt", **options)

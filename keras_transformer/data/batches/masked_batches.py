@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transformer.checks import check_integer, check_share
+from keras_transformer.checks import check_flag, check_integer, check_share
 from keras_transformer.data.batches.epoch_batches import EpochBatches
 from keras_transformer.data.batches.epoch_plans import fingerprint, split_steps
 from keras_transformer.data.batches.text_blocks import cut_blocks
@@ -42,6 +42,7 @@ class MaskedLanguageModelBatches(EpochBatches):
         seed: Non-negative integer. Everything random depends only on it and the epoch.
         num_shards: Number of workers that train together, each with its own dataset.
         shard_index: Index of this worker, from 0.
+        segments: Whether the inputs include `segment_ids`; False for models without segments.
         **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`, the number of threads
             that prepare batches ahead if `fit` is called with `shuffle=False`.
 
@@ -77,6 +78,7 @@ class MaskedLanguageModelBatches(EpochBatches):
         seed: int = 0,
         num_shards: int = 1,
         shard_index: int = 0,
+        segments: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(shuffle, seed, num_shards, shard_index, **kwargs)
@@ -90,9 +92,10 @@ class MaskedLanguageModelBatches(EpochBatches):
                 f"Received: mask_id={mask_id}, vocabulary_size={vocabulary_size}."
             )
         check_share(rate=rate)
+        check_flag(segments=segments)
         self._ids = one_text(token_ids, vocabulary_size)
         self.length, self.batch_size = length, batch_size
-        self.mask_id, self.rate = mask_id, float(rate)
+        self.mask_id, self.rate, self.segments = mask_id, float(rate), segments
         never = [*never_masked, mask_id]
         self._may_be_chosen = ~np.isin(self._ids, never)
         self._replacements = np.setdiff1d(np.arange(1, vocabulary_size), never)
@@ -138,7 +141,8 @@ class MaskedLanguageModelBatches(EpochBatches):
             index: Index of the batch.
 
         Returns:
-            `({"token_ids": (B, T), "segment_ids": (B, T)}, labels (B, T))` in int32.
+            `({"token_ids": (B, T), "segment_ids": (B, T)}, labels (B, T))` in int32, without
+            `segment_ids` unless `segments`.
         """
         starts, lengths = self._batches[index].T
         token_ids = padded(self._ids, starts, lengths, (self.batch_size, self.length))
@@ -150,7 +154,10 @@ class MaskedLanguageModelBatches(EpochBatches):
             chosen = self._choose(start, length, generator)
             labels[row, chosen] = token_ids[row, chosen]
             token_ids[row, chosen] = self._hide(token_ids[row, chosen], generator)
-        return {"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids)}, labels
+        inputs = {"token_ids": token_ids}
+        if self.segments:
+            inputs["segment_ids"] = np.zeros_like(token_ids)
+        return inputs, labels
 
     def _choose(self, start, length, generator):
         """Returns the positions of a block to predict: whole words, up to the masking rate."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.families.hugging_face_bert import BERT
+from keras_transformer.pretrained.families.hugging_face_distilbert import DISTILBERT
 from keras_transformer.pretrained.families.hugging_face_gpt import GPT1, GPT2
 from keras_transformer.pretrained.families.hugging_face_m2m_100 import M2M100
 from keras_transformer.pretrained.families.hugging_face_marian import MARIAN
+from keras_transformer.pretrained.families.hugging_face_roberta import ROBERTA, XLM_ROBERTA
 from keras_transformer.pretrained.families.hugging_face_vit import VIT
 
 FAMILIES: dict[str, Family] = {
-    family.model_type: family for family in (BERT, GPT1, GPT2, M2M100, MARIAN, VIT)
+    family.model_type: family
+    # The first that recognizes a model is the one it is saved as: RoBERTa before BERT.
+    for family in (ROBERTA, XLM_ROBERTA, BERT, DISTILBERT, GPT1, GPT2, M2M100, MARIAN, VIT)
 }

@@ -13,6 +13,8 @@ from keras_transformer.pretrained.families.firefox import firefox_model, firefox
 from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.generation import GenerationSettings, read_generation
 from keras_transformer.pretrained.load import find_folder
+from keras_transformer.pretrained.sentence_transformers import has_modules, read_modules
+from keras_transformer.pretrained.tokenizers import fairseq_unigram
 from keras_transformer.pretrained.tokenizers.load_m2m_tokenizer import (
     load_m2m_tokenizer,
     tokenizer_class,
@@ -25,6 +27,7 @@ from keras_transformer.pretrained.tokenizers.tokenizers_from_files import (
     add_tokens,
     ids_of,
     open_tokenizer,
+    put_in_lowercase,
     read_kind,
 )
 from keras_transformer.pretrained.tokenizers.vocabulary_files import (
@@ -40,14 +43,14 @@ _SENTENCE_PIECE = ("spiece.model", "sentencepiece.model", "tokenizer.model")
 def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     """Loads the tokenizer of a checkpoint in the Hugging Face format, or of Firefox Translations.
 
-    `config.json` names the architecture: BERT, GPT-1 (`openai-gpt`), GPT-2, Marian or M2M100
-    (`m2m_100`, also of NLLB and SMaLL-100). The tokenizer is read from `tokenizer.json`, or in
-    older folders from `vocab.json` and `merges.txt`, from `vocab.txt`, or from a SentencePiece
-    model; Marian's from `source.spm`, `target.spm` and `vocab.json`; M2M100's from
-    `sentencepiece.bpe.model` and `vocab.json`; NLLB's from `tokenizer.json`, or from
-    `sentencepiece.bpe.model` alone. A multilingual one has the ids of its language tokens in
-    `languages`. It gives the ids of Hugging Face's tokenizer, without special ids around a text:
-    `kt.data.encode` adds those. A Firefox Translations folder has one
+    `config.json` names the architecture: BERT, RoBERTa, XLM-RoBERTa, DistilBERT, GPT-1
+    (`openai-gpt`), GPT-2, Marian or M2M100 (`m2m_100`, also of NLLB and SMaLL-100). The tokenizer
+    is read from `tokenizer.json`, or in older folders from `vocab.json` and `merges.txt`, from
+    `vocab.txt`, or from a SentencePiece model; Marian's from `source.spm`, `target.spm` and
+    `vocab.json`; M2M100's from `sentencepiece.bpe.model` and `vocab.json`; NLLB's from
+    `tokenizer.json`, or from `sentencepiece.bpe.model` alone. A multilingual one has the ids of its
+    language tokens in `languages`. It gives the ids of Hugging Face's tokenizer, without special
+    ids around a text: `kt.data.encode` adds those. A Firefox Translations folder has one
     SentencePiece model for both languages. Nothing in a file is executed.
 
     Args:
@@ -57,8 +60,8 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
 
     Returns:
         A tokenizer of `kt.data` with its special ids. `end_id` is that of the checkpoint's
-        generation settings, if they have one. `start_id` is `[CLS]` for BERT, and the id that a
-        translation starts from for Marian.
+        generation settings, if they have one. `start_id` is `[CLS]` for BERT and its kin
+        (RoBERTa's is called `<s>`), and the id that a translation starts from for Marian.
 
     Raises:
         ValueError: If there is no such folder, a file is missing or damaged, the architecture has
@@ -78,6 +81,10 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     folder = find_folder(folder, weights=False)
     if firefox_model(folder) is not None:
         return _firefox(folder)
+    lowercase = False
+    if has_modules(folder):
+        modules = read_modules(folder)
+        folder, lowercase = modules.body, modules.lowercase
     path = folder / "config.json"
     config = read_json(path)
     model_type = config.get("model_type")
@@ -96,7 +103,7 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
             "`target` must be False, except for Marian and M2M100. "
             f"Received: target={target}, model_type={model_type!r}."
         )
-    return _single(folder, config, KINDS[model_type])
+    return _single(folder, config, KINDS[model_type], lowercase)
 
 
 def _firefox(folder: Path) -> SentencePieceTokenizer:
@@ -106,9 +113,11 @@ def _firefox(folder: Path) -> SentencePieceTokenizer:
     return SentencePieceTokenizer(proto, padding_id=size, start_id=size)
 
 
-def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
+def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) -> Any:
     settings = read_generation(folder)
     pieces = [folder / name for name in _SENTENCE_PIECE if (folder / name).is_file()]
+    if fairseq_unigram.FILE in usual.files or lowercase:
+        pieces = []  # their ids are not those of the model, or the text would keep its capitals
     others = ("tokenizer.json", *usual.files)
     if pieces and not any((folder / name).is_file() for name in others):
         return _sentence_piece(pieces[0], config, settings)
@@ -117,11 +126,17 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
     if inner is None:
         if pieces:
             return _sentence_piece(pieces[0], config, settings)
+        others = (
+            kind.files
+            if fairseq_unigram.FILE in usual.files
+            else (*kind.files[:-1], f"{kind.files[-1]}, or one of {', '.join(_SENTENCE_PIECE)}")
+        )
         raise ValueError(
-            f"`folder` must contain tokenizer.json, or {' and '.join(kind.files)}, or one of "
-            f"{', '.join(_SENTENCE_PIECE)}. Received: {folder}."
+            f"`folder` must contain tokenizer.json, or {' and '.join(others)}. Received: {folder}."
         )
     named = add_tokens(files, inner)
+    if lowercase:
+        put_in_lowercase(inner)
     num_tokens = max(inner.get_vocab().values(), default=-1) + 1
     end = named.get("sep", named.get("eos")) if settings.end_id is None else settings.end_id
     is_bpe = type(inner.model).__name__ == "BPE"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from keras_transformer.data.tokenizers.text_packages import import_text_package
 from keras_transformer.pretrained.files import read_json
+from keras_transformer.pretrained.tokenizers import fairseq_unigram
 from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
 
 
@@ -24,6 +25,7 @@ class Kind(NamedTuple):
         dress: Sets the normalizer, pre-tokenizer and decoder of a `tokenizers.Tokenizer` from the
             folder's settings.
         said: Options of each part that the settings determine, or that do not affect ids or texts.
+            `dress` checks the parts that are not named.
     """
 
     class_name: str
@@ -92,7 +94,7 @@ def open_tokenizer(files: TokenFiles, kind: Kind, plain: bool = False) -> Any:
             kind.dress(files, inner)
         return inner
     if all((files.folder / name).is_file() for name in kind.files):
-        if kind.class_name == "BertTokenizer" and files.flag("do_basic_tokenize", True) is False:
+        if kind.build is _bert and files.flag("do_basic_tokenize", True) is False:
             raise ValueError(
                 f"`do_basic_tokenize` in {files.path} must be true, the only supported value. "
                 "Received: False."
@@ -106,8 +108,8 @@ def _check_parts(path, inner, files, kind):
     usual = _tokenizers().Tokenizer(kind.model(files))
     kind.dress(files, usual)
     expected, received = (json.loads(one.to_str()) for one in (usual, inner))
-    for part in ("model", "normalizer", "pre_tokenizer", "decoder"):
-        one, other = (_values(content[part], kind.said[part]) for content in (expected, received))
+    for part, said in kind.said.items():
+        one, other = (_values(content[part], said) for content in (expected, received))
         if one != other:
             raise ValueError(
                 f"The {part} in {path} must be that of a {kind.class_name} in transformers: {one}. "
@@ -274,6 +276,21 @@ KINDS = {
         {"model": _VOCABULARY, "normalizer": set(), "pre_tokenizer": set(), "decoder": set()},
     ),
 }
+KINDS |= {
+    "distilbert": KINDS["bert"]._replace(class_name="DistilBertTokenizer"),
+    "roberta": KINDS["gpt2"]._replace(
+        class_name="RobertaTokenizer", defaults=fairseq_unigram.SPECIAL
+    ),
+    "xlm-roberta": Kind(
+        "XLMRobertaTokenizer",
+        fairseq_unigram.SPECIAL,
+        (fairseq_unigram.FILE,),
+        fairseq_unigram.from_pieces,
+        fairseq_unigram.empty_model,
+        fairseq_unigram.dress,
+        {"model": {"vocab"}, "decoder": {"prepend_scheme", "split"}},
+    ),
+}
 
 
 def add_tokens(files: TokenFiles, inner: Any) -> dict[str, int]:
@@ -294,3 +311,10 @@ def add_tokens(files: TokenFiles, inner: Any) -> dict[str, int]:
                 f"{inner.token_to_id(token.content)} in the vocabulary."
             )
     return {name: inner.token_to_id(token.content) for name, token in named.items()}
+
+
+def put_in_lowercase(inner: Any) -> None:
+    """Makes a `tokenizers.Tokenizer` put texts in lowercase before everything else."""
+    normalizers = _tokenizers().normalizers
+    own = [] if inner.normalizer is None else [inner.normalizer]
+    inner.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])

@@ -13,6 +13,8 @@ from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.tokenizers.export_parts import sentencepiece_of, write_json
 
 _SPACE = "\u2581"
+# Their texts stand between [CLS] and [SEP].
+_ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta")
 # Texts that tell tokenizers apart, in addition to the pieces of the vocabulary.
 _AWKWARD = (
     "",
@@ -53,26 +55,52 @@ def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Pa
         ValueError: If some ids differ.
     """
     (own,) = tokenizers
-    names = ("bos", "eos") if config.values["model_type"] != "bert" else ("cls", "sep")
+    names = ("cls", "sep") if config.values["model_type"] in _ENCODERS else ("bos", "eos")
     ids = special_ids(own)
     content = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": bool(getattr(own, "clean_up_spaces", False)),
     }
+    path = str(folder / "tokenizer.json")
     if isinstance(own, HuggingFaceTokenizer):
         own.save_assets(str(folder))
         content["split_special_tokens"] = own.split_special_tokens
+        tokenizer = import_text_package("tokenizers").Tokenizer.from_file(path)
     else:
         # Special tokens in a text are plain text here.
         content["split_special_tokens"] = True
         tokenizer = tokenizer_json(own)
         check_same_ids(sentencepiece_of(own), tokenizer)
-        tokenizer.save(str(folder / "tokenizer.json"))
+    if config.values["model_type"] in _ENCODERS:
+        content |= _of_encoders(tokenizer, ids, config.values["model_type"])
+    tokenizer.save(path)
     values = (ids.start, ids.end, ids.padding, ids.unknown)
     for name, token_id in zip((*names, "pad", "unk"), values, strict=True):
         if token_id is not None:
             content[f"{name}_token"] = own.id_to_token(token_id)
     write_json(folder / "tokenizer_config.json", content)
+
+
+def _of_encoders(tokenizer, ids, model_type):
+    """Makes calls put texts between start and end, and returns the settings of such tokenizers."""
+    if None not in (ids.start, ids.end):
+        start, end = (tokenizer.id_to_token(token_id) for token_id in (ids.start, ids.end))
+        # RoBERTa has two separators between the texts of a pair, BERT has segments.
+        is_double = model_type in ("roberta", "xlm-roberta")
+        middle, segment = (f"{end}:0 {end}:0", 0) if is_double else (f"{end}:0", 1)
+        template = import_text_package("tokenizers").processors.TemplateProcessing
+        tokenizer.post_processor = template(
+            single=f"{start}:0 $A:0 {end}:0",
+            pair=f"{start}:0 $A:0 {middle} $B:{segment} {end}:{segment}",
+            special_tokens=[(start, ids.start), (end, ids.end)],
+        )
+    # Where it is not said, transformers leaves the segments out.
+    segments = ["token_type_ids"] if model_type == "bert" else []
+    content = {"model_input_names": ["input_ids", *segments, "attention_mask"]}
+    added = tokenizer.get_added_tokens_decoder().values()
+    special = [token.content for token in added if token.special]
+    masks = [token for token in ("[MASK]", "<mask>") if token in special]
+    return content | {"mask_token": masks[0]} if masks else content
 
 
 def tokenizer_json(tokenizer: Any) -> Any:

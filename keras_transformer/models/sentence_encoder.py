@@ -1,0 +1,176 @@
+"""Sentence encoders: one vector for a whole text, such that similar texts have similar vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_transformer.checks import check, check_choice, check_flag
+from keras_transformer.layers.layer import Layer
+from keras_transformer.layers.pooling import SequencePooling
+
+Tensor = Any
+
+# After the name of the body, which says the family of its checkpoints.
+NAME_ENDING = "_sentence_encoder"
+_POOLINGS = ("mean", "first", "last", "max")
+
+
+@keras.saving.register_keras_serializable(package="keras_transformer")
+class UnitVectors(Layer):
+    """Scales vectors to length 1: (B, D) to (B, D); zeros stay zeros, with a gradient of zeros."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Divides each vector by its length, or by 1e-12 if that is shorter.
+
+        Args:
+            inputs: (B, D).
+
+        Returns:
+            (B, D).
+        """
+        squares = ops.sum(ops.square(inputs), axis=-1, keepdims=True)
+        # The maximum inside the root: its gradient would be infinite at 0.
+        return inputs * ops.rsqrt(ops.maximum(squares, 1e-24))
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        return keras.KerasTensor(inputs.shape, inputs.dtype)
+
+
+def sentence_encoder(
+    body: keras.Model,
+    pooling: str = "mean",
+    normalize: bool = True,
+    *,
+    projection: keras.layers.Layer | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Builds a sentence encoder on a BERT: from its inputs to one vector for each text.
+
+    A functional model with the inputs of `body`. The hidden states of the real tokens are pooled
+    into one vector (padding never counts), which is projected, if wanted, and scaled to length 1,
+    so that the dot product of two vectors is their cosine similarity. These steps are the layers
+    `pooling`, the given projection and `unit_vectors`; all others are those of `body`, so training
+    the model also trains `body`. Vectors are float32 for every dtype policy of `body`.
+
+    Args:
+        body: A model from `kt.models.bert` or `kt.pretrained.load`. Its heads are left out.
+        pooling: "mean" or "max" of each feature over the real tokens, or the "first" (`[CLS]`) or
+            "last" of them.
+        normalize: Whether to scale the vectors to length 1.
+        projection: A layer from the pooled vectors (B, D) to others, such as
+            `keras.layers.Dense(64, "tanh")`; None for none.
+        name: Name of the model; None for that of `body` and "_sentence_encoder".
+
+    Returns:
+        A `keras.Model` to sentence vectors (B, D). A text without tokens gives zeros if there is no
+        projection.
+
+    Raises:
+        ValueError: If `body` does not have the layers of a BERT, or an argument is invalid.
+
+    Example:
+        >>> import numpy as np, keras_transformer as kt
+        >>> body = kt.models.bert(
+        ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
+        >>> encoder = kt.models.sentence_encoder(body)
+        >>> ids = np.array([[5, 6, 7, 0], [8, 9, 0, 0]])
+        >>> encoder({"token_ids": ids, "segment_ids": np.zeros_like(ids)}).shape
+        (2, 16)
+
+    Reference:
+        Reimers and Gurevych 2019, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks",
+        section 3.
+    """
+    check_choice(_POOLINGS, pooling=pooling)
+    check_flag(normalize=normalize)
+    layer = projection is None or isinstance(projection, keras.layers.Layer)
+    check(layer, "be a Keras layer or None", "projection", projection)
+    hidden, mask = _hidden_states(body)
+    vectors = SequencePooling(pooling, dtype="float32", name="pooling")(hidden, padding_mask=mask)
+    if projection is not None:
+        vectors = projection(vectors)
+    if normalize:
+        vectors = UnitVectors(dtype="float32", name="unit_vectors")(vectors)
+    return keras.Model(body.input, vectors, name=name or f"{body.name}{NAME_ENDING}")
+
+
+def _hidden_states(body):
+    """Returns the symbolic hidden states (B, T, D) of a body and the mask of its padding."""
+    layers = {layer.name: layer for layer in body.layers} if isinstance(body, keras.Model) else {}
+    inputs: Any = getattr(body, "input", None)
+    if not {"token_embedding", "encoder"} <= set(layers) or "token_ids" not in (inputs or {}):
+        raise ValueError(
+            "`body` must be a BERT with the input `token_ids` and the layers `token_embedding` and "
+            f"`encoder`. Received: body={body!r} with the layers {sorted(layers)}."
+        )
+    output = body.output["output"] if isinstance(body.output, dict) else body.output
+    if len(output.shape) != 3:
+        raise ValueError(
+            "`body` must return hidden states (B, T, D). "
+            f"Received: body={body!r} with an output of shape {output.shape}."
+        )
+    return output, layers["token_embedding"].compute_mask(inputs["token_ids"])
+
+
+def sentence_pairs(encoder: keras.Model, *, name: str = "sentence_pairs") -> keras.Model:
+    """Wraps a sentence encoder for training on pairs of similar texts.
+
+    A functional model from two batches of texts to the similarity of each first text to each second
+    one, (B, B): the dot products of their vectors. Each input of `encoder` becomes two, such as
+    `first_token_ids` and `second_token_ids`. With the loss `kt.training.InBatchNegatives`, a text
+    learns to be nearest to its own partner among all those of the batch.
+
+    The encoder is one layer of the model, called twice: training the model trains `encoder`, which
+    is then used by itself. `predict` would join the matrices of several batches: call it with one.
+
+    Args:
+        encoder: A model from `sentence_encoder` or `kt.pretrained.load`.
+        name: Name of the model.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: If `encoder` does not map named inputs to one vector for each text.
+
+    Example:
+        >>> import numpy as np, keras_transformer as kt
+        >>> body = kt.models.bert(
+        ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32,
+        ...     num_segments=None)
+        >>> model = kt.models.sentence_pairs(kt.models.sentence_encoder(body))
+        >>> model.compile("adam", kt.training.InBatchNegatives())
+        >>> texts, others = np.random.default_rng(0).integers(1, 100, (2, 8, 5))
+        >>> inputs = {"first_token_ids": texts, "second_token_ids": others}
+        >>> history = model.fit(inputs, np.arange(8), batch_size=4, verbose=0)
+        >>> model(inputs).shape
+        (8, 8)
+
+    Reference:
+        Henderson et al. 2017, "Efficient Natural Language Response Suggestion for Smart Reply",
+        section 4.
+    """
+    inputs = getattr(encoder, "input", None)
+    output = getattr(encoder, "output", None)
+    if not isinstance(inputs, dict) or len(getattr(output, "shape", ())) != 2:
+        raise ValueError(
+            "`encoder` must be a model from named inputs to vectors (B, D), such as "
+            f"kt.models.sentence_encoder makes. Received: encoder={encoder!r}."
+        )
+    pair = [
+        {
+            key: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=f"{side}_{key}")
+            for key, tensor in inputs.items()
+        }
+        for side in ("first", "second")
+    ]
+    first, second = (encoder(one) for one in pair)
+    similarities = ops.matmul(first, ops.transpose(second))
+    by_name = {tensor.name: tensor for one in pair for tensor in one.values()}
+    return keras.Model(by_name, similarities, name=name)

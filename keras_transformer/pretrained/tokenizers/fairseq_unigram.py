@@ -1,0 +1,130 @@
+"""XLM-RoBERTa's tokenizer: SentencePiece's unigram pieces, with fairseq's ids in front."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from keras_transformer.data.tokenizers.text_packages import import_text_package
+from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
+
+FILE = "sentencepiece.bpe.model"
+SPECIAL = {
+    **{"bos": "<s>", "eos": "</s>", "unk": "<unk>", "sep": "</s>"},
+    **{"pad": "<pad>", "cls": "<s>", "mask": "<mask>"},
+}
+_SPACE = "\u2581"
+# fairseq has these ids in front, SentencePiece only three of them: every piece moves up by one.
+_FIRST = ("<s>", "<pad>", "</s>", "<unk>")
+_PIECES = ("<unk>", "<s>", "</s>")
+_UNKNOWN_ID = 3
+
+
+def from_pieces(files: TokenFiles) -> Any:
+    """Builds the tokenizer of a folder from its SentencePiece model.
+
+    Args:
+        files: The folder's tokens and settings.
+
+    Returns:
+        A `tokenizers.Tokenizer`.
+
+    Raises:
+        ValueError: If the file is no such model, or has symbols of its own.
+    """
+    path = files.folder / FILE
+    proto = _read(path)
+    names = tuple(piece.piece for piece in proto.pieces[:3])
+    if names != _PIECES:
+        raise ValueError(f"`{path}` must begin with the pieces {_PIECES}. Received: {names}.")
+    if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
+        raise ValueError(
+            f"`{path}` must be a unigram model. Received: another SentencePiece model."
+        )
+    symbols = [piece.piece for piece in proto.pieces if piece.type == piece.USER_DEFINED]
+    if symbols:
+        raise ValueError(f"`{path}` must not define symbols. Received: {symbols[:8]}.")
+    package = import_text_package("tokenizers")
+    pieces = [(piece.piece, piece.score) for piece in proto.pieces[3:]]
+    vocabulary = [*((name, 0.0) for name in _FIRST), *pieces, ("<mask>", 0.0)]
+    result = package.Tokenizer(package.models.Unigram(vocabulary, _UNKNOWN_ID, False))
+    charsmap = proto.normalizer_spec.precompiled_charsmap
+    if charsmap:
+        result.normalizer = package.normalizers.Precompiled(charsmap)
+    dress(files, result)
+    return result
+
+
+def _read(path: Path) -> Any:
+    proto = import_text_package("sentencepiece.sentencepiece_model_pb2").ModelProto()
+    try:
+        proto.ParseFromString(path.read_bytes())
+    except Exception as error:  # protobuf has its own kinds
+        raise ValueError(f"`{path}` must be a SentencePiece model. Received: {error}.") from error
+    return proto
+
+
+def empty_model(files: TokenFiles) -> Any:
+    """Returns a unigram model with fairseq's unknown id."""
+    unigram = import_text_package("tokenizers").models.Unigram
+    return unigram([(name, 0.0) for name in _FIRST], _UNKNOWN_ID, False)
+
+
+def dress(files: TokenFiles, tokenizer: Any) -> None:
+    """Sets the parts around the model as transformers does: of tokenizer.json, the map of letters.
+
+    Args:
+        files: The folder's tokens and settings.
+        tokenizer: The `tokenizers.Tokenizer`, changed in place.
+
+    Raises:
+        ValueError: If it has parts that XLM-RoBERTa's tokenizer has not.
+    """
+    package = import_text_package("tokenizers")
+    content = json.loads(tokenizer.to_str())
+    _check_pre_tokenizer(files, content["pre_tokenizer"])
+    precompiled = _precompiled(files, content["normalizer"])
+    if precompiled is None:
+        tokenizer.normalizer = None
+    elif content["normalizer"]["type"] != "Precompiled":
+        # What follows only joins spaces, which the pre-tokenizer drops.
+        content["normalizer"] = precompiled
+        tokenizer.normalizer = package.Tokenizer.from_str(json.dumps(content)).normalizer
+    scheme = "always" if files.flag("add_prefix_space", True) else "never"
+    spaces = package.pre_tokenizers
+    tokenizer.pre_tokenizer = spaces.Sequence(
+        [spaces.WhitespaceSplit(), spaces.Metaspace(_SPACE, scheme)]
+    )
+    tokenizer.decoder = package.decoders.Metaspace(_SPACE, scheme)
+
+
+def _parts(part: Any, key: str) -> list[dict[str, Any]]:
+    """Returns the parts of a sequence, or the only one."""
+    if part is None:
+        return []
+    return list(part[key]) if part["type"] == "Sequence" else [part]
+
+
+def _precompiled(files, normalizer):
+    precompiled = None
+    for part in _parts(normalizer, "normalizers"):
+        if part["type"] == "Precompiled" and precompiled is None:
+            precompiled = part
+        elif part["type"] != "Replace" or part["pattern"] != {"Regex": " {2,}"}:
+            raise ValueError(
+                f"The normalizer in {files.folder / 'tokenizer.json'} must be that of an "
+                f"XLMRobertaTokenizer, a map of letters. Received: {part['type']}."
+            )
+    return precompiled
+
+
+def _check_pre_tokenizer(files, pre_tokenizer):
+    parts = _parts(pre_tokenizer, "pretokenizers")
+    kinds = [part["type"] for part in parts]
+    known = kinds in ([], ["Metaspace"], ["WhitespaceSplit", "Metaspace"])
+    if not known or (parts and parts[-1]["replacement"] != _SPACE):
+        raise ValueError(
+            f"The pre_tokenizer in {files.folder / 'tokenizer.json'} must be that of an "
+            f"XLMRobertaTokenizer, WhitespaceSplit and Metaspace. Received: {kinds}."
+        )
