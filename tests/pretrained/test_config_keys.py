@@ -9,8 +9,11 @@ import pytest
 import transformers
 from transformers.models.bert import modeling_bert
 from transformers.models.gpt2 import modeling_gpt2
+from transformers.models.llama import modeling_llama
 from transformers.models.marian import modeling_marian
 from transformers.models.openai import modeling_openai
+from transformers.models.qwen2 import modeling_qwen2
+from transformers.models.qwen3 import modeling_qwen3
 from transformers.models.vit import modeling_vit
 
 import keras_transformer as kt
@@ -22,8 +25,11 @@ from keras_transformer.pretrained.families.registry import FAMILIES
 CLASSES = {
     "bert": (transformers.BertConfig, modeling_bert),
     "gpt2": (transformers.GPT2Config, modeling_gpt2),
+    "llama": (transformers.LlamaConfig, modeling_llama),
     "marian": (transformers.MarianConfig, modeling_marian),
     "openai-gpt": (transformers.OpenAIGPTConfig, modeling_openai),
+    "qwen2": (transformers.Qwen2Config, modeling_qwen2),
+    "qwen3": (transformers.Qwen3Config, modeling_qwen3),
     "vit": (transformers.ViTConfig, modeling_vit),
 }
 # Attributes and methods of the class, no settings of a file.
@@ -77,7 +83,8 @@ def test_defaults_are_those_of_transformers(family):
     # What must have one value has it where nothing is said.
     fixed = {key: fields[key].default for key in keys.fixed if key in fields}
     assert {key: keys.fixed[key] for key in fixed} == fixed
-    assert set(keys.followed) - set(fields) <= {"num_labels", "head_dim"}
+    read_otherwise = {"num_labels", "head_dim", "rope_theta", "rope_scaling"}
+    assert set(keys.followed) - set(fields) <= read_otherwise
     assert keys.followed.get("num_labels", 2) == kind().num_labels
 
 

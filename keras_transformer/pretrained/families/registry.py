@@ -5,9 +5,10 @@ from __future__ import annotations
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.families.hugging_face_bert import BERT
 from keras_transformer.pretrained.families.hugging_face_gpt import GPT1, GPT2
+from keras_transformer.pretrained.families.hugging_face_llama import LLAMA, QWEN2, QWEN3
 from keras_transformer.pretrained.families.hugging_face_marian import MARIAN
 from keras_transformer.pretrained.families.hugging_face_vit import VIT
 
 FAMILIES: dict[str, Family] = {
-    family.model_type: family for family in (BERT, GPT1, GPT2, MARIAN, VIT)
+    family.model_type: family for family in (BERT, LLAMA, QWEN2, QWEN3, GPT1, GPT2, MARIAN, VIT)
 }
