@@ -192,6 +192,24 @@ def firefox_to_english() -> Row:
     return firefox("pt-en", portuguese()[1])[0]
 
 
+@check("SmolLM2")
+def smollm2() -> Row:
+    """Greedy continuations of a GGUF file."""
+    import keras_transformer as kt
+    from agreement_smollm2 import compare
+
+    prompts = english()[::40][:50]
+    equal, total, difference = compare(kt.datasets.smollm2.load_file(), prompts)
+    if equal < 0.98 * total:
+        raise SystemExit(f"SmolLM2: {equal} of {total} tokens are equal.")
+    return Row(
+        "`LlamaForCausalLM` with the tensors that transformers dequantizes",
+        f"greedy continuations of {len(prompts)} sentences of Tatoeba",
+        f"{equal:,} of {total:,} tokens equal; logits of the prompts differ by at most "
+        f"{difference:.1e}",
+    )
+
+
 # === Tokenizers ===
 
 

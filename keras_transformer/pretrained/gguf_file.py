@@ -209,8 +209,10 @@ class _Header:
             return self.text()
         if kind == _ARRAY:
             inner, count = self.number("I"), self.number("Q")
+            if inner == _STRING:
+                return [self.text() for _ in range(count)]
             if inner not in _NUMBERS:
-                return [self.value(inner) for _ in range(count)]
+                raise self.damaged(f"Received: an array of the unknown type {inner}.")
             item = struct.calcsize(f"<{_NUMBERS[inner]}")
             return np.frombuffer(self.take(count * item), f"<{_NUMBERS[inner]}").tolist()
         if kind not in _NUMBERS:

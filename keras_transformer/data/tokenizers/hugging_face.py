@@ -29,6 +29,10 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         vocabulary_size: Number of ids; None for as many as the vocabulary needs. Ids without a
             token decode to nothing.
         split_special_tokens: Whether special tokens written in a text are split like other text.
+        chat_template: Jinja template that writes a conversation as one text, see
+            `kt.data.render_chat`; None for none.
+        template_tokens: Special tokens by the names that the template uses, such as
+            `{"eos_token": "</s>"}`; None for none.
 
     Raises:
         ImportError: If the `text` extra is not installed.
@@ -56,6 +60,8 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         clean_up_spaces: bool = False,
         vocabulary_size: int | None = None,
         split_special_tokens: bool = False,
+        chat_template: str | None = None,
+        template_tokens: dict[str, str] | None = None,
     ) -> None:
         tokenizers = import_text_package("tokenizers")
         try:
@@ -73,6 +79,8 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         ids = SpecialIds(padding_id, unknown_id, start_id, end_id)
         super().__init__(ids, num_tokens, vocabulary_size)
         self.clean_up_spaces = bool(clean_up_spaces)
+        self.chat_template = chat_template
+        self.template_tokens = dict(template_tokens or {})
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
@@ -108,6 +116,8 @@ class HuggingFaceTokenizer(SpecialTokenizer):
             **super().get_config(),
             "clean_up_spaces": self.clean_up_spaces,
             "split_special_tokens": self.split_special_tokens,
+            "chat_template": self.chat_template,
+            "template_tokens": self.template_tokens,
         }
 
     def save_assets(self, folder: str) -> None:

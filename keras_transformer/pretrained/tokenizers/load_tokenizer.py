@@ -13,7 +13,11 @@ from keras_transformer.data.tokenizers.sentence_piece import SentencePieceTokeni
 from keras_transformer.pretrained.families.firefox import firefox_model, firefox_vocabulary
 from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.generation import GenerationSettings, read_generation
+from keras_transformer.pretrained.gguf_file import find_gguf
 from keras_transformer.pretrained.load import find_folder
+from keras_transformer.pretrained.tokenizers.byte_pairs import LLAMA, QWEN2
+from keras_transformer.pretrained.tokenizers.chat_templates import read_chat_template
+from keras_transformer.pretrained.tokenizers.gguf_tokenizer import load_gguf_tokenizer
 from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
 from keras_transformer.pretrained.tokenizers.tokenizers_from_files import (
     KINDS,
@@ -25,27 +29,32 @@ from keras_transformer.pretrained.tokenizers.tokenizers_from_files import (
     read_kind,
 )
 
+# The usual kind of each architecture's tokenizer.
+_KINDS = {**KINDS, "llama": LLAMA, "qwen2": QWEN2, "qwen3": QWEN2}
 _SENTENCE_PIECE = ("spiece.model", "sentencepiece.model", "tokenizer.model")
 
 
 def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
-    """Loads the tokenizer of a checkpoint in the Hugging Face format, or of Firefox Translations.
+    """Loads the tokenizer of a Hugging Face checkpoint, a GGUF file or Firefox Translations.
 
-    `config.json` names the architecture: BERT, GPT-1 (`openai-gpt`), GPT-2 or Marian. The tokenizer
-    is read from `tokenizer.json`, or in older folders from `vocab.json` and `merges.txt`, from
+    `config.json` names the architecture: BERT, GPT-1 (`openai-gpt`), GPT-2, Llama, Marian, Qwen2 or
+    Qwen3. The tokenizer is read from `tokenizer.json`, or in older folders from `vocab.json` and `merges.txt`, from
     `vocab.txt`, or from a SentencePiece model; Marian's from `source.spm`, `target.spm` and
     `vocab.json`. It gives the ids of Hugging Face's tokenizer, without special ids around a text:
-    `kt.data.encode` adds those. A Firefox Translations folder has one
+    `kt.data.encode` adds those. For Llama and Qwen, tokenizer.json counts as it is, whatever class
+    is named: transformers 5 builds another tokenizer for those that name GPT-2's, such as SmolLM2.
+    A GGUF file has its own byte-level BPE. A Firefox Translations folder has one
     SentencePiece model for both languages. Nothing in a file is executed.
 
     Args:
-        folder: A folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
+        folder: A folder, a GGUF file or a name on the Hugging Face hub, as in
+            `kt.pretrained.load`.
         target: For Marian, whether to load the tokenizer of the target language.
 
     Returns:
         A tokenizer of `kt.data` with its special ids. `end_id` is that of the checkpoint's
         generation settings, if they have one. `start_id` is `[CLS]` for BERT, and the id that a
-        translation starts from for Marian.
+        translation starts from for Marian. Those with a chat template have it as `chat_template`.
 
     Raises:
         ValueError: If there is no such folder, a file is missing or damaged, the architecture has
@@ -63,16 +72,19 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
         2018 (SentencePiece).
     """
     folder = find_folder(folder, weights=False)
+    gguf = find_gguf(folder)
     if firefox_model(folder) is not None:
         return _firefox(folder)
+    if gguf is not None:
+        return load_gguf_tokenizer(gguf)
     path = folder / "config.json"
     config = read_json(path)
     model_type = config.get("model_type")
     if model_type == "marian":
         return _marian(folder, config, target)
-    if not isinstance(model_type, str) or model_type not in KINDS:
+    if not isinstance(model_type, str) or model_type not in _KINDS:
         raise ValueError(
-            f"`model_type` in {path} must be one of {sorted([*KINDS, 'marian'])} for a "
+            f"`model_type` in {path} must be one of {sorted([*_KINDS, 'marian'])} for a "
             f"tokenizer. Received: {model_type!r}."
         )
     if target:
@@ -80,7 +92,7 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
             "`target` must be False, except for Marian. "
             f"Received: target={target}, model_type={model_type!r}."
         )
-    return _single(folder, config, KINDS[model_type])
+    return _single(folder, config, _KINDS[model_type])
 
 
 def _firefox(folder: Path) -> SentencePieceTokenizer:
@@ -120,6 +132,10 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
         clean_up_spaces=bool(files.flag("clean_up_tokenization_spaces", False)) and not is_bpe,
         vocabulary_size=_larger(config.get("vocab_size"), num_tokens),
         split_special_tokens=bool(files.flag("split_special_tokens", False)),
+        chat_template=read_chat_template(files),
+        template_tokens={
+            f"{name}_token": token.content for name, token in {**files.defaults, **files.named}.items()
+        },
     )
 
 
