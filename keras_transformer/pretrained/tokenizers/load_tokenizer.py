@@ -103,7 +103,7 @@ def _firefox(folder: Path) -> SentencePieceTokenizer:
 
 
 def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
-    settings = read_generation(folder)
+    settings = read_generation(folder, several_ends=True)
     pieces = [folder / name for name in _SENTENCE_PIECE if (folder / name).is_file()]
     others = ("tokenizer.json", *usual.files)
     if pieces and not any((folder / name).is_file() for name in others):
