@@ -9,9 +9,11 @@ import pytest
 import transformers
 from transformers.models.bert import modeling_bert
 from transformers.models.gpt2 import modeling_gpt2
+from transformers.models.gpt_neo import modeling_gpt_neo
 from transformers.models.llama import modeling_llama
 from transformers.models.marian import modeling_marian
 from transformers.models.openai import modeling_openai
+from transformers.models.opt import modeling_opt
 from transformers.models.qwen2 import modeling_qwen2
 from transformers.models.qwen3 import modeling_qwen3
 from transformers.models.vit import modeling_vit
@@ -25,15 +27,17 @@ from keras_transformer.pretrained.families.registry import FAMILIES
 CLASSES = {
     "bert": (transformers.BertConfig, modeling_bert),
     "gpt2": (transformers.GPT2Config, modeling_gpt2),
+    "gpt_neo": (transformers.GPTNeoConfig, modeling_gpt_neo),
     "llama": (transformers.LlamaConfig, modeling_llama),
     "marian": (transformers.MarianConfig, modeling_marian),
     "openai-gpt": (transformers.OpenAIGPTConfig, modeling_openai),
+    "opt": (transformers.OPTConfig, modeling_opt),
     "qwen2": (transformers.Qwen2Config, modeling_qwen2),
     "qwen3": (transformers.Qwen3Config, modeling_qwen3),
     "vit": (transformers.ViTConfig, modeling_vit),
 }
 # Attributes and methods of the class, no settings of a file.
-NOT_SETTINGS = {"_attn_implementation", "get_text_config", "architectures"}
+NOT_SETTINGS = {"_attn_implementation", "_is_quantized", "get_text_config", "architectures"}
 NEUTRAL = {key: value for key, value in generation.KEYS.fixed.items() if value}
 
 
@@ -83,7 +87,7 @@ def test_defaults_are_those_of_transformers(family):
     # What must have one value has it where nothing is said.
     fixed = {key: fields[key].default for key in keys.fixed if key in fields}
     assert {key: keys.fixed[key] for key in fixed} == fixed
-    read_otherwise = {"num_labels", "head_dim", "rope_theta", "rope_scaling"}
+    read_otherwise = {"num_labels", "head_dim", "rope_theta", "rope_scaling", "attention_layers"}
     assert set(keys.followed) - set(fields) <= read_otherwise
     assert keys.followed.get("num_labels", 2) == kind().num_labels
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.families.hugging_face_bert import BERT
 from keras_transformer.pretrained.families.hugging_face_gpt import GPT1, GPT2
+from keras_transformer.pretrained.families.hugging_face_gpt_neo import GPT_NEO
 from keras_transformer.pretrained.families.hugging_face_llama import LLAMA, QWEN2, QWEN3
 from keras_transformer.pretrained.families.hugging_face_marian import MARIAN
+from keras_transformer.pretrained.families.hugging_face_opt import OPT
 from keras_transformer.pretrained.families.hugging_face_vit import VIT
 
 FAMILIES: dict[str, Family] = {
-    family.model_type: family for family in (BERT, LLAMA, QWEN2, QWEN3, GPT1, GPT2, MARIAN, VIT)
+    family.model_type: family
+    # The first one that recognizes a model exports it: GPT2 comes after those like it.
+    for family in (BERT, LLAMA, QWEN2, QWEN3, GPT_NEO, OPT, GPT1, GPT2, MARIAN, VIT)
 }

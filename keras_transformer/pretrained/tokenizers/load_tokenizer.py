@@ -31,6 +31,7 @@ from keras_transformer.pretrained.tokenizers.tokenizers_from_files import (
 
 # The usual kind of each architecture's tokenizer.
 _KINDS = {**KINDS, "llama": LLAMA, "qwen2": QWEN2, "qwen3": QWEN2}
+_KINDS |= {"gpt_neo": KINDS["gpt2"], "opt": KINDS["gpt2"]}
 _SENTENCE_PIECE = ("spiece.model", "sentencepiece.model", "tokenizer.model")
 
 
