@@ -195,8 +195,9 @@ def firefox_to_english() -> Row:
 @check("SmolLM2")
 def smollm2() -> Row:
     """Greedy continuations of a GGUF file."""
-    import keras_transformer as kt
     from agreement_smollm2 import compare
+
+    import keras_transformer as kt
 
     prompts = english()[::40][:50]
     equal, total, difference = compare(kt.datasets.smollm2.load_file(), prompts)

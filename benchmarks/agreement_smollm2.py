@@ -10,7 +10,7 @@ NEW_TOKENS = 32
 
 
 def reference_model(path: Path):
-    """transformers' Llama with the tensors that transformers reads from the GGUF file.
+    """The Llama of transformers with the tensors that transformers reads from the GGUF file.
 
     Its `from_pretrained` does the same but requires the package accelerate.
     """
@@ -40,7 +40,15 @@ def compare(path: Path, prompts: list[str]) -> tuple[int, int, float]:
     reference = reference_model(path)
     equal = total = 0
     difference = 0.0
-    for row in kt.data.encode(tokenizer, prompts):
+    rows = kt.data.encode(tokenizer, prompts)
+    found = kt.decoding.generate(
+        model,
+        rows,
+        max_new_tokens=NEW_TOKENS,
+        min_new_tokens=NEW_TOKENS,
+        stop_ids=(tokenizer.end_id,),
+    )
+    for row, own in zip(rows, np.asarray(found).tolist(), strict=True):
         prompt = torch.tensor([row])
         with torch.no_grad():
             logits = reference(prompt).logits.numpy()
@@ -52,16 +60,9 @@ def compare(path: Path, prompts: list[str]) -> tuple[int, int, float]:
                 min_new_tokens=NEW_TOKENS,
                 pad_token_id=tokenizer.padding_id,
             )[0, len(row) :].tolist()
-        own = keras.ops.convert_to_numpy(model({"token_ids": np.array([row])}))
-        difference = max(difference, float(np.abs(own - logits).max()))
-        found = kt.decoding.generate(
-            model,
-            [row],
-            max_new_tokens=NEW_TOKENS,
-            min_new_tokens=NEW_TOKENS,
-            stop_ids=(tokenizer.end_id,),
-        )
-        found = np.asarray(found)[0, len(row) :].tolist()
-        equal += sum(a == b for a, b in zip(found, expected, strict=True))
+        ours = keras.ops.convert_to_numpy(model({"token_ids": np.array([row])}))
+        difference = max(difference, float(np.abs(ours - logits).max()))
+        new = own[len(row) : len(row) + NEW_TOKENS]
+        equal += sum(a == b for a, b in zip(new, expected, strict=True))
         total += len(expected)
     return equal, total, difference

@@ -44,9 +44,9 @@ def render_chat(
         >>> theirs = tokenizers.Tokenizer(tokenizers.models.WordLevel({"<end>": 0}, "<end>"))
         >>> tokenizer = kt.data.HuggingFaceTokenizer(
         ...     theirs.to_str(),
-        ...     chat_template="{% for m in messages %}{{ m.role }}: {{ m.content }}<end>{% endfor %}")
+        ...     chat_template="{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}")
         >>> kt.data.render_chat(tokenizer, [{"role": "user", "content": "Hello!"}])
-        'user: Hello!<end>'
+        'user: Hello! '
     """
     template = getattr(tokenizer, "chat_template", None)
     if template is None:

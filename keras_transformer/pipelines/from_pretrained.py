@@ -14,8 +14,8 @@ from keras_transformer.pretrained.families.firefox import (
     firefox_model,
     read_shortlist,
 )
-from keras_transformer.pretrained.gguf_file import find_gguf
 from keras_transformer.pretrained.generation import read_generation, read_search
+from keras_transformer.pretrained.gguf_file import find_gguf
 from keras_transformer.pretrained.load import find_folder, load
 from keras_transformer.pretrained.tokenizers.load_tokenizer import load_tokenizer
 

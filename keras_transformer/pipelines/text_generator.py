@@ -253,7 +253,9 @@ class TextGenerator:
         return answer.pieces() if stream else answer.finish()[0]
 
     def _start(self, texts, *arguments, **options):
-        return start(self, encode(self.tokenizer, texts), *arguments, **options)
+        with_start = getattr(self.tokenizer, "add_start", False)
+        rows = encode(self.tokenizer, texts, start=with_start)
+        return start(self, rows, *arguments, **options)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `model.keras`, the tokenizer and `text_generator.json` to a folder.

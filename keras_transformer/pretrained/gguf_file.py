@@ -236,7 +236,9 @@ def _gguf(name: str) -> Any:
     try:
         import gguf
     except ImportError as error:
-        raise ImportError(f"Reading {name} requires the package gguf: `pip install gguf`.") from error
+        raise ImportError(
+            f"Reading {name} requires the package gguf: `pip install gguf`."
+        ) from error
     return gguf
 
 

@@ -27,11 +27,12 @@ def load(folder: str | os.PathLike) -> keras.Model:
     """Loads a checkpoint in the Hugging Face format, a GGUF file or a Firefox Translations model.
 
     In the Hugging Face format, `config.json` names the architecture: BERT, GPT-1 (`openai-gpt`),
-    GPT-2, Llama, Marian, Qwen2, Qwen3 or ViT. The weights are in `model.safetensors` or `pytorch_model.bin`, possibly in
-    shards; they are read one tensor at a time, and nothing in a file is executed. Every variable
-    must have its tensor, and every tensor must fill a variable, equal one that does, or hold values
-    that the model computes. Every setting of config.json that the model does not follow must have
-    the model's value. The model is an ordinary one of `kt.models`, not compiled.
+    GPT-2, Llama, Marian, OPT, Qwen2, Qwen3, GPT-Neo or ViT. The weights are in `model.safetensors`
+    or `pytorch_model.bin`, possibly in shards; they are read one tensor at a time, and nothing in a
+    file is executed. Every variable must have its tensor, and every tensor must fill a variable,
+    equal one that does, or hold values that the model computes. Every setting of config.json that
+    the model does not follow must have the model's value. The model is an ordinary one of
+    `kt.models`, not compiled.
 
     A Firefox Translations (Bergamot) folder holds one file `model.*.bin` with settings and 8-bit
     weights. It becomes a `kt.models.transformer` with float32 weights and an SSRU decoder. The
@@ -47,10 +48,10 @@ def load(folder: str | os.PathLike) -> keras.Model:
             package huggingface_hub downloads.
 
     Returns:
-        A `keras.Model`: `kt.models.gpt` for GPT, Llama and Qwen, `kt.models.transformer` for Marian,
-        `kt.models.bert` for BERT and `kt.models.vit` for ViT, with the heads of the checkpoint
-        (except BERT's next-sentence head). A GPT with double heads becomes
-        `kt.models.multiple_choice` with the inputs `token_ids` and `extract_positions`
+        A `keras.Model`: `kt.models.gpt` for GPT, GPT-Neo, OPT, Llama and Qwen,
+        `kt.models.transformer` for Marian, `kt.models.bert` for BERT and `kt.models.vit` for ViT,
+        with the heads of the checkpoint (except BERT's next-sentence head). A GPT with double heads
+        becomes `kt.models.multiple_choice` with the inputs `token_ids` and `extract_positions`
         (`mc_token_ids`) and the outputs `probabilities`, `logits` (`mc_logits`) and `lm_logits`.
         The weights are float32, or follow Keras's global policy.
 

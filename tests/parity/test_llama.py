@@ -191,7 +191,11 @@ def test_older_files(own, older, tmp_path):
         ("qwen2", {"layer_types": ["full_attention"]}, "`layer_types`"),
         ("qwen2", {"layer_types": ["sliding_attention"] * 2}, "`use_sliding_window`"),
         ("qwen2", {"layer_types": ["linear_attention"] * 2}, "`layer_types`"),
-        ("qwen2", {**LOCAL, "layer_types": None, "sliding_window": 0, "max_window_layers": 0}, "`sliding_window`"),
+        (
+            "qwen2",
+            {**LOCAL, "layer_types": None, "sliding_window": 0, "max_window_layers": 0},
+            "`sliding_window`",
+        ),
         ("qwen3", {"attention_bias": True}, "Missing: .*k_proj.bias"),
         ("qwen3", {"head_dim": 7}, "head_dim"),
     ],
@@ -239,7 +243,10 @@ def own(**more):
     [
         ({}, "llama"),
         ({"use_attention_bias": True, "use_feed_forward_bias": True}, "llama"),
-        ({"share_embeddings": False, "padding_id": None, "rotary": {"max_wavelength": 99.0}}, "llama"),
+        (
+            {"share_embeddings": False, "padding_id": None, "rotary": {"max_wavelength": 99.0}},
+            "llama",
+        ),
         ({"use_attention_bias": True, "use_attention_output_bias": False}, "qwen2"),
         ({"window": (None, 3)}, "qwen2"),
         ({"query_key_norm": "rms", "head_dim": 8, "window": 3}, "qwen3"),

@@ -92,6 +92,7 @@ def test_a_gguf_file_and_a_folder_of_ours(pair, tmp_path):
     assert again.chat(CHAT) == generator.chat(CHAT)
 
 
+@pytest.mark.slow
 def test_what_is_refused(pair):
     _, _, folder = pair
     generator = kt.TextGenerator.from_pretrained(folder)
@@ -105,6 +106,29 @@ def test_what_is_refused(pair):
     plain = kt.data.train_tokenizer(["a cat", "a dog"], vocabulary_size=11)
     with pytest.raises(ValueError, match="`tokenizer` must have a `chat_template`"):
         kt.TextGenerator(generator.model, plain).chat(CHAT)
+
+
+@pytest.mark.slow
+def test_a_prompt_starts_as_the_tokenizer_says(pair, tmp_path):
+    model, theirs, folder = pair
+    settings = {**settings_of(theirs, "smollm"), "tokenizer.ggml.add_bos_token": True}
+    path = write_gguf(tmp_path / "model.gguf", model, tokenizer=settings)
+    generator = kt.TextGenerator.from_pretrained(path)
+    assert generator.tokenizer.add_start
+    ids = torch.tensor([[1, *theirs("the cat")["input_ids"]]])
+    row = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=6,
+        eos_token_id=2,
+        bad_words_ids=[[theirs.pad_token_id]],
+        pad_token_id=0,
+    )[0]
+    expected = theirs.decode(row, skip_special_tokens=True)
+    assert generator.generate("the cat", max_new_tokens=6) == expected
+    plain = kt.decoding.generate(generator.model, [ids[0, 1:].tolist()], max_new_tokens=6)
+    assert generator.tokenizer.detokenize(np.asarray(plain).tolist()) != [expected]
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tokenizers
 import transformers
-from tokenizers import models
+from tokenizers import models, processors
 
 import keras_transformer as kt
 from tests.pretrained import folders
@@ -65,6 +65,54 @@ def test_qwen(whole, tmp_path):
     assert ours.end_id == ours.padding_id == reference.eos_token_id
 
 
+def starting(theirs):
+    """Puts the start token in front of texts, by the tokenizer.json alone."""
+    theirs.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
+    )
+    return theirs
+
+
+@pytest.mark.parametrize("settings", [{}, {"add_bos_token": True}, {"add_bos_token": False}])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_the_start_in_front_of_a_prompt(in_file, settings, tmp_path):
+    """As transformers adds it: for a plain tokenizer.json, only as that says."""
+    theirs = starting(trained("llama-bpe")) if in_file else trained("llama-bpe")
+    folder = saved(theirs, tmp_path / "theirs", "llama")
+    path = folder / "tokenizer_config.json"
+    values = {k: v for k, v in json.loads(path.read_text()).items() if not k.startswith("add_")}
+    path.write_text(json.dumps({**values, **settings}))
+    reference = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    expected = [reference(text)["input_ids"] for text in TEXTS]
+    ours = kt.pretrained.load_tokenizer(folder)
+    assert ours.add_start == in_file
+    assert kt.data.encode(ours, TEXTS, start=ours.add_start) == expected
+    kt.data.save_tokenizer(ours, tmp_path / "ours")
+    assert kt.data.load_tokenizer(tmp_path / "ours").add_start == ours.add_start
+
+
+def test_opt_starts_with_the_end_token(tmp_path):
+    folder = folders.gpt2(tmp_path)
+    folders.write_config(folder, "opt", bos_token_id=0, eos_token_id=0)
+    token = "<|endoftext|>"
+    settings = {"add_bos_token": True, "bos_token": token, "eos_token": token}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    theirs = transformers.GPT2Tokenizer.from_pretrained(folder)
+    expected = [theirs(text)["input_ids"] for text in folders.AWKWARD]
+    assert expected[0][0] == 0
+    ours = kt.pretrained.load_tokenizer(folder)
+    assert ours.add_start
+    assert kt.data.encode(ours, folders.AWKWARD, start=True) == expected
+
+
+@pytest.mark.parametrize("model_type", ["gpt_neo", "opt"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_gpt_neo_and_opt_have_the_tokenizer_of_gpt2(whole, model_type, tmp_path):
+    folder = folders.gpt2(tmp_path, whole=whole)
+    folders.write_config(folder, model_type)
+    check(folder, transformers.GPT2Tokenizer.from_pretrained(folder))
+
+
 def test_several_ends(tmp_path):
     """The first one is the tokenizer's, and generation stops at all of them."""
     theirs = trained("llama-bpe")
@@ -110,7 +158,8 @@ TEMPLATES = {
         "    {%- set messages = messages[1:] %}\n{%- else %}\n    {%- set system = '' %}\n"
         "{%- endif %}\n{{- '<|im_start|>system\n' + date_string + system + eos_token }}\n"
         "{%- for message in messages %}\n"
-        "    {{- '<|im_start|>' + message['role'] + '\n'+ message['content'] | trim + eos_token }}\n"
+        "    {{- '<|im_start|>' + message['role'] + '\n' }}\n"
+        "    {{- message['content'] | trim + eos_token }}\n"
         "{%- endfor %}\n{%- if add_generation_prompt %}\n"
         "    {{- '<|im_start|>assistant\n' }}\n{%- endif %}\n"
     ),

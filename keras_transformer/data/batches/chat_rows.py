@@ -101,7 +101,8 @@ def _row(tokenizer, messages, role, variables):
                 f"otherwise as {whole[place:]!r:.80}."
             )
         end = _end_of_answer(tokenizer, after, len(before))
-        for text, learned in ((whole[place : len(before)], False), (whole[len(before) : end], True)):
+        parts = {False: whole[place : len(before)], True: whole[len(before) : end]}
+        for learned, text in parts.items():
             new = encode(tokenizer, [text])[0]
             ids += new
             is_answer += [learned] * len(new)

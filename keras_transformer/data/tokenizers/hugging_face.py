@@ -33,6 +33,8 @@ class HuggingFaceTokenizer(SpecialTokenizer):
             `kt.data.render_chat`; None for none.
         template_tokens: Special tokens by the names that the template uses, such as
             `{"eos_token": "</s>"}`; None for none.
+        add_start: Whether the prompts of a language model start with `start_id`, which
+            `kt.TextGenerator` then adds.
 
     Raises:
         ImportError: If the `text` extra is not installed.
@@ -62,6 +64,7 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         split_special_tokens: bool = False,
         chat_template: str | None = None,
         template_tokens: dict[str, str] | None = None,
+        add_start: bool = False,
     ) -> None:
         tokenizers = import_text_package("tokenizers")
         try:
@@ -81,6 +84,7 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         self.clean_up_spaces = bool(clean_up_spaces)
         self.chat_template = chat_template
         self.template_tokens = dict(template_tokens or {})
+        self.add_start = bool(add_start) and start_id is not None
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
@@ -118,6 +122,7 @@ class HuggingFaceTokenizer(SpecialTokenizer):
             "split_special_tokens": self.split_special_tokens,
             "chat_template": self.chat_template,
             "template_tokens": self.template_tokens,
+            "add_start": self.add_start,
         }
 
     def save_assets(self, folder: str) -> None:

@@ -54,7 +54,8 @@ _SAVED_CLASSES = {
     ),
     f"{_OWN}HuggingFaceTokenizer": _Saved(
         ("tokenizer.json",),
-        (*_SPECIAL, "clean_up_spaces", "split_special_tokens", "chat_template", "template_tokens"),
+        (*_SPECIAL, "clean_up_spaces", "split_special_tokens")
+        + ("chat_template", "template_tokens", "add_start"),
         HuggingFaceTokenizer,
     ),
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 
@@ -11,6 +9,7 @@ from keras_transformer.data.tokenizers.special_ids import SpecialIds
 from keras_transformer.models.language_model import gpt
 from keras_transformer.pretrained.config import ACTIVATIONS, Config
 from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
+from keras_transformer.pretrained.families.attention_windows import common_window
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.families.hugging_face_gpt import generation_values, is_pre_ln_gpt
 from keras_transformer.pretrained.mapping import TRANSPOSED, Rule, linear, norm
@@ -69,7 +68,9 @@ def _windows(config: Config) -> int | tuple[int | None, ...] | None:
     if _LOCAL not in kinds:
         return None
     window = config.size("window_size")
-    return tuple(window if kind == _LOCAL else None for kind in kinds) if _GLOBAL in kinds else window
+    if _GLOBAL not in kinds:
+        return window
+    return tuple(window if kind == _LOCAL else None for kind in kinds)
 
 
 def _build(config: Config) -> keras.Model:
@@ -140,14 +141,7 @@ def _recognizes(model: keras.Model, names: set[str]) -> bool:
 def _describe(model: keras.Model, ids: SpecialIds) -> Config:
     embedding, decoder = model.get_layer("token_embedding"), model.get_layer("decoder")
     block = decoder.blocks[0]
-    windows: list[Any] = [each.window for each in decoder.blocks]
-    sizes = {window for window in windows if window is not None} or {256}
-    if len(sizes) > 1:
-        raise ValueError(
-            "`window` must be the same in all layers that have one, in this format. "
-            f"Received: {sorted(sizes)}."
-        )
-    kinds = [_GLOBAL if window is None else _LOCAL for window in windows]
+    kinds = [_GLOBAL if each.window is None else _LOCAL for each in decoder.blocks]
     return Config(
         "the model",
         {
@@ -161,7 +155,7 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
             "intermediate_size": block.intermediate_dim,
             "attention_types": [[kinds, 1]],
             "attention_layers": kinds,
-            "window_size": sizes.pop(),
+            "window_size": common_window(decoder) or _KEYS.followed["window_size"],
             "activation_function": activation_name(block, ACTIVATIONS),
             "resid_dropout": block.dropout,
             "attention_dropout": block.attention_dropout,

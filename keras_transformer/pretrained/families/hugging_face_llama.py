@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
@@ -12,6 +11,7 @@ from keras_transformer.data.tokenizers.special_ids import SpecialIds
 from keras_transformer.models.language_model import gpt
 from keras_transformer.pretrained.config import ACTIVATIONS, Config
 from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
+from keras_transformer.pretrained.families.attention_windows import window_values, windows_of
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.families.rotary_settings import (
     rotary_arguments,
@@ -68,7 +68,6 @@ _QWEN3_KEYS = Keys(
     {},
     ("Qwen3Model", "Qwen3ForCausalLM"),
 )
-_LAYER_TYPES = {"full_attention", "sliding_attention"}
 
 
 # === From files ===
@@ -99,34 +98,6 @@ def _head_dim(config: Config) -> int:
     return hidden_dim // num_heads
 
 
-def _windows(config: Config) -> int | tuple[int | None, ...] | None:
-    """Returns the window of all layers, or one per layer."""
-    if "layer_types" not in config.keys.followed:
-        return None
-    count, types = config.size("num_hidden_layers"), config.values.get("layer_types")
-    has_size = config.values.get("sliding_window", 0) is not None
-    is_local = config.get("use_sliding_window", bool) and has_size
-    if types is None:
-        first = config.get("max_window_layers", int) if is_local else count
-        types = ["full_attention"] * min(first, count) + ["sliding_attention"] * (count - first)
-    if not isinstance(types, list) or len(types) != count or not {*types} <= _LAYER_TYPES:
-        raise ValueError(
-            f"`layer_types` in {config.path} must contain one of {sorted(_LAYER_TYPES)} per layer. "
-            f"Received: {types!r}."
-        )
-    if {*types} == {"full_attention"}:
-        return None
-    if not is_local:
-        raise ValueError(
-            f"`use_sliding_window` in {config.path} must be true for the layers of the type "
-            f"'sliding_attention'. Received: {config.values.get('use_sliding_window', False)!r}."
-        )
-    window = config.size("sliding_window")
-    if {*types} == {"sliding_attention"}:
-        return window
-    return tuple(window if kind == "sliding_attention" else None for kind in types)
-
-
 def _build(config: Config) -> keras.Model:
     attention_bias, output_bias, feed_forward_bias = _biases(config)
     hidden_dim, num_heads = config.size("hidden_size"), config.size("num_attention_heads")
@@ -148,7 +119,7 @@ def _build(config: Config) -> keras.Model:
         num_key_value_heads=config.size("num_key_value_heads", otherwise=num_heads),
         head_dim=None if head_dim * num_heads == hidden_dim else head_dim,
         rotary=rotary_arguments(config),
-        window=_windows(config),
+        window=windows_of(config) if "layer_types" in config.keys.followed else None,
         gated=True,
         norm="rms",
         query_key_norm="rms" if _has_head_norms(config) else None,
@@ -236,22 +207,6 @@ def _is_of(model_type: str) -> Callable[[keras.Model, set[str]], bool]:
     return recognizes
 
 
-def _window_values(decoder: Any) -> dict[str, Any]:
-    windows = [block.window for block in decoder.blocks]
-    sizes = {window for window in windows if window is not None}
-    if len(sizes) > 1:
-        raise ValueError(
-            "`window` must be the same in all layers that have one, in this format. "
-            f"Received: {sorted(sizes)}."
-        )
-    kinds = ["full_attention" if window is None else "sliding_attention" for window in windows]
-    return {
-        "use_sliding_window": bool(sizes),
-        "sliding_window": sizes.pop() if sizes else None,
-        "layer_types": kinds,
-    }
-
-
 def _describe(model: keras.Model, ids: SpecialIds, model_type: str, keys: Keys) -> Config:
     embedding, decoder = model.get_layer("token_embedding"), model.get_layer("decoder")
     block = decoder.blocks[0]
@@ -279,7 +234,7 @@ def _describe(model: keras.Model, ids: SpecialIds, model_type: str, keys: Keys) 
     if "mlp_bias" in keys.followed:
         values["mlp_bias"] = block.use_feed_forward_bias
     if "layer_types" in keys.followed:
-        values |= _window_values(decoder)
+        values |= window_values(decoder)
     return Config("the model", values, keys=keys)
 
 

@@ -48,8 +48,8 @@ def rotary_arguments(config: Config) -> dict[str, Any]:
         unknown -= {"factor", "original_max_position_embeddings"}  # without a meaning there
     if unknown or values.get("partial_rotary_factor", 1.0) != 1.0:
         raise ValueError(
-            f"`{where}` in {config.path} must contain only {sorted({*names, *_COMMON})}, and rotate "
-            f"whole heads. Received: {values!r}."
+            f"`{where}` in {config.path} must contain only {sorted({*names, *_COMMON})}, and "
+            f"rotate whole heads. Received: {values!r}."
         )
     scaling = {"kind": kind}
     for key, own in names.items():

@@ -98,6 +98,7 @@ def load_gguf_tokenizer(path: Path) -> HuggingFaceTokenizer:
             for name, token_id in ids.items()
             if token_id is not None
         },
+        add_start=file.setting(f"{_KEY}add_bos_token", bool, False),
     )
 
 
@@ -149,7 +150,7 @@ def _token_id(file, name, num_tokens):
     value = file.setting(f"{_KEY}{name}_token_id", int)
     if value is not None and not 0 <= value < num_tokens:
         raise ValueError(
-            f"`{_KEY}{name}_token_id` in {file.path} must be the id of a token, below {num_tokens}. "
-            f"Received: {value}."
+            f"`{_KEY}{name}_token_id` in {file.path} must be the id of a token, below "
+            f"{num_tokens}. Received: {value}."
         )
     return value

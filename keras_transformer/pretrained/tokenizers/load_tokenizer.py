@@ -38,14 +38,15 @@ _SENTENCE_PIECE = ("spiece.model", "sentencepiece.model", "tokenizer.model")
 def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     """Loads the tokenizer of a Hugging Face checkpoint, a GGUF file or Firefox Translations.
 
-    `config.json` names the architecture: BERT, GPT-1 (`openai-gpt`), GPT-2, Llama, Marian, Qwen2 or
-    Qwen3. The tokenizer is read from `tokenizer.json`, or in older folders from `vocab.json` and `merges.txt`, from
-    `vocab.txt`, or from a SentencePiece model; Marian's from `source.spm`, `target.spm` and
-    `vocab.json`. It gives the ids of Hugging Face's tokenizer, without special ids around a text:
-    `kt.data.encode` adds those. For Llama and Qwen, tokenizer.json counts as it is, whatever class
-    is named: transformers 5 builds another tokenizer for those that name GPT-2's, such as SmolLM2.
-    A GGUF file has its own byte-level BPE. A Firefox Translations folder has one
-    SentencePiece model for both languages. Nothing in a file is executed.
+    `config.json` names the architecture: BERT, GPT-1 (`openai-gpt`), GPT-2, Llama, Marian, OPT,
+    Qwen2, Qwen3 or GPT-Neo. The tokenizer is read from `tokenizer.json`, or in older folders from
+    `vocab.json` and `merges.txt`, from `vocab.txt`, or from a SentencePiece model; Marian's from
+    `source.spm`, `target.spm` and `vocab.json`. It gives the ids of Hugging Face's tokenizer,
+    without special ids around a text: `kt.data.encode` adds those. For Llama and Qwen,
+    tokenizer.json counts as it is, whatever class is named: transformers 5 builds another tokenizer
+    for those that name GPT-2's, such as SmolLM2. A GGUF file has its own byte-level BPE. A Firefox
+    Translations folder has one SentencePiece model for both languages. Nothing in a file is
+    executed.
 
     Args:
         folder: A folder, a GGUF file or a name on the Hugging Face hub, as in
@@ -135,9 +136,18 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind) -> Any:
         split_special_tokens=bool(files.flag("split_special_tokens", False)),
         chat_template=read_chat_template(files),
         template_tokens={
-            f"{name}_token": token.content for name, token in {**files.defaults, **files.named}.items()
+            f"{name}_token": token.content
+            for name, token in {**files.defaults, **files.named}.items()
         },
+        add_start="cls" not in named and _adds_start(files, plain, inner, named.get("bos")),
     )
+
+
+def _adds_start(files: TokenFiles, plain: bool, inner: Any, start_id: int | None) -> bool:
+    """Returns whether transformers' tokenizer puts the start token in front of a text."""
+    if not plain and {"add_bos_token", "add_eos_token"} & files.settings.keys():
+        return bool(files.flag("add_bos_token", False))
+    return start_id is not None and inner.encode("").ids[:1] == [start_id]
 
 
 def _larger(size: Any, num_tokens: int) -> int | None:
