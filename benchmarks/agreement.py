@@ -61,6 +61,12 @@ FAMILIES = {
     "marian": "transformers",
     "bert": "transformers",
     "vit": "transformers",
+    "llama": "transformers",
+    "qwen2": "transformers",
+    "qwen3": "transformers",
+    "gpt_neo": "transformers",
+    "opt": "transformers",
+    "gguf": "transformers, before the weights were written to a GGUF file",
     "firefox": "a NumPy program, `tests/pretrained/families/firefox.py`",
 }
 
@@ -73,7 +79,8 @@ def differences() -> list[dict]:
         for backend in ("tensorflow", "jax", "torch"):
             environment = {"KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1"}
             command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow"]
-            tests = [f"tests/parity/test_{name}.py" for name in ("checkpoints", "firefox")]
+            names = ("checkpoints", "firefox", "llama", "gpt_neo_and_opt", "gguf")
+            tests = [f"tests/parity/test_{name}.py" for name in names]
             subprocess.run(
                 [*command, *tests],
                 cwd=ROOT,

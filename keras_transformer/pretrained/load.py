@@ -125,7 +125,8 @@ def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:
             "`pip install huggingface_hub`."
         ) from error
     try:
-        patterns = ["*.json", "*.txt", "*.spm", "*.model", *(["*.safetensors"] if weights else [])]
+        patterns = ["*.json", "*.jinja", "*.txt", "*.spm", "*.model"]
+        patterns += ["*.safetensors"] if weights else []
         found = Path(snapshot_download(name, allow_patterns=patterns))
         if weights and not list(found.glob("*.safetensors")):
             found = Path(snapshot_download(name, allow_patterns=[*patterns, "pytorch_model*.bin"]))
