@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import keras_transformer as kt
 from tests.harness import randomize, to_numpy, token_ids
-from tests.parity.weights import check_agreement, loaded, randomize_torch
+from tests.parity.weights import check_agreement, check_beams, loaded, randomize_torch
 
 V, FILE = 53, "model.safetensors"
 NEO_SIZE = {
@@ -88,7 +88,7 @@ def test_logits_there_and_back(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", CLASSES)
-def test_greedy_texts(family, tmp_path):
+def test_texts(family, tmp_path):
     reference = reference_of(family, {})
     model = loaded(reference, tmp_path)
     prompts = token_ids(3, 7, vocabulary_size=V, low=3, seed=2)
@@ -102,6 +102,7 @@ def test_greedy_texts(family, tmp_path):
     ).numpy()
     actual = kt.decoding.generate(model, prompts, max_new_tokens=20)
     np.testing.assert_array_equal(actual, expected)
+    check_beams(reference, model, prompts, end_id=2)
 
 
 def edit(folder, **changes):

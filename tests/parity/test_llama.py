@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import keras_transformer as kt
 from tests.harness import randomize, to_numpy, token_ids
-from tests.parity.weights import check_agreement, loaded, randomize_torch
+from tests.parity.weights import check_agreement, check_beams, loaded, randomize_torch
 
 V = 53
 SIZE = {
@@ -104,7 +104,7 @@ FILE = "model.safetensors"
 @pytest.mark.slow
 @pytest.mark.parametrize("family", CLASSES)
 def test_texts(family, tmp_path):
-    """Greedy and beam search give the ids of transformers, beyond the trained length too."""
+    """Greedy and beam search find those of transformers, beyond the trained length too."""
     more = {"head_dim": 10} if family == "qwen3" else {}
     reference = reference_of(family, {**more, "num_hidden_layers": 1})
     model = loaded(reference, tmp_path)
@@ -119,6 +119,7 @@ def test_texts(family, tmp_path):
     expected = reference.generate(torch.tensor(prompts).long(), **common).numpy()
     actual = kt.decoding.generate(model, prompts, max_new_tokens=30)
     np.testing.assert_array_equal(actual, expected)
+    check_beams(reference, model, prompts, end_id=2)
 
 
 def edit(folder, **changes):
