@@ -61,6 +61,12 @@ FAMILIES = {
     "marian": "transformers",
     "bert": "transformers",
     "vit": "transformers",
+    "llama": "transformers",
+    "qwen2": "transformers",
+    "qwen3": "transformers",
+    "gpt_neo": "transformers",
+    "opt": "transformers",
+    "gguf": "transformers, before the weights were written to a GGUF file",
     "firefox": "a NumPy program, `tests/pretrained/families/firefox.py`",
 }
 
@@ -73,7 +79,8 @@ def differences() -> list[dict]:
         for backend in ("tensorflow", "jax", "torch"):
             environment = {"KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1"}
             command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow"]
-            tests = [f"tests/parity/test_{name}.py" for name in ("checkpoints", "firefox")]
+            names = ("checkpoints", "firefox", "llama", "gpt_neo_and_opt", "gguf")
+            tests = [f"tests/parity/test_{name}.py" for name in names]
             subprocess.run(
                 [*command, *tests],
                 cwd=ROOT,
@@ -190,6 +197,25 @@ def firefox_to_portuguese() -> Row:
 def firefox_to_english() -> Row:
     """The engine's translations, translated back."""
     return firefox("pt-en", portuguese()[1])[0]
+
+
+@check("SmolLM2")
+def smollm2() -> Row:
+    """Greedy continuations of a GGUF file."""
+    from agreement_smollm2 import compare
+
+    import keras_transformer as kt
+
+    prompts = english()[::40][:50]
+    equal, total, difference = compare(kt.datasets.smollm2.load_file(), prompts)
+    if equal < 0.98 * total:
+        raise SystemExit(f"SmolLM2: {equal} of {total} tokens are equal.")
+    return Row(
+        "`LlamaForCausalLM` with the tensors that transformers dequantizes",
+        f"greedy continuations of {len(prompts)} sentences of Tatoeba",
+        f"{equal:,} of {total:,} tokens equal; logits of the prompts differ by at most "
+        f"{difference:.1e}",
+    )
 
 
 # === Tokenizers ===

@@ -1,5 +1,6 @@
 """Text to batches: subword tokenizers and batching with `keras.utils.PyDataset`."""
 
+from keras_transformer.data.batches.chat_rows import chat_rows
 from keras_transformer.data.batches.masked_batches import MaskedLanguageModelBatches, word_starts
 from keras_transformer.data.batches.mixed_batches import MixedBatches
 from keras_transformer.data.batches.packed_batches import PackedBatches
@@ -14,6 +15,7 @@ from keras_transformer.data.batches.text_blocks import LanguageModelBatches
 from keras_transformer.data.batches.text_windows import SlidingWindows
 from keras_transformer.data.batches.translation_batches import TranslationBatches
 from keras_transformer.data.batches.word_rows import best_spans, question_rows, tagged_rows
+from keras_transformer.data.chat import encode_chat, render_chat
 from keras_transformer.data.series_windows import previous_values, series_windows
 from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.interface import Tokenizer
@@ -49,13 +51,16 @@ __all__ = [
     "Tokenizer",
     "TranslationBatches",
     "best_spans",
+    "chat_rows",
     "choice_rows",
     "decode",
     "encode",
+    "encode_chat",
     "load_tokenizer",
     "pair_rows",
     "previous_values",
     "question_rows",
+    "render_chat",
     "save_tokenizer",
     "series_windows",
     "similarity_rows",

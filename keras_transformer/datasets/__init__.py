@@ -7,6 +7,7 @@ from keras_transformer.datasets import (
     movie_reviews,
     paraphrases,
     seismogram,
+    smollm2,
     tatoeba,
     wikitext2,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "movie_reviews",
     "paraphrases",
     "seismogram",
+    "smollm2",
     "tatoeba",
     "wikitext2",
 ]

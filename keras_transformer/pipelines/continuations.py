@@ -8,6 +8,7 @@ from typing import Any
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.subwords import decode
 from keras_transformer.decoding.generation_loop import GenerationRun
+from keras_transformer.decoding.generation_options import GenerationOptions
 from keras_transformer.decoding.pace import Pace
 
 # Number of tokens between checks for stop strings; any text after them is cut.
@@ -56,18 +57,63 @@ class Continuations:
 
     def _texts(self):
         """Returns the text generated so far in each row, without its prompt."""
-        end_id = special_ids(self.tokenizer).end
+        ends = {special_ids(self.tokenizer).end, *self.run.settings.stop_ids}
         ids = []
         for prompt, row, limit in zip(
             self.run.prompts(), self.run.rows(), self.limits, strict=True
         ):
             # The prompt may contain the end token: with GPT-2, between two texts.
             new = row[len(prompt) :][:limit]
-            ids.append([*prompt, *(new[: new.index(end_id)] if end_id in new else new)])
+            end = next((index for index, one in enumerate(new) if one in ends), len(new))
+            ids.append([*prompt, *new[:end]])
         # Decode with the prompt, since tokenizers drop the space before the first word.
         wholes = decode(self.tokenizer, ids, end_id=None)
         prompts = decode(self.tokenizer, self.run.prompts(), end_id=None)
         return [whole[len(prompt) :] for whole, prompt in zip(wholes, prompts, strict=True)]
+
+
+def start(
+    generator: Any,
+    prompts: list[list[int]],
+    max_new_tokens: int | None,
+    sampler: Any,
+    seed: int | None,
+    stops: Sequence[str],
+    prompts_name: str,
+    **options: Any,
+) -> Continuations:
+    """Starts to continue prompts with a text generator.
+
+    Args:
+        generator: The `TextGenerator`, whose defaults stand in for what is None.
+        prompts: Rows of ids.
+        max_new_tokens: As in `TextGenerator.generate`.
+        sampler: As in `TextGenerator.generate`.
+        seed: As in `TextGenerator.generate`.
+        stops: Strings before which a continuation ends.
+        prompts_name: Name of the argument with the prompts, for error messages.
+        **options: Further `GenerationOptions`.
+
+    Returns:
+        The continuations, of which nothing is generated yet.
+    """
+    end_id, defaults = special_ids(generator.tokenizer).end, generator.defaults
+    limits = defaults.limits([len(prompt) for prompt in prompts], max_new_tokens)
+    stop_ids = (*(() if end_id is None else (end_id,)), *defaults.stop_ids)
+    usual = GenerationOptions(
+        max_new_tokens=max(limits),
+        sampler=defaults.sampler() if sampler is None else sampler,
+        stop_ids=tuple(dict.fromkeys(stop_ids)),
+        seed=seed,
+        banned_ids=generator.banned_ids,
+        repetition_penalty=defaults.repetition_penalty,
+        no_repeat_ngram_size=defaults.no_repeat_ngram_size,
+        min_new_tokens=defaults.min_new_tokens,
+    )
+    given = {name: value for name, value in options.items() if value is not None}
+    run = GenerationRun(generator.model, prompts, usual._replace(**given), prompts_name)
+    limits = [limit for limit in limits for _ in range(run.settings.num_return)]
+    return Continuations(run, generator.tokenizer, limits, stops)
 
 
 def check_stops(stop_strings: Any) -> tuple[str, ...]:

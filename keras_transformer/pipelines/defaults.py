@@ -134,6 +134,7 @@ class GenerationDefaults(NamedTuple):
         no_repeat_ngram_size: Forbids repeated n-grams of this size; 0 for no limit.
         repetition_penalty: Values above 1 make ids less likely that have occurred before.
         sampling: Arguments of a `kt.decoding.RandomSampler`; None for greedy decoding.
+        stop_ids: Ids that end a text, in addition to the tokenizer's end token.
 
     Example:
         >>> import keras_transformer as kt
@@ -147,6 +148,7 @@ class GenerationDefaults(NamedTuple):
     no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
     sampling: dict[str, Any] | None = None
+    stop_ids: Sequence[int] = ()
 
     def sampler(self) -> Any:
         """Returns the sampler: "greedy" or a `kt.decoding.RandomSampler`."""
@@ -160,8 +162,10 @@ class GenerationDefaults(NamedTuple):
         return [64 if limit is None else limit] * len(lengths)
 
 
-def check_generation_defaults(defaults: GenerationDefaults) -> GenerationDefaults:
-    """Returns the defaults, or raises a ValueError if one is invalid."""
+def check_generation_defaults(
+    defaults: GenerationDefaults, vocabulary_size: int
+) -> GenerationDefaults:
+    """Returns the defaults with a tuple of ids, or raises a ValueError if one is invalid."""
     check_positive(**given(max_length=defaults.max_length))
     _check_constraints(defaults)
     sampling = defaults.sampling
@@ -173,7 +177,8 @@ def check_generation_defaults(defaults: GenerationDefaults) -> GenerationDefault
                 f"Received: sampling={sampling!r}."
             )
         defaults.sampler()
-    return defaults
+    stop_ids = check_banned_ids(defaults.stop_ids, vocabulary_size, "stop_ids")
+    return defaults._replace(stop_ids=stop_ids)
 
 
 def _check_constraints(defaults):
@@ -196,13 +201,15 @@ def check_defaults(defaults: DecodingDefaults, vocabulary_size: int) -> Decoding
     return defaults._replace(banned_ids=check_banned_ids(defaults.banned_ids, vocabulary_size))
 
 
-def check_banned_ids(banned_ids: Any, vocabulary_size: int) -> tuple[int, ...]:
+def check_banned_ids(
+    banned_ids: Any, vocabulary_size: int, name: str = "banned_ids"
+) -> tuple[int, ...]:
     """Returns the ids as a tuple, or raises a ValueError if one is not in the vocabulary."""
     listed = isinstance(banned_ids, Sequence) and not isinstance(banned_ids, str)
     if not listed or not all(is_integer(i) and 0 <= i < vocabulary_size for i in banned_ids):
         raise ValueError(
-            f"`banned_ids` must be integers from 0 to {vocabulary_size - 1}. "
-            f"Received: banned_ids={banned_ids!r}."
+            f"`{name}` must be integers from 0 to {vocabulary_size - 1}. "
+            f"Received: {name}={banned_ids!r}."
         )
     return tuple(map(int, banned_ids))
 

@@ -17,6 +17,7 @@ from keras_transformer.pretrained.families.firefox import (
 )
 from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.generation import read_generation, read_search
+from keras_transformer.pretrained.gguf_file import find_gguf
 from keras_transformer.pretrained.load import find_folder, load
 from keras_transformer.pretrained.tokenizers.load_tokenizer import load_tokenizer
 
@@ -92,7 +93,7 @@ class OpenedLanguageModel(NamedTuple):
 
     model: keras.Model
     tokenizer: Any
-    banned_ids: tuple[int, ...]
+    banned_ids: tuple[int, ...] | None
     defaults: GenerationDefaults
 
 
@@ -103,7 +104,8 @@ def open_language_model(folder: str | os.PathLike) -> OpenedLanguageModel:
         folder: A folder, or a name on the Hugging Face hub.
 
     Returns:
-        The model, its tokenizer, the ids that the checkpoint bans, and its generation defaults.
+        The model, its tokenizer, the ids that the checkpoint bans (None if it says nothing about
+        generation), and its generation defaults.
 
     Raises:
         ValueError: if it is not a language model or cannot be loaded.
@@ -112,7 +114,10 @@ def open_language_model(folder: str | os.PathLike) -> OpenedLanguageModel:
     model = load(path)
     if "encoder" in _stacks(model) or "decoder" not in _stacks(model):
         raise _other_model("language model", folder, model)
+    if find_gguf(path) is not None:  # without generation settings
+        return OpenedLanguageModel(model, load_tokenizer(path), None, GenerationDefaults())
     search = read_search(path, is_translator=False)
+    settings = read_generation(path, several_ends=True)
     defaults = GenerationDefaults(
         max_new_tokens=search.max_new_tokens,
         max_length=search.max_length,
@@ -120,9 +125,9 @@ def open_language_model(folder: str | os.PathLike) -> OpenedLanguageModel:
         no_repeat_ngram_size=search.no_repeat_ngram_size,
         repetition_penalty=search.repetition_penalty,
         sampling=search.sampling,
+        stop_ids=settings.more_end_ids,
     )
-    bans = read_generation(path).banned_ids
-    return OpenedLanguageModel(model, load_tokenizer(path), bans, defaults)
+    return OpenedLanguageModel(model, load_tokenizer(path), settings.banned_ids, defaults)
 
 
 def _stacks(model):

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from keras_transformer.data.chat import encode_chat
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.subwords import encode
 from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
 from keras_transformer.decoding.decoding_model import DecodingModel
-from keras_transformer.decoding.generation_loop import GenerationRun
-from keras_transformer.decoding.generation_options import GenerationOptions
 from keras_transformer.decoding.prompts import check_count
-from keras_transformer.pipelines.continuations import Continuations, check_stops
+from keras_transformer.pipelines.continuations import check_stops, start
 from keras_transformer.pipelines.defaults import (
     GenerationDefaults,
     check_banned_ids,
@@ -43,7 +42,7 @@ class TextGenerator:
     Args:
         model: A model such as `kt.models.gpt` builds.
         tokenizer: A tokenizer from `kt.data.train_tokenizer`, or any other that implements
-            `kt.data.Tokenizer`. Generation stops at its `end_id`.
+            `kt.data.Tokenizer`. Generation stops at its `end_id`, and at the defaults' `stop_ids`.
         banned_ids: Ids that are never generated; None for the tokenizer's padding.
         defaults: Default decoding options, used unless overridden in `generate`; None for those of
             `kt.GenerationDefaults`.
@@ -88,7 +87,7 @@ class TextGenerator:
         self.tokenizer = tokenizer
         self.banned_ids = check_banned_ids(banned_ids, parts.vocabulary_size)
         defaults = GenerationDefaults() if defaults is None else defaults
-        self.defaults = check_generation_defaults(defaults)
+        self.defaults = check_generation_defaults(defaults, parts.vocabulary_size)
 
     def generate(
         self,
@@ -140,8 +139,8 @@ class TextGenerator:
         copies = 1 if num_return is None else check_count("num_return", num_return, 1)
         results: list[Any] = []
         progress = keras.utils.Progbar(len(texts), verbose=verbose, unit_name="text")
-        for start in range(0, len(texts), batch_size):
-            chosen = texts[start : start + batch_size]
+        for first in range(0, len(texts), batch_size):
+            chosen = texts[first : first + batch_size]
             continuations = self._start(
                 chosen,
                 max_new_tokens,
@@ -154,7 +153,7 @@ class TextGenerator:
                 min_new_tokens=min_new_tokens,
                 num_return=copies,
                 # A text's random numbers depend on its overall index, not on the batch size.
-                first_row=start * copies,
+                first_row=first * copies,
                 prompts_name="texts",
             )
             prompts = [text for text in chosen for _ in range(copies)]
@@ -211,25 +210,52 @@ class TextGenerator:
             prompts_name="text",
         ).pieces()
 
-    def _start(self, texts, max_new_tokens, sampler, seed, stops, prompts_name, **options):
-        """Starts to continue the prompts; options that are None take the generator's defaults."""
-        end_id, defaults = special_ids(self.tokenizer).end, self.defaults
-        prompts = encode(self.tokenizer, texts)
-        limits = defaults.limits([len(prompt) for prompt in prompts], max_new_tokens)
-        usual = GenerationOptions(
-            max_new_tokens=max(limits),
-            sampler=defaults.sampler() if sampler is None else sampler,
-            stop_ids=() if end_id is None else (end_id,),
-            seed=seed,
-            banned_ids=self.banned_ids,
-            repetition_penalty=defaults.repetition_penalty,
-            no_repeat_ngram_size=defaults.no_repeat_ngram_size,
-            min_new_tokens=defaults.min_new_tokens,
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        max_new_tokens: int | None = None,
+        sampler: str | Callable | None = None,
+        stop_strings: Sequence[str] = (),
+        seed: int | None = None,
+        *,
+        stream: bool = False,
+        template_variables: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Answers the last message of a conversation.
+
+        The conversation is written by the tokenizer's chat template, see `kt.data.render_chat`, and
+        continued until the token that ends an answer.
+
+        Args:
+            messages: The conversation, dicts such as `{"role": "user", "content": "Hello!"}`.
+            max_new_tokens: As in `generate`.
+            sampler: As in `generate`.
+            stop_strings: As in `generate`.
+            seed: As in `generate`.
+            stream: Whether to return an iterator over pieces of the answer as they are generated.
+            template_variables: Further variables of the template.
+            **options: `banned_ids`, `repetition_penalty`, `no_repeat_ngram_size` and
+                `min_new_tokens`, as in `generate`.
+
+        Returns:
+            The answer, or an iterator over its pieces.
+
+        Raises:
+            ValueError: as `generate`, or if the tokenizer has no chat template or the template
+                refuses the conversation.
+        """
+        ids = encode_chat(self.tokenizer, messages, True, **(template_variables or {}))
+        stops = check_stops(stop_strings)
+        answer = start(
+            self, [ids], max_new_tokens, sampler, seed, stops, prompts_name="messages", **options
         )
-        given = {name: value for name, value in options.items() if value is not None}
-        run = GenerationRun(self.model, prompts, usual._replace(**given), prompts_name)
-        limits = [limit for limit in limits for _ in range(run.settings.num_return)]
-        return Continuations(run, self.tokenizer, limits, stops)
+        return answer.pieces() if stream else answer.finish()[0]
+
+    def _start(self, texts, *arguments, **options):
+        with_start = getattr(self.tokenizer, "add_start", False)
+        rows = encode(self.tokenizer, texts, start=with_start)
+        return start(self, rows, *arguments, **options)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `model.keras`, the tokenizer and `text_generator.json` to a folder.
@@ -273,7 +299,7 @@ class TextGenerator:
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> TextGenerator:
-        """Loads a GPT-1 or GPT-2 language model in Hugging Face format.
+        """Loads a language model in Hugging Face format or from a GGUF file.
 
         The model is loaded by `kt.pretrained.load`, the tokenizer by
         `kt.pretrained.load_tokenizer`. Banned ids and the defaults for lengths, repetition and
@@ -281,7 +307,8 @@ class TextGenerator:
         the generated text raises an error.
 
         Args:
-            folder: A folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
+            folder: A folder, a GGUF file or a name on the Hugging Face hub, as in
+                `kt.pretrained.load`.
 
         Returns:
             A `TextGenerator`.

@@ -116,6 +116,7 @@ class GenerationSettings(NamedTuple):
         length_penalty: Alpha of beam search, the exponent of the length.
         early_stopping: Whether a search stops as soon as it has enough finished hypotheses.
         forced_start_id: First id of all translations, after `start_id`; None if not given.
+        more_end_ids: Further ids that end a text.
     """
 
     start_id: int | None
@@ -126,6 +127,7 @@ class GenerationSettings(NamedTuple):
     length_penalty: float
     early_stopping: bool
     forced_start_id: int | None = None
+    more_end_ids: tuple[int, ...] = ()
 
 
 class SearchSettings(NamedTuple):
@@ -151,12 +153,16 @@ class SearchSettings(NamedTuple):
     sampling: dict[str, Any] | None
 
 
-def read_generation(folder: Path, is_multilingual: bool = False) -> GenerationSettings:
+def read_generation(
+    folder: Path, is_multilingual: bool = False, several_ends: bool = False
+) -> GenerationSettings:
     """Reads `generation_config.json`, or `config.json` in older folders without it.
 
     Args:
         folder: The folder.
         is_multilingual: Whether a translation may start with a forced id, that of its language.
+        several_ends: Whether several ids may end a text, as in some language models; the first one
+            is the tokenizer's.
 
     Returns:
         `GenerationSettings`.
@@ -168,6 +174,11 @@ def read_generation(folder: Path, is_multilingual: bool = False) -> GenerationSe
     config = _read(folder, _SETTINGS)
     if not is_multilingual:
         config.require(forced_bos_token_id=None)
+    ends = config.values.get("eos_token_id")
+    more: list[Any] = []
+    if several_ends and isinstance(ends, list) and len(ends) > 1:
+        first, *more = (_id(config, "eos_token_id", end) for end in ends)
+        config.values["eos_token_id"] = first
     end_id, forced = _one_id(config, "eos_token_id"), _one_id(config, "forced_eos_token_id")
     if None not in (end_id, forced) and end_id != forced:
         config.require_equal("forced_eos_token_id", "eos_token_id")
@@ -184,6 +195,7 @@ def read_generation(folder: Path, is_multilingual: bool = False) -> GenerationSe
         # "never" is what our search does; transformers' default heuristic stops slightly earlier.
         early_stopping=config.values.get("early_stopping") is True,
         forced_start_id=_one_id(config, "forced_bos_token_id"),
+        more_end_ids=tuple(more),
     )
 
 
@@ -273,6 +285,10 @@ def _one_id(config: Config, key: str) -> int | None:
     value = config.values.get(key)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
+    return _id(config, key, value)
+
+
+def _id(config: Config, key: str, value: Any) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
         raise ValueError(
             f"`{key}` in {config.path} must be one id. Received: {config.values[key]!r}."

@@ -13,9 +13,11 @@ from keras_transformer.pretrained.audit import find_tensors
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.families.firefox import FIREFOX, firefox_model
+from keras_transformer.pretrained.families.gguf_llama import open_gguf
 from keras_transformer.pretrained.families.marian_binary import MarianBinary
 from keras_transformer.pretrained.families.registry import FAMILIES
 from keras_transformer.pretrained.files import TensorFiles, read_json
+from keras_transformer.pretrained.gguf_file import find_gguf
 from keras_transformer.pretrained.mapping import assign
 from keras_transformer.pretrained.sentence_transformers import has_modules, load_sentence_encoder
 
@@ -23,15 +25,16 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load(folder: str | os.PathLike) -> keras.Model:
-    """Loads a checkpoint in the Hugging Face format, or a Firefox Translations model.
+    """Loads a checkpoint in the Hugging Face format, a GGUF file or a Firefox Translations model.
 
     In the Hugging Face format, `config.json` names the architecture: BERT, RoBERTa, XLM-RoBERTa,
-    DistilBERT, GPT-1 (`openai-gpt`), GPT-2, M2M100 (`m2m_100`, also NLLB and SMaLL-100), Marian or
-    ViT. The weights are in `model.safetensors` or `pytorch_model.bin`, possibly in shards; they are
-    read one tensor at a time, and nothing in a file is executed. Every variable must have its
-    tensor, and every tensor must fill a variable, equal one that does, or hold values that the
-    model computes. Every setting of config.json that the model does not follow must have the
-    model's value. The model is an ordinary one of `kt.models`, not compiled.
+    DistilBERT, GPT-1 (`openai-gpt`), GPT-2, GPT-Neo, OPT, Llama, Qwen2, Qwen3, Marian, M2M100
+    (`m2m_100`, also NLLB and SMaLL-100) or ViT. The weights are in `model.safetensors` or
+    `pytorch_model.bin`, possibly in shards; they are read one tensor at a time, and nothing in a
+    file is executed. Every variable must have its tensor, and every tensor must fill a variable,
+    equal one that does, or hold values that the model computes. Every setting of config.json that
+    the model does not follow must have the model's value. The model is an ordinary one of
+    `kt.models`, not compiled.
 
     A sentence-transformers folder has a `modules.json` besides. It becomes a sentence encoder,
     with the pooling, dense layer and normalization of its modules. Cutting texts to its
@@ -42,15 +45,20 @@ def load(folder: str | os.PathLike) -> keras.Model:
     model has one id more than the vocabulary, with an embedding of zeros: targets start with it, it
     serves as padding, and it must never be generated.
 
+    A GGUF file, the format of llama.cpp, holds settings, tensors and tokenizer of a Llama, a Qwen2
+    or a Qwen3. Its tensors are dequantized one at a time by the package gguf.
+
     Args:
-        folder: A folder, or if there is none of this name, a repository on the Hugging Face hub
-            such as "Helsinki-NLP/opus-mt-en-fr", which the package huggingface_hub downloads.
+        folder: A folder, a file `*.gguf` or a folder with one, or if there is none of this name, a
+            repository on the Hugging Face hub such as "Helsinki-NLP/opus-mt-en-fr", which the
+            package huggingface_hub downloads.
 
     Returns:
-        A `keras.Model`: `kt.models.gpt` for GPT, `kt.models.transformer` for Marian and M2M100,
-        `kt.models.bert` for BERT and its kin and `kt.models.vit` for ViT, with the heads of the
-        checkpoint (except BERT's next-sentence head); `kt.models.sentence_encoder` for
-        sentence-transformers. DistilBERT has no input `segment_ids`. A GPT with double heads
+        A `keras.Model`: `kt.models.gpt` for GPT, GPT-Neo, OPT, Llama and Qwen,
+        `kt.models.transformer` for Marian and M2M100, `kt.models.bert` for BERT and its kin and
+        `kt.models.vit` for ViT, with the heads of the checkpoint (except BERT's next-sentence
+        head); `kt.models.sentence_encoder` for sentence-transformers. DistilBERT has no input
+        `segment_ids`. A GPT with double heads
         becomes `kt.models.multiple_choice` with the inputs `token_ids` and `extract_positions`
         (`mc_token_ids`) and the outputs `probabilities`, `logits` (`mc_logits`) and `lm_logits`.
         The weights are float32, or follow Keras's global policy.
@@ -89,7 +97,9 @@ def _load(folder: Path) -> keras.Model:
 
 def _open(folder: Path) -> tuple[Family, Config, Any]:
     """Returns the architecture, settings and tensors of a folder."""
-    path = folder / "config.json"
+    path, gguf = folder / "config.json", find_gguf(folder)
+    if gguf is not None:
+        return open_gguf(gguf)
     binary = firefox_model(folder)
     if binary is not None:
         marian = MarianBinary(binary)
@@ -112,9 +122,9 @@ def _open(folder: Path) -> tuple[Family, Config, Any]:
 
 
 def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:
-    """Returns the folder, or downloads it from the hub, with or without the weights."""
+    """Returns the folder or GGUF file, or downloads it from the hub, with or without weights."""
     path = Path(folder)
-    if path.is_dir():
+    if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
         return path
     name = os.fspath(folder)
     if path.exists() or not _HUB_NAME.fullmatch(name):
@@ -130,7 +140,8 @@ def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:
             "`pip install huggingface_hub`."
         ) from error
     try:
-        patterns = ["*.json", "*.txt", "*.spm", "*.model", *(["*.safetensors"] if weights else [])]
+        patterns = ["*.json", "*.jinja", "*.txt", "*.spm", "*.model"]
+        patterns += ["*.safetensors"] if weights else []
         found = Path(snapshot_download(name, allow_patterns=patterns))
         if weights and not list(found.glob("*.safetensors")):
             patterns += ["pytorch_model*.bin", "*/pytorch_model*.bin"]

@@ -42,6 +42,11 @@ def save_huggingface(
     |---|---|
     | `kt.models.gpt`, post-LN | GPT-1, `OpenAIGPTLMHeadModel` |
     | `kt.models.gpt`, pre-LN | GPT-2, `GPT2LMHeadModel` |
+    | the same with the name "opt" | `OPTForCausalLM` |
+    | the same with `attention_scale=1.0`, no biases of query, key and value | `GPTNeoForCausalLM` |
+    | `kt.models.gpt`, pre-LN, with `norm="rms"` and `rotary` | `LlamaForCausalLM` |
+    | the same with windows, or biases of query, key and value only | `Qwen2ForCausalLM` |
+    | the same with `query_key_norm="rms"` | `Qwen3ForCausalLM` |
     | `kt.models.transformer`, post-LN | `MarianMTModel` |
     | `kt.models.transformer`, pre-LN | `M2M100ForConditionalGeneration` |
     | `kt.models.bert` | `BertModel`, `BertForMaskedLM` |
@@ -53,7 +58,7 @@ def save_huggingface(
 
     The folder gets config.json, model.safetensors, generation_config.json for models that
     generate, and the files of the tokenizer. Every value of config.json comes from the model.
-    Features that a family lacks, such as grouped or rotary attention, are rejected. The folder is
+    Features that a family lacks, such as rotary attention in GPT-2, are rejected. The folder is
     written to a temporary place and moved when it is complete.
 
     Weights are written unchanged, with exceptions that preserve the outputs. A missing bias is

@@ -10,6 +10,7 @@ import keras
 
 from keras_transformer.layers.activations import get_activation
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
+from keras_transformer.layers.rotary import RotaryEmbedding
 from keras_transformer.pretrained.config import ACTIVATIONS
 
 # Keys that do not affect the outputs of a trained model, or only wrap other values.
@@ -28,7 +29,7 @@ _SILENT = {
     "gamma_initializer",
 }
 # No bias is equivalent to a bias of zeros.
-_BIASES = {"use_bias", "use_attention_bias", "output_bias"}
+_BIASES = {"use_bias", "use_attention_bias", "use_attention_output_bias", "output_bias"}
 
 
 def activation_name(layer: Any, names: dict[str, str] = ACTIVATIONS) -> str:
@@ -122,6 +123,12 @@ def _flat(config, prefix=""):
             continue
         if key == "num_key_value_heads" and value == config.get("num_heads"):
             value = None  # another form of the same
+        elif key == "use_attention_output_bias" and value is None:
+            value = config.get("use_attention_bias")
+        elif key == "rotary" and value is True:
+            value = keras.saving.serialize_keras_object(RotaryEmbedding())
+        if key == "block" and isinstance(value, list):  # blocks that take turns
+            value = {str(i): value[i % len(value)] for i in range(config["num_layers"])}
         if isinstance(value, dict) and key != "activation":
             flat |= _flat(value, prefix if key == "config" else f"{prefix}{key}.")
         else:

@@ -80,6 +80,39 @@ def randomize_torch(module, seed=0):
     return module
 
 
+def check_beams(reference, model, prompts, end_id, max_new_tokens=9):
+    """A language model's four beams find the texts that transformers finds."""
+    import torch
+
+    expected = reference.generate(
+        torch.tensor(prompts).long(),
+        attention_mask=torch.ones(prompts.shape).long(),
+        do_sample=False,
+        num_beams=4,
+        early_stopping="never",
+        length_penalty=1.0,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=end_id,
+        pad_token_id=0,
+    )[:, prompts.shape[1] :].numpy()
+    # It takes a padding id of 0 for none, and fills up with the end id.
+    ended = np.cumsum(expected == end_id, axis=1) - (expected == end_id) > 0
+    expected = np.where(ended, 0, expected)
+    found = kt.decoding.beam_search(
+        model,
+        prompts,
+        end_id=end_id,
+        num_beams=4,
+        length_penalty=1.0,
+        length_normalization="length",
+        max_length=max_new_tokens,
+    ).ids[:, 0]
+    found = keras.ops.convert_to_numpy(found)
+    width = max(found.shape[1], expected.shape[1])
+    pairs = [np.pad(x, ((0, 0), (0, width - x.shape[1]))) for x in (found, expected)]
+    np.testing.assert_array_equal(*pairs)
+
+
 def check_agreement(family, actual, expected):
     """Equal to 1e-4; `benchmarks/agreement.py` makes a table of what it finds."""
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)

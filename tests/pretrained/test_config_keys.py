@@ -10,9 +10,14 @@ import transformers
 from transformers.models.bert import modeling_bert
 from transformers.models.distilbert import modeling_distilbert
 from transformers.models.gpt2 import modeling_gpt2
+from transformers.models.gpt_neo import modeling_gpt_neo
+from transformers.models.llama import modeling_llama
 from transformers.models.m2m_100 import modeling_m2m_100
 from transformers.models.marian import modeling_marian
 from transformers.models.openai import modeling_openai
+from transformers.models.opt import modeling_opt
+from transformers.models.qwen2 import modeling_qwen2
+from transformers.models.qwen3 import modeling_qwen3
 from transformers.models.roberta import modeling_roberta
 from transformers.models.vit import modeling_vit
 from transformers.models.xlm_roberta import modeling_xlm_roberta
@@ -27,15 +32,20 @@ CLASSES = {
     "bert": (transformers.BertConfig, modeling_bert),
     "distilbert": (transformers.DistilBertConfig, modeling_distilbert),
     "gpt2": (transformers.GPT2Config, modeling_gpt2),
+    "gpt_neo": (transformers.GPTNeoConfig, modeling_gpt_neo),
+    "llama": (transformers.LlamaConfig, modeling_llama),
     "m2m_100": (transformers.M2M100Config, modeling_m2m_100),
     "marian": (transformers.MarianConfig, modeling_marian),
     "openai-gpt": (transformers.OpenAIGPTConfig, modeling_openai),
+    "opt": (transformers.OPTConfig, modeling_opt),
+    "qwen2": (transformers.Qwen2Config, modeling_qwen2),
+    "qwen3": (transformers.Qwen3Config, modeling_qwen3),
     "roberta": (transformers.RobertaConfig, modeling_roberta),
     "vit": (transformers.ViTConfig, modeling_vit),
     "xlm-roberta": (transformers.XLMRobertaConfig, modeling_xlm_roberta),
 }
 # Attributes and methods of the class, no settings of a file.
-NOT_SETTINGS = {"_attn_implementation", "get_text_config", "architectures"}
+NOT_SETTINGS = {"_attn_implementation", "_is_quantized", "get_text_config", "architectures"}
 NEUTRAL = {key: value for key, value in generation.KEYS.fixed.items() if value}
 
 
@@ -85,7 +95,8 @@ def test_defaults_are_those_of_transformers(family):
     # What must have one value has it where nothing is said.
     fixed = {key: fields[key].default for key in keys.fixed if key in fields}
     assert {key: keys.fixed[key] for key in fixed} == fixed
-    assert set(keys.followed) - set(fields) <= {"num_labels", "head_dim"}
+    read_otherwise = {"num_labels", "head_dim", "rope_theta", "rope_scaling", "attention_layers"}
+    assert set(keys.followed) - set(fields) <= read_otherwise
     assert keys.followed.get("num_labels", 2) == kind().num_labels
 
 

@@ -25,19 +25,19 @@ def write(folder, name="config.json", **values):
 def test_an_older_folder(tmp_path):
     settings = read_generation(write(tmp_path, **OLD))
     # The start is one of the 512, and so is the end that is forced.
-    assert settings == (58100, 0, 58100, (58100,), 510, 1.0, False, None)
+    assert settings == (58100, 0, 58100, (58100,), 510, 1.0, False, None, ())
 
 
 def test_a_file_of_its_own_counts_alone(tmp_path):
     write(tmp_path, **OLD)
     values = {"suppress_tokens": [3, 4, 3], "length_penalty": 0.5, "early_stopping": True}
     write(tmp_path, "generation_config.json", eos_token_id=[7], max_length=20, **values)
-    assert read_generation(tmp_path) == (None, 7, None, (3, 4), 19, 0.5, True, None)
+    assert read_generation(tmp_path) == (None, 7, None, (3, 4), 19, 0.5, True, None, ())
 
 
 def test_nothing_is_said(tmp_path):
     settings = read_generation(write(tmp_path, early_stopping="never"))
-    assert settings == (None, None, None, (), None, 1.0, False, None)
+    assert settings == (None, None, None, (), None, 1.0, False, None, ())
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,16 @@ def test_a_forced_first_token_of_a_multilingual_model(tmp_path):
     assert (settings.forced_start_id, settings.max_new_tokens) == (5, 19)
     with pytest.raises(ValueError, match="`forced_bos_token_id` in .* must be None"):
         read_generation(tmp_path)
+
+
+def test_several_ends(tmp_path):
+    """The first one is the usual one, and only language models may have more."""
+    write(tmp_path, eos_token_id=[7, 3, 9])
+    settings = read_generation(tmp_path, several_ends=True)
+    assert (settings.end_id, settings.more_end_ids) == (7, (3, 9))
+    write(tmp_path, eos_token_id=[7, "3"])
+    with pytest.raises(ValueError, match="`eos_token_id` in .* must be one id"):
+        read_generation(tmp_path, several_ends=True)
 
 
 def test_a_number_of_new_tokens_wins_over_a_length(tmp_path):

@@ -219,7 +219,7 @@ def test_a_target_where_there_is_none(tmp_path):
             '{"extra_special_tokens": 5}',
             "`extra_special_tokens` in .* must be a list of tokens. Received: 5",
         ),
-        ("gpt2", "config.json", '{"model_type": "gpt2", "eos_token_id": [1, 2]}', "be one id"),
+        ("gpt2", "config.json", '{"model_type": "gpt2", "eos_token_id": [1, "2"]}', "be one id"),
         ("bert", "vocab.txt", "a\nb", r"vocab.txt` must contain '\[UNK\]'. Received: 2 others"),
         ("bert", "tokenizer_config.json", '{"do_lower_case": 1}', "must be true or false.*: 1"),
         (

@@ -35,6 +35,12 @@ class HuggingFaceTokenizer(SpecialTokenizer):
             a source, "source_last" for behind its end id, or "target_first" for the target
             language before a source. In the first two forms, a translation starts with the target
             language.
+        chat_template: Jinja template that writes a conversation as one text, see
+            `kt.data.render_chat`; None for none.
+        template_tokens: Special tokens by the names that the template uses, such as
+            `{"eos_token": "</s>"}`; None for none.
+        add_start: Whether the prompts of a language model start with `start_id`, which
+            `kt.TextGenerator` then adds.
 
     Raises:
         ImportError: If the `text` extra is not installed.
@@ -64,6 +70,9 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         split_special_tokens: bool = False,
         language_tokens: Sequence[str] = (),
         language_form: str = "source_first",
+        chat_template: str | None = None,
+        template_tokens: dict[str, str] | None = None,
+        add_start: bool = False,
     ) -> None:
         tokenizers = import_text_package("tokenizers")
         try:
@@ -82,6 +91,9 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         super().__init__(ids, num_tokens, vocabulary_size)
         self.clean_up_spaces = bool(clean_up_spaces)
         self._set_languages(language_tokens, language_form, self._tokenizer.token_to_id)
+        self.chat_template = chat_template
+        self.template_tokens = dict(template_tokens or {})
+        self.add_start = bool(add_start) and start_id is not None
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
@@ -119,6 +131,9 @@ class HuggingFaceTokenizer(SpecialTokenizer):
             "split_special_tokens": self.split_special_tokens,
             "language_tokens": list(self.language_tokens),
             "language_form": self.language_form,
+            "chat_template": self.chat_template,
+            "template_tokens": self.template_tokens,
+            "add_start": self.add_start,
         }
 
     def save_assets(self, folder: str) -> None:

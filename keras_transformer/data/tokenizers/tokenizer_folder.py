@@ -55,7 +55,8 @@ _SAVED_CLASSES = {
     ),
     f"{_OWN}HuggingFaceTokenizer": _Saved(
         ("tokenizer.json",),
-        (*_SPECIAL, "clean_up_spaces", "split_special_tokens", *_LANGUAGES),
+        (*_SPECIAL, "clean_up_spaces", "split_special_tokens", *_LANGUAGES)
+        + ("chat_template", "template_tokens", "add_start"),
         HuggingFaceTokenizer,
     ),
 }
@@ -150,6 +151,8 @@ def _is_plain(value: Any) -> bool:
     """Returns whether an option is a plain value, which cannot trigger an import."""
     if isinstance(value, list):
         return all(isinstance(item, str) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(item, str) for item in value.values())
     return value is None or isinstance(value, (str, int))
 
 

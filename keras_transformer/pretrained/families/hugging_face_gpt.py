@@ -189,6 +189,11 @@ def _is_gpt(model, names, normalize_first):
     return getattr(blocks[0], "normalize_first", None) == normalize_first
 
 
+def is_pre_ln_gpt(model: keras.Model, names: set[str]) -> bool:
+    """Returns whether a model may be GPT-2, or one like it: a pre-LN `kt.models.gpt`."""
+    return _is_gpt(model, names, True)
+
+
 def _describe(model: keras.Model, ids: SpecialIds, values: dict, keys: Keys) -> Config:
     embedding, decoder = model.get_layer("token_embedding"), model.get_layer("decoder")
     block = block_of(decoder)
@@ -235,7 +240,8 @@ def _describe_gpt2(model, ids):
     return _describe(model, ids, values, _GPT2_KEYS)
 
 
-def _generation(config: Config, ids: SpecialIds) -> dict:
+def generation_values(config: Config, ids: SpecialIds) -> dict:
+    """Returns the content of generation_config.json for a language model."""
     padding_id = config.values["pad_token_id"]
     values = {key: config.values[f"{key}_token_id"] for key in ("bos", "eos", "pad")}
     values = {f"{key}_token_id": value for key, value in values.items() if value is not None}
@@ -255,7 +261,7 @@ def _family(model_type, build, rules, keys, tokens, computed, describe, normaliz
         prefix="transformer.",
         # GPTs have no padding id there: attention masks mark the padding.
         adapted=("padding_id",),
-        generation=_generation,
+        generation=generation_values,
         write_tokenizer=write_tokenizer_json,
     )
 

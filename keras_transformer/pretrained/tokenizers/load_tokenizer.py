@@ -12,9 +12,13 @@ from keras_transformer.data.tokenizers.sentence_piece import SentencePieceTokeni
 from keras_transformer.pretrained.families.firefox import firefox_model, firefox_vocabulary
 from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.generation import GenerationSettings, read_generation
+from keras_transformer.pretrained.gguf_file import find_gguf
 from keras_transformer.pretrained.load import find_folder
 from keras_transformer.pretrained.sentence_transformers import has_modules, read_modules
 from keras_transformer.pretrained.tokenizers import fairseq_unigram
+from keras_transformer.pretrained.tokenizers.byte_pairs import LLAMA, QWEN2
+from keras_transformer.pretrained.tokenizers.chat_templates import read_chat_template
+from keras_transformer.pretrained.tokenizers.gguf_tokenizer import load_gguf_tokenizer
 from keras_transformer.pretrained.tokenizers.load_m2m_tokenizer import (
     load_m2m_tokenizer,
     tokenizer_class,
@@ -37,31 +41,39 @@ from keras_transformer.pretrained.tokenizers.vocabulary_files import (
     with_special_tokens,
 )
 
+# The usual kind of each architecture's tokenizer.
+_KINDS = {**KINDS, "llama": LLAMA, "qwen2": QWEN2, "qwen3": QWEN2}
+_KINDS |= {"gpt_neo": KINDS["gpt2"], "opt": KINDS["gpt2"]}
 _SENTENCE_PIECE = ("spiece.model", "sentencepiece.model", "tokenizer.model")
 
 
 def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
-    """Loads the tokenizer of a checkpoint in the Hugging Face format, or of Firefox Translations.
+    """Loads the tokenizer of a Hugging Face checkpoint, a GGUF file or Firefox Translations.
 
     `config.json` names the architecture: BERT, RoBERTa, XLM-RoBERTa, DistilBERT, GPT-1
-    (`openai-gpt`), GPT-2, Marian or M2M100 (`m2m_100`, also of NLLB and SMaLL-100). The tokenizer
-    is read from `tokenizer.json`, or in older folders from `vocab.json` and `merges.txt`, from
-    `vocab.txt`, or from a SentencePiece model; Marian's from `source.spm`, `target.spm` and
-    `vocab.json`; M2M100's from `sentencepiece.bpe.model` and `vocab.json`; NLLB's from
-    `tokenizer.json`, or from `sentencepiece.bpe.model` alone. A multilingual one has the ids of its
-    language tokens in `languages`. It gives the ids of Hugging Face's tokenizer, without special
-    ids around a text: `kt.data.encode` adds those. A Firefox Translations folder has one
-    SentencePiece model for both languages. Nothing in a file is executed.
+    (`openai-gpt`), GPT-2, GPT-Neo, OPT, Llama, Qwen2, Qwen3, Marian or M2M100 (`m2m_100`, also of
+    NLLB and SMaLL-100). The tokenizer is read from `tokenizer.json`, or in older folders from
+    `vocab.json` and `merges.txt`, from `vocab.txt`, or from a SentencePiece model; Marian's from
+    `source.spm`, `target.spm` and `vocab.json`; M2M100's from `sentencepiece.bpe.model` and
+    `vocab.json`; NLLB's from `tokenizer.json`, or from `sentencepiece.bpe.model` alone. A
+    multilingual one has the ids of its language tokens in `languages`. It gives the ids of Hugging
+    Face's tokenizer, without special ids around a text: `kt.data.encode` adds those. For Llama and
+    Qwen, tokenizer.json counts as it is, whatever class is named: transformers 5 builds another
+    tokenizer for those that name GPT-2's, such as SmolLM2. A GGUF file has its own byte-level BPE.
+    A Firefox Translations folder has one SentencePiece model for both languages. Nothing in a file
+    is executed.
 
     Args:
-        folder: A folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
+        folder: A folder, a GGUF file or a name on the Hugging Face hub, as in
+            `kt.pretrained.load`.
         target: For Marian and M2M100, whether to load the tokenizer of the target language, which
             for M2M100 is the same.
 
     Returns:
         A tokenizer of `kt.data` with its special ids. `end_id` is that of the checkpoint's
         generation settings, if they have one. `start_id` is `[CLS]` for BERT and its kin
-        (RoBERTa's is called `<s>`), and the id that a translation starts from for Marian.
+        (RoBERTa's is called `<s>`), and the id that a translation starts from for Marian. Those
+        with a chat template have it as `chat_template`.
 
     Raises:
         ValueError: If there is no such folder, a file is missing or damaged, the architecture has
@@ -79,8 +91,11 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
         2018 (SentencePiece).
     """
     folder = find_folder(folder, weights=False)
+    gguf = find_gguf(folder)
     if firefox_model(folder) is not None:
         return _firefox(folder)
+    if gguf is not None:
+        return load_gguf_tokenizer(gguf)
     lowercase = False
     if has_modules(folder):
         modules = read_modules(folder)
@@ -93,9 +108,9 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
         return _marian(folder, config, target)
     if is_m2m:
         return load_m2m_tokenizer(folder, config)
-    if not isinstance(model_type, str) or model_type not in KINDS:
+    if not isinstance(model_type, str) or model_type not in _KINDS:
         raise ValueError(
-            f"`model_type` in {path} must be one of {sorted([*KINDS, 'm2m_100', 'marian'])} "
+            f"`model_type` in {path} must be one of {sorted([*_KINDS, 'm2m_100', 'marian'])} "
             f"for a tokenizer. Received: {model_type!r}."
         )
     if target:
@@ -103,7 +118,7 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
             "`target` must be False, except for Marian and M2M100. "
             f"Received: target={target}, model_type={model_type!r}."
         )
-    return _single(folder, config, KINDS[model_type], lowercase)
+    return _single(folder, config, _KINDS[model_type], lowercase)
 
 
 def _firefox(folder: Path) -> SentencePieceTokenizer:
@@ -114,7 +129,7 @@ def _firefox(folder: Path) -> SentencePieceTokenizer:
 
 
 def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) -> Any:
-    settings = read_generation(folder)
+    settings = read_generation(folder, several_ends=True)
     pieces = [folder / name for name in _SENTENCE_PIECE if (folder / name).is_file()]
     if fairseq_unigram.FILE in usual.files or lowercase:
         pieces = []  # their ids are not those of the model, or the text would keep its capitals
@@ -151,7 +166,20 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) 
         clean_up_spaces=bool(files.flag("clean_up_tokenization_spaces", False)) and not is_bpe,
         vocabulary_size=larger_size(config.get("vocab_size"), num_tokens),
         split_special_tokens=bool(files.flag("split_special_tokens", False)),
+        chat_template=read_chat_template(files),
+        template_tokens={
+            f"{name}_token": token.content
+            for name, token in {**files.defaults, **files.named}.items()
+        },
+        add_start="cls" not in named and _adds_start(files, plain, inner, named.get("bos")),
     )
+
+
+def _adds_start(files: TokenFiles, plain: bool, inner: Any, start_id: int | None) -> bool:
+    """Returns whether transformers' tokenizer puts the start token in front of a text."""
+    if not plain and {"add_bos_token", "add_eos_token"} & files.settings.keys():
+        return bool(files.flag("add_bos_token", False))
+    return start_id is not None and inner.encode("").ids[:1] == [start_id]
 
 
 # === SentencePiece ===

@@ -26,6 +26,7 @@ class Kind(NamedTuple):
             folder's settings.
         said: Options of each part that the settings determine, or that do not affect ids or texts.
             `dress` checks the parts that are not named.
+        as_is: Whether a tokenizer.json counts as it is, whatever class the folder names.
     """
 
     class_name: str
@@ -35,6 +36,7 @@ class Kind(NamedTuple):
     model: Callable[[TokenFiles], Any]
     dress: Callable[[TokenFiles, Any], None]
     said: dict[str, set[str]]
+    as_is: bool = False
 
 
 # Classes of transformers that use tokenizer.json as is.
@@ -55,13 +57,15 @@ def read_kind(folder: Path, config: dict[str, Any], usual: Kind) -> tuple[TokenF
     Raises:
         ValueError: If the class of the tokenizer is unknown.
     """
+    if usual.as_is and (folder / "tokenizer.json").is_file():
+        return TokenFiles(folder, {}), usual, True
     files = TokenFiles(folder, usual.defaults)
     named = files.settings.get("tokenizer_class") or config.get("tokenizer_class")
     if named is None:
         return files, usual, False
     if named in _PLAIN:
         return TokenFiles(folder, {}), usual, True
-    for kind in KINDS.values():
+    for kind in (usual, *KINDS.values()):
         if named in (kind.class_name, f"{kind.class_name}Fast"):
             return TokenFiles(folder, kind.defaults), kind, False
     known = sorted([*_PLAIN, *(kind.class_name for kind in KINDS.values())])
@@ -153,7 +157,8 @@ def ids_of(path: Path) -> dict[str, int]:
     return vocabulary
 
 
-def _byte_pairs(files: TokenFiles, **options: Any) -> Any:
+def byte_pairs(files: TokenFiles, **options: Any) -> Any:
+    """Reads vocab.json and merges.txt as a byte-pair tokenizer without further parts."""
     path = files.folder / "merges.txt"
     lines = [line.rstrip("\r") for line in _text(path).split("\n")]
     merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
@@ -174,7 +179,7 @@ def _unknown(files: TokenFiles) -> str | None:
 
 
 def _gpt1(files: TokenFiles) -> Any:
-    result = _byte_pairs(files, unk_token=_unknown(files), end_of_word_suffix="</w>")
+    result = byte_pairs(files, unk_token=_unknown(files), end_of_word_suffix="</w>")
     _dress_gpt1(files, result)
     return result
 
@@ -190,7 +195,7 @@ def _dress_gpt1(files: TokenFiles, tokenizer: Any) -> None:
 
 
 def _gpt2(files: TokenFiles) -> Any:
-    result = _byte_pairs(files)
+    result = byte_pairs(files)
     _dress_gpt2(files, result)
     return result
 

@@ -78,6 +78,10 @@ def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Pa
     for name, token_id in zip((*names, "pad", "unk"), values, strict=True):
         if token_id is not None:
             content[f"{name}_token"] = own.id_to_token(token_id)
+    if getattr(own, "chat_template", None) is not None:
+        content |= {"chat_template": own.chat_template, **own.template_tokens}
+    if getattr(own, "add_start", False):
+        content["add_bos_token"] = True
     write_json(folder / "tokenizer_config.json", content)
 
 

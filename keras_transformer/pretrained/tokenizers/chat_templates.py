@@ -1,0 +1,34 @@
+"""The chat template of a folder in the Hugging Face format."""
+
+from __future__ import annotations
+
+from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
+
+
+def read_chat_template(files: TokenFiles) -> str | None:
+    """Reads the default chat template: chat_template.jinja, or that of tokenizer_config.json.
+
+    Args:
+        files: The folder's settings.
+
+    Returns:
+        The template, None without one.
+
+    Raises:
+        ValueError: If it is not a text.
+    """
+    path = files.folder / "chat_template.jinja"
+    if path.is_file():
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"`{path}` must be a text in UTF-8. Received: {error}.") from error
+    template = files.settings.get("chat_template")
+    if isinstance(template, list):  # several, by name
+        named = [one for one in template if isinstance(one, dict)]
+        template = {one.get("name"): one.get("template") for one in named}.get("default")
+    if template is not None and not isinstance(template, str):
+        raise ValueError(
+            f"`chat_template` in {files.path} must be a text. Received: {template!r:.80}."
+        )
+    return template
