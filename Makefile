@@ -100,7 +100,7 @@ bench: $(VENV)/all.stamp browser
 	$(RUN) benchmarks/translation.py --write docs/benchmarks.md
 	$(RUN) benchmarks/explorer_page.py --write docs/benchmarks.md
 
-## Every table and figure of docs/from-recurrence-to-attention.md (an hour and a half).
+## Every table and figure of docs/from-recurrence-to-attention.md (two hours).
 PAGE := docs/from-recurrence-to-attention.md
 experiments: $(VENV)/all.stamp
 	$(RUN) benchmarks/recurrence.py --write $(PAGE)
@@ -116,6 +116,13 @@ experiments: $(VENV)/all.stamp
 	$(RUN) benchmarks/page.py $(PAGE) digits runs/vit "python examples/train_vit.py"
 	$(RUN) examples/forecast_seismogram.py --output runs/seismogram
 	$(RUN) benchmarks/page.py $(PAGE) seismogram runs/seismogram "python examples/forecast_seismogram.py"
+	$(RUN) examples/finetune_bert.py --output runs/finetune-bert
+	$(RUN) benchmarks/page.py docs/fine-tuning.md "few examples" runs/finetune-bert "python examples/finetune_bert.py"
+	rm -rf runs/adapted
+	$(RUN) examples/adapt_translator.py --mix 0 --output runs/adapted/new --table runs/adapted/tables.md
+	$(RUN) examples/adapt_translator.py --output runs/adapted/mixed --table runs/adapted/tables.md
+	$(RUN) examples/adapt_translator.py --lora 16 --output runs/adapted/lora --table runs/adapted/tables.md
+	$(RUN) benchmarks/page.py docs/fine-tuning.md "adapted translator" runs/adapted "python examples/adapt_translator.py  # and with --mix 0 or --lora 16"
 	$(RUN) examples/look_inside.py --output runs/look-inside
 	$(RUN) benchmarks/page.py docs/look-inside.md it runs/look-inside "python examples/look_inside.py"
 

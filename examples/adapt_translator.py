@@ -47,6 +47,7 @@ parser.add_argument("--ordinary", type=int, default=4000, help="number of ordina
 parser.add_argument("--lora", type=int, metavar="RANK", help="train adapters of this rank")
 parser.add_argument("--learning-rate", type=float, help="default 1e-4, LoRA 2e-3")
 parser.add_argument("--seed", type=int, default=1)
+parser.add_argument("--table", type=Path, help="file of a table that gets a row of results")
 parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()
 if arguments.smoke:
@@ -152,9 +153,11 @@ recipe = kt.training.transformer_recipe(
 # On a CPU, TensorFlow is faster without XLA, which would take many seconds to compile.
 jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
 model.compile(**recipe, jit_compile=jit_compile)
+trained = sum(weight.numpy().size for weight in model.trainable_weights) / model.count_params()
 started = time.time()
 model.fit(batches, epochs=arguments.epochs, verbose=2)
-print(f"Fine-tuned in {time.time() - started:.0f} seconds")
+seconds = time.time() - started
+print(f"Fine-tuned in {seconds:.0f} seconds")
 
 # %% [markdown]
 # The adapters are saved in a separate file and then merged into the weights.
@@ -184,6 +187,7 @@ if arguments.lora:
     print(f"The logits with adapters and with merged weights differ by at most {difference:.1e}.")
 print(f"{len(test)} unseen pairs, exactly right: {before} before, {after} after")
 print(f"{len(ordinary)} ordinary sentences, translated as before: {kept}")
+score = 100.0
 if changed:
     import sacrebleu
 
@@ -192,3 +196,21 @@ if changed:
     print(f"chrF of the others against their translations before: {score:.1f}")
     for before_it, after_it in changed[:3]:
         print(f"  {before_it}\n    {after_it}")
+if arguments.table is not None:
+    cells = [
+        f"LoRA, rank {arguments.lora}" if arguments.lora else "all",
+        f"{trained:.2%}",
+        f"{arguments.mix:g} : 1",
+        f"{seconds:.0f}",
+        f"{before} before, {after} after",
+        str(kept),
+        f"{score:.1f}",
+    ]
+    heads = ["weights trained", "share", "ordinary : new batches", "seconds"]
+    heads += [f"right, of {len(test)} unseen numbers", f"unchanged, of {len(ordinary)} ordinary"]
+    heads += ["chrF of the changed"]
+    arguments.table.parent.mkdir(parents=True, exist_ok=True)
+    with arguments.table.open("a", encoding="utf-8") as file:
+        if file.tell() == 0:
+            file.write(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n")
+        file.write(f"| {' | '.join(cells)} |\n")

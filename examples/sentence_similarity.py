@@ -51,9 +51,7 @@ def embed(sentences):
     rows = kt.data.encode(tokenizer, sentences, start=True, end=True, max_length=128)
     padding = tokenizer.padding_id
     token_ids = keras.utils.pad_sequences(rows, padding="post", value=padding)
-    inputs = {"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids)}
-    inputs = {name: inputs[name] for name in encoder.input}  # not all models have segments
-    return encoder.predict(inputs, batch_size=64, verbose=0)
+    return encoder.predict({"token_ids": token_ids}, batch_size=64, verbose=0)
 
 
 # %% [markdown]

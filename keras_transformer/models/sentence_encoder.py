@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_transformer.checks import check, check_choice, check_flag
 from keras_transformer.layers.layer import Layer
-from keras_transformer.layers.pooling import SequencePooling
+from keras_transformer.models.task_bodies import pool, read_text_body
 
 Tensor = Any
 
@@ -47,22 +47,24 @@ def sentence_encoder(
     pooling: str = "mean",
     normalize: bool = True,
     *,
+    segments: bool = False,
     projection: keras.layers.Layer | None = None,
     name: str | None = None,
 ) -> keras.Model:
-    """Builds a sentence encoder on a BERT: from its inputs to one vector for each text.
+    """Builds a sentence encoder on a pretrained model: from a text to one vector.
 
-    A functional model with the inputs of `body`. The hidden states of the real tokens are pooled
-    into one vector (padding never counts), which is projected, if wanted, and scaled to length 1,
+    A functional model from `token_ids` (B, T). The hidden states of the real tokens are pooled into
+    one vector (padding never counts), which is projected, if wanted, and scaled to length 1,
     so that the dot product of two vectors is their cosine similarity. These steps are the layers
     `pooling`, the given projection and `unit_vectors`; all others are those of `body`, so training
     the model also trains `body`. Vectors are float32 for every dtype policy of `body`.
 
     Args:
-        body: A model from `kt.models.bert` or `kt.pretrained.load`. Its heads are left out.
+        body: A model from `kt.models.bert`, `gpt` or `kt.pretrained.load`. Its heads are left out.
         pooling: "mean" or "max" of each feature over the real tokens, or the "first" (`[CLS]`) or
-            "last" of them.
+            "last" of them, which is the one to choose for a language model.
         normalize: Whether to scale the vectors to length 1.
+        segments: Whether to add the input `segment_ids` (B, T); otherwise they are 0.
         projection: A layer from the pooled vectors (B, D) to others, such as
             `keras.layers.Dense(64, "tanh")`; None for none.
         name: Name of the model; None for that of `body` and "_sentence_encoder".
@@ -72,7 +74,7 @@ def sentence_encoder(
         projection.
 
     Raises:
-        ValueError: If `body` does not have the layers of a BERT, or an argument is invalid.
+        ValueError: If `body` does not read text or has no padding id, or an argument is invalid.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -80,7 +82,7 @@ def sentence_encoder(
         ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32)
         >>> encoder = kt.models.sentence_encoder(body)
         >>> ids = np.array([[5, 6, 7, 0], [8, 9, 0, 0]])
-        >>> encoder({"token_ids": ids, "segment_ids": np.zeros_like(ids)}).shape
+        >>> encoder({"token_ids": ids}).shape
         (2, 16)
 
     Reference:
@@ -91,31 +93,13 @@ def sentence_encoder(
     check_flag(normalize=normalize)
     layer = projection is None or isinstance(projection, keras.layers.Layer)
     check(layer, "be a Keras layer or None", "projection", projection)
-    hidden, mask = _hidden_states(body)
-    vectors = SequencePooling(pooling, dtype="float32", name="pooling")(hidden, padding_mask=mask)
+    read = read_text_body(body, segments)
+    vectors = pool(read, pooling, dtype="float32")
     if projection is not None:
         vectors = projection(vectors)
     if normalize:
         vectors = UnitVectors(dtype="float32", name="unit_vectors")(vectors)
-    return keras.Model(body.input, vectors, name=name or f"{body.name}{NAME_ENDING}")
-
-
-def _hidden_states(body):
-    """Returns the symbolic hidden states (B, T, D) of a body and the mask of its padding."""
-    layers = {layer.name: layer for layer in body.layers} if isinstance(body, keras.Model) else {}
-    inputs: Any = getattr(body, "input", None)
-    if not {"token_embedding", "encoder"} <= set(layers) or "token_ids" not in (inputs or {}):
-        raise ValueError(
-            "`body` must be a BERT with the input `token_ids` and the layers `token_embedding` and "
-            f"`encoder`. Received: body={body!r} with the layers {sorted(layers)}."
-        )
-    output = body.output["output"] if isinstance(body.output, dict) else body.output
-    if len(output.shape) != 3:
-        raise ValueError(
-            "`body` must return hidden states (B, T, D). "
-            f"Received: body={body!r} with an output of shape {output.shape}."
-        )
-    return output, layers["token_embedding"].compute_mask(inputs["token_ids"])
+    return keras.Model(read.inputs, vectors, name=name or f"{body.name}{NAME_ENDING}")
 
 
 def sentence_pairs(encoder: keras.Model, *, name: str = "sentence_pairs") -> keras.Model:

@@ -110,7 +110,17 @@ def read_body(body: keras.Model, segments: bool = False) -> Body:
     return Body(kind, inputs, hidden, mask, layers)
 
 
-def pool(body: Body, pooling: str | None) -> Tensor:
+def read_text_body(body: keras.Model, segments: bool) -> Body:
+    """Runs a model of texts up to its hidden states, as `read_body`; raises for one of images."""
+    read = read_body(body, segments)
+    if read.kind == "vision":
+        raise ValueError(
+            f"`body` must read text. Received: body={body.name!r}, which reads images."
+        )
+    return read
+
+
+def pool(body: Body, pooling: str | None, dtype: Any = None) -> Tensor:
     """Pools the hidden states into one vector per example.
 
     Args:
@@ -118,6 +128,7 @@ def pool(body: Body, pooling: str | None) -> Tensor:
         pooling: "pooler" for the first token's state after the layer `pooler`; "first", "last",
             "mean" or "max" of the real tokens; None for "pooler" where there is one, and "first"
             otherwise.
+        dtype: Dtype policy of the pooling; None for that of the body.
 
     Returns:
         (B, D).
@@ -141,5 +152,5 @@ def pool(body: Body, pooling: str | None) -> Tensor:
             "`pooling` must be 'extract' for a language model without a padding id, whose rows "
             f"have no end. Received: pooling={pooling!r}, padding_id=None."
         )
-    layer = SequencePooling(pooling, dtype=body.dtype_policy, name="pooling")
+    layer = SequencePooling(pooling, dtype=dtype or body.dtype_policy, name="pooling")
     return layer(body.hidden, padding_mask=body.padding_mask)

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_transformer.checks import check_positive
-from keras_transformer.models.task_bodies import Body, read_body
+from keras_transformer.models.task_bodies import read_text_body
 from keras_transformer.models.task_head_parts import make_head
 
 
@@ -57,7 +57,7 @@ def token_classifier(
         Understanding", section 5.3.
     """
     check_positive(num_classes=num_classes)
-    read = _read_text(body, segments)
+    read = read_text_body(body, segments)
     drop, head = make_head(read.dtype_policy, num_classes, dropout, initializer_stddev)
     # Not a Softmax layer, which would take Keras's implicit mask of tokens for one of classes.
     softmax = keras.layers.Activation("softmax", dtype="float32", name="probabilities")
@@ -108,7 +108,7 @@ def span_extractor(
         Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
         Understanding", section 4.2.
     """
-    read = _read_text(body, segments)
+    read = read_text_body(body, segments)
     drop, head = make_head(read.dtype_policy, 2, dropout, initializer_stddev)
     scores = head(drop(read.hidden))  # (B, T, 2)
     outputs = {
@@ -116,15 +116,6 @@ def span_extractor(
         for index, key in enumerate(("start", "end"))
     }
     return keras.Model(read.inputs, outputs, name=name)
-
-
-def _read_text(body: keras.Model, segments: bool) -> Body:
-    read = read_body(body, segments)
-    if read.kind == "vision":
-        raise ValueError(
-            f"`body` must read text. Received: body={body.name!r}, which reads images."
-        )
-    return read
 
 
 def _over_tokens(scores: Any, padding_mask: Any, name: str) -> Any:

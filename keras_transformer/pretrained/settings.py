@@ -95,7 +95,15 @@ def check_settings(
         model_type: Its name in the format.
         adapted: Settings that may differ.
     """
-    kinds, twin_kinds = (Counter(type(layer).__name__ for layer in m.layers) for m in (model, twin))
+    # A sentence encoder has fewer inputs: its segment ids are 0.
+    kinds, twin_kinds = (
+        Counter(
+            type(layer).__name__
+            for layer in one.layers
+            if not isinstance(layer, keras.layers.InputLayer)
+        )
+        for one in (model, twin)
+    )
     if kinds != twin_kinds:
         raise ValueError(
             f"`model` must have the layers of Hugging Face's {model_type}. Received: "

@@ -54,7 +54,8 @@ def test_example_runs(name, arguments, lines, pretrained):
     ("name", "line"),
     [
         ("translate_pretrained.py", "O animal estava cansado demais."),
-        ("finetune_translator.py", "3 unseen pairs, exactly right: 0 before"),
+        ("adapt_translator.py", "3 unseen pairs, exactly right: 0 before"),
+        ("finetune_bert.py", "| 64 |"),
         ("sentence_similarity.py", "22,565,376 weights"),
         ("look_inside.py", "MiniLM"),
         ("train_translator.py", "BLEU"),

@@ -17,7 +17,12 @@ def make_body(**more):
 
 
 def inputs_of(ids):
+    """The inputs of a body; a sentence encoder reads the tokens only."""
     return {"token_ids": ids, "segment_ids": np.zeros_like(ids)}
+
+
+def text(ids):
+    return {"token_ids": ids}
 
 
 def padded_ids():
@@ -49,27 +54,45 @@ def test_vectors(pooling, normalize, heads):
     if normalize:
         expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     encoder = kt.models.sentence_encoder(body, pooling, normalize)
-    np.testing.assert_allclose(to_numpy(encoder(inputs_of(ids))), expected, atol=1e-5)
+    np.testing.assert_allclose(to_numpy(encoder(text(ids))), expected, atol=1e-5)
     assert encoder.name == "bert_sentence_encoder"
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_vectors_of_a_language_model(pooling):
+    lm, ids = randomize(kt.models.gpt(V, max_length=17, **SMALL), stddev=0.4), padded_ids()
+    hidden = to_numpy(lm.get_layer("decoder")(lm.get_layer("token_embedding")(ids)))
+    encoder = kt.models.sentence_encoder(lm, pooling, normalize=False)
+    expected = pooled(hidden, ids != 0, pooling)
+    np.testing.assert_allclose(to_numpy(encoder(text(ids))), expected, atol=1e-5)
+
+
+def test_segments():
+    body, ids = make_body(), padded_ids()
+    plain, paired = (kt.models.sentence_encoder(body, segments=one) for one in (False, True))
+    inputs = inputs_of(ids)
+    np.testing.assert_allclose(to_numpy(paired(inputs)), to_numpy(plain(text(ids))), atol=1e-6)
+    inputs["segment_ids"] += 1
+    assert np.abs(to_numpy(paired(inputs)) - to_numpy(plain(text(ids)))).max() > 1e-3
 
 
 def test_a_projection():
     body, ids = make_body(), padded_ids()
     dense = keras.layers.Dense(3, "tanh")
     encoder = kt.models.sentence_encoder(body, normalize=False, projection=dense, name="other")
-    vectors = to_numpy(kt.models.sentence_encoder(body, normalize=False)(inputs_of(ids)))
+    vectors = to_numpy(kt.models.sentence_encoder(body, normalize=False)(text(ids)))
     expected = np.tanh(vectors @ to_numpy(dense.kernel))
-    np.testing.assert_allclose(to_numpy(encoder(inputs_of(ids))), expected, atol=1e-5)
+    np.testing.assert_allclose(to_numpy(encoder(text(ids))), expected, atol=1e-5)
     assert encoder.name == "other"
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_padding_and_other_rows_cannot_matter(pooling):
     encoder, ids = kt.models.sentence_encoder(make_body(), pooling), padded_ids()
-    together = to_numpy(encoder(inputs_of(np.pad(ids, ((0, 0), (0, 5))))))
+    together = to_numpy(encoder(text(np.pad(ids, ((0, 0), (0, 5))))))
     for row, vector in zip(ids, together, strict=True):
         alone = row[row != 0][None]
-        np.testing.assert_allclose(to_numpy(encoder(inputs_of(alone)))[0], vector, atol=1e-5)
+        np.testing.assert_allclose(to_numpy(encoder(text(alone)))[0], vector, atol=1e-5)
 
 
 @pytest.mark.parametrize("policy", ["float16", "bfloat16", "mixed_float16"])
@@ -79,7 +102,7 @@ def test_rows_without_tokens_and_half_precision(pooling, policy):
     ids[1] = 0
     for normalize in (False, True):
         encoder = kt.models.sentence_encoder(make_body(dtype=policy), pooling, normalize)
-        output = encoder(inputs_of(ids))
+        output = encoder(text(ids))
         assert keras.backend.standardize_dtype(output.dtype) == "float32"
         vectors = to_numpy(output)
         assert np.isfinite(vectors).all() and (vectors[1] == 0).all()
@@ -90,17 +113,17 @@ def test_rows_without_tokens_and_half_precision(pooling, policy):
 def test_a_body_whose_tokens_are_all_real():
     body, ids = make_body(padding_id=None), padded_ids()
     hidden = to_numpy(body(inputs_of(ids)))["output"]
-    vectors = to_numpy(kt.models.sentence_encoder(body, normalize=False)(inputs_of(ids)))
+    vectors = to_numpy(kt.models.sentence_encoder(body, normalize=False)(text(ids)))
     np.testing.assert_allclose(vectors, hidden.mean(axis=1), atol=1e-5)
 
 
 def test_it_shares_the_weights_of_its_body():
     body, ids = make_body(), padded_ids()
     encoder = kt.models.sentence_encoder(body)
-    before = to_numpy(encoder(inputs_of(ids)))
+    before = to_numpy(encoder(text(ids)))
     norm = body.get_layer("embedding_norm").gamma
     norm.assign(norm * 2.0 + 1.0)
-    assert np.abs(to_numpy(encoder(inputs_of(ids))) - before).max() > 1e-3
+    assert np.abs(to_numpy(encoder(text(ids))) - before).max() > 1e-3
 
 
 @pytest.mark.slow
@@ -108,7 +131,7 @@ def test_it_shares_the_weights_of_its_body():
 def test_reload_is_identical(backend, tmp_path):
     dense = keras.layers.Dense(3, "tanh")
     model = kt.models.sentence_encoder(make_body(), "max", projection=dense)
-    inputs = inputs_of(padded_ids())
+    inputs = text(padded_ids())
     actual = outputs_after_reload(model, inputs, tmp_path, backend)
     tolerance = 1e-6 if backend == BACKEND else 1e-5
     np.testing.assert_allclose(actual["output"], to_numpy(model(inputs)), atol=tolerance)
@@ -118,7 +141,7 @@ def test_reload_is_identical(backend, tmp_path):
 
 
 def pairs_of(first, second):
-    named = {"first": inputs_of(first), "second": inputs_of(second)}
+    named = {"first": text(first), "second": text(second)}
     return {f"{side}_{key}": ids for side, one in named.items() for key, ids in one.items()}
 
 
@@ -127,7 +150,7 @@ def test_similarities_of_pairs(normalize, tmp_path):
     encoder = kt.models.sentence_encoder(make_body(), normalize=normalize)
     model = kt.models.sentence_pairs(encoder)
     first, second = padded_ids(), token_ids(3, 5, vocabulary_size=V, seed=1)
-    vectors = [to_numpy(encoder(inputs_of(ids))) for ids in (first, second)]
+    vectors = [to_numpy(encoder(text(ids))) for ids in (first, second)]
     expected = vectors[0] @ vectors[1].T
     inputs = pairs_of(first, second)
     assert set(model.input) == set(inputs)
@@ -192,11 +215,12 @@ def test_it_learns_which_texts_belong_together():
         ({"pooling": "ends"}, "`pooling` must be one of .*mean.* Received: pooling='ends'"),
         ({"normalize": 1}, "`normalize` must be True or False. Received: normalize=1"),
         ({"projection": 7}, "`projection` must be a Keras layer or None. Received: projection=7"),
+        ({"body": "bert"}, r"`body` must be a model .* Received: body='bert' with the layers \[\]"),
+        ({"body": kt.models.vit(4, 2, 3, **SMALL)}, "`body` must read text. Received: body='vit'"),
         (
-            {"body": "bert"},
-            r"`body` must be a BERT with .* Received: body='bert' with the layers \[\]",
+            {"body": kt.models.gpt(V, max_length=7, padding_id=None, **SMALL)},
+            "without a padding id",
         ),
-        ({"body": kt.models.gpt(V, max_length=7, **SMALL)}, "`body` must be a BERT .*'decoder'"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -207,8 +231,9 @@ def test_bad_arguments(arguments, message):
 def test_bodies_and_encoders_of_the_wrong_kind():
     body = make_body(pooler=False)
     encoder = kt.models.sentence_encoder(body)
-    with pytest.raises(ValueError, match="`body` must return hidden states .* shape"):
-        kt.models.sentence_encoder(encoder)
+    again = kt.models.sentence_encoder(encoder)  # its own pooling is a head, and left out
+    ids = padded_ids()
+    np.testing.assert_array_equal(to_numpy(again(text(ids))), to_numpy(encoder(text(ids))))
     with pytest.raises(ValueError, match="`encoder` must be a model from named inputs to vectors"):
         kt.models.sentence_pairs(body)
     with pytest.raises(ValueError, match="`encoder` must be a model .* Received: encoder=None"):
