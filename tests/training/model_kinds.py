@@ -94,6 +94,13 @@ def classifier():
     return Kind(model, {"token_ids": _rows(5, 6)}, np.arange(7) % 3, loss)
 
 
+def token_classifier():
+    body = kt.models.bert(V, 1, 2, 8, 12, max_length=7, dropout=0.0, pooler=False)
+    model = kt.models.token_classifier(body, 3, dropout=0.0)
+    ids = _rows(5, 9)
+    return Kind(model, {"token_ids": ids}, ids % 3, keras.losses.SparseCategoricalCrossentropy())
+
+
 def sequence_classifier():
     model = kt.models.sequence_classifier(
         V, 3, hidden_dim=8, num_layers=1, num_heads=2, intermediate_dim=12, dropout=0.0
@@ -124,6 +131,7 @@ KINDS = {
         bert,
         vit,
         classifier,
+        token_classifier,
         sequence_classifier,
         series_forecaster,
     )

@@ -17,6 +17,12 @@ CASES = {
         "reduction": "sum",
         "name": "other",
     },
+    kt.training.InBatchNegatives: {
+        "temperature": 0.25,
+        "symmetric": True,
+        "reduction": "sum",
+        "name": "other",
+    },
     kt.training.MaskedAccuracy: {"padding_id": None, "name": "other", "dtype": "float64"},
     kt.training.Perplexity: {"padding_id": 7, "name": "other", "dtype": "float64"},
     kt.training.NoamSchedule: {"hidden_dim": 8, "warmup_steps": 5, "scale": 2.0},
