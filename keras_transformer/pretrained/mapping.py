@@ -42,6 +42,16 @@ def joint(count: int) -> Form:
     )
 
 
+def after_rows(count: int) -> Form:
+    """Returns the form of a table whose first rows are unused; they are written as zeros."""
+
+    def join(arrays):
+        unused = np.zeros((count, *arrays[0].shape[1:]), arrays[0].dtype)
+        return np.concatenate([unused, arrays[0]])
+
+    return Form(lambda array: [array[count:]], join)
+
+
 class Rule(NamedTuple):
     """One tensor of a file.
 

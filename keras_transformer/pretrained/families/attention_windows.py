@@ -41,10 +41,20 @@ def windows_of(config: Config) -> int | tuple[int | None, ...] | None:
             f"layers of the type {_LOCAL!r}. "
             f"Received: {config.values.get('use_sliding_window', False)!r}."
         )
-    window = config.size("sliding_window")
-    if _FULL not in types:
-        return window
-    return tuple(window if kind == _LOCAL else None for kind in types)
+    return window_argument([kind == _LOCAL for kind in types], config.size("sliding_window"))
+
+
+def window_argument(is_local: list[bool], size: int) -> int | tuple[int | None, ...]:
+    """Returns the argument `window` of layers of which some, or all, attend only to near tokens.
+
+    Args:
+        is_local: Whether each layer does.
+        size: The window.
+
+    Returns:
+        The window of all layers, or one per layer.
+    """
+    return size if all(is_local) else tuple(size if local else None for local in is_local)
 
 
 def common_window(decoder: Any) -> int | None:

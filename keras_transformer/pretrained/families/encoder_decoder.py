@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import ml_dtypes
+import numpy as np
 
+from keras_transformer.data.tokenizers.special_ids import SpecialIds
+from keras_transformer.layers.positional import PositionalEncoding
 from keras_transformer.pretrained.config import Config
-from keras_transformer.pretrained.mapping import Rule, attention, linear, norm
+from keras_transformer.pretrained.mapping import Rule, attention, linear, norm, to_float32
 from keras_transformer.pretrained.settings import activation_name, block_of
 
 # The keys of both stacks, without their defaults.
@@ -84,3 +88,46 @@ def is_transformer(model: keras.Model, names: set[str]) -> bool:
     """Returns whether a model has two stacks of blocks; recurrent ones have none."""
     stacks = {"encoder", "decoder"}
     return stacks <= names and all(hasattr(model.get_layer(name), "block") for name in stacks)
+
+
+def are_sinusoids(array: np.ndarray, hidden_dim: int, layout: str, first_position: int = 0) -> bool:
+    """Returns whether a table holds our positions, perhaps rounded to half precision.
+
+    Args:
+        array: The table (L, D).
+        hidden_dim: D.
+        layout: Layout of the sinusoids.
+        first_position: Position of the first token. The rows below it belong to no token.
+
+    Returns:
+        Whether all other rows are equal.
+    """
+    if array.ndim != 2 or array.shape[1] != hidden_dim or len(array) <= first_position:
+        return False
+    layer = PositionalEncoding(layout, first_position=first_position, dtype="float32")
+    positions = np.zeros((1, len(array) - first_position, hidden_dim), "float32")
+    expected = to_float32(layer(positions))[0]
+    # float16 even for float32, because files are often converted from float16.
+    precision = array.dtype if array.dtype.name == "bfloat16" else np.dtype("float16")
+    tolerance = float(ml_dtypes.finfo(precision).eps)
+    received = array[first_position:].astype("float32")
+    return bool(np.allclose(received, expected, rtol=0, atol=tolerance))
+
+
+def check_ids(padding_id: int | None, ids: SpecialIds, model: str) -> None:
+    """Raises a ValueError unless padding, start and end have ids; `model` names the family."""
+    for name, value in (("padding_id", padding_id), ("start_id", ids.start), ("end_id", ids.end)):
+        if value is None:
+            raise ValueError(f"`{name}` must be an id for {model} model. Received: {name}=None.")
+
+
+def generation_values(config: Config, ids: SpecialIds, max_length: int) -> dict[str, Any]:
+    """Returns the content of generation_config.json; `max_length` is the family's usual limit."""
+    keys = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
+    values = {key: config.values[key] for key in keys}
+    never = {values["pad_token_id"], ids.start, ids.unknown} - {None, ids.end}
+    return {
+        **values,
+        "bad_words_ids": [[token] for token in sorted(never)],
+        "max_length": max_length,
+    }

@@ -169,7 +169,7 @@ def _is_causal(array: np.ndarray, config: Config) -> bool:
     return array.shape == causal.shape and np.array_equal(array.astype("float32"), causal)
 
 
-def _is_very_low(array: np.ndarray, config: Config) -> bool:
+def is_very_low(array: np.ndarray, config: Config) -> bool:
     """Returns whether a buffer is one score low enough for a weight of 0, such as -1e4."""
     return array.size == 1 and float(array.ravel()[0]) <= -1e4
 
@@ -177,7 +177,7 @@ def _is_very_low(array: np.ndarray, config: Config) -> bool:
 # Buffers in old files.
 _COMPUTED = {
     r"transformer\.h\.\d+\.attn\.bias": _is_causal,
-    r"transformer\.h\.\d+\.attn\.masked_bias": _is_very_low,
+    r"transformer\.h\.\d+\.attn\.masked_bias": is_very_low,
 }
 
 
@@ -242,10 +242,14 @@ def _describe_gpt2(model, ids):
 
 def generation_values(config: Config, ids: SpecialIds) -> dict:
     """Returns the content of generation_config.json for a language model."""
-    padding_id = config.values["pad_token_id"]
-    values = {key: config.values[f"{key}_token_id"] for key in ("bos", "eos", "pad")}
-    values = {f"{key}_token_id": value for key, value in values.items() if value is not None}
+    values, padding_id = token_ids(config, ids), config.values["pad_token_id"]
     return values if padding_id is None else {**values, "bad_words_ids": [[padding_id]]}
+
+
+def token_ids(config: Config, ids: SpecialIds) -> dict:
+    """Returns the special tokens of a language model as generation_config.json names them."""
+    values = {key: config.values[f"{key}_token_id"] for key in ("bos", "eos", "pad")}
+    return {f"{key}_token_id": value for key, value in values.items() if value is not None}
 
 
 def _family(model_type, build, rules, keys, tokens, computed, describe, normalize_first):

@@ -9,9 +9,13 @@ from keras_transformer.data.tokenizers.special_ids import SpecialIds
 from keras_transformer.models.language_model import gpt
 from keras_transformer.pretrained.config import ACTIVATIONS, Config
 from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
-from keras_transformer.pretrained.families.attention_windows import common_window
+from keras_transformer.pretrained.families.attention_windows import common_window, window_argument
 from keras_transformer.pretrained.families.family import Family
-from keras_transformer.pretrained.families.hugging_face_gpt import generation_values, is_pre_ln_gpt
+from keras_transformer.pretrained.families.hugging_face_gpt import (
+    generation_values,
+    is_pre_ln_gpt,
+    is_very_low,
+)
 from keras_transformer.pretrained.mapping import TRANSPOSED, Rule, linear, norm
 from keras_transformer.pretrained.settings import activation_name, learned_length
 from keras_transformer.pretrained.tokenizers.write_tokenizer_json import write_tokenizer_json
@@ -67,10 +71,7 @@ def _windows(config: Config) -> int | tuple[int | None, ...] | None:
     kinds = _layer_kinds(config)
     if _LOCAL not in kinds:
         return None
-    window = config.size("window_size")
-    if _GLOBAL not in kinds:
-        return window
-    return tuple(window if kind == _LOCAL else None for kind in kinds)
+    return window_argument([kind == _LOCAL for kind in kinds], config.size("window_size"))
 
 
 def _build(config: Config) -> keras.Model:
@@ -126,11 +127,6 @@ def _is_mask(array: np.ndarray, config: Config) -> bool:
     )
 
 
-def _is_very_low(array: np.ndarray, config: Config) -> bool:
-    """Returns whether a buffer is one score low enough for a weight of 0, such as -1e9."""
-    return array.size == 1 and float(array.ravel()[0]) <= -1e4
-
-
 def _recognizes(model: keras.Model, names: set[str]) -> bool:
     if not is_pre_ln_gpt(model, names):
         return False
@@ -178,7 +174,7 @@ GPT_NEO = Family(
     copies=lambda config: {"lm_head.weight": "transformer.wte.weight"},
     computed={
         r"transformer\.h\.\d+\.attn\.attention\.bias": _is_mask,
-        r"transformer\.h\.\d+\.attn\.attention\.masked_bias": _is_very_low,
+        r"transformer\.h\.\d+\.attn\.attention\.masked_bias": is_very_low,
     },
     recognizes=_recognizes,
     describe=_describe,

@@ -13,6 +13,7 @@ from keras_transformer.pretrained.config import ACTIVATIONS, Config
 from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
 from keras_transformer.pretrained.families.attention_windows import window_values, windows_of
 from keras_transformer.pretrained.families.family import Family
+from keras_transformer.pretrained.families.hugging_face_gpt import token_ids
 from keras_transformer.pretrained.families.rotary_settings import (
     rotary_arguments,
     rotary_parameters,
@@ -238,11 +239,6 @@ def _describe(model: keras.Model, ids: SpecialIds, model_type: str, keys: Keys) 
     return Config("the model", values, keys=keys)
 
 
-def _generation(config: Config, ids: SpecialIds) -> dict:
-    values = {key: config.values[f"{key}_token_id"] for key in ("bos", "eos", "pad")}
-    return {f"{key}_token_id": value for key, value in values.items() if value is not None}
-
-
 def _family(model_type: str, keys: Keys) -> Family:
     return Family(
         model_type,
@@ -257,7 +253,7 @@ def _family(model_type: str, keys: Keys) -> Family:
         # There is no padding id there: attention masks mark the padding. The default size of a
         # head may be given or not.
         adapted=("padding_id", "block.head_dim"),
-        generation=_generation,
+        generation=token_ids,
         write_tokenizer=write_tokenizer_json,
     )
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import keras
-import ml_dtypes
 import numpy as np
 
 from keras_transformer.data.tokenizers.special_ids import SpecialIds
-from keras_transformer.layers.positional import PositionalEncoding
 from keras_transformer.models.translation import transformer
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
 from keras_transformer.pretrained.families.encoder_decoder import (
     ALIASES,
+    are_sinusoids,
     block_rules,
+    check_ids,
+    generation_values,
     is_transformer,
     shared_copies,
     stack_arguments,
     stack_values,
 )
 from keras_transformer.pretrained.families.family import Family
-from keras_transformer.pretrained.mapping import Rule, norm, to_float32
+from keras_transformer.pretrained.mapping import Rule, norm
 from keras_transformer.pretrained.tokenizers.write_m2m_tokenizer import write_m2m_tokenizer
 
 _EPSILON = 1e-5
@@ -52,6 +53,7 @@ _KEYS = Keys(
 )
 # Number of positions in the table there, which grows when a text is longer.
 _MAX_LENGTH = 1024
+_MAX_NEW_TOKENS = 200  # the limit of translations in the settings of M2M100 and NLLB
 
 
 def _first_position(padding_id: int) -> int:
@@ -87,19 +89,8 @@ def _rules(config: Config) -> list[Rule]:
 
 
 def _are_sinusoids(array: np.ndarray, config: Config) -> bool:
-    """Returns whether a table (L, D) holds our positions, perhaps rounded to half precision."""
-    hidden_dim, padding_id = config.size("d_model"), config.get("pad_token_id", int)
-    first = _first_position(padding_id)
-    if array.ndim != 2 or array.shape[1] != hidden_dim or len(array) <= first:
-        return False
-    layer = PositionalEncoding(layout=_LAYOUT, first_position=first, dtype="float32")
-    expected = to_float32(layer(np.zeros((1, len(array) - first, hidden_dim), "float32")))[0]
-    # float16 even for float32, because files are often converted from float16.
-    precision = array.dtype if array.dtype.name == "bfloat16" else np.dtype("float16")
-    tolerance = float(ml_dtypes.finfo(precision).eps)
-    array = array.astype("float32")
-    # Rows below the first position belong to padding, or to no token.
-    return bool(np.allclose(array[first:], expected, rtol=0, atol=tolerance))
+    first = _first_position(config.get("pad_token_id", int))
+    return are_sinusoids(array, config.size("d_model"), _LAYOUT, first)
 
 
 def _recognizes(model: keras.Model, names: set[str]) -> bool:
@@ -120,9 +111,7 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
         )
     embedding = model.get_layer("token_embedding")
     padding_id = embedding.padding_id
-    for name, value in (("padding_id", padding_id), ("start_id", ids.start), ("end_id", ids.end)):
-        if value is None:
-            raise ValueError(f"`{name}` must be an id for an M2M100 model. Received: {name}=None.")
+    check_ids(padding_id, ids, "an M2M100")
     values = {
         "model_type": "m2m_100",
         "architectures": ["M2M100ForConditionalGeneration"],
@@ -143,14 +132,6 @@ def _describe(model: keras.Model, ids: SpecialIds) -> Config:
     return Config("the model", values, keys=_KEYS)
 
 
-def _generation(config: Config, ids: SpecialIds) -> dict:
-    keys = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
-    values = {key: config.values[key] for key in keys}
-    never = {values["pad_token_id"], ids.start, ids.unknown} - {None, ids.end}
-    # The limit of translations in the generation settings of M2M100 and NLLB.
-    return {**values, "bad_words_ids": [[token] for token in sorted(never)], "max_length": 200}
-
-
 M2M100 = Family(
     "m2m_100",
     _build,
@@ -160,6 +141,6 @@ M2M100 = Family(
     computed={r"model\.(encoder|decoder)\.embed_positions\.weights?": _are_sinusoids},
     recognizes=_recognizes,
     describe=_describe,
-    generation=_generation,
+    generation=lambda config, ids: generation_values(config, ids, _MAX_NEW_TOKENS),
     write_tokenizer=write_m2m_tokenizer,
 )

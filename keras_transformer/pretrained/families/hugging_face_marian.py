@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 import keras
-import ml_dtypes
 import numpy as np
 
 from keras_transformer.data.tokenizers.special_ids import SpecialIds
-from keras_transformer.layers.positional import PositionalEncoding
 from keras_transformer.models.translation import transformer
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
@@ -20,14 +18,17 @@ from keras_transformer.pretrained.equivalence import (
 )
 from keras_transformer.pretrained.families.encoder_decoder import (
     ALIASES,
+    are_sinusoids,
     block_rules,
+    check_ids,
+    generation_values,
     is_transformer,
     shared_copies,
     stack_arguments,
     stack_values,
 )
 from keras_transformer.pretrained.families.family import Family
-from keras_transformer.pretrained.mapping import ROW, Rule, to_float32
+from keras_transformer.pretrained.mapping import ROW, Rule
 from keras_transformer.pretrained.settings import block_of
 from keras_transformer.pretrained.tokenizers.write_marian_tokenizer import write_marian_tokenizer
 from keras_transformer.pretrained.weight_paths import check_start_is_seen
@@ -75,6 +76,7 @@ _KEYS = Keys(
 )
 # Number of positions in the table of sinusoids there; here there is no limit.
 _MAX_LENGTH = 1024
+_MAX_NEW_TOKENS = 512  # the default limit of translations there
 
 
 def _is_shared(config: Config) -> bool:
@@ -127,16 +129,7 @@ def _copies(config: Config) -> dict[str, str]:
 
 
 def _are_sinusoids(array: np.ndarray, config: Config) -> bool:
-    """Returns whether a table (L, D) holds our positions, perhaps rounded to half precision."""
-    hidden_dim = config.size("d_model")
-    if array.ndim != 2 or array.shape[1] != hidden_dim:
-        return False
-    layer = PositionalEncoding(layout="concatenated", dtype="float32")
-    expected = to_float32(layer(np.zeros((1, len(array), hidden_dim), "float32")))[0]
-    # float16 even for float32, because files are often converted from float16.
-    precision = array.dtype if array.dtype.name == "bfloat16" else np.dtype("float16")
-    tolerance = float(ml_dtypes.finfo(precision).eps)
-    return bool(np.allclose(array.astype("float32"), expected, rtol=0, atol=tolerance))
+    return are_sinusoids(array, config.size("d_model"), "concatenated")
 
 
 def _embeddings(model):
@@ -158,9 +151,7 @@ def _check(model, padding_id, ids):
             '`position_layout` must be "interleaved" or "concatenated" for a Marian model. '
             f"Received: {layout!r}."
         )
-    for name, value in (("padding_id", padding_id), ("start_id", ids.start), ("end_id", ids.end)):
-        if value is None:
-            raise ValueError(f"`{name}` must be an id for a Marian model. Received: {name}=None.")
+    check_ids(padding_id, ids, "a Marian")
     check_start_is_seen(model, padding_id, ids.start)
 
 
@@ -210,14 +201,6 @@ def _adapt(model: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.nd
     return arrays
 
 
-def _generation(config: Config, ids: SpecialIds) -> dict:
-    keys = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
-    values = {key: config.values[key] for key in keys}
-    never = {values["pad_token_id"], ids.start, ids.unknown} - {None, ids.end}
-    # The default limit of translations there.
-    return {**values, "bad_words_ids": [[token] for token in sorted(never)], "max_length": 512}
-
-
 MARIAN = Family(
     "marian",
     _build,
@@ -229,6 +212,6 @@ MARIAN = Family(
     describe=_describe,
     adapted=("positional_encoding.layout", "block.layer_norm_epsilon"),
     adapt=_adapt,
-    generation=_generation,
+    generation=lambda config, ids: generation_values(config, ids, _MAX_NEW_TOKENS),
     write_tokenizer=write_marian_tokenizer,
 )

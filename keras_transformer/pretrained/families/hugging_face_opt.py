@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keras
-import numpy as np
 
 from keras_transformer.data.tokenizers.special_ids import SpecialIds
 from keras_transformer.models.language_model import gpt
@@ -11,7 +10,7 @@ from keras_transformer.pretrained.config import ACTIVATIONS, Config
 from keras_transformer.pretrained.config_keys import FIXED, SILENT, Keys
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.families.hugging_face_gpt import generation_values, is_pre_ln_gpt
-from keras_transformer.pretrained.mapping import TRANSPOSED, Form, Rule, norm
+from keras_transformer.pretrained.mapping import TRANSPOSED, Rule, after_rows, norm
 from keras_transformer.pretrained.settings import activation_name, block_of, learned_length
 from keras_transformer.pretrained.tokenizers.write_tokenizer_json import write_tokenizer_json
 
@@ -44,10 +43,7 @@ _KEYS = Keys(
 )
 _EPSILON = 1e-5  # torch's, which no setting changes
 # Only padding, which is masked, has a position in the first two rows.
-_FROM_THIRD_ROW = Form(
-    lambda array: [array[2:]],
-    lambda arrays: np.concatenate([np.zeros_like(arrays[0][:1]).repeat(2, axis=0), arrays[0]]),
-)
+_NUM_UNUSED = 2
 
 
 def _build(config: Config) -> keras.Model:
@@ -80,7 +76,7 @@ def _rules(config: Config) -> list[Rule]:
     positions = ("decoder/positional_encoding/embeddings",)
     rules = [
         Rule(f"{top}.embed_tokens.weight", ("token_embedding/embeddings",)),
-        Rule(f"{top}.embed_positions.weight", positions, _FROM_THIRD_ROW),
+        Rule(f"{top}.embed_positions.weight", positions, after_rows(_NUM_UNUSED)),
     ]
     for index in range(config.size("num_hidden_layers")):
         source, target = f"{top}.layers.{index}", f"decoder/block_{index}"

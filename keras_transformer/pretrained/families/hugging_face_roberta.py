@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keras
-import numpy as np
 
 from keras_transformer.data.tokenizers.special_ids import SpecialIds
 from keras_transformer.pretrained.audit import counts_up
@@ -17,7 +16,7 @@ from keras_transformer.pretrained.families.hugging_face_bert import (
     body_rules,
     build_bert,
 )
-from keras_transformer.pretrained.mapping import Form, Rule, linear, norm
+from keras_transformer.pretrained.mapping import Rule, after_rows, linear, norm
 from keras_transformer.pretrained.tokenizers.write_tokenizer_json import write_tokenizer_json
 
 _PREFIX = "roberta."
@@ -61,18 +60,8 @@ def _build(config: Config, name: str) -> keras.Model:
     return build_bert(config, size - first, has_masked_lm, first - 1, name)
 
 
-def _after(count: int) -> Form:
-    """Returns the form of a table whose first rows are not used."""
-
-    def join(arrays):
-        unused = np.zeros((count, *arrays[0].shape[1:]), arrays[0].dtype)
-        return np.concatenate([unused, arrays[0]])
-
-    return Form(lambda array: [array[count:]], join)
-
-
 def _rules(config: Config) -> list[Rule]:
-    rules = body_rules(config, _PREFIX, _after(_first_position(config)))
+    rules = body_rules(config, _PREFIX, after_rows(_first_position(config)))
     if _has_masked_lm(config):
         rules += linear("lm_head.dense", "masked_lm_dense")
         rules += norm("lm_head.layer_norm", "masked_lm_norm")
