@@ -319,5 +319,5 @@ def test_a_template_that_rewrites_earlier_messages(tmp_path):
     folder, _ = with_template(tmp_path, template)
     tokenizer = kt.pretrained.load_tokenizer(folder)
     chat = [*CONVERSATIONS[2], {"role": "user", "content": "more"}]
-    with pytest.raises(ValueError, match=r"message by message. Received: messages\[1\]"):
+    with pytest.raises(ValueError, match=r"when more messages follow. Received: messages\[1\]"):
         kt.data.chat_rows(tokenizer, [chat], max_length=99)

@@ -65,7 +65,7 @@ int32 (B, T), and sample weights (B, T): 0 for padding and tokens that do not co
 
     Raises:
         ValueError: If there are no examples, a row is empty or its ids are out of range, K varies,
-            `labels` are none of those in the table, or `segment_ids` do not match the rows.
+            `labels` are not one of the kinds in the table, or `segment_ids` do not match the rows.
 
     Example:
         >>> import keras_transformer as kt
