@@ -36,13 +36,13 @@ def language_model_parts(lm: keras.Model) -> LanguageModelParts:
     """Finds the layers of a language model.
 
     Args:
-        lm: A model such as `gpt` builds.
+        lm: A language model, such as one from `gpt`.
 
     Returns:
         The layers.
 
     Raises:
-        ValueError: If `lm` is not such a model.
+        ValueError: If `lm` is not a language model.
     """
     layers = {layer.name: layer for layer in lm.layers} if isinstance(lm, keras.Model) else {}
     # A model with an encoder is a translator.
