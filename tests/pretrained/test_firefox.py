@@ -91,7 +91,7 @@ def patched(place, value):
 @pytest.mark.parametrize(
     "data, message",
     [
-        (b"", "must be an intact binary model of Marian"),
+        (b"", "must be an intact binary Marian model"),
         (b"PK\x03\x04 something else entirely", "version must be 1"),
         (patched(0, 2), "version must be 1. Received: version=2"),
         (patched(8, 10**15), "Received: 1000000000000000 tensors in"),

@@ -12,7 +12,7 @@ def read_chat_template(files: TokenFiles) -> str | None:
         files: The folder's settings.
 
     Returns:
-        The template, None without one.
+        The template, or None if there is none.
 
     Raises:
         ValueError: If it is not a text.

@@ -14,7 +14,7 @@ from keras_transformer.pretrained.tokenizers.byte_pairs import (
     split_by_pattern,
 )
 
-# Kinds of tokens: those of a text, special ones, and further ones that are never split.
+# Types of tokens that are never split: special tokens, and tokens that appear in texts.
 _CONTROL, _USER_DEFINED = 3, 4
 _KEY = "tokenizer.ggml."
 # Names of special tokens in a file and in chat templates.
@@ -26,7 +26,7 @@ def _gpt2(package, tokenizer):
 
 
 def _smollm(package, tokenizer):
-    """Each digit is a word."""
+    """Splits numbers into single digits."""
     kinds = package.pre_tokenizers
     steps = [kinds.Digits(individual_digits=True), kinds.ByteLevel(add_prefix_space=False)]
     tokenizer.pre_tokenizer = kinds.Sequence(steps)
@@ -34,7 +34,7 @@ def _smollm(package, tokenizer):
 
 def _llama3(package, tokenizer):
     split_by_pattern(tokenizer, LLAMA3_WORDS)
-    # A word that is a token is never split.
+    # A word that is itself a token is never split.
     tokenizer.model.ignore_merges = True
 
 

@@ -1,4 +1,4 @@
-"""Vocabularies of folders whose SentencePiece model has its ids in a separate file."""
+"""Vocabularies of folders with the ids of the SentencePiece pieces in a separate file."""
 
 from __future__ import annotations
 
