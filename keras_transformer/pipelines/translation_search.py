@@ -42,7 +42,7 @@ def translate_rows(
     num_return: int | None,
     prefix_ids: Sequence[int] = (),
 ) -> list:
-    """Translates sources.
+    """Translates a batch of encoded sources.
 
     Args:
         model: The translator's model.
