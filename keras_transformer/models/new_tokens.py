@@ -101,7 +101,7 @@ def with_new_tokens(lm: keras.Model, num_tokens: int) -> keras.Model:
 
 
 def _keep_start(new, old, axis):
-    """Copies an old weight into the start of a longer one and keeps the rest of the latter."""
+    """Copies an old weight to the start of a longer one, whose other values are kept."""
     if old is None:
         return
     rest = ops.take(new, ops.arange(old.shape[axis], new.shape[axis]), axis=axis)

@@ -149,8 +149,8 @@ def pool(body: Body, pooling: str | None, dtype: Any = None) -> Tensor:
         return pooler(ops.take(body.hidden, 0, axis=1))
     if body.kind == "language_model" and body.padding_mask is None:
         raise ValueError(
-            "`pooling` must be 'extract' for a language model without a padding id, which cannot "
-            f"mark where rows end. Received: pooling={pooling!r}, padding_id=None."
+            "`pooling` must be 'extract' for a language model without a padding id, since nothing "
+            f"marks where its rows end. Received: pooling={pooling!r}, padding_id=None."
         )
     layer = SequencePooling(pooling, dtype=dtype or body.dtype_policy, name="pooling")
     return layer(body.hidden, padding_mask=body.padding_mask)

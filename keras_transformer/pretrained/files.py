@@ -59,7 +59,7 @@ class TensorFiles:
             for name in opened.names():
                 if name in self._files:
                     raise ValueError(
-                        f"`folder` must contain each tensor once. Received: {name!r} twice, "
+                        f"`folder` must contain each tensor once. Received: {name!r} twice in "
                         f"{folder}."
                     )
                 self._files[name] = opened

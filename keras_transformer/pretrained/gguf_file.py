@@ -227,7 +227,7 @@ class _Header:
         block, block_bytes = _sizes(self.path.name)[kind]
         if not shape or min(shape) < 1 or shape[-1] % block:
             raise self.damaged(
-                f"Received: the shape {shape} of the tensor {name!r} of the type {kind.name}."
+                f"Received: the tensor {name!r} of type {kind.name} with the shape {shape}."
             )
         return name, _Tensor(shape, kind, offset, math.prod(shape) // block * block_bytes)
 

@@ -33,7 +33,7 @@ def load(folder: str | os.PathLike) -> keras.Model:
     `pytorch_model.bin`, possibly in shards; they are read one tensor at a time, and nothing in a
     file is executed. Every variable must have its tensor, and every tensor must fill a variable,
     equal one that does, or hold values that the model computes. Every setting of config.json that
-    the model does not follow must have the model's value. The model is an ordinary one of
+    the model does not follow must have the model's value. The result is an ordinary model of
     `kt.models`, not compiled.
 
     A sentence-transformers folder also has a `modules.json`. It becomes a sentence encoder with the

@@ -126,7 +126,7 @@ def _check(model) -> None:
     has_blocks = "decoder" in names and hasattr(model.get_layer("decoder"), "block")
     if not has_blocks or not names & {"token_embedding", "target_embedding"}:
         raise ValueError(
-            "`model` must be a translator or a language model of kt.models.transformer or gpt. "
+            "`model` must be a kt.models.transformer or a kt.models.gpt. "
             f"Received: {model.name!r} with the layers {sorted(names)}."
         )
     stacks = [model.get_layer(name) for name in ("encoder", "decoder") if name in names]

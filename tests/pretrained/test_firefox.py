@@ -146,5 +146,5 @@ def test_shortlist(tmp_path):
         (shortlist_bytes([0], [], magic=5), "the magic number 0x5"),
     ):
         path.write_bytes(data)
-        with pytest.raises(ValueError, match=f"must be an intact binary shortlist.*({message})"):
+        with pytest.raises(ValueError, match=f"intact binary Marian shortlist.*({message})"):
             read_shortlist(path)

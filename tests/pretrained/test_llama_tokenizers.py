@@ -301,10 +301,10 @@ def test_rows_of_conversations(tmp_path):
     ("conversations", "arguments", "message"),
     [
         ([], {}, "`conversations` must contain at least one"),
-        ([CONVERSATIONS[0]], {}, r"of the role 'assistant' .* none in conversations\[0\]"),
+        ([CONVERSATIONS[0]], {}, r"with the role 'assistant' .* none in conversations\[0\]"),
         ([CONVERSATIONS[2]], {"max_length": 5}, "max_length=5"),
         ([CONVERSATIONS[2]], {"max_length": 1}, "`max_length` must"),
-        ([CONVERSATIONS[2]], {"role": "model"}, "of the role 'model'"),
+        ([CONVERSATIONS[2]], {"role": "model"}, "with the role 'model'"),
     ],
 )
 def test_rows_that_are_refused(conversations, arguments, message, tmp_path):

@@ -62,7 +62,7 @@ def chat_rows(
     """
     check_integer(2, max_length=max_length)
     if not conversations:
-        raise ValueError("`conversations` must contain at least one. Received: none.")
+        raise ValueError("`conversations` must contain at least one conversation. Received: none.")
     rows = []
     for index, messages in enumerate(conversations):
         ids, is_answer = _row(tokenizer, messages, role, variables)

@@ -25,7 +25,7 @@ class MixedBatches(EpochBatches):
 
     The share of corpus k is $w_k / \sum_j w_j$ with `weights`, or $n_k^{1/\tau} / \sum_j
     n_j^{1/\tau}$ for its number of batches $n_k$ with a `temperature` $\tau$: 1 for shares in
-    proportion to the sizes, larger for more of the small ones. In each epoch every corpus
+    proportion to the sizes, larger to give small corpora more. In each epoch every corpus
     contributes at least one batch. Each epoch reads every corpus from the start, in a new order if
     its dataset shuffles. A corpus shorter than its share is repeated; only part of a longer one is
     read, a different part every time if its dataset shuffles.
@@ -205,7 +205,7 @@ def _shares(sizes, weights, temperature) -> np.ndarray:
 
 
 def _apportion(total: int, shares: np.ndarray) -> np.ndarray:
-    """Splits a number of batches by shares, by the largest remainders, at least one each."""
+    """Splits a number of batches by shares (largest-remainder method), at least one each."""
     exact = shares * total
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1

@@ -199,7 +199,7 @@ def _fingerprint(
 
 
 def _examples(rows: Sequence[Any], name: str = "rows") -> tuple[list[list[list[int]]], int | None]:
-    """Returns each example as a list of rows, and K, or None if examples are single rows."""
+    """Returns each example as a list of rows, and K (None if each example is a single row)."""
     rows = list(rows)
     if not rows:
         raise ValueError(f"`{name}` must contain at least one example. Received: {name}=[].")

@@ -13,7 +13,7 @@ def windows_of(config: Config) -> int | tuple[int | None, ...] | None:
     """Returns the argument `window` of `kt.models.gpt`.
 
     Args:
-        config: The settings, whose keys follow `use_sliding_window`, `sliding_window`,
+        config: The settings; their followed keys include `use_sliding_window`, `sliding_window`,
             `max_window_layers` and `layer_types`.
 
     Returns:

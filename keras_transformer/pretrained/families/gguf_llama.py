@@ -149,7 +149,7 @@ def open_gguf(path: Path) -> tuple[Family, Config, GGUFTensors]:
 
 
 def _values(file, architecture):
-    """Returns the settings by the names of Hugging Face."""
+    """Returns the settings by Hugging Face's names."""
     prefix = f"{architecture}."
     given = {name.removeprefix(prefix) for name in file.settings() if name.startswith(prefix)}
     for name in sorted(given - {*_KEYS} - _COMPARED):

@@ -96,7 +96,7 @@ def _rules(config: Config) -> list[Rule]:
 
 
 def _recognizes(model: keras.Model, names: set[str]) -> bool:
-    """Returns whether a model is named "opt", since GPT-2 has the same layers."""
+    """Recognizes OPT by the name of the model, since GPT-2 has the same layers."""
     return is_pre_ln_gpt(model, names) and model.name == "opt"
 
 

@@ -26,8 +26,8 @@ def rotary_arguments(config: Config) -> dict[str, Any]:
     """Returns the arguments of the `RotaryEmbedding` that a config describes.
 
     Args:
-        config: The settings, whose keys follow `rope_parameters`, `rope_theta`, `rope_scaling` and
-            `max_position_embeddings`.
+        config: The settings; their followed keys include `rope_parameters`, `rope_theta`,
+            `rope_scaling` and `max_position_embeddings`.
 
     Returns:
         `max_wavelength` and `scaling`.

@@ -78,9 +78,9 @@ def load_gguf_tokenizer(path: Path) -> HuggingFaceTokenizer:
     kinds = file.setting(f"{_KEY}token_type", list, [1] * len(tokens))
     if len(kinds) != len(tokens) or len(set(tokens)) != len(tokens):
         raise ValueError(
-            f"`{_KEY}tokens` in {path} must contain distinct tokens, as many as "
-            f"`{_KEY}token_type`. Received: {len(tokens)}, {len(set(tokens))} of them distinct, "
-            f"and {len(kinds)} types."
+            f"`{_KEY}tokens` in {path} must contain one distinct token per item of "
+            f"`{_KEY}token_type`. Received: {len(tokens)} tokens, {len(set(tokens))} of them "
+            f"distinct, and {len(kinds)} types."
         )
     inner = _byte_pairs(file, tokens)
     words(import_text_package("tokenizers"), inner)
@@ -127,7 +127,7 @@ def _byte_pairs(file, tokens):
     for merge in merges:
         if len(merge) != 2 or not {*merge, "".join(merge)} <= vocabulary.keys():
             raise ValueError(
-                f"`{_KEY}merges` in {file.path} must contain pairs of tokens that make a token. "
+                f"`{_KEY}merges` in {file.path} must contain pairs of tokens that form a token. "
                 f"Received: {' '.join(merge)!r}."
             )
     tokenizer = package.Tokenizer(package.models.BPE(vocabulary, merges))

@@ -205,7 +205,7 @@ def check_same_ids(processor: Any, tokenizer: Any) -> None:
         received = tokenizer.encode(text, add_special_tokens=False).ids
         if received != expected and not _is_tie(processor, expected, received):
             raise ValueError(
-                "`tokenizer` must have the same ids as a tokenizer.json of Hugging Face. "
+                "`tokenizer` must give the same ids as its conversion to a tokenizer.json. "
                 f"Received: {text!r} with the ids {expected}, but {received} in tokenizer.json. "
                 "Export only the weights with `tokenizer=None`."
             )
