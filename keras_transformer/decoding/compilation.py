@@ -26,10 +26,10 @@ def set_jit_compile(enabled: bool) -> None:
     """Enables or disables XLA for decoding on TensorFlow (enabled by default).
 
     XLA cuts the time per token by about a third, but each new set of shapes takes a few seconds to
-    compile. Without it, the loop is a TensorFlow graph, traced once, which suits a few
-    short texts of many lengths and models with operations that XLA lacks. The setting is
-    independent of `model.compile(jit_compile=...)`, which affects training. JAX always compiles;
-    PyTorch never does.
+    compile. Without it, the loop is a TensorFlow graph, traced once, which suits a few short texts
+    of many lengths and models with operations that XLA lacks. The setting is independent of
+    `model.compile(jit_compile=...)`, which affects training. JAX always compiles; PyTorch never
+    does.
 
     Args:
         enabled: Whether to use XLA.
