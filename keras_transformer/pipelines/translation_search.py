@@ -42,7 +42,7 @@ def translate_rows(
     num_return: int | None,
     prefix_ids: Sequence[int] = (),
 ) -> list:
-    """Translates sources.
+    """Translates a batch of encoded sources.
 
     Args:
         model: The translator's model.
@@ -56,7 +56,7 @@ def translate_rows(
             transformers, they count in the length penalty but not in the sum of log-probabilities.
 
     Returns:
-        A string for each source, or a list of `Translation` with `num_return`.
+        A list with a string or, with `num_return`, a list of `Translation` for each source.
     """
     ids: Any = special_ids(tokenizer)  # a translator's are never None
     prefix = list(prefix_ids) or None

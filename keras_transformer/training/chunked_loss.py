@@ -45,8 +45,8 @@ class ChunkedLossModel(keras.Model):
     time, and only what the gradient needs of a chunk's logits is kept. With a vocabulary of 40,000
     and thousands of positions per batch, the logits would take most of the memory.
 
-    Compile and fit it in place of the model. Both share the same variables, so this trains the
-    model itself: use that one to predict, decode and save.
+    Compile and fit it instead of the model. Both share the same variables, so this trains the
+    original model: use that to predict, decode and save.
 
     Args:
         model: A language model or translator created by `kt.models.gpt`, `kt.models.packed`,

@@ -26,7 +26,7 @@ _REDUCTIONS = (*_MEANS, "sum", "none", None)
 
 
 def _losses_by_hand(labels: Any, logits: Any, label_weight: float, mean_weight: float) -> Any:
-    """Returns the smoothed losses (N,) with a hand-written gradient, for lack of a compiler.
+    """Returns the smoothed losses (N,) with a hand-written gradient, for use without a compiler.
 
     With autodiff, TensorFlow without XLA and torch make about ten more passes over (N, V), and add
     the gradient of the label's logit to zeros of that size. XLA fuses those passes.
