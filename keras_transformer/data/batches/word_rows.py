@@ -151,7 +151,7 @@ def question_rows(
 
     Example:
         >>> import keras_transformer as kt
-        >>> tokenizer = kt.data.train_tokenizer(["who sat ?", "the cat sat"], vocabulary_size=18)
+        >>> tokenizer = kt.data.train_tokenizer(["who sat ?", "the cat sat"], vocabulary_size=16)
         >>> context = ["the", "cat", "sat"]
         >>> found = kt.data.question_rows(tokenizer, ["who sat ?"], [context], [(0, 1)])
         >>> first, last = found.labels["start"][0], found.labels["end"][0]
