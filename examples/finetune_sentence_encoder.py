@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Fine-tune a sentence encoder
 #
-# MiniLM maps sentences to vectors that are close if the sentences mean the same. Trained on pairs of
-# paraphrases from Tatoeba, it learns what "the same" means there: each sentence has to find its own
-# paraphrase among all others of the batch. It is compared with itself before training and with
+# MiniLM maps sentences to vectors that are close if the sentences mean the same. Trained on pairs
+# of paraphrases from Tatoeba, it learns what "the same" means there: each sentence has to find its
+# own paraphrase among all others of the batch. It is compared with itself before training and with
 # TF-IDF, on sentences that share no meaning with the training data.
 #
 #     python examples/finetune_sentence_encoder.py
@@ -60,8 +60,8 @@ longest = max(paraphrases, key=lambda pair: len(pair[0]))
 print(f"such as {longest[0]!r} and {longest[1]!r}")
 
 # %% [markdown]
-# Sentences that are connected by paraphrases mean the same. All pairs of such a group get its number
-# as their label, so that the loss does not push a sentence away from its other paraphrases.
+# Sentences that are connected by paraphrases mean the same. All pairs of such a group get the same
+# label, so that the loss does not push a sentence away from its other paraphrases.
 
 # %%
 sentences = sorted({sentence for pair in paraphrases for sentence in pair})

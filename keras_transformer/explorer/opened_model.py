@@ -17,6 +17,7 @@ from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.explorer.fields import Refused
 from keras_transformer.explorer.token_texts import TokenTexts
 from keras_transformer.pipelines.folder import read_model
+from keras_transformer.pipelines.languages import is_multilingual
 from keras_transformer.pipelines.text_generator import TextGenerator
 from keras_transformer.pipelines.translator import Translator
 from keras_transformer.pretrained.families.firefox import firefox_model
@@ -62,7 +63,7 @@ class OpenedModel:
         if isinstance(self.pipeline, Translator):
             self.source_tokenizer = self.pipeline.source_tokenizer
             self.target_tokenizer = self.pipeline.target_tokenizer
-            if getattr(self.source_tokenizer, "languages", None):
+            if is_multilingual(self.source_tokenizer):
                 raise ValueError(
                     "`model` must be a translator of two languages. Received: a multilingual one, "
                     f"of {len(self.source_tokenizer.languages)} languages."

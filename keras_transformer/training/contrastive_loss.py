@@ -9,10 +9,8 @@ import keras
 from keras import ops
 
 from keras_transformer.checks import check, check_above, check_choice, check_flag
-from keras_transformer.ops.replicas import sum_over_replicas
+from keras_transformer.training.loss_reductions import REDUCTIONS, reduce_losses
 
-_MEANS = ("mean_with_sample_weight", "sum_over_batch_size", "mean")
-_REDUCTIONS = (*_MEANS, "sum", "none", None)
 # Finite, so that a gradient cannot become NaN.
 _NEVER = -1e9
 
@@ -73,7 +71,7 @@ class InBatchNegatives(keras.losses.Loss):
     ) -> None:
         check_above(0, temperature=temperature)
         check_flag(symmetric=symmetric)
-        check_choice(_REDUCTIONS, reduction=reduction)
+        check_choice(REDUCTIONS, reduction=reduction)
         super().__init__(name=name, reduction=reduction, dtype="float32")
         self.temperature = temperature
         self.symmetric = symmetric
@@ -97,12 +95,7 @@ class InBatchNegatives(keras.losses.Loss):
         weights = ops.ones_like(losses)
         if sample_weight is not None:
             weights = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
-        losses = losses * weights
-        if self.reduction in ("none", None):
-            return losses
-        if self.reduction == "sum":
-            return ops.sum(losses)
-        return ops.divide_no_nan(ops.sum(losses), sum_over_replicas(ops.sum(weights)))
+        return reduce_losses(self.reduction, losses, weights)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns the loss of each pair.

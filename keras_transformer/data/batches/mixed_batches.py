@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import threading
@@ -14,6 +13,7 @@ import numpy as np
 
 from keras_transformer.checks import check_above, check_as_many, check_integer
 from keras_transformer.data.batches.epoch_batches import EpochBatches
+from keras_transformer.data.batches.epoch_plans import fingerprint
 
 
 class MixedBatches(EpochBatches):
@@ -83,7 +83,7 @@ class MixedBatches(EpochBatches):
         states = [dataset.state() for dataset in self._datasets]
         corpora = [[state["settings"], state["corpus"]] for state in states]
         described = json.dumps([corpora, self._counts.tolist()], sort_keys=True)
-        self._corpus = hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
+        self._corpus = fingerprint(np.frombuffer(described.encode(), "uint8"))
         self._turns = threading.Lock()
         self.epoch = 0
 

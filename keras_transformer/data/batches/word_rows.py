@@ -110,8 +110,7 @@ def tagged_rows(
         own = [0] * len(words) if tags is None else list(tags[index])
         check_as_many(**{f"tags[{index}]": own, f"sentences[{index}]": words})
         pieces = encode_words(tokenizer, words, f"sentences[{index}]")
-        ids = [token for piece in pieces for token in piece]
-        of_word = [i for i, piece in enumerate(pieces) for _ in piece]
+        ids, of_word = _joined(pieces)
         labels = []
         for tag, piece in zip(own, pieces, strict=True):
             labels += [tag] + [IGNORED] * (len(piece) - 1)
@@ -180,8 +179,7 @@ def question_rows(
                 f"Received: max_length={max_length}, a question of {len(question)} tokens."
             )
         pieces = encode_words(tokenizer, words, f"contexts[{index}]")
-        ids = [token for piece in pieces for token in piece][:room]
-        of_word = [i for i, piece in enumerate(pieces) for _ in piece][:room]
+        ids, of_word = (values[:room] for values in _joined(pieces))
         found.rows.append([*head, *ids, *end])
         found.segment_ids.append([0] * len(head) + [1] * (len(ids) + len(end)))
         found.words.append([NO_WORD] * len(head) + of_word + [NO_WORD] * len(end))
@@ -265,16 +263,27 @@ def encode_words(tokenizer: Any, words: Sequence[str], name: str = "words") -> l
     return found
 
 
+def _joined(pieces: list[list[int]]) -> tuple[list[int], list[int]]:
+    """Returns the ids of a sentence's words in one list, and the index of each id's word."""
+    ids = [token for piece in pieces for token in piece]
+    return ids, [index for index, piece in enumerate(pieces) for _ in piece]
+
+
 def _best(starts, ends, words, max_words) -> Span:
-    best = Span(NO_WORD, NO_WORD, float(starts[0] * ends[0]))
-    inside = [t for t, word in enumerate(words) if word != NO_WORD]
-    for first in inside:
-        for last in inside:
-            if first <= last and words[last] - words[first] < max_words:
-                probability = float(starts[first] * ends[last])
-                if probability > best.probability:
-                    best = Span(words[first], words[last], probability)
-    return best
+    none = Span(NO_WORD, NO_WORD, float(starts[0] * ends[0]))
+    words = np.asarray(words)
+    inside = np.flatnonzero(words != NO_WORD)
+    if len(inside) == 0:
+        return none
+    first, last = inside[:, None], inside[None, :]
+    allowed = (first <= last) & (words[last] - words[first] < max_words)
+    probabilities = np.where(allowed, starts[first] * ends[last], -1.0)
+    # The first of equals: the earliest start, then the earliest end.
+    row, column = np.unravel_index(np.argmax(probabilities), probabilities.shape)
+    best = float(probabilities[row, column])
+    if best <= none.probability:
+        return none
+    return Span(int(words[inside[row]]), int(words[inside[column]]), best)
 
 
 def _positions(words, span, count, index) -> tuple[int, int]:
