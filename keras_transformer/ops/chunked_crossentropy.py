@@ -74,7 +74,7 @@ def chunked_crossentropy(
         labels: Int (N,), ids in [0, V).
         weights: float32 (N,), not negative; positions with weight 0 are ignored.
         metric_weights: Weights for the other two sums, of the same form; None for `weights`.
-        label_weight: A, the weight of the label's logit.
+        label_weight: a, the weight of the label's logit.
         mean_weight: b, the weight of the mean logit.
         chunk_size: C.
         transposed: Whether the matrix is (D, V).
