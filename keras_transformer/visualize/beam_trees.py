@@ -121,7 +121,7 @@ def _translate(translator, source, num_beams, options):
     check(is_translator, "be a Keras model, a Translator or a TextGenerator", "model", translator)
     check(isinstance(source, str), "be a text", "source", source)
     with record(translator.model, "beam_search/*") as trace:
-        # With `num_return`, one beam is searched by beam search too.
+        # With `num_return`, even a single beam uses beam search.
         translator.translate(source, num_beams=num_beams, **{"num_return": 1, **options})
     languages = ("source_language", "target_language")
     (row,), prefix = translator.encode_sources([source], *map(options.get, languages))
@@ -163,10 +163,10 @@ def tree_of(
         length_normalization: The search's form of the length penalty.
         end_id: The id that ends a hypothesis.
         max_length: The number of tokens at which hypotheses end without it.
-        prefix: Ids that were given, which precede the generated ones.
+        prefix: Given ids that precede the generated ones.
 
     Returns:
-        A dict, which JSON can hold.
+        A JSON-serializable dict.
     """
     calls = list(zip(*(trace.all(f"beam_search/{name}") for name in _REPORTED), strict=True))
     steps: list[list[dict]] = []
@@ -200,7 +200,7 @@ _REPORTED = ("totals", "parents", "tokens", "scores", "alive", "finished")
 
 
 class _Step(NamedTuple):
-    """What the search reports of a step: its 2K candidates, and what its pools of K take."""
+    """One step of the search: its 2K candidates, and which of them the two pools of K keep."""
 
     totals: np.ndarray
     parents: np.ndarray
@@ -211,7 +211,7 @@ class _Step(NamedTuple):
 
 
 def _candidates(values, before, tokenizer):
-    """Describes the candidates of a step, without those that are banned, which come last."""
+    """Describes the candidates of a step, except banned ones, which come last."""
     found = []
     for rank in range(int(np.sum(values.totals > worst_score()))):
         parent = None if before is None else int(before.alive[values.parents[rank]])
@@ -232,7 +232,7 @@ def _candidates(values, before, tokenizer):
 
 
 def _place(step, index, num_beams, pool, values):
-    """Where a place of the finished pool comes from: an earlier step or a candidate of this one."""
+    """Where an entry of the finished pool comes from: an earlier step or one of the candidates."""
     if index < num_beams:
         return pool[index]
     return (step, index - num_beams) if np.isfinite(values.scores[index - num_beams]) else None
