@@ -1,4 +1,4 @@
-"""Checks of what the page asks for."""
+"""Checked access to the fields of the page's requests."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from keras_transformer.checks import check, is_integer, is_number
 
 
 class NotThere(LookupError):
-    """What was asked for does not exist, or no longer."""
+    """The requested item does not exist or is no longer kept."""
 
 
 class Refused(ValueError):
-    """A refusal that the page puts into words of the reader's language.
+    """A refusal that the page shows in the reader's language.
 
     Args:
         message: What is wrong, in English.
-        code: The key of the page's own words.
-        **values: What they fill in.
+        code: The key of the page's translated message.
+        **values: The values to insert into that message.
     """
 
     def __init__(self, message: str, code: str, **values: Any):
