@@ -5,9 +5,9 @@
 # Portuguese numerals, where 16 is "dezasseis" rather than "dezesseis". Such pairs can be generated
 # in any quantity, and the results are unambiguously right or wrong.
 #
-# A translator trained on the new pairs alone forgets other things. So each of its batches comes
-# either from the new pairs or from ordinary sentences, for which the model's own translations are
-# the targets: what it should not change, it repeats.
+# A translator trained only on the new pairs forgets other things. Therefore each batch comes either
+# from the new pairs or from ordinary sentences whose targets are the model's own translations, so
+# that it also practices what should not change.
 #
 #     python examples/adapt_translator.py --output runs/numbers
 #     python examples/adapt_translator.py --mix 0
@@ -15,10 +15,10 @@
 #
 # Your own pairs are lines of English, TAB, Portuguese.
 #
-# It prints how many unseen numbers are translated correctly before and after, how many of 200
-# other ordinary sentences still have the same translation, and how far the others moved. `--lora
-# 16` trains adapters instead of all weights and prints their size; `--smoke` runs every line on a
-# tiny sample.
+# The script prints how many unseen numbers are translated correctly before and after, how many of
+# 200 other ordinary sentences still have the same translation, and how much the others changed.
+# `--lora 16` trains adapters instead of all weights and prints their size; `--smoke` runs every
+# line on a tiny sample.
 
 # %%
 from __future__ import annotations
@@ -108,10 +108,9 @@ ordinary_before = translator.translate(ordinary)
 # %% [markdown]
 # ## Training
 #
-# The start, end and padding ids come from the tokenizer and have to be passed to batches and
-# recipe. The learning rate warms up slowly, because Adam's first steps are as large for unimportant
-# words as for all others. Label smoothing would teach the model to be less sure of its own
-# translations.
+# The start, end and padding ids come from the tokenizer and must be passed to batches and recipe.
+# The learning rate warms up slowly, because Adam's first steps are as large for unimportant words
+# as for all others. Label smoothing would teach the model to be less sure of its own translations.
 
 # %%
 tokenizer, model = translator.source_tokenizer, translator.model
