@@ -1,4 +1,4 @@
-"""Hooks for looking inside a model: what layers report while someone records.
+"""Hooks for looking inside a model: layers report tensors while a recording is active.
 
 Outside of a recording, a report costs one lookup. Recordings belong to the thread that makes them:
 other threads that call the same model at the same time report nothing.
@@ -21,7 +21,7 @@ Tensor = Any
 
 
 class Recorder:
-    """Receives tensors by name: the path of the layer being called, then what the tensor is.
+    """Receives tensors by name: the path of the layer being called, then the tensor's own name.
 
     Args:
         root: The model recorded; its own name is not part of any path.

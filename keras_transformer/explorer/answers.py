@@ -121,7 +121,7 @@ class Answers:
         return generation_lines(self.opened, fields)
 
     def compare(self, fields: Fields) -> Iterator[dict[str, Any]]:
-        """Takes a sentence through four small models."""
+        """Runs a sentence through four small models."""
         return self.comparison.lines(fields)
 
     # === Answered without running the model ===
@@ -141,7 +141,7 @@ class Answers:
         array = self.runs.get(fields.get("run")).tensor(str(fields.get("name")))
         for index in fields.integers("index"):
             size = array.shape[0] if array.ndim else 0
-            check(index < size, f"contain indices below {size} here", "index", index)
+            check(index < size, f"contain an index below {size} for this axis", "index", index)
             array = array[index]
         check(array.size <= _MOST_NUMBERS, "select a part of the tensor", "index", array.shape)
         return encode_tensor(array)

@@ -60,7 +60,7 @@ class Fields(Mapping):
         value: Any = self.get(name)
         if optional and (value is None or value == ""):
             return None
-        check(isinstance(value, str), "be a text", name, value)
+        check(isinstance(value, str), "be a string", name, value)
         if not value.strip():
             raise Refused(f"`{name}` must not be empty. Received: {name}={value!r}.", "empty")
         return value.encode("utf-8", "replace").decode("utf-8")
@@ -100,5 +100,5 @@ class Fields(Mapping):
     def ablate(self) -> dict[str, list[int]]:
         """Returns the heads to switch off, by the path of their attention."""
         value = self.get("ablate") or {}
-        check(isinstance(value, dict), "be an object of lists of heads", "ablate", value)
+        check(isinstance(value, dict), "be an object with lists of heads", "ablate", value)
         return {path: Fields(value).integers(path) for path, found in value.items() if found}

@@ -47,7 +47,7 @@ class Inference:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, function: Callable[..., Any], *arguments: Any, gone: Any = None) -> Any:
-        """Computes a function when it is its turn.
+        """Computes a function in turn.
 
         Args:
             function: The function.
@@ -74,7 +74,7 @@ class Inference:
             self._waiting -= 1
 
     async def stream(self, lines: Iterator[Any], gone: Any = None) -> AsyncIterator[Any]:
-        """Yields the items of an iterator, each computed when it is its turn.
+        """Yields the items of an iterator, each computed in turn.
 
         Args:
             lines: The iterator.

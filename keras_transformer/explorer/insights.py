@@ -1,4 +1,4 @@
-"""What the layers of a run would predict, and which tokens its predictions depend on."""
+"""Logit lens and saliency of a recorded run."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _head(opened: OpenedModel) -> Any:
 
 
 def _first_state(run: RecordedRun, stack: str) -> np.ndarray:
-    """What the first block reads: the embeddings, with positions where the stack adds them."""
+    """The input of the first block: the embeddings, with positions if the stack adds them."""
     for name in (f"{stack}/positional_encoding/output", "embedding_norm/output"):
         if name in run.trace:
             return run.trace[name]
@@ -81,7 +81,7 @@ def saliency_of(
 
     Returns:
         A dict of `scores` and `tokens` of the text, `token`, and for translators `target_scores`
-        and `target_tokens` of what the decoder had read.
+        and `target_tokens` for the tokens that the decoder had read.
 
     Raises:
         ValueError: If the model reads pictures or heads were switched off.

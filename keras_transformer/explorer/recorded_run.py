@@ -77,7 +77,7 @@ class RecordedRun:
         return array if self._is_unbatched(name) else array[0]
 
     def shapes(self) -> dict[str, list[int]]:
-        """Returns the shape of each tensor, without batch axis."""
+        """Returns the shape of each tensor, without its batch axis."""
         names = (*self.embedded, *self.trace)
         return {name: list(self.tensor(name).shape) for name in names}
 

@@ -173,9 +173,9 @@ class TransformerDecoder(Stack):
             encoded_mask: Implicit Keras mask of `encoded`, passed by Keras.
 
         Returns:
-            (B, T, D), or a dict of `output` and, as requested, the updated `cache` and
-            `attention_scores` and `cross_attention_scores`, tuples with one (B, N, T, T or L) and
-            one (B, N, T, S) per block.
+            (B, T, D), or a dict of `output` and, as requested, the updated `cache` and two tuples
+            over the blocks: `attention_scores`, each (B, N, T, T or L), and
+            `cross_attention_scores`, each (B, N, T, S).
         """
         check_hidden("inputs", inputs)
         if cache is not None and positions is None:

@@ -102,8 +102,8 @@ class TransformerEncoder(Stack):
             inputs_mask: Same as `mask`.
 
         Returns:
-            (B, T, D), or a dict of `output` and `attention_scores`, a tuple with one (B, N, T, T)
-            per block.
+            (B, T, D), or a dict of `output` and `attention_scores`, a tuple over the blocks, each
+            (B, N, T, T).
         """
         check_hidden("inputs", inputs)
         arguments = {

@@ -34,8 +34,8 @@ def plot_attention(
 
     Args:
         model: Any model of `kt.models`; or a `kt.Translator` or `kt.TextGenerator`.
-        inputs: What the model is called with. For a translator, a text or a pair of source and
-            target; for a text generator, a text.
+        inputs: The model's inputs; for a translator, a text or a pair of source and target; for a
+            text generator, a text.
         layer: Index of the layer, from the end if negative.
         heads: Which heads; None for all.
         kind: "encoder_self_attention", "decoder_self_attention" or "cross_attention"; None for the

@@ -85,7 +85,7 @@ def beam_tree(
 
 def _of_generator(generator, prompt, options):
     """The arguments for a text generator's model: its prompt's ids, end and bans."""
-    check(isinstance(prompt, str), "be a text", "source", prompt)
+    check(isinstance(prompt, str), "be a string", "source", prompt)
     (row,) = encode(generator.tokenizer, [prompt])
     own = {"banned_ids": generator.banned_ids}
     end_id = special_ids(generator.tokenizer).end
@@ -119,7 +119,7 @@ def _translate(translator, source, num_beams, options):
     """Runs a translator on one text, with its own limits, bans and shortlist."""
     is_translator = hasattr(translator, "translate") and hasattr(translator, "source_tokenizer")
     check(is_translator, "be a Keras model, a Translator or a TextGenerator", "model", translator)
-    check(isinstance(source, str), "be a text", "source", source)
+    check(isinstance(source, str), "be a string", "source", source)
     with record(translator.model, "beam_search/*") as trace:
         # With `num_return`, even a single beam uses beam search.
         translator.translate(source, num_beams=num_beams, **{"num_return": 1, **options})
@@ -162,7 +162,7 @@ def tree_of(
         length_penalty: The search's alpha.
         length_normalization: The search's form of the length penalty.
         end_id: The id that ends a hypothesis.
-        max_length: The number of tokens at which hypotheses end without it.
+        max_length: The number of tokens at which hypotheses end even without the end id.
         prefix: Given ids that precede the generated ones.
 
     Returns:

@@ -45,7 +45,7 @@ def embedding_gradients(
 
     Args:
         model: The model.
-        inputs: What it is called with.
+        inputs: The model's inputs.
         names: The names under which embeddings are reported, such as "token_embedding/embedding".
         output: Maps the model's output to a scalar.
 

@@ -1,4 +1,4 @@
-"""What each layer would predict: its hidden states through the model's own output layers.
+"""Logit lens: the predictions of each layer's hidden states through the model's output layers.
 
 Shape letters: B batch, T length, D hidden, V vocabulary.
 """
@@ -133,7 +133,7 @@ def _hidden_states(subject: Subject, stack: keras.layers.Layer):
 
 
 def _first_state(subject, trace, stack):
-    """What the first block reads: the embeddings, with positions where there are any."""
+    """The input of the first block: the embeddings, with positions if there are any."""
     positions = getattr(stack.positional_encoding, "name", None)
     for name in (f"{stack.name}/{positions}/output", "embedding_norm/output"):
         if name in trace:

@@ -132,7 +132,7 @@ def _figure(subject: Subject, numbers: dict[str, np.ndarray], at, index, score):
 
 
 def _name(subject, at, index):
-    """What is explained, in words."""
+    """Describes the explained output in words."""
     if at is None:
         return f"output {index}"
     side = "target" if _decodes(subject) else "source"

@@ -22,7 +22,7 @@ class Subject(NamedTuple):
 
     Attributes:
         model: The model.
-        inputs: What it is called with, a batch of one.
+        inputs: The model's inputs, a batch of one.
         tokens: The tokens of each side that has ids, without padding.
         real: The positions of these tokens.
         ids: All ids of each side.
@@ -82,7 +82,7 @@ def make_subject(model: Any, inputs: Any, tokens: Any = None, row: int = 0) -> S
 
 
 def as_batch(model: keras.Model, inputs: Any) -> Any:
-    """Returns inputs as arrays: lists of rows of ids are padded, segments are 0 unless given."""
+    """Returns inputs as arrays: rows of ids are padded, and segment ids are 0 unless given."""
     if not isinstance(inputs, Mapping):
         return _as_array(inputs)
     batch = {name: _as_array(value) for name, value in inputs.items()}

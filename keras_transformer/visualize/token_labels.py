@@ -56,7 +56,7 @@ def token_texts(ids: Sequence[int], tokens: Any, name: str = "tokens") -> list[s
 
 
 def hidden_positions(hide: Sequence[int | str], labels: Sequence[str]) -> list[int]:
-    """Returns the positions to hide, of integers (from the end if negative) and of tokens."""
+    """Returns the positions to hide, given as integers (from the end if negative) or tokens."""
     found: set[int] = set()
     for one in hide:
         if isinstance(one, str):

@@ -1,4 +1,4 @@
-"""Where a Vision Transformer looks: attention over the picture.
+"""Figures of a Vision Transformer's attention over the picture.
 
 Shape letters: N heads, T tokens (the class token and P patches), P patches.
 """
@@ -31,8 +31,8 @@ def plot_vit_attention(
     The figure has controls to choose the rollout of all layers, a layer's mean or a single head.
 
     Args:
-        model: A model as `kt.models.vit` builds it.
-        image: (height, width, channels) or a batch of one, as the model takes it.
+        model: A model built by `kt.models.vit`.
+        image: (height, width, channels) or a batch of one, in the form that the model takes.
         layer: Index of the layer to show first, from the end if negative; None for the rollout.
         head: The head to show first; None for the mean of the layer's heads.
         picture: The picture to show, in the same form as `image`; None for `image`, scaled to the
