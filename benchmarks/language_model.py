@@ -5,7 +5,7 @@
 4 layers, 4 heads, width 128, windows of 64 characters, 12 per batch, 2,000 steps, no dropout,
 pre-LN, one matrix for embedding and logits, AdamW with the same learning rates for all. The text is
 WikiText-2; all systems see the same windows, redrawn for each seed; the loss is computed on the
-whole validation text. Each run has a separate process, one at a time; its seconds are training
+whole validation text. Each run uses a separate process, one at a time; its seconds are training
 time, including compilation but not validation.
 """
 

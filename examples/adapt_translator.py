@@ -39,7 +39,7 @@ import keras_transformer as kt
 
 # %%
 parser = argparse.ArgumentParser(description="Adapt Firefox's English-Portuguese model.")
-parser.add_argument("--pairs", type=Path, help="file of pairs; the last 5%% are the test")
+parser.add_argument("--pairs", type=Path, help="file of pairs; the last 5%% are used as test data")
 parser.add_argument("--output", type=Path, default=Path("runs/numbers"), help="folder to save to")
 parser.add_argument("--epochs", type=int, default=2)
 parser.add_argument("--mix", type=float, default=1.0, help="ordinary batches per new one")
@@ -47,7 +47,7 @@ parser.add_argument("--ordinary", type=int, default=4000, help="number of ordina
 parser.add_argument("--lora", type=int, metavar="RANK", help="train adapters of this rank")
 parser.add_argument("--learning-rate", type=float, help="default 1e-4, LoRA 2e-3")
 parser.add_argument("--seed", type=int, default=1)
-parser.add_argument("--table", type=Path, help="file of a table that gets a row of results")
+parser.add_argument("--table", type=Path, help="file with a table to append results to")
 parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()
 if arguments.smoke:

@@ -45,7 +45,8 @@ def attention_scores(model: Any, inputs: Any) -> dict[str, list[np.ndarray]]:
 
     Args:
         model: Any model of `kt.models`; or a `kt.Translator` or `kt.TextGenerator`.
-        inputs: The model's inputs; rows of ids may be lists of different lengths. For a translator, a text or a pair of source and target; for a text generator, a text.
+        inputs: The model's inputs; rows of ids may be lists of different lengths. For a
+            translator, a text or a pair of source and target; for a text generator, a text.
 
     Returns:
         A dict from each kind of attention in the model, "encoder_self_attention",

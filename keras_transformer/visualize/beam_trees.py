@@ -1,4 +1,4 @@
-"""The beam search of one source as a tree, pruned candidates included.
+"""The beam search of one source as a tree, including pruned candidates.
 
 Shape letters: B batch, K beams.
 """

@@ -122,7 +122,7 @@ def _visit(name, texts, order, above):
 
 
 def _as_function(name, text):
-    """Wraps a module: its imports become constants, and its exports what the function returns."""
+    """Wraps a module in a function: imports become constants, and exports its return value."""
     exports = [f"{found['name']}" for found in _EXPORT.finditer(text)]
     for found in _LIST.finditer(text):
         for one in filter(None, (part.strip() for part in found["names"].split(","))):
