@@ -55,7 +55,7 @@ def make_app(answers: Answers, host: str, port: int, inference: Inference | None
     """Builds the application.
 
     Args:
-        answers: What the server answers.
+        answers: The answers to the page's requests.
         host: The address that it listens on.
         port: Its port.
         inference: The thread that runs the model.

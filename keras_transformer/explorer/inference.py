@@ -1,4 +1,4 @@
-"""One thread that computes, and a bounded queue in front of it."""
+"""The thread that runs the model, and a bounded queue of requests for it."""
 
 from __future__ import annotations
 

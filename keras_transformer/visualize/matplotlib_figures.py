@@ -150,7 +150,7 @@ def _draw_matrix(canvas, axes, matrix):
 
 
 def _label(axis, labels, **options):
-    """Labels an axis with tokens; of too many to be legible, only some."""
+    """Labels an axis with tokens, skipping some if there are too many to be legible."""
     labels = [visible(label) for label in labels]
     step = -(-len(labels) // _MAX_LABELS)
     places = list(range(0, len(labels), step or 1))
