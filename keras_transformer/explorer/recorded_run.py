@@ -37,7 +37,7 @@ class RecordedRun:
         result: What the model returned, as an array or a dict of arrays.
         encoder_ids: Ids that the encoder read.
         decoder_ids: Ids that the decoder read.
-        next_ids: For each of them, the id that follows; None where only the model predicts one.
+        next_ids: The id that follows each decoder id; None where only the model predicts one.
         embedded: The embeddings (T, D) of the ids by `encoder/embedding` and `decoder/embedding`;
             a shared embedding reports both under one name.
         ablate: The heads that were switched off.

@@ -31,9 +31,9 @@ def alignment(
 
     Args:
         model: A `kt.Translator`, or a translation model.
-        inputs: For a `kt.Translator`, a text, which is translated, or a pair of a text and its
-            translation; for a model, its `source_ids` and `target_ids`, the latter with the start
-            token, as in training.
+        inputs: For a `kt.Translator`, a text to translate, or a pair of a text and its translation;
+            for a model, its `source_ids` and `target_ids`, the latter with the start token, as in
+            training.
         layer: Index of the layer, from the end if negative.
         heads: Which heads to average; None for all.
         tokens: As in `plot_attention`.
