@@ -36,7 +36,7 @@ class Inference:
         self._lock, self._waiting, self._streams = threading.Lock(), 0, 0
 
     def compute(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Computes a function on the thread and waits for it.
+        """Runs a function on the thread and waits for its result.
 
         Programs compiled by a first call are reused only by later calls on the same thread.
         """
@@ -47,7 +47,7 @@ class Inference:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, function: Callable[..., Any], *arguments: Any, gone: Any = None) -> Any:
-        """Computes a function in turn.
+        """Runs a function on the thread, in turn.
 
         Args:
             function: The function.
