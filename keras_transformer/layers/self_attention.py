@@ -46,7 +46,7 @@ class MultiHeadSelfAttention(Layer):
         bias_initializer: Initializer of the biases.
         relative_positions: Position-dependent term of the scores: "shaw" for
             `RelativePositionKeys`, "t5" for `RelativePositionBias`, "alibi" for
-            `LinearPositionBias`, a layer, which each attention layer copies, or None.
+            `LinearPositionBias`, a layer (each attention layer uses a copy), or None.
         window: Local (banded) attention: tokens attend only at distances below `window`. From
             T = 2,048 on, time and memory are linear in T (not on torch). None for no limit.
         use_output_bias: Whether the output projection has a bias; defaults to `use_bias`.

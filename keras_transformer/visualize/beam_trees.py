@@ -58,7 +58,7 @@ def beam_tree(
         index.
 
     Raises:
-        ValueError: As `kt.decoding.beam_search`, or if there is more than one source.
+        ValueError: As for `kt.decoding.beam_search`, or if there is more than one source.
 
     Example:
         >>> import keras_transformer as kt
@@ -172,7 +172,7 @@ def tree_of(
     steps: list[list[dict]] = []
     pool: list[tuple[int, int] | None] = [None] * num_beams
     for step, arrays in enumerate(calls):
-        check(len(arrays[0]) == 1, "be one source", "source", len(arrays[0]))
+        check(len(arrays[0]) == 1, "be a single source", "source", len(arrays[0]))
         values = _Step(*(array[0] for array in arrays))
         pool = [_place(step, int(one), num_beams, pool, values) for one in values.finished]
         entered = {place[1] for place in pool if place and place[0] == step}
