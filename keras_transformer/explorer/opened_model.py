@@ -143,9 +143,9 @@ class OpenedModel:
         if count > most:
             whose, code = "of the model", "longer_than_the_model"
             if most != limit:
-                whose, code = "that the page can show", "longer_than_the_page"
+                whose, code = "of the page", "longer_than_the_page"
             raise Refused(
-                f"`{name}` must have at most {most} tokens, the positions {whose}. "
+                f"`{name}` must have at most {most} tokens, the limit {whose}. "
                 f"Received: a text of {count} tokens.",
                 code,
                 most=most,
