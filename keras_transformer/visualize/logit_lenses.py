@@ -121,7 +121,7 @@ def _head(model: keras.Model):
 def _hidden_states(subject: Subject, stack: keras.layers.Layer):
     """The stack's input, the output of each block but the last, and the stack's own output.
 
-    Returns pairs with whether the final norm has been applied.
+    Returns pairs of a state and whether the final norm has been applied to it.
     """
     trace, _ = subject.run("*output", "*/embedding")
     name = stack.name
