@@ -3,8 +3,8 @@
 #
 # MiniLM, a small BERT with real weights, learns the sentiment of movie reviews in one epoch: its
 # hidden states are averaged over the tokens, and a dense layer classifies the average. It is
-# compared with TF-IDF and logistic regression, with low-rank adapters in place of full fine-tuning,
-# and with both on few examples, where pretraining pays most.
+# compared with low-rank adapters and with TF-IDF and logistic regression, on all examples and on a
+# few, where pretraining helps most.
 #
 #     python examples/finetune_bert.py
 #
@@ -110,7 +110,7 @@ def count_words(texts, labels):
 
 
 # %% [markdown]
-# ## Few examples, and all of them
+# ## A few examples, and all of them
 
 # %%
 rows = []
