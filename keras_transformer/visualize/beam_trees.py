@@ -84,7 +84,7 @@ def beam_tree(
 
 
 def _of_generator(generator, prompt, options):
-    """The arguments for a text generator's model: its prompt's ids, end and bans."""
+    """The arguments for a text generator's model: prompt ids, end id and banned ids."""
     check(isinstance(prompt, str), "be a string", "source", prompt)
     (row,) = encode(generator.tokenizer, [prompt])
     own = {"banned_ids": generator.banned_ids}
