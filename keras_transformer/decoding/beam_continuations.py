@@ -12,9 +12,9 @@ from keras import ops
 
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.forced_terms import TermTables
-from keras_transformer.decoding.logit_filters import least_logit, lowest, used_ids
+from keras_transformer.decoding.logit_filters import lowest, used_ids
 from keras_transformer.decoding.steps import tokens_so_far
-from keras_transformer.decoding.term_tracking import choose_by_progress, next_of_terms
+from keras_transformer.decoding.term_tracking import choose_continuations, next_of_terms
 from keras_transformer.decoding.top_k import top_k
 from keras_transformer.decoding.vocabulary_subset import (
     Candidates,
@@ -45,11 +45,6 @@ class Continuations(NamedTuple):
     parents: Tensor
     tokens: Tensor
     tracks: Any = ()
-
-
-def worst_score() -> float:
-    """Returns a score below that of any hypothesis but above that of one with a banned token."""
-    return least_logit() / 10
 
 
 def best_of_each(settings: Any) -> int:
@@ -107,7 +102,7 @@ def find_continuations(
     if terms is None:
         totals, places = ops.top_k(totals, 2 * beams)
     else:
-        totals, places, tracks = choose_by_progress(terms, settings, state, totals, tokens, limit)
+        totals, places, tracks = choose_continuations(terms, settings, state, totals, tokens, limit)
     places = ops.cast(places, "int32")
     tokens = ops.take_along_axis(tokens, places, axis=1)
     return Continuations(totals, places // each, tokens, tracks)

@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_transformer.checks import check_choice
 from keras_transformer.decoding.beam_alignments import align
-from keras_transformer.decoding.beam_continuations import best_of_each, worst_score
+from keras_transformer.decoding.beam_continuations import best_of_each
 from keras_transformer.decoding.beam_search_loop import (
     SearchSettings,
     advance_search,
@@ -25,6 +25,7 @@ from keras_transformer.decoding.compilation import run_compiled, run_loop
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.forced_terms import check_room, ids_of_terms, read_terms
 from keras_transformer.decoding.length_penalty import NORMALIZATIONS, check_length_penalty
+from keras_transformer.decoding.logit_filters import worst_score
 from keras_transformer.decoding.programs import programs_of
 from keras_transformer.decoding.prompts import check_count, check_id, check_ids, prepare, round_up
 from keras_transformer.decoding.steps import grow, grow_cache
@@ -88,6 +89,14 @@ def beam_search(
     The bound on an alive score is its current sum divided by the lp of the maximum length (for a
     negative penalty, of the next length). Tokens after the end token never affect a score.
 
+    With `forced_terms`, hypotheses end only if they contain all terms of their source. Occurrences
+    may overlap, and one is enough even if a term is given twice. Terms in `prefix_ids` count, those
+    in a language model's prompt do not. Scores remain those of the model. With enough beams for all
+    hypotheses, the results are the best that contain the terms. With fewer, there is still a result
+    for each source, provided that the model excludes none of the ids; for good results, use more
+    beams than the terms have tokens. The next token of a missing term is exempt from
+    `no_repeat_ngram_size`, and the ids of a source's terms join its candidates.
+
     Args:
         model: A translator or a language model that follows `kt.decoding.DecodingModel`.
         source_ids: The sources with their end token, or a language model's prompts: a list of
@@ -121,14 +130,6 @@ def beam_search(
             one list per source. A term is a list of ids that must appear next to each other, or
             `kt.decoding.AnyOf` several. None for no terms.
         return_alignments: Whether to return the cross-attention of each token.
-
-    With `forced_terms`, hypotheses end only when they contain all terms. Occurrences may overlap,
-    and one is enough even if a term is given twice. Terms in a forced prefix count, those in a
-    language model's prompt do not. The scores are those of the model, as without terms. If the
-    terms of a source, one after another, fit `max_length`, there is a result for it; with enough
-    beams for all hypotheses, it is the best of those that contain the terms. With fewer, use more
-    beams than the terms have tokens. The next token of a missing term is exempt from
-    `no_repeat_ngram_size`, and the ids of a source's terms join its candidates.
 
     Returns:
         A `BeamSearchResult`. Its ids do not include the prompts of a language model.

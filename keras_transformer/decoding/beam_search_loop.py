@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_transformer.decoding.beam_continuations import find_continuations, worst_score
+from keras_transformer.decoding.beam_continuations import find_continuations
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.length_penalty import length_penalty
-from keras_transformer.decoding.logit_filters import lowest
+from keras_transformer.decoding.logit_filters import lowest, worst_score
 from keras_transformer.decoding.steps import (
     column,
     decode_step,

@@ -9,8 +9,6 @@ from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.prompts import as_integer, as_list, check_ids
 from keras_transformer.decoding.term_tables import Term, TermTables, fewest_tokens
 
-# The search ranks continuations by int32 keys, which would overflow with 700 beams.
-MOST_BEAMS = 512
 _EXPECTED = "a list of terms, or one list of terms per source"
 
 
@@ -51,7 +49,7 @@ def read_terms(
 
     Raises:
         ValueError: If the terms have another form, one is empty or contains an id that cannot be
-            generated, or there are too few or too many beams.
+            generated, or there is only one beam.
     """
     if forced_terms is None:
         return None
@@ -71,10 +69,10 @@ def read_terms(
     terms = [[_read_term(term, parts.vocabulary_size, excluded) for term in row] for row in rows]
     if not any(terms):
         return None
-    if not 2 <= settings.num_beams <= MOST_BEAMS:
+    if settings.num_beams < 2:
+        # A single hypothesis cannot weigh a term here against the same term further on.
         raise ValueError(
-            # A single hypothesis cannot compare a term here with the same term further on.
-            f"`num_beams` must be from 2 to {MOST_BEAMS} with `forced_terms`. "
+            "`num_beams` must be at least 2 with `forced_terms`. "
             f"Received: num_beams={settings.num_beams}."
         )
     return [_without_implied(row) for row in terms]

@@ -1,7 +1,7 @@
 """The automaton that recognizes the forced terms of a source in a sequence of tokens.
 
 Shape letters: B batch, S nodes, A distinct ids of the terms, J terms, M alternatives of all terms,
-W amounts of progress.
+W amounts of missing tokens.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class TermTables(NamedTuple):
         owners: int (B, M), the term that each alternative belongs to.
         start_node: int (B, 1), the node after the prefix of the translation.
         start_met: boolean (B, 1, J), the terms that the prefix contains.
-        progress: int (W,), 0 to W - 1, all amounts of progress.
+        amounts: int (W,), 0 to W - 1, the numbers of tokens that a hypothesis may miss.
 
     Reference:
         Aho and Corasick 1975, "Efficient String Matching: An Aid to Bibliographic Search".
@@ -52,7 +52,7 @@ class TermTables(NamedTuple):
     owners: Tensor
     start_node: Tensor
     start_met: Tensor
-    progress: Tensor
+    amounts: Tensor
 
 
 def make_tables(
@@ -85,7 +85,7 @@ def make_tables(
     return TermTables(
         **tables,
         next_columns=_columns(tables["next_ids"], candidates),
-        progress=np.arange(sizes[0], dtype="int32"),
+        amounts=np.arange(sizes[0], dtype="int32"),
     )
 
 

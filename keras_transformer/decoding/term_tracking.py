@@ -1,7 +1,7 @@
 """The compiled part of forced terms: tracks what each hypothesis contains, and shares the beams.
 
 Shape letters: B batch, K beams, R rows (B times K), N continuations of a source, J terms, M
-alternatives of all terms, W amounts of progress.
+alternatives of all terms, W amounts of missing tokens.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_transformer.decoding.logit_filters import least_logit, lowest
+from keras_transformer.decoding.logit_filters import lowest, worst_score
 from keras_transformer.decoding.term_tables import TermTables
 
 Tensor = Any
@@ -60,7 +60,7 @@ def next_of_terms(terms: TermTables, tracks: Tracks) -> tuple[Tensor, Tensor]:
     return found[0], found[1]
 
 
-def choose_by_progress(
+def choose_continuations(
     terms: TermTables, settings: Any, state: Any, totals: Tensor, tokens: Tensor, limit: Tensor
 ) -> tuple[Tensor, Tensor, Tracks]:
     """Chooses K continuations that may finish and K that stay alive.
@@ -82,15 +82,13 @@ def choose_by_progress(
     tokens = ops.take_along_axis(tokens, order, axis=1)
     each = ops.shape(totals)[1] // beams
     tracks = _advance(terms, pick_tracks(state.tracks, order // each), tokens)
-    is_valid = totals > least_logit() / 10
+    is_valid = totals > worst_score()
     has_ended = ops.logical_or(ops.equal(tokens, settings.end_id), length >= limit)
     may_finish = _may_finish(tracks, is_valid, has_ended, beams)
     may_live = ops.logical_and(is_valid, ops.logical_not(has_ended))
     place = ops.arange(beams * each, dtype="int32")
     finished = _first(ops.where(may_finish, place, beams * each + place), beams)
-    alive = _first(
-        _turns(terms, tracks, may_live, limit - length, beams) * beams * each + place, beams
-    )
+    alive = _first(_order(terms, tracks, may_live, limit - length, beams), beams)
     found = [
         ops.take_along_axis(ops.where(may_be, totals, lowest("float32")), places, axis=1)
         for may_be, places in ((may_finish, finished), (may_live, alive))
@@ -110,25 +108,25 @@ def _may_finish(tracks, is_valid, has_ended, beams):
     return ops.logical_and(ops.logical_and(is_complete, is_among_best), has_ended)
 
 
-def _turns(terms, tracks, may_live, room, beams):
-    """Returns the turns (B, N) in which continuations, best first, are taken into the beams.
+def _order(terms, tracks, may_live, room, beams):
+    """Returns keys (B, N), by which continuations, best first, are taken into the beams.
 
-    The progress of a continuation is the number of tokens by which it is closer to containing all
-    terms than at the start. The best of each amount come first, then the second best of each, and
-    so on. Those that cannot complete their terms, one after another, in `room` tokens come last.
+    The best of those that miss the same number of tokens come first, then the second best of each
+    number, and so on; fewer missing tokens come first in each turn. Those that cannot complete
+    their terms, one after another, in `room` tokens come last.
 
     Reference:
         Post and Vilar 2018, "Fast Lexically Constrained Decoding with Dynamic Beam Allocation for
         Neural Machine Translation", section 3.
     """
     missing = _missing(terms, tracks)
-    progress = ops.maximum(_missing(terms, start_tracks(terms, 1)) - missing, 0)
-    has_progress = ops.equal(progress[:, :, None], terms.progress)  # (B, N, W)
-    has_progress = ops.logical_and(has_progress, may_live[:, :, None])
-    turn = ops.sum(ops.where(has_progress, _number(has_progress), 0), axis=2)
+    misses = ops.equal(missing[:, :, None], terms.amounts)  # (B, N, W)
+    misses = ops.logical_and(misses, may_live[:, :, None])
+    turn = ops.sum(ops.where(misses, _number(misses), 0), axis=2)
     turn = ops.minimum(ops.cast(turn, "int32"), beams)  # later turns are never reached
     turn = ops.where(missing <= room, turn, turn + beams + 1)
-    return ops.where(may_live, turn, 2 * beams + 2)
+    turn = ops.where(may_live, turn, 2 * beams + 2)
+    return turn * ops.shape(terms.amounts)[0] + missing
 
 
 def _advance(terms, tracks, tokens):
@@ -160,7 +158,7 @@ def _number(flags):
 
 
 def _first(keys, count):
-    """Returns the places (B, count) of the smallest distinct keys (B, N), in order."""
+    """Returns the places (B, count) of the smallest keys (B, N), in order."""
     return ops.cast(ops.top_k(-keys, count)[1], "int32")
 
 
