@@ -3,6 +3,7 @@
 from keras_transformer.decoding.beam_search import BeamSearchResult, beam_search
 from keras_transformer.decoding.compilation import set_jit_compile
 from keras_transformer.decoding.decoding_model import DecodingModel
+from keras_transformer.decoding.forced_terms import AnyOf
 from keras_transformer.decoding.forecast import forecast
 from keras_transformer.decoding.generate import Generation, generate, stream
 from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
@@ -28,6 +29,7 @@ from keras_transformer.decoding.samplers import (
 from keras_transformer.decoding.score import score
 
 __all__ = [
+    "AnyOf",
     "BeamSearchResult",
     "DecodingModel",
     "Generation",

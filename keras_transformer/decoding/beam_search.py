@@ -13,20 +13,23 @@ import numpy as np
 from keras import ops
 
 from keras_transformer.checks import check_choice
+from keras_transformer.decoding.beam_alignments import align
+from keras_transformer.decoding.beam_continuations import best_of_each
 from keras_transformer.decoding.beam_search_loop import (
     SearchSettings,
     advance_search,
     begin_search,
-    best_of_each,
     search_goes_on,
-    worst_score,
 )
 from keras_transformer.decoding.compilation import run_compiled, run_loop
 from keras_transformer.decoding.decoding_model import DecodingModel
+from keras_transformer.decoding.forced_terms import check_room, ids_of_terms, read_terms
 from keras_transformer.decoding.length_penalty import NORMALIZATIONS, check_length_penalty
+from keras_transformer.decoding.logit_filters import worst_score
 from keras_transformer.decoding.programs import programs_of
 from keras_transformer.decoding.prompts import check_count, check_id, check_ids, prepare, round_up
 from keras_transformer.decoding.steps import grow, grow_cache
+from keras_transformer.decoding.term_tables import make_tables
 from keras_transformer.decoding.vocabulary_subset import make_candidates
 
 _FIRST_ROOM = 64
@@ -71,6 +74,7 @@ def beam_search(
     prefix_ids: Any = None,
     count_prefix: bool = False,
     candidate_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    forced_terms: Any = None,
     return_alignments: bool = False,
 ) -> BeamSearchResult:
     r"""Finds the translations, or continuations, with the best scores by beam search.
@@ -84,6 +88,14 @@ def beam_search(
     The search of a source stops when no alive hypothesis can beat the `num_return`-th finished one.
     The bound on an alive score is its current sum divided by the lp of the maximum length (for a
     negative penalty, of the next length). Tokens after the end token never affect a score.
+
+    With `forced_terms`, hypotheses end only if they contain all terms of their source. Occurrences
+    may overlap, and one is enough even if a term is given twice. Terms in `prefix_ids` count, those
+    in a language model's prompt do not. Scores remain those of the model. With enough beams for all
+    hypotheses, the results are the best that contain the terms. With fewer, there is still a result
+    for each source, provided that the model excludes none of the ids; for good results, use more
+    beams than the terms have tokens. The next token of a missing term is exempt from
+    `no_repeat_ngram_size`, and the ids of a source's terms join its candidates.
 
     Args:
         model: A translator or a language model that follows `kt.decoding.DecodingModel`.
@@ -114,6 +126,9 @@ def beam_search(
             source, for example from `kt.decoding.LexicalShortlist`. Logits are computed only for
             these, and the probabilities of each source's candidates sum to 1. Must contain
             `end_id`. None for the whole vocabulary.
+        forced_terms: The terms that each hypothesis must contain, as one list for all sources or
+            one list per source. A term is a list of ids that must appear next to each other, or
+            `kt.decoding.AnyOf` several. None for no terms.
         return_alignments: Whether to return the cross-attention of each token.
 
     Returns:
@@ -123,8 +138,9 @@ def beam_search(
         ValueError: If there are more beams than ids in the vocabulary (unless there are enough for
             an exhaustive search) or more hypotheses to return than beams, the batch is empty, a
             source contains only padding, an id is not in the vocabulary, the model has too few
-            positions, `count_prefix` is set for prefixes of different lengths, or a number is out
-            of range.
+            positions, `count_prefix` is set for prefixes of different lengths, a forced term is
+            empty, contains an id that cannot be generated or does not fit, or a number is out of
+            range.
 
     Example:
         >>> import keras_transformer as kt
@@ -136,7 +152,9 @@ def beam_search(
 
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 6.1; Wu et al. 2016, "Google's
-        Neural Machine Translation System", section 7, equation 14.
+        Neural Machine Translation System", section 7, equation 14. Forced terms: Post and Vilar
+        2018, "Fast Lexically Constrained Decoding with Dynamic Beam Allocation for Neural Machine
+        Translation", section 3.
     """
     parts = DecodingModel(model)
     max_length = check_count("max_length", max_length, 1)
@@ -162,20 +180,34 @@ def beam_search(
     inputs = prepare(parts, source_ids, max_length, start_id, prefix_ids, names)
     if count_prefix and prefix_ids is not None:
         settings = settings._replace(prefix_length=_common_length(inputs.prefixes))
+    # A language model's prompt is no part of its results.
+    prefixes = inputs.prefixes if parts.is_translator else [[]] * len(inputs.prefixes)
+    tables = _make_tables(parts, settings, prefixes, max_length, candidate_ids, forced_terms)
+    programs = programs_of(model, settings)
+    state = _search(programs, inputs, tables, max_length)
+    ids, lengths, scores = _best(state, settings, prefixes)
+    alignments = None
+    if return_alignments:
+        alignments = align(programs, inputs, ids, lengths, start_id)
+    return BeamSearchResult(ids, scores, alignments)
+
+
+def _make_tables(parts, settings, prefixes, max_length, candidate_ids, forced_terms):
+    """Returns the candidates and forced terms of the batch, by the names of their arguments."""
+    terms = read_terms(forced_terms, parts, settings, len(prefixes))
     candidates = make_candidates(
         candidate_ids,
-        len(inputs.prefixes),
+        len(prefixes),
         parts.vocabulary_size,
         settings.end_id,
         best_of_each(settings),
+        None if terms is None else ids_of_terms(terms),
     )
-    programs = programs_of(model, settings)
-    state = _search(programs, inputs, candidates, max_length)
-    ids, lengths, scores = _best(state, settings, inputs.prefixes if parts.is_translator else None)
-    alignments = None
-    if return_alignments:
-        alignments = _align(programs, inputs, ids, lengths, start_id)
-    return BeamSearchResult(ids, scores, alignments)
+    made: dict[str, Any] = {} if candidates is None else {"candidates": candidates}
+    if terms is not None:
+        made["terms"] = make_tables(terms, prefixes, candidates)
+        check_room(made["terms"], max_length)
+    return made
 
 
 def _common_length(prefixes):
@@ -210,7 +242,7 @@ def _check_beams(num_beams, num_return, vocabulary_size, max_length):
         )
 
 
-def _search(programs, inputs, candidates, max_length):
+def _search(programs, inputs, tables, max_length):
     """Runs the compiled search, growing the capacity for tokens as needed."""
     settings = programs.settings
     shares_slots = DecodingModel(programs.model).shares_slots
@@ -218,9 +250,8 @@ def _search(programs, inputs, candidates, max_length):
     loop = {
         "history": np.repeat(inputs.history, settings.num_beams, axis=0),
         "limit": np.int32(max_length),
+        **tables,
     }
-    if candidates is not None:
-        loop["candidates"] = candidates
     begin = {"buffer": np.zeros((1, room), "int32"), **loop}
     state, context = run_compiled(programs, begin_search, {**inputs.tensors, **begin})
     while (step := int(state.step)) < max_length and not ops.convert_to_numpy(state.done).all():
@@ -248,7 +279,6 @@ def _best(state, settings, prefixes):
     batch, beams = scores.shape
     found = ops.convert_to_numpy(state.finished_ids).reshape(batch, beams, -1)
     lengths = ops.convert_to_numpy(state.finished_lengths)
-    prefixes = prefixes or [[]] * batch
     rows = [
         [[*prefix, *found[b, k, :n]] if (n := lengths[b, k]) else [] for k in range(count)]
         for b, prefix in enumerate(prefixes)
@@ -260,39 +290,3 @@ def _best(state, settings, prefixes):
     scores = scores[:, :count]
     scores = np.where(scores <= worst_score(), -np.inf, scores).astype("float32")
     return ids, np.array([[len(row) for row in best] for best in rows]), scores
-
-
-def _align(programs, inputs, ids, lengths, start_id):
-    """Returns the cross-attention (B, num_return, T, S) of each hypothesis's tokens."""
-    batch, count, length = ids.shape
-    rows = ids.reshape(-1, length)
-    real = np.arange(length) < lengths.reshape(-1, 1)
-    parts = DecodingModel(programs.model)
-    # The token at t was predicted from the one at t - 1.
-    read = np.concatenate([np.full_like(rows[:, :1], start_id), rows[:, :-1]], axis=1)
-    may_see = real & (True if parts.padding_id is None else read != parts.padding_id)
-    if parts.start_is_padding:
-        may_see[:, 0] = True
-    tensors = {
-        "source_ids": inputs.tensors["source_ids"],
-        "source_mask": inputs.tensors["source_mask"],
-        "target_ids": read,
-        "target_mask": may_see,
-    }
-    scores = ops.convert_to_numpy(run_compiled(programs, _cross_attention, tensors))
-    longest = inputs.longest_source
-    scores = np.where(real[:, :, None], scores, 0.0)[..., :longest]
-    return scores.reshape(batch, count, length, longest).astype("float32")
-
-
-def _cross_attention(model, settings, state, source_ids, source_mask, target_ids, target_mask):
-    """Returns the last block's cross-attention, averaged over heads, (B * num_return, T, S)."""
-    parts, count = DecodingModel(model), settings.num_return
-    result = parts.decode(
-        target_ids,
-        encoded=ops.repeat(parts.encode(source_ids, source_mask), count, axis=0),
-        padding_mask=target_mask,
-        encoded_padding_mask=ops.repeat(source_mask, count, axis=0),
-        return_attention_scores=True,
-    )
-    return ops.mean(result["cross_attention_scores"][-1], axis=1)

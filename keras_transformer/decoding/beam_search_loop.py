@@ -11,20 +11,19 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_transformer.decoding.beam_continuations import find_continuations
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.length_penalty import length_penalty
-from keras_transformer.decoding.logit_filters import least_logit, lowest
+from keras_transformer.decoding.logit_filters import lowest, worst_score
 from keras_transformer.decoding.steps import (
     column,
     decode_step,
     prefill,
     prompt_lengths,
     repeat,
-    tokens_so_far,
     write_column,
 )
-from keras_transformer.decoding.top_k import top_k
-from keras_transformer.decoding.vocabulary_subset import ban, ban_ngrams, next_logits, to_ids
+from keras_transformer.decoding.term_tracking import pick_tracks, start_tracks
 from keras_transformer.ops.cache import DecoderCache, reorder_cache
 from keras_transformer.recording import is_recording, report
 
@@ -60,6 +59,7 @@ class SearchState(NamedTuple):
         finished_lengths: int (B, K); 0 for empty places.
         done: boolean (B,), True once no alive hypothesis can be returned.
         cache: The decoder's self-attention cache, with R rows, or B rows with shared slots.
+        tracks: Which forced terms each alive hypothesis contains, `Tracks`; empty without any.
     """
 
     step: Tensor
@@ -71,11 +71,7 @@ class SearchState(NamedTuple):
     finished_lengths: Tensor
     done: Tensor
     cache: tuple
-
-
-def worst_score() -> float:
-    """Returns a score below that of any hypothesis but above that of one with a banned token."""
-    return least_logit() / 10
+    tracks: Any = ()
 
 
 def begin_search(
@@ -88,6 +84,7 @@ def begin_search(
     history,
     limit,
     candidates=None,
+    terms=None,
     source_ids=None,
     source_mask=None,
 ):
@@ -115,11 +112,14 @@ def begin_search(
         ops.zeros_like(zeros, dtype="int32"),
         ops.zeros_like(zeros[:, 0], dtype="bool"),
         cache,
+        () if terms is None else start_tracks(terms, beams),
     )
-    return _extend(parts, settings, state, hidden, history, limit, candidates), context
+    return _extend(parts, settings, state, hidden, history, limit, candidates, terms), context
 
 
-def advance_search(model, settings, state, context, until, history, limit, candidates=None):
+def advance_search(
+    model, settings, state, context, until, history, limit, candidates=None, terms=None
+):
     """Extends each alive hypothesis by one token; returns the state."""
     parts = DecodingModel(model)
     if parts.shares_slots:
@@ -127,7 +127,7 @@ def advance_search(model, settings, state, context, until, history, limit, candi
     else:
         hidden, cache = decode_step(parts, context, state.alive_ids, state.step, state.cache)
         state = state._replace(cache=cache)
-    return _extend(parts, settings, state, hidden, history, limit, candidates)
+    return _extend(parts, settings, state, hidden, history, limit, candidates, terms)
 
 
 def _step_in_shared_slots(parts, beams, context, state):
@@ -160,15 +160,17 @@ def _step_in_shared_slots(parts, beams, context, state):
     return hidden, state._replace(cache=result["cache"].self_attention, ancestors=ancestors)
 
 
-def search_goes_on(state, context, until, history, limit, candidates=None):
+def search_goes_on(state, context, until, history, limit, candidates=None, terms=None):
     """Whether hypotheses have fewer than `until` tokens and some source is not done."""
     return ops.logical_and(state.step < until, ops.logical_not(ops.all(state.done)))
 
 
-def _extend(parts, settings, state, hidden, history, limit, candidates):
+def _extend(parts, settings, state, hidden, history, limit, candidates, terms):
     """Extends the alive hypotheses by one token and sorts them into the two pools."""
     beams, batch = settings.num_beams, ops.shape(state.done)[0]
-    totals, parents, tokens = _continuations(parts, settings, state, hidden, history, candidates)
+    totals, parents, tokens, tracks = find_continuations(
+        parts, settings, state, hidden, history, limit, candidates, terms
+    )
     length = state.step + 1
     ended = ops.logical_or(ops.equal(tokens, settings.end_id), length >= limit)
     rows = parents + beams * ops.arange(batch, dtype="int32")[:, None]  # (B, 2K), into R
@@ -201,6 +203,7 @@ def _extend(parts, settings, state, hidden, history, limit, candidates):
             state.done, _is_done(settings, alive_scores, finished_scores, length, limit)
         ),
         state.cache if parts.shares_slots else reorder_cache(state.cache, rows),
+        () if terms is None else pick_tracks(tracks, best),
     )
 
 
@@ -215,57 +218,6 @@ def _report_step(totals, parents, tokens, scores, usable, alive, finished):
     report("beam_search/scores", ops.where(usable, scores, -math.inf))
     report("beam_search/alive", alive)
     report("beam_search/finished", finished)
-
-
-def _continuations(parts, settings, state, hidden, history, candidates):
-    """Returns each source's 2K best continuations: scores, parent beams and tokens, (B, 2K)."""
-    beams, batch = settings.num_beams, ops.shape(state.done)[0]
-    logits = next_logits(parts, hidden, candidates)
-    # Scores sum the model's own log-probabilities, so the normalizer includes banned ids.
-    normalizer = ops.logsumexp(logits, axis=-1, keepdims=True)
-    so_far = tokens_so_far(history, state.alive_ids, state.step)
-    size, vocabulary_size = settings.no_repeat_ngram_size, parts.vocabulary_size
-    logits = ban_ngrams(logits, *so_far, size, vocabulary_size, candidates)
-    if settings.renormalize:
-        kept = _without_bans(settings, state, logits, candidates)
-        normalizer = ops.logsumexp(kept, axis=-1, keepdims=True)
-    # Take the best of each hypothesis first, to keep further work off the whole vocabulary.
-    each = best_of_each(settings)
-    if candidates is None:
-        each = min(each, vocabulary_size)
-    values, tokens = top_k(logits, each)
-    tokens = to_ids(tokens, candidates)
-    values = _ban(settings, state, values - normalizer, tokens)
-    totals = ops.reshape(values + ops.reshape(state.alive_scores, (-1, 1)), (batch, beams * each))
-    totals, places = ops.top_k(totals, 2 * beams)
-    places = ops.cast(places, "int32")
-    tokens = ops.take_along_axis(ops.reshape(tokens, (batch, beams * each)), places, axis=1)
-    return totals, places // each, tokens
-
-
-def _without_bans(settings, state, logits, candidates):
-    """Returns the logits of all tokens, very low where `_ban` bans a token."""
-    logits = ban(logits, settings.banned_ids, candidates)
-    if not settings.min_length:
-        return logits
-    is_early = state.step < settings.min_length
-    return ops.where(is_early, ban(logits, (settings.end_id,), candidates), logits)
-
-
-def best_of_each(settings: SearchSettings) -> int:
-    """Returns the continuations to consider per hypothesis, so that 2K remain after all bans."""
-    return 2 * settings.num_beams + len(settings.banned_ids) + 1
-
-
-def _ban(settings, state, values, tokens):
-    """Makes the values of banned tokens, and of the end token before `min_length`, very low."""
-    worst = lowest("float32")
-    for banned in settings.banned_ids:
-        values = ops.where(ops.equal(tokens, banned), worst, values)
-    if not settings.min_length:
-        return values
-    is_early = state.step < settings.min_length
-    return ops.where(ops.logical_and(ops.equal(tokens, settings.end_id), is_early), worst, values)
 
 
 def _is_done(settings, alive_scores, finished_scores, length, limit):

@@ -26,6 +26,11 @@ def least_logit() -> float:
     return lowest("float32") / 10
 
 
+def worst_score() -> float:
+    """Returns a score below that of any hypothesis but above that of one with a banned token."""
+    return least_logit() / 10
+
+
 def check_range(name: str, value: Any, holds: bool, range_: str) -> None:
     """Raises a ValueError unless `holds`."""
     if not holds:

@@ -132,9 +132,9 @@ def _prefixes(prefix_ids, num_rows, vocabulary_size):
     """Returns the forced prefix of each translation."""
     if prefix_ids is None:
         return [[]] * num_rows
-    is_one = _as_integer(prefix_ids) is not None
+    is_one = as_integer(prefix_ids) is not None
     rows = [prefix_ids] if is_one else as_list("prefix_ids", prefix_ids, "rows of ids")
-    if all(_as_integer(row) is not None for row in rows):
+    if all(as_integer(row) is not None for row in rows):
         rows = [rows] * num_rows
     if len(rows) != num_rows:
         raise ValueError(
@@ -146,7 +146,7 @@ def _prefixes(prefix_ids, num_rows, vocabulary_size):
 
 def check_count(name: str, value: Any, least: int) -> int:
     """Returns an integer of any type as an `int`; raises unless it is at least `least`."""
-    number = _as_integer(value)
+    number = as_integer(value)
     if number is None:
         raise ValueError(f"`{name}` must be an integer. Received: {name}={value!r}.")
     if number < least:
@@ -156,7 +156,7 @@ def check_count(name: str, value: Any, least: int) -> int:
 
 def check_id(name: str, token_id: Any, vocabulary_size: int) -> int:
     """Returns an id of any integer type as an `int`; raises unless it is in the vocabulary."""
-    number = _as_integer(token_id)
+    number = as_integer(token_id)
     if number is None:
         raise ValueError(f"`{name}` must be an integer. Received: {name}={token_id!r}.")
     if not 0 <= number < vocabulary_size:
@@ -170,7 +170,7 @@ def check_ids(name: str, ids: Any, vocabulary_size: int) -> tuple[int, ...]:
     """Returns ids of any integer type as `int`s; raises unless all are in the vocabulary."""
     numbers = []
     for token_id in as_list(name, ids, "a sequence of ids"):
-        number = _as_integer(token_id)
+        number = as_integer(token_id)
         if number is None:
             raise ValueError(f"`{name}` must contain integers. Received: {token_id!r}.")
         if not 0 <= number < vocabulary_size:
@@ -190,7 +190,7 @@ def as_list(name: str, value: Any, expected: str) -> list:
         raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}.") from None
 
 
-def _as_integer(value):
+def as_integer(value):
     """Returns an integer, NumPy integer or scalar tensor as an `int`, anything else as None."""
     if isinstance(value, (bool, np.bool_)) or getattr(value, "shape", ()) != ():
         return None

@@ -44,6 +44,7 @@ def make_candidates(
     vocabulary_size: int,
     end_id: int | None = None,
     least: int = 2,
+    more_ids: Sequence[Sequence[int]] | None = None,
 ) -> Candidates | None:
     """Checks the candidates of a batch and merges them into one set of columns.
 
@@ -53,6 +54,7 @@ def make_candidates(
         vocabulary_size: V.
         end_id: An id that each row must contain; None for none.
         least: The minimum number of columns.
+        more_ids: Further candidates of each row; None for none.
 
     Returns:
         `Candidates` of arrays, with C rounded up; None if `candidate_ids` is None.
@@ -64,6 +66,12 @@ def make_candidates(
     if candidate_ids is None:
         return None
     rows = _rows(candidate_ids, num_rows)
+    if more_ids is not None:
+        rows = rows * num_rows if len(rows) == 1 else rows
+        rows = [
+            np.union1d(row, np.array(more, "int32"))
+            for row, more in zip(rows, more_ids, strict=True)
+        ]
     for index, row in enumerate(rows):
         check_ids("candidate_ids", [row.min(), row.max()] if len(row) else (), vocabulary_size)
         if len(row) < 2 or (end_id is not None and end_id not in row):

@@ -13,6 +13,7 @@ from keras_transformer.decoding.beam_search import beam_search
 from keras_transformer.decoding.generate import generate
 from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
 from keras_transformer.pipelines.defaults import DecodingDefaults, greedy_options, search_options
+from keras_transformer.pipelines.terminology import check_room_for_terms, terms_of
 
 
 class Translation(NamedTuple):
@@ -48,7 +49,7 @@ def translate_rows(
         model: The translator's model.
         tokenizer: The target tokenizer.
         shortlist: The lexical shortlist; None for the whole vocabulary.
-        sources: Rows of ids, with their end token.
+        sources: Rows of ids, with their end token; `SourceWithTerms` for forced terms.
         defaults: The options.
         num_beams: Beam size; 1 is greedy decoding.
         num_return: Number of translations per source; None for one, as a string.
@@ -83,13 +84,17 @@ def translate_rows(
             f"Received: num_beams={num_beams}, "
             f"repetition_penalty={defaults.repetition_penalty}."
         )
+    limit, terms = max(limits), terms_of(sources)
+    if terms is not None:
+        limit = check_room_for_terms(terms, limit, defaults.max_new_tokens)
     result = beam_search(
         model,
         sources,
         ids.start,
         ids.end,
         num_beams,
-        max_length=max(limits),
+        max_length=limit,
+        forced_terms=terms,
         num_return=1 if num_return is None else num_return,
         candidate_ids=candidate_ids,
         prefix_ids=prefix,

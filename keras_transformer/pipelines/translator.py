@@ -6,7 +6,7 @@ Shape letters: T target length, S source length.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from keras_transformer.pipelines.folder import (
 from keras_transformer.pipelines.from_pretrained import open_translator
 from keras_transformer.pipelines.languages import check_languages, language_ids
 from keras_transformer.pipelines.length_batches import in_batches
+from keras_transformer.pipelines.terminology import add_terms, check_beams_for_terms
 from keras_transformer.pipelines.translation_search import translate_rows
 
 _SHORTLIST = "shortlist.npz"
@@ -110,6 +111,7 @@ class Translator:
         num_return: int | None = None,
         length_normalization: str | None = None,
         early_stopping: bool | None = None,
+        terminology: Mapping[str, str | Sequence[str]] | None = None,
         source_language: str | None = None,
         target_language: str | None = None,
     ) -> Any:
@@ -134,6 +136,11 @@ class Translator:
                 translator's default.
             early_stopping: Whether beam search stops once `num_beams` hypotheses are finished; None
                 for the translator's default.
+            terminology: The translations that terms must have: a dict from terms to a translation,
+                or to a list of alternatives such as inflected forms. A term is found in a sentence
+                as whole words; in any case if it has no capital letters, otherwise as written. The
+                translation then contains one of the alternatives, possibly with an ending. Requires
+                `num_beams` of at least 2, better more than the subwords of a sentence's terms.
             source_language: The language of the texts; None for the translator's default.
             target_language: The language to translate to; None for the translator's default.
 
@@ -143,8 +150,10 @@ class Translator:
 
         Raises:
             ValueError: if there are no texts, or one is blank or not a string (the message names
-                it); if there are more beams than ids or more translations than beams; if a language
-                is missing or unknown, or given although the model is not multilingual.
+                it); if there are more beams than ids or more translations than beams; if a
+                translation in the terminology is blank, cannot be represented by the target
+                tokenizer or does not fit; if a language is missing or unknown, or given although
+                the model is not multilingual.
 
         Reference:
             Vaswani et al. 2017, "Attention Is All You Need", section 6.1 (the length limit).
@@ -165,6 +174,9 @@ class Translator:
             target_language=target_language,
         )
         sources, prefix = self._encode(texts, defaults)
+        if terminology is not None:
+            check_beams_for_terms(num_beams)
+            sources = add_terms(sources, texts, terminology, self.target_tokenizer)
 
         def search(sources):
             return translate_rows(

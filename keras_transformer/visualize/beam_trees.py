@@ -15,7 +15,7 @@ from keras_transformer.checks import check
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.subwords import decode, encode
 from keras_transformer.decoding.beam_search import beam_search
-from keras_transformer.decoding.beam_search_loop import worst_score
+from keras_transformer.decoding.logit_filters import worst_score
 from keras_transformer.visualize.figures import Figure
 from keras_transformer.visualize.token_labels import token_texts
 from keras_transformer.visualize.trace import Trace, record
