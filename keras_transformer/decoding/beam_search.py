@@ -23,7 +23,11 @@ from keras_transformer.decoding.beam_search_loop import (
 )
 from keras_transformer.decoding.compilation import run_compiled, run_loop
 from keras_transformer.decoding.decoding_model import DecodingModel
-from keras_transformer.decoding.length_penalty import NORMALIZATIONS, check_length_penalty
+from keras_transformer.decoding.length_penalty import (
+    NORMALIZATIONS,
+    check_length_penalty,
+    counted_ids,
+)
 from keras_transformer.decoding.programs import programs_of
 from keras_transformer.decoding.prompts import check_count, check_id, check_ids, prepare, round_up
 from keras_transformer.decoding.steps import grow, grow_cache
@@ -69,7 +73,7 @@ def beam_search(
     no_repeat_ngram_size: int = 0,
     renormalize: bool = False,
     prefix_ids: Any = None,
-    count_prefix: bool = False,
+    count_prefix: bool | int = False,
     candidate_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
     return_alignments: bool = False,
 ) -> BeamSearchResult:
@@ -108,8 +112,8 @@ def beam_search(
             source; None for no prefix. They are included in the returned ids, but not in the score
             or, unless `count_prefix`, the length.
         count_prefix: Whether the length n in the score includes the prefix, as for the forced
-            tokens of transformers; all prefixes must then have the same length. It does not affect
-            `max_length` or `min_length`.
+            tokens of transformers; all prefixes must then have the same length. An integer counts
+            only that many ids of each prefix. It does not affect `max_length` or `min_length`.
         candidate_ids: The ids that may be generated, as one list for the whole batch or one per
             source, for example from `kt.decoding.LexicalShortlist`. Logits are computed only for
             these, and the probabilities of each source's candidates sum to 1. Must contain
@@ -160,7 +164,7 @@ def beam_search(
     names = ("source_ids", "max_length")
     inputs = prepare(parts, source_ids, max_length, start_id, prefix_ids, names)
     if count_prefix and prefix_ids is not None:
-        settings = settings._replace(prefix_length=_common_length(inputs.prefixes))
+        settings = settings._replace(prefix_length=counted_ids(count_prefix, inputs.prefixes))
     candidates = make_candidates(
         candidate_ids,
         len(inputs.prefixes),
@@ -175,16 +179,6 @@ def beam_search(
     if return_alignments:
         alignments = _align(programs, inputs, ids, lengths, start_id)
     return BeamSearchResult(ids, scores, alignments)
-
-
-def _common_length(prefixes):
-    lengths = {len(prefix) for prefix in prefixes}
-    if len(lengths) > 1:
-        raise ValueError(
-            "`count_prefix` must be False for prefixes of different lengths. "
-            f"Received: count_prefix=True, lengths {sorted(lengths)}."
-        )
-    return lengths.pop()
 
 
 def _check_beams(num_beams, num_return, vocabulary_size, max_length):

@@ -7,38 +7,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 
+from keras_transformer.checks import check_flag
 from keras_transformer.data.tokenizers.subwords import encode
-from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
-from keras_transformer.pipelines.defaults import (
-    DecodingDefaults,
-    check_defaults,
-    overridden,
-    read_defaults,
-)
+from keras_transformer.pipelines.defaults import DecodingDefaults, check_defaults, overridden
 from keras_transformer.pipelines.export import export_translator
-from keras_transformer.pipelines.folder import (
-    Kind,
-    check_texts,
-    check_tokenizer,
-    read_description,
-    read_model,
-    write_folder,
-    write_model,
-)
+from keras_transformer.pipelines.folder import check_texts, check_tokenizer
 from keras_transformer.pipelines.from_pretrained import open_translator
 from keras_transformer.pipelines.languages import check_languages, language_ids
 from keras_transformer.pipelines.length_batches import in_batches
-from keras_transformer.pipelines.translation_search import translate_rows
+from keras_transformer.pipelines.target_prefixes import encode_target_prefixes
+from keras_transformer.pipelines.translation_search import (
+    SearchOptions,
+    SearchRow,
+    translate_rows,
+)
+from keras_transformer.pipelines.translator_folder import read_translator, save_translator
 
-_SHORTLIST = "shortlist.npz"
-_KIND = Kind("Translator", "translator.json", {"shared_tokenizer": bool})
 _TARGET_IDS = ("start_id", "end_id")
 
 
@@ -110,6 +100,10 @@ class Translator:
         num_return: int | None = None,
         length_normalization: str | None = None,
         early_stopping: bool | None = None,
+        min_new_tokens: int | None = None,
+        no_repeat_ngram_size: int | None = None,
+        target_prefix: str | Sequence[str] | None = None,
+        return_scores: bool = False,
         source_language: str | None = None,
         target_language: str | None = None,
     ) -> Any:
@@ -134,17 +128,29 @@ class Translator:
                 translator's default.
             early_stopping: Whether beam search stops once `num_beams` hypotheses are finished; None
                 for the translator's default.
+            min_new_tokens: Minimum number of subwords before the end of a translation; None for
+                the translator's default.
+            no_repeat_ngram_size: Forbids repeated n-grams of this many subwords, the prefix
+                included; 0 for no limit, None for the translator's default.
+            target_prefix: Text with which each translation starts, or a list with one for each
+                sentence ("" for none). It is part of the translations, but does not count in
+                `max_new_tokens`, `min_new_tokens` or the scores. A translation may continue the
+                last word of its prefix.
+            return_scores: Whether to return a `Translation`, with its score, for each sentence.
             source_language: The language of the texts; None for the translator's default.
             target_language: The language to translate to; None for the translator's default.
 
         Returns:
-            A list of translations, or a string for a single sentence; with `num_return`, a list of
-            `Translation`, best first, in place of each string.
+            A list of translations, or one translation for a single sentence. A translation is a
+            string; a `Translation` with `return_scores`; or a list of them, best first, with
+            `num_return`.
 
         Raises:
             ValueError: if there are no texts, or one is blank or not a string (the message names
-                it); if there are more beams than ids or more translations than beams; if a language
-                is missing or unknown, or given although the model is not multilingual.
+                it); if there are more beams than ids or more translations than beams; if a prefix
+                has characters that the tokenizer lacks, or does not fit the model's positions; if
+                an option is out of range; if a language is missing or unknown, or given although
+                the model is not multilingual.
 
         Reference:
             Vaswani et al. 2017, "Attention Is All You Need", section 6.1 (the length limit).
@@ -155,30 +161,28 @@ class Translator:
             texts, single = list(texts), False
         check_texts(texts)
 
+        check_flag(return_scores=return_scores)
         defaults = overridden(
             self.defaults,
             max_new_tokens=max_new_tokens,
             length_penalty=length_penalty,
             length_normalization=length_normalization,
             early_stopping=early_stopping,
+            min_new_tokens=min_new_tokens,
+            no_repeat_ngram_size=no_repeat_ngram_size,
             source_language=source_language,
             target_language=target_language,
         )
-        sources, prefix = self._encode(texts, defaults)
+        check_defaults(defaults, DecodingModel(self.model).vocabulary_size)
+        sources, language = self._encode(texts, defaults)
+        prefixes = encode_target_prefixes(self.target_tokenizer, target_prefix, len(texts))
+        rows = [SearchRow(row, [*language, *p]) for row, p in zip(sources, prefixes, strict=True)]
+        options = SearchOptions(defaults, num_beams, num_return, return_scores, len(language))
 
-        def search(sources):
-            return translate_rows(
-                self.model,
-                self.target_tokenizer,
-                self.shortlist,
-                sources,
-                defaults,
-                num_beams,
-                num_return,
-                prefix,
-            )
+        def search(batch):
+            return translate_rows(self.model, self.target_tokenizer, self.shortlist, batch, options)
 
-        results = in_batches(sources, batch_size, verbose, search)
+        results = in_batches(rows, batch_size, verbose, search, lambda row: len(row.source))
         return results[0] if single else results
 
     def encode_sources(
@@ -209,31 +213,7 @@ class Translator:
         rows = encode(self.source_tokenizer, texts, end=True)
         return languages.sources(rows), list(languages.prefix)
 
-    def save(self, folder: str | os.PathLike) -> None:
-        """Writes `model.keras`, the tokenizers and `translator.json` to a folder.
-
-        The folder is written to a temporary location and moved into place when complete, so that an
-        existing one survives a failure. The optimizer is not saved: to resume training exactly
-        where it stopped, save the model itself.
-
-        Args:
-            folder: A new folder, or one that holds a translator, which is replaced.
-
-        Raises:
-            ValueError: if the folder holds something else.
-        """
-        shared = self.target_tokenizer is self.source_tokenizer
-
-        def write(work):
-            write_model(self.model, work)
-            save_tokenizer(self.source_tokenizer, work / "source_tokenizer")
-            if not shared:
-                save_tokenizer(self.target_tokenizer, work / "target_tokenizer")
-            if self.shortlist is not None:
-                self.shortlist.save(work / _SHORTLIST)
-
-        description = {"shared_tokenizer": shared, "defaults": self.defaults._asdict()}
-        write_folder(folder, _KIND, description, write)
+    save = save_translator
 
     export = export_translator
 
@@ -250,15 +230,7 @@ class Translator:
         Raises:
             ValueError: if a file is missing, invalid or damaged; the message names it.
         """
-        folder = Path(folder)
-        description = read_description(folder, _KIND)
-        source = load_tokenizer(folder / "source_tokenizer")
-        shared = description["shared_tokenizer"]
-        target = source if shared else load_tokenizer(folder / "target_tokenizer")
-        defaults = read_defaults(folder / _KIND.file, description.get("defaults", {}))
-        path = folder / _SHORTLIST
-        shortlist = LexicalShortlist.load(path) if path.exists() else None
-        return cls(read_model(folder), source, target, defaults=defaults, shortlist=shortlist)
+        return cls._of(read_translator(folder))
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> Translator:
@@ -293,5 +265,9 @@ class Translator:
             translator.translate(["Hi."], source_language="eng_Latn", target_language="fra_Latn")
             ```
         """
-        model, source, target, defaults, shortlist = open_translator(folder)
+        return cls._of(open_translator(folder))
+
+    @classmethod
+    def _of(cls, opened):
+        model, source, target, defaults, shortlist = opened
         return cls(model, source, target, defaults=defaults, shortlist=shortlist)
