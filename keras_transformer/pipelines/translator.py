@@ -16,6 +16,7 @@ from keras_transformer.data.tokenizers.subwords import encode
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
 from keras_transformer.pipelines.defaults import DecodingDefaults, check_defaults, overridden
+from keras_transformer.pipelines.documents import translate_document
 from keras_transformer.pipelines.export import export_translator
 from keras_transformer.pipelines.folder import check_texts, check_tokenizer
 from keras_transformer.pipelines.from_pretrained import open_translator
@@ -212,6 +213,8 @@ class Translator:
         languages = language_ids(self.source_tokenizer, self.target_tokenizer, options)
         rows = encode(self.source_tokenizer, texts, end=True)
         return languages.sources(rows), list(languages.prefix)
+
+    translate_document = translate_document
 
     save = save_translator
 
