@@ -57,9 +57,9 @@ def translate_document(
         sentence_language: The language by whose rules to split sentences, as an ISO 639-1 code such
             as "de"; None for the source language of a multilingual model, otherwise English, whose
             rules recognize the full stops of all scripts, but only English abbreviations.
-        max_sentence_length: Length, in subwords, from which sentences are split; None for the
-            number of positions of the model, if it has a limit. Small models lose track in
-            sentences far longer than those that they were trained on.
+        max_sentence_length: Maximum length of a sentence, in subwords with the end token; longer
+            ones are split. None for the number of positions of the model, if it has a limit. Small
+            models lose track in sentences far longer than those that they were trained on.
         **options: Other options of `translate`, such as `num_beams` and the languages, except
             `num_return`, `return_scores` and `target_prefix`.
 
