@@ -46,6 +46,7 @@ NEVER_AT_THE_TOP = {
     "matplotlib",
     "safetensors",
     "sentencepiece",
+    "sentencex",
     "sklearn",
     "starlette",
     "tensorflow",

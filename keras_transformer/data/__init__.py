@@ -20,6 +20,7 @@ from keras_transformer.data.series_windows import previous_values, series_window
 from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.interface import Tokenizer
 from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
+from keras_transformer.data.tokenizers.new_tokens import with_new_tokens
 from keras_transformer.data.tokenizers.sentence_piece import SentencePieceTokenizer
 from keras_transformer.data.tokenizers.special_ids import (
     END_ID,
@@ -68,5 +69,6 @@ __all__ = [
     "tagged_rows",
     "text_rows",
     "train_tokenizer",
+    "with_new_tokens",
     "word_starts",
 ]

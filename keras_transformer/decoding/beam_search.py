@@ -24,7 +24,11 @@ from keras_transformer.decoding.beam_search_loop import (
 from keras_transformer.decoding.compilation import run_compiled, run_loop
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.forced_terms import check_room, ids_of_terms, read_terms
-from keras_transformer.decoding.length_penalty import NORMALIZATIONS, check_length_penalty
+from keras_transformer.decoding.length_penalty import (
+    NORMALIZATIONS,
+    check_length_penalty,
+    counted_ids,
+)
 from keras_transformer.decoding.logit_filters import worst_score
 from keras_transformer.decoding.programs import programs_of
 from keras_transformer.decoding.prompts import check_count, check_id, check_ids, prepare, round_up
@@ -72,7 +76,7 @@ def beam_search(
     no_repeat_ngram_size: int = 0,
     renormalize: bool = False,
     prefix_ids: Any = None,
-    count_prefix: bool = False,
+    count_prefix: bool | int = False,
     candidate_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
     forced_terms: Any = None,
     return_alignments: bool = False,
@@ -120,8 +124,8 @@ def beam_search(
             source; None for no prefix. They are included in the returned ids, but not in the score
             or, unless `count_prefix`, the length.
         count_prefix: Whether the length n in the score includes the prefix, as transformers counts
-            forced tokens; all prefixes must then have the same length. It does not affect
-            `max_length` or `min_length`.
+            forced tokens; all prefixes must then have the same length. An integer counts only that
+            many ids of each prefix. It does not affect `max_length` or `min_length`.
         candidate_ids: The ids that may be generated, as one list for the whole batch or one per
             source, for example from `kt.decoding.LexicalShortlist`. Logits are computed only for
             these, and the probabilities of each source's candidates sum to 1. Must contain
@@ -179,7 +183,7 @@ def beam_search(
     names = ("source_ids", "max_length")
     inputs = prepare(parts, source_ids, max_length, start_id, prefix_ids, names)
     if count_prefix and prefix_ids is not None:
-        settings = settings._replace(prefix_length=_common_length(inputs.prefixes))
+        settings = settings._replace(prefix_length=counted_ids(count_prefix, inputs.prefixes))
     # A language model's prompt is no part of its results.
     prefixes = inputs.prefixes if parts.is_translator else [[]] * len(inputs.prefixes)
     tables = _make_tables(parts, settings, prefixes, max_length, candidate_ids, forced_terms)
@@ -208,16 +212,6 @@ def _make_tables(parts, settings, prefixes, max_length, candidate_ids, forced_te
         made["terms"] = make_tables(terms, prefixes, candidates)
         check_room(made["terms"], max_length)
     return made
-
-
-def _common_length(prefixes):
-    lengths = {len(prefix) for prefix in prefixes}
-    if len(lengths) > 1:
-        raise ValueError(
-            "`count_prefix` must be False for prefixes of different lengths. "
-            f"Received: count_prefix=True, lengths {sorted(lengths)}."
-        )
-    return lengths.pop()
 
 
 def _check_beams(num_beams, num_return, vocabulary_size, max_length):

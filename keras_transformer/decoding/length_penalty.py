@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
+
+from keras_transformer.decoding.prompts import check_count
 
 Tensor = Any
 
@@ -45,3 +48,30 @@ def check_length_penalty(length_penalty: Any, max_length: int) -> float:
             f"Received: length_penalty={length_penalty}, max_length={max_length}."
         )
     return penalty
+
+
+def counted_ids(count_prefix: bool | int, prefixes: Sequence[Sequence[int]]) -> int:
+    """Returns how many ids of each prefix count in the length of a hypothesis.
+
+    Args:
+        count_prefix: True for all of them, or their number.
+        prefixes: The prefix of each row.
+
+    Raises:
+        ValueError: If all count and the prefixes have different lengths, or one is too short.
+    """
+    lengths = {len(prefix) for prefix in prefixes}
+    if count_prefix is True:
+        if len(lengths) > 1:
+            raise ValueError(
+                "`count_prefix` must be False, or a number, for prefixes of different lengths. "
+                f"Received: count_prefix=True, lengths {sorted(lengths)}."
+            )
+        return lengths.pop()
+    count = check_count("count_prefix", count_prefix, 0)
+    if count > min(lengths):
+        raise ValueError(
+            "`count_prefix` must be at most the length of each prefix. "
+            f"Received: count_prefix={count}, lengths {sorted(lengths)}."
+        )
+    return count

@@ -20,7 +20,7 @@ from keras_transformer.pipelines.folder import read_model
 from keras_transformer.pipelines.languages import is_multilingual
 from keras_transformer.pipelines.text_generator import TextGenerator
 from keras_transformer.pipelines.translator import Translator
-from keras_transformer.pretrained.families.firefox import firefox_model
+from keras_transformer.pretrained.families.firefox_files import firefox_model
 from keras_transformer.pretrained.load import load
 from keras_transformer.pretrained.tokenizers.load_tokenizer import (
     load_tokenizer as load_foreign_tokenizer,

@@ -1,4 +1,4 @@
-"""Additional tokens for a language model."""
+"""Additional tokens for language models and translators."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_transformer.checks import check_positive
+from keras_transformer.checks import check, check_choice, check_integer, check_positive, given
 from keras_transformer.layers.decoder import TransformerDecoder
+from keras_transformer.layers.distribution import whole_if_uneven
 from keras_transformer.layers.embedding import TokenEmbedding
+from keras_transformer.models.model_parts import ModelParts, find_parts
 
 
 class LanguageModelParts(NamedTuple):
@@ -54,22 +56,35 @@ def language_model_parts(lm: keras.Model) -> LanguageModelParts:
     return LanguageModelParts(layers["token_embedding"], layers["decoder"], layers.get("logits"))
 
 
-def with_new_tokens(lm: keras.Model, num_tokens: int) -> keras.Model:
-    """Extends the vocabulary of a language model, for example by the delimiters of a task.
+def with_new_tokens(
+    model: keras.Model,
+    num_tokens: int,
+    num_target_tokens: int | None = None,
+    initializer: str = "random",
+) -> keras.Model:
+    """Extends the vocabulary of a model, for example by the delimiters of a task or by new words.
 
-    The new ids are V .. V + `num_tokens` - 1. Their embeddings are drawn from the initializer of
-    `lm`; all other weights, and the logits of the old vocabulary, stay the same. The decoder is
-    shared with `lm`, so training one model also trains the other; the embedding is copied.
+    The new ids are V .. V + `num_tokens` - 1. All other weights, and the logits of the old
+    vocabulary, stay the same. Encoder and decoder are shared with `model`, so training one model
+    also trains the other; embeddings and an untied output projection are copied. A tokenizer gets
+    the same ids from `kt.data.with_new_tokens`.
 
     Args:
-        lm: A language model from `kt.models.gpt` or `kt.pretrained.load`.
-        num_tokens: Number of tokens to add.
+        model: A language model or a translator from `kt.models` or `kt.pretrained.load`.
+        num_tokens: Number of tokens to add; with an embedding for each language, to the source's.
+        num_target_tokens: Number of tokens to add to the target's embedding; None for as many as to
+            the source's. One of the two numbers may be 0. Only for a translator with an embedding
+            for each language.
+        initializer: "random" draws the new embeddings from the initializer of the old ones. "mean"
+            sets them, and their columns and biases in the output projection, to the mean of the old
+            ones: a trained model then gives a new token about the probability of an average one.
 
     Returns:
-        A `keras.Model` like `lm`, with V + `num_tokens` logits.
+        A `keras.Model` like `model`, with as many more logits.
 
     Raises:
-        ValueError: If `lm` is not a language model, or `num_tokens` is not positive.
+        ValueError: If `model` is neither a language model nor a translator, a number is out of
+            range, `num_target_tokens` is given for a shared embedding, or `initializer` is unknown.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -80,29 +95,104 @@ def with_new_tokens(lm: keras.Model, num_tokens: int) -> keras.Model:
 
     Reference:
         Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
-        section 3.3.
+        section 3.3; Hewitt 2021, "Initializing New Word Embeddings for Pretrained Language Models"
+        (the mean).
     """
-    check_positive(num_tokens=num_tokens)
-    old = language_model_parts(lm)
-    size = old.embedding.vocabulary_size + num_tokens
-    config = {**old.embedding.get_config(), "vocabulary_size": size}
-    new = old._replace(embedding=TokenEmbedding.from_config(config))
-    if old.projection is not None:
-        config = {**old.projection.get_config(), "units": size}
+    parts = _parts_of(model)
+    check_choice(("random", "mean"), initializer=initializer)
+    is_shared = parts.source_embedding is parts.target_embedding
+    num_target_tokens = _check_counts(is_shared, num_tokens, num_target_tokens)
+    target = _longer_embedding(parts.target_embedding, num_target_tokens)
+    source = target if is_shared else _longer_embedding(parts.source_embedding, num_tokens)
+    new = parts._replace(source_embedding=source, target_embedding=target)
+    if parts.projection is not None and num_target_tokens:
+        config = {**parts.projection.get_config(), "units": target.vocabulary_size}
         new = new._replace(projection=keras.layers.Dense.from_config(config))
-    token_ids = keras.Input(shape=(None,), dtype="int32", name="token_ids")
-    logits = new.logits(new.decoder(new.embedding(token_ids)))
-    _keep_start(new.embedding.embeddings, old.embedding.embeddings, axis=0)
-    _keep_start(new.embedding.bias, old.embedding.bias, axis=0)
-    if old.projection is not None and new.projection is not None:
-        _keep_start(new.projection.kernel, old.projection.kernel, axis=1)
-        _keep_start(new.projection.bias, old.projection.bias, axis=0)
-    return keras.Model({"token_ids": token_ids}, logits, name=lm.name)
+    result = _connect(new, model.name)
+    copied = {"target_embedding", "projection"} | (set() if is_shared else {"source_embedding"})
+    for name in copied:
+        old_one, new_one = getattr(parts, name), getattr(new, name)
+        if new_one is not old_one:
+            _copy(old_one, new_one, parts.target_embedding.padding_id, initializer == "mean")
+    return result
 
 
-def _keep_start(new, old, axis):
-    """Copies an old weight to the start of a longer one, whose other values are kept."""
-    if old is None:
-        return
-    rest = ops.take(new, ops.arange(old.shape[axis], new.shape[axis]), axis=axis)
+def _parts_of(model):
+    layers = {layer.name: layer for layer in model.layers} if isinstance(model, keras.Model) else {}
+    parts = find_parts(layers)
+    if parts.decoder is None or parts.target_embedding is None:
+        raise ValueError(
+            "`model` must be a language model or a translator, with a layer `decoder` and one "
+            f"`token_embedding` or `target_embedding`. Received: model={model!r} with the layers "
+            f"{sorted(layers)}."
+        )
+    return parts
+
+
+def _check_counts(is_shared, num_tokens, num_target_tokens):
+    """Returns the number of new target tokens."""
+    if is_shared:
+        check_positive(num_tokens=num_tokens)
+        check(
+            num_target_tokens is None,
+            "be None for a model with one embedding",
+            "num_target_tokens",
+            num_target_tokens,
+        )
+        return num_tokens
+    check_integer(0, num_tokens=num_tokens, **given(num_target_tokens=num_target_tokens))
+    if not num_tokens and not num_target_tokens:
+        check_positive(num_tokens=num_tokens)
+    return num_tokens if num_target_tokens is None else num_target_tokens
+
+
+def _longer_embedding(embedding, num_tokens):
+    if not num_tokens:
+        return embedding
+    size = embedding.vocabulary_size + num_tokens
+    return type(embedding).from_config({**embedding.get_config(), "vocabulary_size": size})
+
+
+def _connect(parts: ModelParts, name: str) -> keras.Model:
+    if parts.encoder is None:
+        token_ids = keras.Input(shape=(None,), dtype="int32", name="token_ids")
+        inputs = {"token_ids": token_ids}
+        hidden = parts.decoder(parts.target_embedding(token_ids))
+    else:
+        names = ("source_ids", "target_ids")
+        inputs = {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in names}
+        encoded = parts.encoder(parts.source_embedding(inputs["source_ids"]))
+        hidden = parts.decoder(parts.target_embedding(inputs["target_ids"]), encoded)
+    if parts.projection is None:
+        logits = parts.target_embedding(hidden, reverse=True)
+    else:
+        shape = (hidden.shape[-1], parts.projection.units)
+        with whole_if_uneven("logits/kernel", shape):
+            logits = parts.projection(hidden)
+    return keras.Model(inputs, logits, name=name)
+
+
+def _copy(old, new, padding_id, is_mean):
+    """Copies the weights of an embedding or a projection into those of a longer one."""
+    if isinstance(old, keras.layers.Dense):
+        pairs = ((new.kernel, old.kernel, 1), (new.bias if old.use_bias else None, old.bias, 0))
+    else:
+        padding_id = old.padding_id
+        pairs = ((new.embeddings, old.embeddings, 0), (new.bias, old.bias, 0))
+    for longer, shorter, axis in pairs:
+        if shorter is not None:
+            _keep_start(longer, shorter, axis, padding_id, is_mean)
+
+
+def _keep_start(new, old, axis, padding_id, is_mean):
+    """Copies an old weight into the start of a longer one, and fills the rest of the latter."""
+    size, new_size = old.shape[axis], new.shape[axis]
+    if is_mean:
+        # The embedding of padding is never trained.
+        real = [index for index in range(size) if index != padding_id]
+        chosen = ops.take(ops.convert_to_tensor(old), ops.convert_to_tensor(real), axis=axis)
+        mean = ops.mean(ops.cast(chosen, "float32"), axis=axis, keepdims=True)
+        rest = ops.cast(ops.repeat(mean, new_size - size, axis=axis), old.dtype)
+    else:
+        rest = ops.take(new, ops.arange(size, new_size), axis=axis)
     new.assign(ops.concatenate([ops.convert_to_tensor(old), rest], axis=axis))

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_transformer.data.tokenizers.sentence_piece import open_sentence_piece
 from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
 from keras_transformer.pipelines.defaults import DecodingDefaults, GenerationDefaults
 from keras_transformer.pipelines.languages import default_languages, is_multilingual
-from keras_transformer.pretrained.families.firefox import (
+from keras_transformer.pretrained.families.firefox_files import (
     find_shortlist,
     firefox_model,
     read_shortlist,
@@ -53,7 +54,7 @@ def open_translator(folder: str | os.PathLike) -> OpenedTranslator:
     has_languages = is_multilingual(source)
     target = source if has_languages else load_tokenizer(path, target=True)
     if firefox_model(path) is not None:
-        return _firefox(path, model, source)
+        return _firefox(path, model, source, target)
     settings = read_generation(path, has_languages)
     search = read_search(path, is_translator=True)
     languages = default_languages(source, _tokenizer_settings(path), settings.forced_start_id)
@@ -81,11 +82,14 @@ def _tokenizer_settings(path):
     return read_json(file) if file.is_file() else {}
 
 
-def _firefox(path, model, tokenizer):
+def _firefox(path, model, source, target):
+    target = source if source.proto == target.proto else target
     lists = find_shortlist(path)
-    defaults = DecodingDefaults(banned_ids=(tokenizer.padding_id,), max_length_factor=2.5)
+    # The padding id, and those before it that only a larger source vocabulary has.
+    others = range(open_sentence_piece(target.proto).vocab_size(), target.padding_id + 1)
+    defaults = DecodingDefaults(banned_ids=tuple(others), max_length_factor=2.5)
     shortlist = None if lists is None else LexicalShortlist(*read_shortlist(lists), multiple=8)
-    return OpenedTranslator(model, tokenizer, tokenizer, defaults, shortlist)
+    return OpenedTranslator(model, source, target, defaults, shortlist)
 
 
 class OpenedLanguageModel(NamedTuple):

@@ -9,23 +9,25 @@ import keras
 
 
 def in_batches(
-    rows: Sequence[Sequence[int]],
+    rows: Sequence[Any],
     batch_size: int,
     verbose: int,
-    run: Callable[[list[Sequence[int]]], Sequence[Any]],
+    run: Callable[[list[Any]], Sequence[Any]],
+    length: Callable[[Any], int] = len,
 ) -> list[Any]:
     """Runs a function over batches of rows of similar length.
 
     Args:
-        rows: N lists of ids.
+        rows: N rows, such as lists of ids.
         batch_size: Number of rows per batch.
         verbose: 1 shows a progress bar.
         run: Maps a batch to one result per row.
+        length: Returns the length of a row.
 
     Returns:
         N results, in the order of `rows`.
     """
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    order = sorted(range(len(rows)), key=lambda index: length(rows[index]))
     results: list[Any] = [None] * len(rows)
     progress = keras.utils.Progbar(len(rows), verbose=verbose, unit_name="sentence")
     for start in range(0, len(order), batch_size):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_transformer.data.tokenizers.special_ids import special_ids
@@ -15,61 +15,40 @@ _FIRST_WORD = "a"
 _MEANING = "map terms to a translation, or to a list of alternatives, all not blank"
 
 
-class SourceWithTerms(list):
-    """The ids of a source, with the terms that its translation must contain.
-
-    Args:
-        ids: The ids.
-        terms: The terms, as for `forced_terms` of `kt.decoding.beam_search`.
-    """
-
-    def __init__(self, ids: Iterable[int], terms: Sequence[AnyOf]):
-        super().__init__(ids)
-        self.terms = list(terms)
-
-
-def add_terms(
-    sources: Sequence[Sequence[int]],
-    texts: Sequence[str],
-    terminology: Mapping[str, str | Sequence[str]],
-    tokenizer: Any,
-) -> list[SourceWithTerms]:
+def find_terms(
+    texts: Sequence[str], terminology: Mapping[str, str | Sequence[str]] | None, tokenizer: Any
+) -> list[list[AnyOf]]:
     """Finds the terms of a terminology in texts.
 
     A term is found where it occurs as whole words. A term without capital letters is found in any
     case, others only as they are written. Where several terms match, the longest is taken.
 
     Args:
-        sources: The ids of N texts.
         texts: N texts.
-        terminology: The translation of each term, or a list of alternatives.
+        terminology: The translation of each term, or a list of alternatives; None for no terms.
         tokenizer: The target tokenizer.
 
     Returns:
-        The sources with the translations of their terms.
+        The translations that each text's terms must have, as for `forced_terms` of
+        `kt.decoding.beam_search`.
 
     Raises:
         ValueError: If the terminology has another form, or the tokenizer cannot represent a
             translation that is needed.
     """
-    entries = _by_preference(terminology)
+    entries = [] if terminology is None else _by_preference(terminology)
+    if not entries:
+        return [[] for _ in texts]
     pattern = _pattern([term for term, _ in entries])
     known: dict[int, AnyOf] = {}
     rows = []
-    for ids, text in zip(sources, texts, strict=True):
-        matches = pattern.finditer(text) if entries else ()
-        found = {match.lastindex - 1 for match in matches}
+    for text in texts:
+        found = {match.lastindex - 1 for match in pattern.finditer(text)}
         for index in sorted(found - known.keys()):
             translations = [_ids_inside(tokenizer, one) for one in entries[index][1]]
             known[index] = AnyOf(translations)
-        rows.append(SourceWithTerms(ids, [known[index] for index in sorted(found)]))
+        rows.append([known[index] for index in sorted(found)])
     return rows
-
-
-def terms_of(sources: Sequence[Sequence[int]]) -> list[list[AnyOf]] | None:
-    """Returns the terms of each source; None if none has any."""
-    terms = [getattr(source, "terms", []) for source in sources]
-    return terms if any(terms) else None
 
 
 def check_room_for_terms(

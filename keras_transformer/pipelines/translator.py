@@ -7,39 +7,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 
+from keras_transformer.checks import check_flag
 from keras_transformer.data.tokenizers.subwords import encode
-from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
-from keras_transformer.pipelines.defaults import (
-    DecodingDefaults,
-    check_defaults,
-    overridden,
-    read_defaults,
-)
+from keras_transformer.pipelines.defaults import DecodingDefaults, check_defaults, overridden
+from keras_transformer.pipelines.documents import translate_document
 from keras_transformer.pipelines.export import export_translator
-from keras_transformer.pipelines.folder import (
-    Kind,
-    check_texts,
-    check_tokenizer,
-    read_description,
-    read_model,
-    write_folder,
-    write_model,
-)
+from keras_transformer.pipelines.folder import check_texts, check_tokenizer
 from keras_transformer.pipelines.from_pretrained import open_translator
 from keras_transformer.pipelines.languages import check_languages, language_ids
 from keras_transformer.pipelines.length_batches import in_batches
-from keras_transformer.pipelines.terminology import add_terms, check_beams_for_terms
-from keras_transformer.pipelines.translation_search import translate_rows
+from keras_transformer.pipelines.target_prefixes import encode_target_prefixes
+from keras_transformer.pipelines.terminology import check_beams_for_terms, find_terms
+from keras_transformer.pipelines.translation_search import (
+    SearchOptions,
+    SearchRow,
+    translate_rows,
+)
+from keras_transformer.pipelines.translator_folder import read_translator, save_translator
 
-_SHORTLIST = "shortlist.npz"
-_KIND = Kind("Translator", "translator.json", {"shared_tokenizer": bool})
 _TARGET_IDS = ("start_id", "end_id")
 
 
@@ -111,7 +102,11 @@ class Translator:
         num_return: int | None = None,
         length_normalization: str | None = None,
         early_stopping: bool | None = None,
+        min_new_tokens: int | None = None,
+        no_repeat_ngram_size: int | None = None,
+        target_prefix: str | Sequence[str] | None = None,
         terminology: Mapping[str, str | Sequence[str]] | None = None,
+        return_scores: bool = False,
         source_language: str | None = None,
         target_language: str | None = None,
     ) -> Any:
@@ -136,23 +131,35 @@ class Translator:
                 translator's default.
             early_stopping: Whether beam search stops once `num_beams` hypotheses are finished; None
                 for the translator's default.
+            min_new_tokens: Minimum number of subwords before the end of a translation; None for
+                the translator's default.
+            no_repeat_ngram_size: Forbids repeated n-grams of this many subwords, the prefix
+                included; 0 for no limit, None for the translator's default.
+            target_prefix: Text with which each translation starts, or a list with one for each
+                sentence ("" for none). It is part of the translations, but does not count in
+                `max_new_tokens`, `min_new_tokens` or the scores. A translation may continue the
+                last word of its prefix.
             terminology: The translations that terms must have: a dict from terms to a translation,
                 or to a list of alternatives such as inflected forms. A term is found in a sentence
                 as whole words; in any case if it has no capital letters, otherwise as written. The
                 translation then contains one of the alternatives, possibly with an ending. Requires
                 `num_beams` of at least 2, better more than the subwords of a sentence's terms.
+            return_scores: Whether to return a `Translation`, with its score, for each sentence.
             source_language: The language of the texts; None for the translator's default.
             target_language: The language to translate to; None for the translator's default.
 
         Returns:
-            A list of translations, or a string for a single sentence; with `num_return`, a list of
-            `Translation`, best first, instead of each string.
+            A list of translations, or one translation for a single sentence. A translation is a
+            string; a `Translation` with `return_scores`; or a list of them, best first, with
+            `num_return`.
 
         Raises:
             ValueError: if there are no texts, or one is blank or not a string (the message names
-                it); if there are more beams than ids or more translations than beams; if a
+                it); if there are more beams than ids or more translations than beams; if a prefix
+                has characters that the tokenizer lacks, or does not fit the model's positions; if a
                 translation in the terminology is blank, cannot be represented by the target
-                tokenizer or does not fit; if a language is missing or unknown, or given although
+                tokenizer or does not fit; if an option is out of range; if a language is missing or
+                unknown, or given although
                 the model is not multilingual.
 
         Reference:
@@ -164,33 +171,34 @@ class Translator:
             texts, single = list(texts), False
         check_texts(texts)
 
+        check_flag(return_scores=return_scores)
         defaults = overridden(
             self.defaults,
             max_new_tokens=max_new_tokens,
             length_penalty=length_penalty,
             length_normalization=length_normalization,
             early_stopping=early_stopping,
+            min_new_tokens=min_new_tokens,
+            no_repeat_ngram_size=no_repeat_ngram_size,
             source_language=source_language,
             target_language=target_language,
         )
-        sources, prefix = self._encode(texts, defaults)
+        check_defaults(defaults, DecodingModel(self.model).vocabulary_size)
         if terminology is not None:
             check_beams_for_terms(num_beams)
-            sources = add_terms(sources, texts, terminology, self.target_tokenizer)
+        sources, language = self._encode(texts, defaults)
+        prefixes = encode_target_prefixes(self.target_tokenizer, target_prefix, len(texts))
+        terms = find_terms(texts, terminology, self.target_tokenizer)
+        rows = [
+            SearchRow(source, [*language, *prefix], found)
+            for source, prefix, found in zip(sources, prefixes, terms, strict=True)
+        ]
+        options = SearchOptions(defaults, num_beams, num_return, return_scores, len(language))
 
-        def search(sources):
-            return translate_rows(
-                self.model,
-                self.target_tokenizer,
-                self.shortlist,
-                sources,
-                defaults,
-                num_beams,
-                num_return,
-                prefix,
-            )
+        def search(batch):
+            return translate_rows(self.model, self.target_tokenizer, self.shortlist, batch, options)
 
-        results = in_batches(sources, batch_size, verbose, search)
+        results = in_batches(rows, batch_size, verbose, search, lambda row: len(row.source))
         return results[0] if single else results
 
     def encode_sources(
@@ -221,31 +229,9 @@ class Translator:
         rows = encode(self.source_tokenizer, texts, end=True)
         return languages.sources(rows), list(languages.prefix)
 
-    def save(self, folder: str | os.PathLike) -> None:
-        """Writes `model.keras`, the tokenizers and `translator.json` to a folder.
+    translate_document = translate_document
 
-        The folder is written to a temporary location and moved into place when complete, so that an
-        existing one survives a failure. The optimizer is not saved: to resume training exactly
-        where it stopped, save the model itself.
-
-        Args:
-            folder: A new folder, or one that holds a translator, which is replaced.
-
-        Raises:
-            ValueError: if the folder holds something else.
-        """
-        shared = self.target_tokenizer is self.source_tokenizer
-
-        def write(work):
-            write_model(self.model, work)
-            save_tokenizer(self.source_tokenizer, work / "source_tokenizer")
-            if not shared:
-                save_tokenizer(self.target_tokenizer, work / "target_tokenizer")
-            if self.shortlist is not None:
-                self.shortlist.save(work / _SHORTLIST)
-
-        description = {"shared_tokenizer": shared, "defaults": self.defaults._asdict()}
-        write_folder(folder, _KIND, description, write)
+    save = save_translator
 
     export = export_translator
 
@@ -262,15 +248,7 @@ class Translator:
         Raises:
             ValueError: if a file is missing, invalid or damaged; the message names it.
         """
-        folder = Path(folder)
-        description = read_description(folder, _KIND)
-        source = load_tokenizer(folder / "source_tokenizer")
-        shared = description["shared_tokenizer"]
-        target = source if shared else load_tokenizer(folder / "target_tokenizer")
-        defaults = read_defaults(folder / _KIND.file, description.get("defaults", {}))
-        path = folder / _SHORTLIST
-        shortlist = LexicalShortlist.load(path) if path.exists() else None
-        return cls(read_model(folder), source, target, defaults=defaults, shortlist=shortlist)
+        return cls._of(read_translator(folder))
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> Translator:
@@ -305,5 +283,9 @@ class Translator:
             translator.translate(["Hi."], source_language="eng_Latn", target_language="fra_Latn")
             ```
         """
-        model, source, target, defaults, shortlist = open_translator(folder)
+        return cls._of(open_translator(folder))
+
+    @classmethod
+    def _of(cls, opened):
+        model, source, target, defaults, shortlist = opened
         return cls(model, source, target, defaults=defaults, shortlist=shortlist)

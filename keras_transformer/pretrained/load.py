@@ -12,7 +12,8 @@ import keras
 from keras_transformer.pretrained.audit import find_tensors
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.families.family import Family
-from keras_transformer.pretrained.families.firefox import FIREFOX, firefox_model
+from keras_transformer.pretrained.families.firefox import FIREFOX
+from keras_transformer.pretrained.families.firefox_files import firefox_model
 from keras_transformer.pretrained.families.gguf_llama import open_gguf
 from keras_transformer.pretrained.families.marian_binary import MarianBinary
 from keras_transformer.pretrained.families.registry import FAMILIES
@@ -41,9 +42,10 @@ def load(folder: str | os.PathLike) -> keras.Model:
     `max_seq_length` and add its prompts.
 
     A Firefox Translations (Bergamot) folder holds one file `model.*.bin` with settings and 8-bit
-    weights. It becomes a `kt.models.transformer` with float32 weights and an SSRU decoder. The
-    model has one more id than the vocabulary, with an embedding of zeros: targets start with it, it
-    serves as padding, and it must never be generated.
+    weights. It becomes a `kt.models.transformer` with float32 weights and an SSRU decoder, and with
+    one vocabulary or two. The model has one more id than the larger vocabulary, with an embedding
+    of zeros: targets start with it, it serves as padding on both sides, and it must never be
+    generated.
 
     A GGUF file, the format of llama.cpp, holds settings, tensors and tokenizer of a Llama, a Qwen2
     or a Qwen3. Its tensors are dequantized one at a time by the package gguf.

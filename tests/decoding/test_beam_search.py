@@ -269,6 +269,20 @@ def test_a_prefix_that_counts_in_the_length(form):
     assert (np.abs(without.scores - found.scores) > 1e-3).all()
 
 
+def test_a_part_of_the_prefix_that_counts():
+    """With `length_penalty` 1, a score times the length that counts is the sum."""
+    case = lively_case("transformer")
+    options = {"num_beams": 1, "max_length": 7, "prefix_ids": [[9, 4], [9], [9, 7, 7]]}
+    options |= {"banned_ids": (0,), "length_normalization": "length"}
+    sums = kt.decoding.beam_search(case.model, SOURCES, length_penalty=0.0, **options)
+    found = kt.decoding.beam_search(
+        case.model, SOURCES, length_penalty=1.0, count_prefix=1, **options
+    )
+    np.testing.assert_array_equal(found.ids, sums.ids)
+    lengths = (sums.ids[:, 0] > 0).sum(axis=1) - np.array([2, 1, 3]) + 1
+    np.testing.assert_allclose(found.scores[:, 0] * lengths, sums.scores[:, 0], rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_more_room_than_at_first(monkeypatch):
     case = lively_case("transformer")
@@ -325,8 +339,13 @@ def test_alignments_are_the_cross_attention_of_the_tokens():
         ),
         (
             {"prefix_ids": [[5], [5], []], "count_prefix": True},
-            r"`count_prefix` must be False for prefixes of different lengths.*\[0, 1\]",
+            r"`count_prefix` must be False, or a number, for prefixes of diff.*\[0, 1\]",
         ),
+        (
+            {"prefix_ids": [[5], [5], [5, 6]], "count_prefix": 2},
+            r"`count_prefix` must be at most the length of each .*count_prefix=2, lengths \[1, 2\]",
+        ),
+        ({"prefix_ids": [5], "count_prefix": -1}, "`count_prefix` must be at least 0"),
         ({"prefix_ids": [[5.5]] * 3}, "`prefix_ids` must contain integers. Received: 5.5"),
         ({"source_ids": 5}, "`source_ids` must be a list of rows .* Received: source_ids=5"),
         ({"source_ids": []}, "`source_ids` must contain at least one row"),

@@ -242,5 +242,3 @@ def test_errors():
     translator = kt.models.transformer(V, None, 1, 2, 8, 8)
     with pytest.raises(ValueError, match="`lm` must be a language model"):
         kt.models.similarity(translator, 2)
-    with pytest.raises(ValueError, match="`lm` must be a language model"):
-        kt.models.with_new_tokens("gpt", 2)

@@ -181,7 +181,7 @@ def test_a_failed_save_leaves_the_earlier_one(translator, tmp_path, monkeypatch)
     def fail(*arguments):
         raise OSError("disk full")
 
-    monkeypatch.setattr("keras_transformer.pipelines.translator.save_tokenizer", fail)
+    monkeypatch.setattr("keras_transformer.pipelines.translator_folder.save_tokenizer", fail)
     with pytest.raises(OSError, match="disk full"):
         translator.save(tmp_path / "folder")
     assert (tmp_path / "folder" / "model.keras").read_bytes() == before

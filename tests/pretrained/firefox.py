@@ -27,7 +27,15 @@ SETTINGS = {
     "transformer-no-projection": False,
     "output-omit-bias": False,
 }
+TWO_VOCABULARIES = {**SETTINGS, "tied-embeddings-all": False, "tied-embeddings": True}
 FLOAT32, INT8, QUANTIZED = 0x0404, 0x0101, 0x4101
+# The output matrix of newer and older Marian, (out, in) and (in, out).
+UNTIED = ("decoder_ff_logit_out_Wt", "decoder_ff_logit_out_W")
+
+
+def untied_shape(settings):
+    shape = settings["dim-vocabs"][1], settings["dim-emb"]
+    return shape[::-1] if settings.get("old-marian", False) else shape
 
 
 def random_tensors(settings, seed=0):
@@ -56,8 +64,15 @@ def random_tensors(settings, seed=0):
         add(f"{name}_b2", 1, width)
         norm(f"{name}_ffn_ln")
 
-    add("Wemb", settings["dim-vocabs"][0], width)
-    add("decoder_ff_logit_out_b", 1, settings["dim-vocabs"][0])
+    source, target = settings["dim-vocabs"]
+    if settings["tied-embeddings-all"]:
+        add("Wemb", source, width)
+    else:
+        add("encoder_Wemb", source, width)
+        add("decoder_Wemb", target, width)
+        if not settings.get("tied-embeddings", False):
+            add(UNTIED[settings.get("old-marian", False)], *untied_shape(settings))
+    add("decoder_ff_logit_out_b", 1, target)
     for index in range(1, settings["enc-depth"] + 1):
         attention(f"encoder_l{index}_self")
         feed_forward(f"encoder_l{index}_ffn")
@@ -90,7 +105,7 @@ def to_bytes(settings, tensors, in_8_bits=True, version=1):
         if in_8_bits and array.shape[0] > 1:
             multiplier = np.float32(127) / np.abs(array).max()
             numbers = np.round(array * multiplier).astype(np.int8)
-            numbers = numbers if name == "Wemb" else numbers.T
+            numbers = numbers if "Wemb" in name else numbers.T
             data = numbers.tobytes() + np.float32(multiplier).tobytes()
             items.append((name, QUANTIZED, array.shape, padded(data)))
             one = np.float32([[1.5]])
@@ -119,6 +134,12 @@ class Plain:
     def __init__(self, settings, tensors):
         self.settings, self.tensors = settings, tensors
         self.width = settings["dim-emb"]
+        tied = settings["tied-embeddings-all"]
+        self.source_table = tensors["Wemb" if tied else "encoder_Wemb"]
+        self.target_table = tensors["Wemb" if tied else "decoder_Wemb"]
+        new, old = (tensors.get(name) for name in UNTIED)
+        self.output = self.target_table if new is None else new
+        self.output = self.output.T if old is None else old
 
     def positions(self, length):
         half = self.width // 2
@@ -156,7 +177,7 @@ class Plain:
         return self.norm(f"{name}_ffn_ln", x + self.dense(name, "2", inner))
 
     def encode(self, ids):
-        x = np.sqrt(self.width) * self.tensors["Wemb"][ids] + self.positions(len(ids))
+        x = np.sqrt(self.width) * self.source_table[ids] + self.positions(len(ids))
         for index in range(1, self.settings["enc-depth"] + 1):
             x = self.attention(f"encoder_l{index}_self", x, x)
             x = self.feed_forward(f"encoder_l{index}_ffn", x)
@@ -166,7 +187,7 @@ class Plain:
         """(T + 1, V): what follows nothing, and each of the target's ids."""
         memory = self.encode(source_ids)
         embedded = np.zeros((len(target_ids) + 1, self.width))
-        embedded[1:] = self.tensors["Wemb"][target_ids]
+        embedded[1:] = self.target_table[target_ids]
         x = np.sqrt(self.width) * embedded + self.positions(len(embedded))
         for index in range(1, self.settings["dec-depth"] + 1):
             name = f"decoder_l{index}"
@@ -179,4 +200,4 @@ class Plain:
             x = self.norm(f"{name}_rnn_ffn_ln", x + np.stack(states))
             x = self.attention(f"{name}_context", x, memory)
             x = self.feed_forward(f"{name}_ffn", x)
-        return x @ self.tensors["Wemb"].T + self.tensors["decoder_ff_logit_out_b"][0]
+        return x @ self.output + self.tensors["decoder_ff_logit_out_b"][0]

@@ -268,7 +268,8 @@ def test_what_is_left_out_is_listed():
     listed = {name: family.left_out(config) for name, family in FAMILIES.items()}
     assert {name for name, names in listed.items() if names} == {"bert"}
     assert set(listed["bert"]) == LEFT_OUT
-    names = FIREFOX.left_out(Config("a file", {"enc-depth": 1, "dec-depth": 1}))
+    values = {"enc-depth": 1, "dec-depth": 1, "dim-vocabs": [5, 5], "tied-embeddings-all": True}
+    names = FIREFOX.left_out(Config("a file", values))
     assert all(name.endswith("_QuantMultA") for name in names)
 
 

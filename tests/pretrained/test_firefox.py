@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import keras_transformer as kt
-from keras_transformer.pretrained.families.firefox import find_shortlist, read_shortlist
+from keras_transformer.pretrained.families.firefox_files import find_shortlist, read_shortlist
 from tests.pretrained.firefox import SETTINGS, random_tensors, to_bytes
 
 NAME = "model.xxyy.intgemm.alphas.bin"
@@ -23,7 +23,8 @@ def write(folder, settings=SETTINGS, tensors=TENSORS, **options):
     [
         ("transformer-decoder-autoreg", "self-attention"),
         ("dec-cell", "gru"),
-        ("tied-embeddings-all", False),
+        ("tied-embeddings-all", 1),
+        ("tied-embeddings-src", True),
         ("transformer-preprocess", "n"),
         ("transformer-train-position-embeddings", True),
         ("type", "s2s"),
@@ -103,7 +104,7 @@ def patched(place, value):
         (WHOLE[: len(WHOLE) // 2], "ends at"),
         (WHOLE + b"more", "its last tensor ends at"),
         (to_bytes({}, TENSORS), "settings must be a mapping"),
-        (to_bytes({"a": ["!"]}, {}), "`enc-depth` in .* must be of type int"),
+        (to_bytes({"a": ["!"]}, {}), "`dim-vocabs` in .* must be of type list"),
         (WHOLE.replace(b"type: 'transformer'", b"type: !!python/x 'a"), "settings must be YAML"),
     ],
 )

@@ -123,6 +123,11 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         token_id = self._tokenizer.token_to_id(token)
         return self.unknown_id if token_id is None else token_id
 
+    @property
+    def content(self) -> str:
+        """The content of its tokenizer.json."""
+        return self._tokenizer.to_str()
+
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor arguments, except the vocabulary."""
         return {

@@ -166,6 +166,11 @@ class MarianTokenizer(SpecialTokenizer):
         """Returns the id of a token, or `unknown_id` if it is not in the vocabulary."""
         return self._vocabulary.get(token, self.unknown_id)
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """The ids of all tokens."""
+        return dict(self._vocabulary)
+
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor arguments, except the vocabulary."""
         config: dict[str, Any] = {

@@ -20,6 +20,6 @@ def import_text_package(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            f"The tokenizers need the package `{name}`, which could not be imported. "
+            f"This needs the package `{name}`, which could not be imported. "
             'Install it with `pip install "keras-transformer-layers[text]"`.'
         ) from error

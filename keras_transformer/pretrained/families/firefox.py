@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-from pathlib import Path
 from typing import NamedTuple
 
 import keras
@@ -27,7 +25,6 @@ _REQUIRED = {
     "dec-cell": "ssru",
     "dec-cell-base-depth": 2,
     "layer-normalization": False,
-    "tied-embeddings-all": True,
     "transformer-train-position-embeddings": False,
     "transformer-no-projection": False,
     "output-omit-bias": False,
@@ -37,6 +34,7 @@ _UNLESS_SAID = {
     "input-types": [],
     "lemma-dependency": "",
     "right-left": False,
+    "tied-embeddings-src": False,
     "transformer-no-affine": False,
     "transformer-no-bias": False,
     "transformer-pool": False,
@@ -44,71 +42,76 @@ _UNLESS_SAID = {
     "transformer-tied-layers": [],
     "ulr": False,
 }
-_KEYS = Keys({"transformer-ffn-activation": "swish"}, {**_REQUIRED, **_UNLESS_SAID})
-# The embedding gets an extra row of zeros: Marian starts decoding from a zero vector, and batches
-# need padding.
-_EMBEDDINGS = Form(
-    lambda array: [np.concatenate([array, np.zeros_like(array[:1])])],
-    lambda arrays: arrays[0][:-1],
-)
-_BIAS = Form(
-    lambda array: [np.concatenate([array[0], np.zeros_like(array[0, :1])])],
-    lambda arrays: arrays[0][None, :-1],
+_KEYS = Keys(
+    {"transformer-ffn-activation": "swish", "tied-embeddings": False},
+    {**_REQUIRED, **_UNLESS_SAID},
 )
 
 
-def firefox_model(folder: Path) -> Path | None:
-    """Returns the weights file of a Firefox Translations folder, or None for any other folder.
+def _with_zeros(count: int) -> Form:
+    """Returns the form of a table that gets rows of zeros.
 
-    Raises:
-        ValueError: If there is more than one.
+    Marian starts decoding from a zero vector, and batches need padding.
     """
-    if (folder / "config.json").is_file():
-        return None
-    found = sorted(folder.glob("model.*.bin"))
-    if len(found) > 1:
-        names = [path.name for path in found]
-        raise ValueError(f"`folder` must contain one file model.*.bin. Received: {names}.")
-    return found[0] if found else None
+    return Form(
+        lambda array: [np.pad(array, ((0, count), (0, 0)))],
+        lambda arrays: arrays[0][:-count],
+    )
 
 
-def firefox_vocabulary(folder: Path) -> bytes:
-    """Returns the SentencePiece model that both languages of a folder share.
+def _columns_with_zeros(count: int) -> Form:
+    """Returns the form of a kernel (in, out) that gets columns of zeros."""
+    return Form(
+        lambda array: [np.pad(array, ((0, 0), (0, count)))],
+        lambda arrays: arrays[0][:, :-count],
+    )
 
-    Raises:
-        ValueError: If there is none, or more than one.
+
+def _transposed_with_zeros(count: int) -> Form:
+    """Returns the form of such a kernel that the file stores as (out, in)."""
+    return Form(
+        lambda array: [np.pad(array, ((0, count), (0, 0))).T],
+        lambda arrays: arrays[0].T[:-count],
+    )
+
+
+def _bias_with_zeros(count: int) -> Form:
+    return Form(
+        lambda array: [np.pad(array[0], (0, count))],
+        lambda arrays: arrays[0][None, :-count],
+    )
+
+
+class _Vocabularies(NamedTuple):
+    """The vocabularies of a model.
+
+    Attributes:
+        source: Size of the source vocabulary.
+        target: Size of the target vocabulary.
+        shared: Whether source and target share their embedding.
+        tied: Whether the logits are tied to the target embedding.
     """
-    found = sorted(folder.glob("*vocab.*.spm"))
-    if len(found) != 1:
-        names = [path.name for path in found]
-        raise ValueError(
-            f"`folder` must contain one file vocab.*.spm. Received: {names} in {folder}."
-        )
-    return found[0].read_bytes()
+
+    source: int
+    target: int
+    shared: bool
+    tied: bool
+
+    @property
+    def padding_id(self) -> int:
+        """The id of padding and start, on both sides: the first that is in neither vocabulary."""
+        return max(self.source, self.target)
 
 
-def find_shortlist(folder: Path) -> Path | None:
-    """Returns the lexical shortlist file of a folder, or None if there is none.
-
-    Raises:
-        ValueError: If there is more than one.
-    """
-    found = sorted(folder.glob("lex.*.bin"))
-    if len(found) > 1:
-        names = [path.name for path in found]
-        raise ValueError(f"`folder` must contain one file lex.*.bin. Received: {names}.")
-    return found[0] if found else None
-
-
-def vocabulary_size(config: Config) -> int:
-    """Returns the vocabulary size, which is also the id of padding and start."""
-    sizes = config.get("dim-vocabs", list)
-    if len(sizes) != 2 or sizes[0] != sizes[1] or not isinstance(sizes[0], int) or sizes[0] < 1:
-        raise ValueError(
-            f"`dim-vocabs` in {config.path} must contain the same positive size twice. "
-            f"Received: {sizes!r}."
-        )
-    return sizes[0]
+def _vocabularies(config: Config) -> _Vocabularies:
+    sizes, shared = config.get("dim-vocabs", list), config.get("tied-embeddings-all", bool)
+    is_pair = len(sizes) == 2 and all(isinstance(size, int) and size > 0 for size in sizes)
+    if not is_pair or (shared and sizes[0] != sizes[1]):
+        must = "the same positive size twice" if shared else "two positive sizes"
+        raise ValueError(f"`dim-vocabs` in {config.path} must contain {must}. Received: {sizes!r}.")
+    source, target = sizes
+    tied = shared or config.get("tied-embeddings", bool)
+    return _Vocabularies(source, target, shared, tied)
 
 
 def _build(config: Config) -> keras.Model:
@@ -117,9 +120,12 @@ def _build(config: Config) -> keras.Model:
     for key, same in (("dim-ffn", "transformer-dim-ffn"), ("ffn-depth", "transformer-ffn-depth")):
         if config.values.get(f"transformer-decoder-{key}"):  # 0: same as the encoder
             config.require_equal(f"transformer-decoder-{key}", same)
-    padding_id = vocabulary_size(config)
+    vocabularies = _vocabularies(config)
+    size = vocabularies.padding_id + 1
     return transformer(
-        padding_id + 1,
+        size,
+        None if vocabularies.shared else size,
+        share_embeddings=vocabularies.tied,
         num_layers=config.size("enc-depth"),
         num_decoder_layers=config.size("dec-depth"),
         num_heads=config.size("transformer-heads"),
@@ -131,7 +137,7 @@ def _build(config: Config) -> keras.Model:
         activation=config.activation("transformer-ffn-activation"),
         position_layout="tensor2tensor",
         output_bias=True,
-        padding_id=padding_id,
+        padding_id=vocabularies.padding_id,
         start_is_padding=True,
         decoder_recurrence="ssru",
         name="firefox",
@@ -162,10 +168,7 @@ def _norm(source: str, target: str) -> list[Rule]:
 
 
 def _rules(config: Config) -> list[Rule]:
-    rules = [
-        Rule("Wemb", ("token_embedding/embeddings",), _EMBEDDINGS),
-        Rule("decoder_ff_logit_out_b", ("token_embedding/bias",), _BIAS),
-    ]
+    rules = _embeddings(config)
     for index in range(config.size("enc-depth")):
         source, target = f"encoder_l{index + 1}", f"encoder/block_{index}"
         rules += _attention(f"{source}_self", f"{target}/self_attention/attention")
@@ -180,6 +183,27 @@ def _rules(config: Config) -> list[Rule]:
         rules += _norm(f"{source}_context_Wo", f"{target}/cross_attention_norm")
         rules += _feed_forward(source, target)
     return rules
+
+
+def _embeddings(config: Config) -> list[Rule]:
+    vocabularies = _vocabularies(config)
+    size = vocabularies.padding_id + 1
+    more, more_targets = size - vocabularies.source, size - vocabularies.target
+    rules, name = [], "token_embedding"
+    if vocabularies.shared:
+        rules += [Rule("Wemb", (f"{name}/embeddings",), _with_zeros(more))]
+    else:
+        name = "target_embedding"
+        tables = (("encoder_Wemb", "source_embedding", more), ("decoder_Wemb", name, more_targets))
+        rules += [Rule(one, (f"{to}/embeddings",), _with_zeros(n)) for one, to, n in tables]
+    if not vocabularies.tied:
+        name, kernel = "logits", "decoder_ff_logit_out_Wt"
+        form = _transposed_with_zeros(more_targets)
+        if config.has_tensor("decoder_ff_logit_out_W"):  # of an older Marian
+            kernel, form = "decoder_ff_logit_out_W", _columns_with_zeros(more_targets)
+        rules += [Rule(kernel, ("logits/kernel",), form)]
+    bias = _bias_with_zeros(more_targets)
+    return [*rules, Rule("decoder_ff_logit_out_b", (f"{name}/bias",), bias)]
 
 
 def _feed_forward(source: str, target: str) -> list[Rule]:
@@ -198,44 +222,3 @@ def _left_out(config: Config) -> tuple[str, ...]:
 
 
 FIREFOX = Family("firefox", _build, _rules, _KEYS, left_out=_left_out)
-
-
-class ShortlistFile(NamedTuple):
-    """The content of a lexical shortlist file: the arguments of `kt.decoding.LexicalShortlist`."""
-
-    offsets: np.ndarray
-    ids: np.ndarray
-    num_first: int
-
-
-_SHORTLIST_MAGIC = 0xF11A48D5013417F5
-
-
-def read_shortlist(path: Path) -> ShortlistFile:
-    """Reads the binary lexical shortlist of a Firefox Translations model.
-
-    Args:
-        path: Path of the file, `lex.*.bin`.
-
-    Returns:
-        A `ShortlistFile`.
-
-    Raises:
-        ValueError: If the file is damaged or of another format.
-    """
-    data = path.read_bytes()
-    if len(data) < 48:
-        raise _not_a_shortlist(path, f"{len(data)} bytes")
-    magic, _, num_first, _, num_offsets, num_ids = struct.unpack_from("<6Q", data)
-    if magic != _SHORTLIST_MAGIC:
-        raise _not_a_shortlist(path, f"the magic number {magic:#x}")
-    if len(data) != 48 + 8 * num_offsets + 4 * num_ids:
-        sizes = f"{num_offsets} offsets and {num_ids} ids in {len(data)} bytes"
-        raise _not_a_shortlist(path, sizes)
-    offsets = np.frombuffer(data, "<u8", num_offsets, 48)
-    ids = np.frombuffer(data, "<u4", num_ids, 48 + 8 * num_offsets)
-    return ShortlistFile(offsets, ids, num_first)
-
-
-def _not_a_shortlist(path, received):
-    return ValueError(f"`{path}` must be an intact binary Marian shortlist. Received: {received}.")

@@ -149,6 +149,11 @@ class MarianBinary:
         if item.kind == _FLOAT32:
             array = np.frombuffer(self._bytes, "<f4", count, item.start)
             return array.reshape(item.shape)
+        if name.endswith("_Wt"):
+            raise ValueError(
+                f"`{name}` in {self.path} must be in float32; Marian does not say how its 8 bits "
+                "are ordered. Received: an 8-bit matrix."
+            )
         if item.kind == _INT8:
             raise self._damage(f"Received: raw bytes instead of a tensor for {name!r}.")
         numbers = np.frombuffer(self._bytes, np.int8, count, item.start).astype(np.float32)

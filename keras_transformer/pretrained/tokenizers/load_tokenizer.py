@@ -9,7 +9,7 @@ from typing import Any
 from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
 from keras_transformer.data.tokenizers.sentence_piece import SentencePieceTokenizer
-from keras_transformer.pretrained.families.firefox import firefox_model, firefox_vocabulary
+from keras_transformer.pretrained.families.firefox_files import firefox_model, firefox_vocabularies
 from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.generation import GenerationSettings, read_generation
 from keras_transformer.pretrained.gguf_file import find_gguf
@@ -60,14 +60,15 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     Hugging Face's tokenizer, without special ids around a text: `kt.data.encode` adds those. For
     Llama and Qwen, tokenizer.json is used as is, whatever class the folder names; transformers 5
     builds a different tokenizer if that class is GPT-2's, as in SmolLM2. A GGUF file contains its
-    byte-level BPE. A Firefox Translations folder has one SentencePiece model for both languages.
+    byte-level BPE. A Firefox Translations folder has one SentencePiece model for both languages, or
+    one for each.
     Nothing in a file is executed.
 
     Args:
         folder: A folder, a GGUF file or a name on the Hugging Face hub, as in
             `kt.pretrained.load`.
-        target: For Marian and M2M100, whether to load the tokenizer of the target language. For
-            M2M100, both are the same.
+        target: For Marian, M2M100 and Firefox Translations, whether to load the tokenizer of the
+            target language. For M2M100, both are the same.
 
     Returns:
         A tokenizer of `kt.data` with its special ids. `end_id` is that of the checkpoint's
@@ -93,7 +94,7 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     folder = find_folder(folder, weights=False)
     gguf = find_gguf(folder)
     if firefox_model(folder) is not None:
-        return _firefox(folder)
+        return _firefox(folder, target)
     if gguf is not None:
         return load_gguf_tokenizer(gguf)
     lowercase = False
@@ -121,11 +122,11 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     return _single(folder, config, _KINDS[model_type], lowercase)
 
 
-def _firefox(folder: Path) -> SentencePieceTokenizer:
-    proto = firefox_vocabulary(folder)
-    size = SentencePieceTokenizer(proto).vocabulary_size()
-    # The loaded model has one more id.
-    return SentencePieceTokenizer(proto, padding_id=size, start_id=size)
+def _firefox(folder: Path, target: bool) -> SentencePieceTokenizer:
+    protos = firefox_vocabularies(folder)
+    # The loaded model has ids that neither language has; the first is that of padding and start.
+    size = max(SentencePieceTokenizer(proto).vocabulary_size() for proto in protos)
+    return SentencePieceTokenizer(protos[target], padding_id=size, start_id=size)
 
 
 def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) -> Any:
