@@ -58,7 +58,7 @@ def token_ids(*shape, vocabulary_size, seed=0, low=1):
 
 
 _OF_STACKS = ("positional_encoding", "input_dropout", "start_is_padding", "rematerialize")
-_OF_STACKS += ("name", "dtype")
+_OF_STACKS += ("share_relative_positions", "name", "dtype")
 
 
 def _make_stack(stack_class, block_class, num_layers, num_heads, intermediate_dim, arguments):

@@ -134,6 +134,7 @@ class DecodingModel:
             return ops.take(self.projection(hidden), candidate_ids, axis=-1)
         if self.projection is None:
             matrix, bias = self.target_embedding.embeddings, self.target_embedding.bias
+            hidden = self.target_embedding.before_projection(hidden)
         else:
             matrix = ops.transpose(self.projection.kernel)
             bias = self.projection.bias if self.projection.use_bias else None

@@ -46,10 +46,13 @@ class TransformerDecoder(Stack):
         rematerialize: Whether to recompute each block in the backward pass (gradient
             checkpointing): less memory, more time, the same results. Ignored in calls with a cache
             and in calls that return attention weights.
+        share_relative_positions: Whether all blocks share the relative positions of the first, as
+            in T5; otherwise each has its own.
         dtype: Dtype policy of the stack and all its parts; by default that of `block`.
 
     Raises:
-        ValueError: If an argument is out of range, or `block` is not a layer.
+        ValueError: If an argument is out of range, `block` is not a layer, or blocks that differ
+            are to share relative positions.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -76,10 +79,17 @@ class TransformerDecoder(Stack):
         input_dropout: float = 0.0,
         start_is_padding: bool = False,
         rematerialize: bool = False,
+        share_relative_positions: bool = False,
         **kwargs: Any,
     ):
         super().__init__(
-            num_layers, block, positional_encoding, input_dropout, rematerialize, **kwargs
+            num_layers,
+            block,
+            positional_encoding,
+            input_dropout,
+            rematerialize,
+            share_relative_positions,
+            **kwargs,
         )
         check_flag(start_is_padding=start_is_padding)
         self.start_is_padding = start_is_padding

@@ -28,7 +28,8 @@ Tensor = Any
 class TokenEmbedding(Layer):
     r"""Token embedding that can also project hidden states to logits with the same matrix.
 
-    Forward: $x_t = s E_{id_t}$ with $s = \sqrt{D}$ if scaled. Reverse: $\text{logits} = x E^\top$.
+    Forward: $x_t = s E_{id_t}$ with $s = \sqrt{D}$ if scaled. Reverse: $\text{logits} = x E^\top$,
+    divided by $\sqrt{D}$ with `scale_logits`.
 
     Args:
         vocabulary_size: V.
@@ -39,6 +40,8 @@ class TokenEmbedding(Layer):
         output_bias: Whether to add a learned bias to the logits.
         embeddings_initializer: Initializer of the (V, D) weight; by default N(0, 1 / D), which
             gives scaled embeddings and their logits an initial variance of about 1.
+        scale_logits: Whether to divide the logits by sqrt(D), as in T5, whose embeddings are not
+            scaled and start from N(0, 1).
 
     Raises:
         ValueError: If hidden states are passed instead of ids or, on JAX outside compiled
@@ -53,7 +56,8 @@ class TokenEmbedding(Layer):
 
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.4; Press and Wolf 2017, "Using
-        the Output Embedding to Improve Language Models".
+        the Output Embedding to Improve Language Models"; scaled logits: Raffel et al. 2020,
+        "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer".
     """
 
     def __init__(
@@ -64,17 +68,19 @@ class TokenEmbedding(Layer):
         padding_id: int | None = 0,
         output_bias: bool = False,
         embeddings_initializer: Any = None,
+        scale_logits: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_positive(vocabulary_size=vocabulary_size, hidden_dim=hidden_dim)
-        check_flag(scale=scale, output_bias=output_bias)
+        check_flag(scale=scale, output_bias=output_bias, scale_logits=scale_logits)
         check_integer(0, **given(padding_id=padding_id))
         self.vocabulary_size = vocabulary_size
         self.hidden_dim = hidden_dim
         self.scale = scale
         self.padding_id = padding_id
         self.output_bias = output_bias
+        self.scale_logits = scale_logits
         if embeddings_initializer is None:
             embeddings_initializer = keras.initializers.RandomNormal(stddev=hidden_dim**-0.5)
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
@@ -126,9 +132,21 @@ class TokenEmbedding(Layer):
     def _is_hidden(self, inputs):
         return len(inputs.shape) > 2 and not backend.is_int_dtype(inputs.dtype)
 
+    def before_projection(self, hidden: Tensor) -> Tensor:
+        """Returns hidden states (..., D) as they are multiplied by the matrix for logits.
+
+        Args:
+            hidden: (..., D).
+
+        Returns:
+            (..., D) in the compute dtype, divided by sqrt(D) with `scale_logits`.
+        """
+        hidden = ops.cast(hidden, self.compute_dtype)
+        return hidden * self.hidden_dim**-0.5 if self.scale_logits else hidden
+
     def _project(self, hidden):
         # Flattened to (B * T, D): gradients of products over two contracted axes are slow.
-        flat = ops.reshape(ops.cast(hidden, self.compute_dtype), (-1, self.hidden_dim))
+        flat = ops.reshape(self.before_projection(hidden), (-1, self.hidden_dim))
         embeddings = ops.cast(self.embeddings, self.compute_dtype)
         if _are_few(flat.shape[0], hidden.shape[1:-1]):
             logits = multiply_few_rows(flat, embeddings)

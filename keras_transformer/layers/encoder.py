@@ -38,10 +38,13 @@ class TransformerEncoder(Stack):
         rematerialize: Whether to recompute each block in the backward pass (gradient
             checkpointing): less memory, more time, the same results. Ignored in calls that return
             attention weights.
+        share_relative_positions: Whether all blocks share the relative positions of the first, as
+            in T5; otherwise each has its own.
         dtype: Dtype policy of the stack and all its parts; by default that of `block`.
 
     Raises:
-        ValueError: If an argument is out of range, or `block` is not a layer.
+        ValueError: If an argument is out of range, `block` is not a layer, or blocks that differ
+            are to share relative positions.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -63,10 +66,17 @@ class TransformerEncoder(Stack):
         positional_encoding: Any = None,
         input_dropout: float = 0.0,
         rematerialize: bool = False,
+        share_relative_positions: bool = False,
         **kwargs: Any,
     ):
         super().__init__(
-            num_layers, block, positional_encoding, input_dropout, rematerialize, **kwargs
+            num_layers,
+            block,
+            positional_encoding,
+            input_dropout,
+            rematerialize,
+            share_relative_positions,
+            **kwargs,
         )
 
     def build(self, inputs_shape: tuple) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -15,6 +18,8 @@ from keras_transformer.layers.rotary import RotaryEmbedding
 from keras_transformer.layers.serialization import get_layer
 
 KINDS = ("shaw", "t5", "alibi")
+# The relative positions of the stack whose blocks are being created, if they share them.
+_shared: ContextVar[list[keras.layers.Layer] | None] = ContextVar("_shared", default=None)
 
 
 def get_relative_positions(identifier: Any) -> keras.layers.Layer | str | None:
@@ -50,12 +55,38 @@ def make_relative_positions(
         dtype: Dtype policy of the layer if `identifier` is a name.
 
     Returns:
-        A layer, or None.
+        A layer, or None. Within `relative_positions_shared`, the layer created first.
     """
     if identifier is None:
         return None
+    shared = _shared.get()
+    if shared:
+        return shared[0]
+    made = _make_relative_positions(identifier, causal, dtype)
+    if shared is not None:
+        shared.append(made)
+    return made
+
+
+@contextlib.contextmanager
+def relative_positions_shared(active: bool) -> Iterator[None]:
+    """Lets all attention layers created inside share the relative positions of the first.
+
+    Args:
+        active: Whether to do so; if not, nothing changes, even inside another such context.
+    """
+    token = _shared.set([] if active else None)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def _make_relative_positions(identifier, causal, dtype):
     if isinstance(identifier, keras.layers.Layer):
-        return _copy(identifier, "relative_positions")
+        is_open = getattr(identifier, "bidirectional", True) is None
+        chosen = {"bidirectional": not causal} if is_open else {}
+        return _copy(identifier, "relative_positions", **chosen)
     common = {"dtype": dtype, "name": "relative_positions"}
     if identifier == "t5":
         return RelativePositionBias(bidirectional=not causal, **common)
@@ -100,5 +131,5 @@ def make_rotary(identifier: RotaryEmbedding | bool, dtype: Any) -> RotaryEmbeddi
     return RotaryEmbedding(dtype=dtype, name="rotary") if identifier else None
 
 
-def _copy(layer, name):
-    return type(layer).from_config({**layer.get_config(), "name": name})
+def _copy(layer, name, **changes):
+    return type(layer).from_config({**layer.get_config(), "name": name, **changes})

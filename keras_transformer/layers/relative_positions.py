@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_transformer.checks import check_flag, check_positive
+from keras_transformer.checks import check_flag, check_positive, given
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.serialization import clone_initializer
 from keras_transformer.layers.shape_checks import check_heads_shape
@@ -28,13 +28,15 @@ class RelativePositionBias(Layer):
 
     $\text{score}_{nij} \mathrel{+}= b_{n, \text{bucket}(j - i)}$. Half of the buckets hold one
     distance each; the others widen logarithmically up to `max_distance`, and the last one also
-    holds all larger distances. T5 shares one table across layers; here each attention has its own.
+    holds all larger distances. Each attention layer has its own table, unless its stack shares one,
+    as T5 does (`share_relative_positions`).
 
     Args:
         num_buckets: R, the number of buckets.
         max_distance: Distance from which all distances share the last bucket.
         bidirectional: Whether half of the buckets are for future keys; if not, future keys share
-            the bucket of distance 0, for causal attention.
+            the bucket of distance 0, for causal attention. None leaves it to the attention layer
+            that copies this layer: True unless it is causal.
         embeddings_initializer: Initializer of the (R, N) weight.
 
     Raises:
@@ -55,15 +57,16 @@ class RelativePositionBias(Layer):
         self,
         num_buckets: int = 32,
         max_distance: int = 128,
-        bidirectional: bool = True,
+        bidirectional: bool | None = True,
         embeddings_initializer: Any = "random_normal",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_positive(num_buckets=num_buckets, max_distance=max_distance)
-        check_flag(bidirectional=bidirectional)
-        each = num_buckets // 2 if bidirectional else num_buckets
-        odd = bidirectional and num_buckets % 2
+        check_flag(**given(bidirectional=bidirectional))
+        both = bidirectional is not False
+        each = num_buckets // 2 if both else num_buckets
+        odd = both and num_buckets % 2
         if each < 2 or odd or max_distance <= each // 2:
             raise ValueError(
                 "`num_buckets` must be at least 2 (even and at least 4 with `bidirectional`), and "
@@ -119,16 +122,16 @@ class RelativePositionBias(Layer):
 
     def _lookup(self, ahead):
         behind = ops.minimum(ops.abs(ahead), self.max_distance)
-        if not self.bidirectional:
+        if self.bidirectional is False:
             behind = ops.where(ahead > 0, 0, behind)
         bucket = ops.take(ops.convert_to_tensor(self._buckets()), behind)
-        if self.bidirectional:
+        if self.bidirectional is not False:
             bucket = bucket + ops.where(ahead > 0, self.num_buckets // 2, 0)
         return ops.cast(take_rows(self.embeddings, bucket), self.compute_dtype)
 
     def _buckets(self):
         """The bucket of each distance up to `max_distance`; in NumPy, so all backends agree."""
-        buckets = self.num_buckets // 2 if self.bidirectional else self.num_buckets
+        buckets = self.num_buckets if self.bidirectional is False else self.num_buckets // 2
         exact = buckets // 2
         far = np.arange(exact, self.max_distance + 1, dtype="float32")
         growth = np.log(far / exact) / math.log(self.max_distance / exact) * (buckets - exact)

@@ -137,7 +137,8 @@ class MultiHeadSelfAttention(Layer):
         self.attention.build(inputs_shape)
         if self.rotary_embedding is not None:
             self.rotary_embedding.build((None, None, self.num_heads, self.attention.head_size))
-        if self.position_bias is not None:
+        # One that a stack shares is built by its first block.
+        if self.position_bias is not None and not self.position_bias.built:
             self.position_bias.build((None, None, self.num_heads, self.attention.head_size))
 
     def compute_output_shape(self, inputs_shape: tuple) -> tuple:

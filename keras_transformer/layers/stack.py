@@ -17,8 +17,9 @@ from keras_transformer.layers.block import attends_to_source
 from keras_transformer.layers.dropout_layer import Dropout
 from keras_transformer.layers.layer import Layer
 from keras_transformer.layers.outputs import take_output
+from keras_transformer.layers.position_arguments import relative_positions_shared
 from keras_transformer.layers.rematerialization import call_block
-from keras_transformer.layers.serialization import get_layer
+from keras_transformer.layers.serialization import get_layer, serialize
 from keras_transformer.layers.shared_layers import take_layer
 
 Tensor = Any
@@ -37,6 +38,7 @@ class Stack(Layer):
         positional_encoding: Any,
         input_dropout: float,
         rematerialize: bool,
+        share_relative_positions: bool,
         **kwargs: Any,
     ):
         prototypes = _prototypes(block)
@@ -45,18 +47,22 @@ class Stack(Layer):
         super().__init__(**kwargs)
         check_positive(num_layers=num_layers)
         check_rate(input_dropout=input_dropout)
-        check_flag(rematerialize=rematerialize)
+        check_flag(rematerialize=rematerialize, share_relative_positions=share_relative_positions)
         self.num_layers = num_layers
         # Not an attribute: Keras would track prototypes, which are never built, as sublayers.
         self.__dict__["block"] = prototypes if isinstance(block, (list, tuple)) else prototypes[0]
         self.positional_encoding = take_layer(positional_encoding, owner=self)
         self.input_dropout = input_dropout
         self.rematerialize = rematerialize
+        self.share_relative_positions = share_relative_positions
         self.supports_masking = True
-        self.blocks = [
-            _clone(prototypes[index % len(prototypes)], f"block_{index}", self.dtype_policy)
-            for index in range(num_layers)
-        ]
+        with relative_positions_shared(share_relative_positions):
+            self.blocks = [
+                _clone(prototypes[index % len(prototypes)], f"block_{index}", self.dtype_policy)
+                for index in range(num_layers)
+            ]
+        if share_relative_positions:
+            _check_sharing(self.blocks)
         self.input_dropout_layer = Dropout(
             input_dropout, dtype=self.dtype_policy, name="input_dropout"
         )
@@ -141,6 +147,19 @@ def _prototypes(block):
             f"such layers. Received: block={block!r}."
         )
     return prototypes
+
+
+def _check_sharing(blocks):
+    """Raises a ValueError unless all blocks have the same kind of relative positions."""
+    names = ("relative_positions", "num_heads", "causal")
+    kinds = [{name: serialize(getattr(block, name, None)) for name in names} for block in blocks]
+    others = [kind for kind in kinds if kind != kinds[0] or kind["relative_positions"] is None]
+    if others:
+        raise ValueError(
+            "`share_relative_positions` must be False unless all blocks have the same "
+            "`relative_positions`, `num_heads` and `causal`. Received: share_relative_positions="
+            f"True, and blocks with {kinds[0]} and {others[0]}."
+        )
 
 
 def _clone(prototype, name, dtype):

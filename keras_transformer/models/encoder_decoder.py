@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_transformer.checks import check_flag
 from keras_transformer.layers.distribution import whole_if_uneven
 from keras_transformer.layers.embedding import TokenEmbedding
 
@@ -15,6 +16,8 @@ def make_embeddings(
     target_vocabulary_size: int | None,
     share_embeddings: bool,
     output_bias: bool,
+    tie_logits: bool = True,
+    scale_logits: bool = False,
     **arguments: Any,
 ) -> tuple[TokenEmbedding, TokenEmbedding]:
     """Creates the embeddings of source and target, as a single layer if they share everything.
@@ -25,24 +28,31 @@ def make_embeddings(
         share_embeddings: Whether the target embedding is tied to the output projection and, if
             there is a single vocabulary, to the source embedding.
         output_bias: Whether the logits have a bias.
+        tie_logits: Whether the output projection takes part in the sharing.
+        scale_logits: Whether to divide tied logits by sqrt(D).
         **arguments: Other arguments of `TokenEmbedding`.
 
     Returns:
         `token_embedding` twice, or `source_embedding` and `target_embedding`.
+
+    Raises:
+        ValueError: If logits are to be scaled that are not tied.
     """
-    tied_bias = output_bias and share_embeddings
-    if share_embeddings and target_vocabulary_size is None:
-        shared = TokenEmbedding(
-            vocabulary_size, output_bias=tied_bias, name="token_embedding", **arguments
+    check_flag(tie_logits=tie_logits, scale_logits=scale_logits)
+    is_tied = share_embeddings and tie_logits
+    if scale_logits and not is_tied:
+        raise ValueError(
+            "`scale_logits` must be False unless the output projection is tied. Received: "
+            f"scale_logits=True, share_embeddings={share_embeddings}, tie_logits={tie_logits}."
         )
+    target = {"output_bias": output_bias and is_tied, "scale_logits": scale_logits, **arguments}
+    if share_embeddings and target_vocabulary_size is None:
+        shared = TokenEmbedding(vocabulary_size, name="token_embedding", **target)
         return shared, shared
     return (
         TokenEmbedding(vocabulary_size, name="source_embedding", **arguments),
         TokenEmbedding(
-            target_vocabulary_size or vocabulary_size,
-            output_bias=tied_bias,
-            name="target_embedding",
-            **arguments,
+            target_vocabulary_size or vocabulary_size, name="target_embedding", **target
         ),
     )
 
@@ -51,7 +61,7 @@ def join(
     embeddings: tuple[TokenEmbedding, TokenEmbedding],
     encoder: keras.layers.Layer,
     decoder: keras.layers.Layer,
-    share_embeddings: bool,
+    tie_logits: bool,
     output_bias: bool,
     name: str,
     dtype: Any,
@@ -62,8 +72,8 @@ def join(
         embeddings: The embeddings of source and target.
         encoder: Encodes embedded sources (B, S, D).
         decoder: Maps embedded targets (B, T, D) and the encoded source to (B, T, D).
-        share_embeddings: Whether to project with the target embedding; otherwise a layer `logits`
-            is added.
+        tie_logits: Whether to project with the target embedding; otherwise a layer `logits` is
+            added.
         output_bias: Whether the layer `logits` has a bias.
         name: Name of the model.
         dtype: Dtype policy of the layer `logits`.
@@ -76,7 +86,7 @@ def join(
     target_ids = keras.Input(shape=(None,), dtype="int32", name="target_ids")
     encoded = encoder(source_embedding(source_ids))
     decoded = decoder(target_embedding(target_ids), encoded)
-    if share_embeddings:
+    if tie_logits:
         logits = target_embedding(decoded, reverse=True)
     else:
         logits = make_projection(

@@ -190,10 +190,10 @@ def _with_language_model_loss(lm, rows, output, lm_weight):
     parts = language_model_parts(lm)
     if lm_weight == 0:
         return output
-    if parts.projection is not None:
+    if parts.projection is not None or parts.embedding.scale_logits:
         raise ValueError(
             "`lm_weight` must be 0 if the output projection of the language model is not tied to "
-            f"its embedding. Received: lm_weight={lm_weight!r}."
+            f"its embedding, or scales the logits. Received: lm_weight={lm_weight!r}."
         )
     return LanguageModelLoss(float(lm_weight), name="language_model_loss")(
         output,

@@ -33,10 +33,13 @@ def transformer(
     first_position: int = 0,
     max_length: int | None = None,
     scale_embeddings: bool = True,
+    tie_logits: bool = True,
+    scale_logits: bool = False,
     output_bias: bool = False,
     padding_id: int | None = 0,
     start_is_padding: bool = False,
     decoder_recurrence: str | None = None,
+    share_relative_positions: bool = False,
     rematerialize: bool = False,
     name: str = "transformer",
     dtype: Any = None,
@@ -73,11 +76,16 @@ def transformer(
         max_length: Number of learned positions, the maximum sequence length; only with
             `position_layout="learned"`.
         scale_embeddings: Whether to multiply the embeddings by sqrt(D).
+        tie_logits: Whether `share_embeddings` includes the output projection; if not, it is a
+            separate layer, `logits`, as in T5 1.1.
+        scale_logits: Whether to divide tied logits by sqrt(D), as in T5.
         output_bias: Whether to add a learned bias to the logits.
         padding_id: The id of padding, masked in source and target; None if all ids are real tokens.
         start_is_padding: Whether targets start with the padding id as a real token, as in Marian.
         decoder_recurrence: "ssru" replaces the decoder's self-attention with recurrent units, so a
             decoding step costs the same at every length; None for self-attention.
+        share_relative_positions: Whether all blocks of a stack share its relative positions, as in
+            T5; otherwise each block has its own.
         rematerialize: Whether to recompute each block in the backward pass (gradient
             checkpointing): less memory, more time.
         name: Name of the model.
@@ -92,7 +100,8 @@ def transformer(
 
     Raises:
         ValueError: If an argument is out of range, a number of heads does not divide `hidden_dim`,
-            or only one of learned positions and `max_length` is given.
+            only one of learned positions and `max_length` is given, logits are to be scaled that
+            are not tied, or there are no relative positions to share.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -124,10 +133,21 @@ def transformer(
         **given(num_heads=num_decoder_heads, intermediate_dim=decoder_intermediate_dim),
         "recurrence": decoder_recurrence,
     }
-    stacks = {"input_dropout": dropout, "rematerialize": rematerialize, "dtype": dtype}
+    stacks = {
+        "input_dropout": dropout,
+        "rematerialize": rematerialize,
+        "share_relative_positions": share_relative_positions,
+        "dtype": dtype,
+    }
     # === Layers ===
     embeddings = make_embeddings(
-        vocabulary_size, target_vocabulary_size, share_embeddings, output_bias, **embedding
+        vocabulary_size,
+        target_vocabulary_size,
+        share_embeddings,
+        output_bias,
+        tie_logits,
+        scale_logits,
+        **embedding,
     )
 
     def positions():
@@ -148,7 +168,8 @@ def transformer(
         name="decoder",
         **stacks,
     )
-    return join(embeddings, encoder, decoder, share_embeddings, output_bias, name, dtype)
+    is_tied = share_embeddings and tie_logits
+    return join(embeddings, encoder, decoder, is_tied, output_bias, name, dtype)
 
 
 def _positions(layout, first_position, max_length, hidden_dim, dtype):

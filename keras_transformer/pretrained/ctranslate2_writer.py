@@ -5,6 +5,7 @@ Shape letters: D hidden, L positions, V vocabulary.
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -21,6 +22,15 @@ _ACTIVATIONS = {
     "Tanh": "tanh",
     "Sigmoid": "sigmoid",
 }
+
+
+def shares_positions(model) -> bool:
+    """Returns whether the stacks of a translator share relative positions, as in T5."""
+    names = {layer.name for layer in model.layers}
+    stacks = [model.get_layer(name) for name in ("encoder", "decoder") if name in names]
+    return len(stacks) == 2 and all(
+        getattr(stack, "share_relative_positions", False) for stack in stacks
+    )
 
 
 class SpecWriter:
@@ -41,6 +51,8 @@ class SpecWriter:
             "pre_norm": block.normalize_first,
             "activation": common_spec.Activation[activation_name(block, _ACTIVATIONS)],
         }
+        if shares_positions(self.model):
+            options |= {"relative_attention_bias": True, "rms_norm": True, "ffn_glu": block.gated}
         if is_translator:
             encoder = self.model.get_layer("encoder")
             spec = transformer_spec.TransformerSpec(
@@ -60,6 +72,8 @@ class SpecWriter:
         target = self._embedding("target")
         self._stack(spec.decoder, decoder, target, spec.decoder.embeddings)
         self._projection(spec.decoder.projection, target)
+        if target.scale_logits:
+            spec.decoder.scale_outputs = np.float32(target.hidden_dim**-0.5)
         spec.config.layer_norm_epsilon = block.layer_norm_epsilon
         return spec
 
@@ -79,7 +93,8 @@ class SpecWriter:
         embedding_spec.weight = _numpy(embedding.embeddings)
         embedding_spec.multiply_by_sqrt_depth = embedding.scale
         spec.scale_embeddings = embedding.scale
-        spec.position_encodings.encodings = self._positions(stack, embedding.hidden_dim)
+        if not shares_positions(self.model):
+            spec.position_encodings.encodings = self._positions(stack, embedding.hidden_dim)
         if stack.final_norm is not None:
             self._norm(spec.layer_norm, stack.final_norm)
         for layer, block in zip(spec.layer, stack.blocks, strict=True):
@@ -88,15 +103,28 @@ class SpecWriter:
             self._linear(layer.self_attention.linear[0], *joint)
             self._linear(layer.self_attention.linear[1], heads.output_dense)
             self._norm(layer.self_attention.layer_norm, block.self_attention_norm)
+            self._relative_positions(layer.self_attention, block)
             if getattr(block, "cross_attention", False):
                 heads = block.source_attention
                 self._linear(layer.attention.linear[0], heads.query_dense)
                 self._linear(layer.attention.linear[1], heads.key_dense, heads.value_dense)
                 self._linear(layer.attention.linear[2], heads.output_dense)
                 self._norm(layer.attention.layer_norm, block.source_attention_norm)
+                if block.attention_scale is not None:
+                    layer.attention.queries_scale = np.float32(block.attention_scale)
             self._linear(layer.ffn.linear_0, block.feed_forward.intermediate_dense)
+            if block.gated:
+                self._linear(layer.ffn.linear_0_noact, block.feed_forward.linear_dense)
             self._linear(layer.ffn.linear_1, block.feed_forward.output_dense)
             self._norm(layer.ffn.layer_norm, block.feed_forward_norm)
+
+    def _relative_positions(self, spec, block):
+        if block.attention_scale is not None:
+            spec.queries_scale = np.float32(block.attention_scale)
+        if block.relative_positions is not None:
+            layer = block.self_attention.position_bias
+            spec.relative_attention_bias = _numpy(layer.embeddings)
+            spec.relative_attention_max_distance = np.int32(layer.max_distance)
 
     def _positions(self, stack, hidden_dim):
         layer = stack.positional_encoding
@@ -113,6 +141,9 @@ class SpecWriter:
             spec.bias = np.concatenate([_numpy(layer.bias) for layer in layers])
 
     def _norm(self, spec, layer):
+        if isinstance(layer, keras.layers.RMSNormalization):
+            spec.gamma = _numpy(layer.scale)
+            return
         spec.gamma = _numpy(layer.gamma)
         spec.beta = _numpy(layer.beta) if layer.center else np.zeros_like(spec.gamma)
 

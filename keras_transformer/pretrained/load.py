@@ -30,12 +30,12 @@ def load(folder: str | os.PathLike) -> keras.Model:
 
     In the Hugging Face format, `config.json` names the architecture: BERT, RoBERTa, XLM-RoBERTa,
     DistilBERT, GPT-1 (`openai-gpt`), GPT-2, GPT-Neo, OPT, Llama, Qwen2, Qwen3, Marian, M2M100
-    (`m2m_100`, also NLLB and SMaLL-100) or ViT. The weights are in `model.safetensors` or
-    `pytorch_model.bin`, possibly in shards; they are read one tensor at a time, and nothing in a
-    file is executed. Every variable must have its tensor, and every tensor must fill a variable,
-    equal one that does, or hold values that the model computes. Every setting of config.json that
-    the model does not follow must have the model's value. The result is an ordinary model of
-    `kt.models`, not compiled.
+    (`m2m_100`, also NLLB and SMaLL-100), T5 (also T5 1.1, Flan-T5 and MADLAD-400), mT5 or ViT. The
+    weights are in `model.safetensors` or `pytorch_model.bin`, possibly in shards; they are read one
+    tensor at a time, and nothing in a file is executed. Every variable must have its tensor, and
+    every tensor must fill a variable, equal one that does, or hold values that the model computes.
+    Every setting of config.json that the model does not follow must have the model's value. The
+    result is an ordinary model of `kt.models`, not compiled.
 
     A sentence-transformers folder also has a `modules.json`. It becomes a sentence encoder with the
     pooling, dense layer and normalization of its modules. The caller must truncate texts to its
@@ -57,7 +57,7 @@ def load(folder: str | os.PathLike) -> keras.Model:
 
     Returns:
         A `keras.Model`: `kt.models.gpt` for GPT, GPT-Neo, OPT, Llama and Qwen,
-        `kt.models.transformer` for Marian and M2M100, `kt.models.bert` for BERT, RoBERTa,
+        `kt.models.transformer` for Marian, M2M100 and T5, `kt.models.bert` for BERT, RoBERTa,
         XLM-RoBERTa and DistilBERT, and `kt.models.vit` for ViT, with the heads of the checkpoint
         (except BERT's next-sentence head); `kt.models.sentence_encoder` for sentence-transformers.
         DistilBERT has no input `segment_ids`. A GPT with double heads becomes

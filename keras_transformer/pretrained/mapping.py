@@ -82,6 +82,11 @@ def norm(source: str, target: str) -> list[Rule]:
     ]
 
 
+def rms_norm(source: str, target: str) -> Rule:
+    """Returns the rule of an RMS norm, which has only a gain."""
+    return Rule(f"{source}.weight", (f"{target}/scale",))
+
+
 def attention(sources: Iterable[str], target: str) -> list[Rule]:
     """Returns the rules of attention with four linear layers: query, key, value and output."""
     parts = ("query", "key", "value", "output")

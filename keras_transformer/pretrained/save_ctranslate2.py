@@ -14,7 +14,8 @@ from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.layers.positional import LearnedPositionalEmbedding, PositionalEncoding
-from keras_transformer.pretrained.ctranslate2_writer import SpecWriter
+from keras_transformer.layers.relative_positions import RelativePositionBias
+from keras_transformer.pretrained.ctranslate2_writer import SpecWriter, shares_positions
 from keras_transformer.pretrained.settings import block_of
 from keras_transformer.pretrained.tokenizers.export_parts import sentencepiece_of, tokenizers_of
 from keras_transformer.pretrained.weight_paths import check_not_quantized, check_start_is_seen
@@ -44,9 +45,10 @@ def save_ctranslate2(
 
     Supports translators (`kt.models.transformer`) and language models (`kt.models.gpt`), post-LN
     and pre-LN, with one vocabulary or two, tied or untied logits, and sinusoidal or learned
-    positions. Grouped heads, rotary and relative positions, windows and gated networks are
-    rejected. The folder also gets the tokenizer: source.spm and target.spm, or tokenizer.spm, or
-    the tokenizer.json of a loaded tokenizer.
+    positions; and models of the T5 type, whose stacks share relative positions. Otherwise, grouped
+    heads, rotary and relative positions, windows and gated networks are rejected. The folder also
+    gets the tokenizer: source.spm and target.spm, or tokenizer.spm, or the tokenizer.json of a
+    loaded tokenizer.
 
     Pass `ctranslate2.Translator` only the tokens of a text: it adds the end to the source and
     starts the target by itself. For a multilingual model, also pass the token of the source
@@ -135,7 +137,7 @@ def _check(model) -> None:
         "normalize_first": last.normalize_first,
         "layer_norm_epsilon": last.layer_norm_epsilon,
         "activation": last.activation,
-        **_FIXED,
+        **(_fixed_of_t5(stacks) if shares_positions(model) else _FIXED),
     }
     for stack in stacks:
         block = block_of(stack)
@@ -146,7 +148,9 @@ def _check(model) -> None:
                     f"`{name}` must be {value!r} for CTranslate2, in both stacks. "
                     f"Received: {received!r} in the layer {stack.name!r}."
                 )
-        if not isinstance(
+        if shares_positions(model):
+            _check_shared_positions(stack)
+        elif not isinstance(
             stack.positional_encoding, (PositionalEncoding, LearnedPositionalEmbedding)
         ):
             raise ValueError(
@@ -169,6 +173,30 @@ _FIXED = {
     "query_key_norm": None,
     "attention_scale": None,
 }
+
+
+def _fixed_of_t5(stacks):
+    """The same for models of the T5 type, which are gated or not, with heads of any size."""
+    last = block_of(stacks[-1])
+    common = {name: value for name, value in _FIXED.items() if name != "relative_positions"}
+    free = {"gated": last.gated, "head_dim": last.head_dim}
+    return {**common, **free, "normalize_first": True, "norm": "rms", "attention_scale": 1.0}
+
+
+def _check_shared_positions(stack):
+    """Raises a ValueError unless a stack has T5's positions, and no others."""
+    layer = stack.blocks[0].self_attention.position_bias
+    is_encoder = stack.name == "encoder"
+    if not isinstance(layer, RelativePositionBias) or layer.bidirectional is not is_encoder:
+        raise ValueError(
+            '`relative_positions` must be "t5" for CTranslate2 if a stack shares them, and for '
+            f"future keys in the encoder only. Received: {layer!r} in {stack.name!r}."
+        )
+    if stack.positional_encoding is not None:
+        raise ValueError(
+            "`positional_encoding` must be None for CTranslate2 with relative positions. "
+            f"Received: {stack.positional_encoding!r} in {stack.name!r}."
+        )
 
 
 def _set_vocabularies(spec, model, pair):

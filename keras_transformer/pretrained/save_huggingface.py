@@ -49,6 +49,8 @@ def save_huggingface(
     | the same with `query_key_norm="rms"` | `Qwen3ForCausalLM` |
     | `kt.models.transformer`, post-LN | `MarianMTModel` |
     | `kt.models.transformer`, pre-LN | `M2M100ForConditionalGeneration` |
+    | ..., with `share_relative_positions` | `T5ForConditionalGeneration` |
+    | ..., with the name "mt5" | `MT5ForConditionalGeneration` |
     | `kt.models.bert` | `BertModel`, `BertForMaskedLM` |
     | ..., with the name "roberta" | `RobertaModel`, `RobertaForMaskedLM` |
     | ..., with the name "xlm_roberta" | `XLMRobertaModel`, `XLMRobertaForMaskedLM` |
@@ -70,7 +72,9 @@ def save_huggingface(
     each stack. M2M100's sinusoids and epsilon have no such equivalent: a pre-LN model needs
     `position_layout="tensor2tensor"`, `first_position=padding_id + 1` and
     `layer_norm_epsilon=1e-5`. The outputs before and after such a change are compared on random
-    ids, and must agree to 1e-4.
+    ids, and must agree to 1e-4. T5 has RMS norms, `attention_scale=1.0`, no biases, unscaled
+    embeddings, `position_layout=None`, the same dropout rate everywhere, and logits that are tied
+    and scaled (`scale_logits`), tied, or neither (`tie_logits=False`).
 
     Args:
         model: A model built by a function of `kt.models`, trained or not.

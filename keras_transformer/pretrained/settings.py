@@ -10,6 +10,7 @@ import keras
 
 from keras_transformer.layers.activations import get_activation
 from keras_transformer.layers.positional import LearnedPositionalEmbedding
+from keras_transformer.layers.relative_positions import RelativePositionBias
 from keras_transformer.layers.rotary import RotaryEmbedding
 from keras_transformer.pretrained.config import ACTIVATIONS
 
@@ -133,6 +134,8 @@ def _flat(config, prefix=""):
             value = None  # equivalent
         elif key == "use_attention_output_bias" and value is None:
             value = config.get("use_attention_bias")
+        elif key == "relative_positions" and value == "t5":
+            value = keras.saving.serialize_keras_object(RelativePositionBias(bidirectional=None))
         elif key == "rotary" and value is True:
             value = keras.saving.serialize_keras_object(RotaryEmbedding())
         if key == "block" and isinstance(value, list):  # alternating blocks

@@ -139,6 +139,8 @@ class ChunkedLossModel(keras.Model):
         weights = token_weights(y, loss.padding_id, sample_weight)
         real = token_weights(y, loss.padding_id)  # like Keras, no sample weights for `metrics`
         projection = self._projection()
+        if not projection.transposed:
+            hidden = self._projection_layer.before_projection(hidden)
         vocabulary_size = projection.matrix.shape[1 if projection.transposed else 0]
         label_weight, mean_weight = loss.target_weights(vocabulary_size)
         sums = chunked_crossentropy(

@@ -111,6 +111,16 @@ def test_shortlist():
             kt.decoding.LexicalShortlist(offsets, ids)
 
 
+def test_scaled_logits():
+    """All ids as candidates are no candidates."""
+    model = get_case("transformer_t5").model
+    options = {"max_new_tokens": 3, "return_log_probs": True}
+    expected = kt.decoding.generate(model, SOURCES, **options)
+    found = kt.decoding.generate(model, SOURCES, candidate_ids=list(range(V)), **options)
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_allclose(found.log_probs, expected.log_probs, atol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize")
 @pytest.mark.parametrize("changed", ["quantized", "adapted", "activated"])

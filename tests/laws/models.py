@@ -68,6 +68,28 @@ TRANSFORMERS = {
         "use_norm_bias": False,
         "attention_implementation": "blockwise",
     },
+    "transformer_t5": {
+        "relative_positions": kt.layers.RelativePositionBias(8, 5, bidirectional=None),
+        "share_relative_positions": True,
+        "position_layout": None,
+        "normalize_first": True,
+        "norm": "rms",
+        "head_dim": 3,
+        "attention_scale": 1.0,
+        "use_attention_bias": False,
+        "use_feed_forward_bias": False,
+        "scale_embeddings": False,
+        "scale_logits": True,
+        "start_is_padding": True,
+    },
+    "transformer_t5_untied": {
+        "relative_positions": "t5",
+        "share_relative_positions": True,
+        "position_layout": None,
+        "window": (None, 2),
+        "gated": True,
+        "tie_logits": False,
+    },
     "ssru": {"decoder_recurrence": "ssru", "position_layout": "tensor2tensor"},
 }
 RECURRENT = {

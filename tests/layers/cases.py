@@ -360,6 +360,26 @@ CASES["encoder_block_gated_relative"] = (
     19,
     ATTENTION + FEED_FORWARD + D * 17 + 17 + 2 * NORM + 8 * BLOCK["num_heads"],
 )
+CASES["decoder_shared_relative"] = (
+    kt.layers.TransformerDecoder,
+    {
+        "num_layers": 3,
+        "block": kt.layers.DecoderBlock(**BLOCK, relative_positions="t5"),
+        "share_relative_positions": True,
+    },
+    decoder_inputs(),
+    X,
+    79,
+    3 * (2 * ATTENTION + FEED_FORWARD + 3 * NORM) + 32 * BLOCK["num_heads"],
+)
+CASES["token_embedding_scaled_logits"] = (
+    kt.layers.TokenEmbedding,
+    {"vocabulary_size": 13, "hidden_dim": 11, "scale_logits": True},
+    {"inputs": token_ids(3, T, vocabulary_size=13)},
+    (3, T, 11),
+    1,
+    13 * 11,
+)
 # Heads make four axes, of which only the first two may stand open.
 OF_HEADS = {"rotary", "relative_keys", "relative_bias", "linear_bias"}
 

@@ -170,6 +170,54 @@ def test_each_attention_has_a_layer_of_its_own():
     assert first.embeddings.shape == (4, 2) and second.max_distance == 9
 
 
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_blocks_that_share_are_blocks_with_equal_tables(kind):
+    """The table of the first block serves all of them, with a cache or without."""
+    make, more = (make_encoder, {}) if kind == "encoder" else (make_decoder, {})
+    if kind == "decoder":
+        more = {"cross_attention": False}
+    given = kt.layers.RelativePositionBias(num_buckets=6, max_distance=9, bidirectional=None)
+    shared, apart = (
+        make(3, 2, 7, relative_positions=given, share_relative_positions=share, **more)
+        for share in (True, False)
+    )
+    for stack in (shared, apart):
+        stack.build((None, None, 8))
+    randomize(shared)
+    tables = [block.self_attention.position_bias for block in shared.blocks]
+    assert tables[0] is tables[1] is tables[2]
+    assert tables[0].bidirectional is (kind == "encoder")
+    assert len(apart.weights) == len(shared.weights) + 2
+    names = {weight.path.split("/", 1)[1]: weight for weight in shared.weights}
+    (table,) = (weight for name, weight in names.items() if "relative_positions" in name)
+    for weight in apart.weights:
+        weight.assign(names.get(weight.path.split("/", 1)[1], table))
+    x = normal(B, 13, 8)
+    assert_close(shared(x), to_numpy(apart(x)), 1e-6)
+    if kind == "decoder":
+        cache = shared.initial_cache(B, 13)
+        first = shared(x[:, :5], cache=cache, cache_index=0)
+        second = shared(x[:, 5:], cache=first["cache"], cache_index=5)
+        assert_close(second["output"], to_numpy(apart(x))[:, 5:], 1e-5)
+
+
+def test_what_cannot_be_shared():
+    block = kt.layers.TransformerEncoderBlock
+    message = "`share_relative_positions` must be False unless all blocks have the same.*Received"
+    blocks = [
+        [block(2, 7)],
+        [block(2, 7, relative_positions="t5"), block(2, 7)],
+        [block(2, 7, relative_positions="t5"), block(2, 7, relative_positions="shaw")],
+        [block(2, 7, relative_positions="t5"), block(4, 7, relative_positions="t5")],
+    ]
+    for given in blocks:
+        with pytest.raises(ValueError, match=message):
+            kt.layers.TransformerEncoder(2, given, share_relative_positions=True)
+    # Nothing is left behind for other layers.
+    first, second = (kt.layers.MultiHeadSelfAttention(2, relative_positions="t5") for _ in "ab")
+    assert first.position_bias is not second.position_bias
+
+
 def test_windows_of_a_stack_take_turns():
     decoder = make_decoder(
         5, 2, 7, cross_attention=False, window=(None, 3), relative_positions="t5"

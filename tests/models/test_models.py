@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_transformer as kt
-from tests.harness import to_numpy, token_ids
+from tests.harness import normal, to_numpy, token_ids
 from tests.laws.models import NAMES, SOURCE_V, V, get_case, make_case
 
 B, T, S = 2, 5, 7
@@ -175,6 +175,31 @@ def test_embeddings_are_scaled_and_logits_are_not():
     np.testing.assert_allclose(
         to_numpy(embedding(hidden, reverse=True)), hidden @ table.T, atol=1e-5
     )
+
+
+def test_scaled_logits():
+    model = get_case("transformer_t5").model
+    embedding = model.get_layer("token_embedding")
+    table, hidden = to_numpy(embedding.embeddings.value), normal(B, T, 8)
+    np.testing.assert_allclose(
+        to_numpy(embedding(hidden, reverse=True)), hidden @ table.T / np.sqrt(8), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("target", [None, V])
+def test_logits_with_a_matrix_to_themselves(target):
+    small = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 5}
+    model = kt.models.transformer(V, target, tie_logits=False, output_bias=True, **small)
+    layers = {layer.name: layer for layer in model.layers}
+    own = {"token_embedding"} if target is None else {"source_embedding", "target_embedding"}
+    assert {*own, "logits"} <= {*layers}
+    assert layers["logits"].kernel.shape == (8, V)
+    assert layers["logits"].bias.shape == (V,)
+    assert all(layers[name].bias is None for name in own)
+    for more in ({"tie_logits": False}, {"share_embeddings": False}):
+        message = "`scale_logits` must be False unless the output projection is tied.*Received: s"
+        with pytest.raises(ValueError, match=message):
+            kt.models.transformer(V, target, scale_logits=True, **more, **small)
 
 
 # === What Keras does with models ===

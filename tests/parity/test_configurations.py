@@ -412,6 +412,110 @@ def test_m2m_100(name, tmp_path):
     )
 
 
+# === T5 and mT5 ===
+
+T5_SIZE = {
+    "vocab_size": V,
+    "d_model": 12,
+    "d_kv": 5,
+    "d_ff": 11,
+    "num_layers": 1,
+    "num_decoder_layers": 1,
+    "num_heads": 3,
+    "decoder_start_token_id": 0,
+}
+V11 = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+OF_BOTH_T5S = {
+    "plain": {},
+    "one_head": {"num_heads": 1},
+    "heads_of_one": {"num_heads": 7, "d_kv": 1},
+    "usual_heads": {"d_kv": 4},
+    "inner_of_one": {"d_ff": 1},
+    "deep_encoder": {"num_layers": 4},
+    "deep_decoder": {"num_decoder_layers": 3, "d_model": 18},
+    "as_deep_as_the_encoder": {"num_layers": 2, "num_decoder_layers": None},
+    "relu": {"feed_forward_proj": "relu"},
+    "gelu": {"feed_forward_proj": "gelu"},
+    "silu": {"feed_forward_proj": "silu"},
+    "gelu_new": {"feed_forward_proj": "gelu_new"},
+    "gated_gelu": {"feed_forward_proj": "gated-gelu"},
+    "gated_relu": {"feed_forward_proj": "gated-relu"},
+    "gated_silu": {"feed_forward_proj": "gated-silu"},
+    "gated_gelu_new": {"feed_forward_proj": "gated-gelu_new"},
+    "activation_of_its_own": {"feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu"},
+    "gates_of_their_own": {"feed_forward_proj": "silu", "is_gated_act": True},
+    "few_buckets": {"relative_attention_num_buckets": 4, "relative_attention_max_distance": 3},
+    "far_buckets": {"relative_attention_max_distance": 1000},
+    "small_epsilon": {"layer_norm_epsilon": 1e-12},
+    "large_epsilon": {"layer_norm_epsilon": 0.7},
+    "padding_inside": {"pad_token_id": 7},
+    "padding_and_start": {"pad_token_id": 7, "decoder_start_token_id": 7},
+    "rates": {"dropout_rate": 0.0, "classifier_dropout": 0.3, "initializer_factor": 0.5},
+    "scalable": {"scalable_attention": True, "n_positions": 512, "output_past": True},
+    "float16": {"form": "float16"},
+    "bfloat16": {"form": "bfloat16"},
+    "shards": {"form": "shards", "num_decoder_layers": 2},
+    "bin": {"form": "bin"},
+    "all_tied_names": {"form": "all_tied_names"},
+    "last_tied_name": {"form": "last_tied_name", "tied": True},
+    "by_common_names": {"form": "by_common_names"},
+    "by_both_names": {"form": "by_both_names"},
+    "without_defaults": {"form": "without_defaults", "num_heads": 8, "d_kv": 64},
+    "with_old_keys": {"form": "with_old_keys"},
+}
+T5 = {
+    **OF_BOTH_T5S,
+    "v11": V11,
+    "v11_bin": {**V11, "form": "bin"},
+    "v11_tied": {**V11, "tied": True},
+    "scaled_by_name": {"scale_decoder_outputs": True, "tied": True, **V11},
+    "unscaled_by_name": {"scale_decoder_outputs": False, "tied": True},
+}
+MT5 = {
+    **OF_BOTH_T5S,
+    "tied": {"tied": True},
+    "said_to_be_tied": {"tie_word_embeddings": True},
+    "said_to_be_untied": {"tie_word_embeddings": False, "tied": True},
+}
+
+
+def check_t5(config_class, model_class, values, folder):
+    values = {**T5_SIZE, **values}
+    form, is_tied = values.pop("form", "plain"), values.pop("tied", False)
+    config = config_class(**values)
+    reference = randomize_torch(model_class(config).eval())
+    if not is_tied and not getattr(config, "scale_decoder_outputs", False):
+        reference.lm_head.weight = torch.nn.Parameter(0.3 * torch.randn(V, config.d_model))
+    source = token_ids(2, 23, vocabulary_size=V, low=10)
+    target = token_ids(2, 5, vocabulary_size=V, low=10, seed=1)
+    source[0, 4:] = config.pad_token_id
+    target[:, 0] = config.decoder_start_token_id
+    inputs = {
+        "input_ids": torch.tensor(source).long(),
+        "attention_mask": torch.tensor(source != config.pad_token_id),
+        "decoder_input_ids": torch.tensor(target).long(),
+    }
+    check(
+        reference,
+        folder,
+        form,
+        lambda reference: {"output": reference(**inputs).logits},
+        {"source_ids": source, "target_ids": target},
+    )
+
+
+@pytest.mark.parametrize("name", on_this_backend(T5))
+def test_t5(name, tmp_path):
+    kinds = transformers.T5Config, transformers.T5ForConditionalGeneration
+    check_t5(*kinds, T5[name], tmp_path)
+
+
+@pytest.mark.parametrize("name", on_this_backend(MT5))
+def test_mt5(name, tmp_path):
+    kinds = transformers.MT5Config, transformers.MT5ForConditionalGeneration
+    check_t5(*kinds, MT5[name], tmp_path)
+
+
 # === BERT ===
 
 BERT_SIZE = {
@@ -636,6 +740,35 @@ REFUSED = {
         "architectures": ["M2M100Model"],
         "quantization_config": {"bits": 4},
     },
+    "t5": {
+        "is_encoder_decoder": False,
+        "is_decoder": True,
+        "feed_forward_proj": "gated-mish",
+        "dense_act_fn": "mish",
+        "is_gated_act": "yes",
+        "scale_decoder_outputs": "no",
+        "pad_token_id": None,
+        "decoder_start_token_id": None,
+        "relative_attention_num_buckets": 9,
+        "d_kv": 0,
+        "num_heads": None,
+        "num_layers": 1.5,
+        "layer_norm_epsilon": None,
+        "dropout_rate": 1.0,
+        "hidden_size": 14,
+        "head_dim": 4,
+        "num_attention_heads": 5,
+        "num_hidden_layers": 3,
+        "architectures": ["T5EncoderModel"],
+        "quantization_config": {"bits": 4},
+    },
+    "mt5": {
+        "is_encoder_decoder": False,
+        "feed_forward_proj": "gated-mish",
+        "pad_token_id": None,
+        "num_attention_heads": 5,
+        "architectures": ["T5ForConditionalGeneration"],
+    },
     "vit": {
         "qkv_bias": False,
         "pooler_act": "relu",
@@ -658,6 +791,8 @@ REFERENCES = {
     "m2m_100": lambda: transformers.M2M100ForConditionalGeneration(
         transformers.M2M100Config(**M2M_SIZE)
     ),
+    "t5": lambda: transformers.T5ForConditionalGeneration(transformers.T5Config(**T5_SIZE)),
+    "mt5": lambda: transformers.MT5ForConditionalGeneration(transformers.MT5Config(**T5_SIZE)),
     "vit": lambda: transformers.ViTForImageClassification(
         transformers.ViTConfig(**VIT_SIZE, num_labels=3)
     ),

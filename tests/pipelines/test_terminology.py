@@ -3,7 +3,7 @@
 import pytest
 
 import keras_transformer as kt
-from keras_transformer.pipelines.terminology import add_terms, check_room_for_terms, terms_of
+from keras_transformer.pipelines.terminology import check_room_for_terms, find_terms
 from tests.decoding.reference import enliven
 
 SENTENCES = [
@@ -30,9 +30,8 @@ def translator():
 
 def found_terms(tokenizer, text, terminology):
     """The texts of the alternatives that are forced for a text."""
-    (row,) = add_terms([[7, 3]], [text], terminology, tokenizer)
-    assert row == [7, 3]
-    return [kt.data.decode(tokenizer, term.alternatives) for term in row.terms]
+    (terms,) = find_terms([text], terminology, tokenizer)
+    return [kt.data.decode(tokenizer, term.alternatives) for term in terms]
 
 
 @pytest.mark.parametrize(
@@ -58,8 +57,8 @@ def test_which_terms_are_found(tokenizer, text, terminology, expected):
 
 @pytest.mark.parametrize("word", ["cat", "house", "the old dog"])
 def test_subwords_are_those_inside_a_sentence(tokenizer, word):
-    (row,) = add_terms([[3]], ["x"], {"x": word}, tokenizer)
-    ((ids,),) = (term.alternatives for term in row.terms)
+    (terms,) = find_terms(["x"], {"x": word}, tokenizer)
+    ((ids,),) = (term.alternatives for term in terms)
     whole = kt.data.encode(tokenizer, [f"on {word}"])[0]
     assert whole[len(whole) - len(ids) :] == ids
     assert kt.data.decode(tokenizer, [kt.data.encode(tokenizer, ["on"])[0] + ids]) == [f"on {word}"]
@@ -85,7 +84,6 @@ def test_room_for_terms():
     assert check_room_for_terms(terms, 3, None) == 6
     assert check_room_for_terms(terms, 11, None) == 11
     assert check_room_for_terms(terms, 5, 5) == 5
-    assert terms_of([[1], [2]]) is None
     with pytest.raises(ValueError, match="`terminology` must fit `max_new_tokens`.*5 sub.*=4"):
         check_room_for_terms(terms, 4, 4)
 

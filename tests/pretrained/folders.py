@@ -311,3 +311,57 @@ def nllb(folder, whole=True, **settings):
     tokenizer.add_special_tokens([mask])
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
+
+
+# === T5 ===
+
+SENTINELS = [
+    "<extra_id_0> walks in<extra_id_1>park <extra_id_99>",
+    "The <extra_id_0>, the <extra_id_100> and <extra_id_7>",
+    "translate English to German: The cat sat on the mat.",
+]
+
+
+def t5(folder, whole=False, **settings):
+    """As google's: padding, end and unknown first, a hundred sentinels behind the pieces.
+
+    `whole` as older versions of transformers converted them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    special = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+    proto = sentence_piece(MANY, 280, character_coverage=0.99, **special)
+    if settings:
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    size = len(pieces_of(proto)) + settings.get("extra_ids", 100)
+    write_config(folder, "t5", vocab_size=size + 28)
+    if not whole:
+        (folder / "spiece.model").write_bytes(proto)
+        return folder
+    content = sentencepiece_model_pb2.ModelProto()
+    content.ParseFromString(proto)
+    sentinels = [f"<extra_id_{index}>" for index in reversed(range(100))]
+    pieces = [(piece.piece, piece.score) for piece in content.pieces]
+    pieces += [(name, 0.0) for name in sentinels]
+    tokenizer = tokenizers.Tokenizer(models.Unigram(pieces, 2))
+    charsmap = normalizers.Precompiled(content.normalizer_spec.precompiled_charsmap)
+    spaces = normalizers.Replace(tokenizers.Regex(" {2,}"), " ")
+    tokenizer.normalizer = normalizers.Sequence([charsmap, spaces])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>", *sentinels])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def madlad(folder, languages=("de", "ja", "zh_Hant")):
+    """As google's: SentencePiece's usual ids, the target languages as symbols."""
+    folder.mkdir(parents=True, exist_ok=True)
+    symbols = [f"<2{code}>" for code in languages]
+    proto = sentence_piece(MANY, 280, character_coverage=1.0, user_defined_symbols=symbols)
+    (folder / "spiece.model").write_bytes(proto)
+    names = {"pad_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "extra_ids": 0}
+    settings = {"tokenizer_class": "T5Tokenizer", **names}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    ids = {"pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 0}
+    write_config(folder, "t5", vocab_size=len(pieces_of(proto)), **ids)
+    return folder

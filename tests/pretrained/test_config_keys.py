@@ -14,11 +14,13 @@ from transformers.models.gpt_neo import modeling_gpt_neo
 from transformers.models.llama import modeling_llama
 from transformers.models.m2m_100 import modeling_m2m_100
 from transformers.models.marian import modeling_marian
+from transformers.models.mt5 import modeling_mt5
 from transformers.models.openai import modeling_openai
 from transformers.models.opt import modeling_opt
 from transformers.models.qwen2 import modeling_qwen2
 from transformers.models.qwen3 import modeling_qwen3
 from transformers.models.roberta import modeling_roberta
+from transformers.models.t5 import modeling_t5
 from transformers.models.vit import modeling_vit
 from transformers.models.xlm_roberta import modeling_xlm_roberta
 
@@ -36,11 +38,13 @@ CLASSES = {
     "llama": (transformers.LlamaConfig, modeling_llama),
     "m2m_100": (transformers.M2M100Config, modeling_m2m_100),
     "marian": (transformers.MarianConfig, modeling_marian),
+    "mt5": (transformers.MT5Config, modeling_mt5),
     "openai-gpt": (transformers.OpenAIGPTConfig, modeling_openai),
     "opt": (transformers.OPTConfig, modeling_opt),
     "qwen2": (transformers.Qwen2Config, modeling_qwen2),
     "qwen3": (transformers.Qwen3Config, modeling_qwen3),
     "roberta": (transformers.RobertaConfig, modeling_roberta),
+    "t5": (transformers.T5Config, modeling_t5),
     "vit": (transformers.ViTConfig, modeling_vit),
     "xlm-roberta": (transformers.XLMRobertaConfig, modeling_xlm_roberta),
 }
@@ -96,6 +100,9 @@ def test_defaults_are_those_of_transformers(family):
     fixed = {key: fields[key].default for key in keys.fixed if key in fields}
     assert {key: keys.fixed[key] for key in fixed} == fixed
     read_otherwise = {"num_labels", "head_dim", "rope_theta", "rope_scaling", "attention_layers"}
+    # T5's class takes the first one itself, and makes the others of what it is given.
+    read_otherwise |= {"tie_word_embeddings", "dense_act_fn", "is_gated_act"}
+    read_otherwise |= {"scale_decoder_outputs", "decoder_start_token_id"}
     assert set(keys.followed) - set(fields) <= read_otherwise
     assert keys.followed.get("num_labels", 2) == kind().num_labels
 

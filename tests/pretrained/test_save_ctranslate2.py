@@ -39,6 +39,33 @@ TRANSLATORS = {
     ),
     "untied": ({"share_embeddings": False, "layer_norm_epsilon": 1e-2}, 4),
 }
+# The type of T5, with and without what T5 1.1 changed.
+T5 = {
+    "normalize_first": True,
+    "norm": "rms",
+    "position_layout": None,
+    "relative_positions": "t5",
+    "share_relative_positions": True,
+    "attention_scale": 1.0,
+    "use_attention_bias": False,
+    "use_feed_forward_bias": False,
+    "scale_embeddings": False,
+}
+T5_MODELS = {
+    "v1.0": {"scale_logits": True, "num_layers": 2},
+    "v1.1": {
+        "tie_logits": False,
+        "gated": True,
+        "activation": "gelu_approximate",
+        "num_decoder_layers": 3,
+        "head_dim": 5,
+    },
+    "near": {
+        "relative_positions": kt.layers.RelativePositionBias(6, 5, bidirectional=None),
+        "layer_norm_epsilon": 0.1,
+    },
+}
+TRANSLATORS |= {f"t5_{name}": ({**T5, **more}, 3) for name, more in T5_MODELS.items()}
 MODELS_OF_LANGUAGE = {
     "post_norm": ({}, 2),
     "pre_norm": ({"normalize_first": True, "activation": "relu", "num_layers": 2}, 2),
@@ -257,6 +284,17 @@ def test_what_cannot_be_written(source, target, tmp_path):
     for name, value in {"relative_positions": "t5", "window": 3, "gated": True}.items():
         other = kt.models.transformer(120, **{name: value}, **SIZE)
         refuse(other, source, tmp_path, f"`{name}` must be .* for CTranslate2.*Received: .*'enc")
+    for more, message in (
+        ({"attention_scale": None}, "`attention_scale` must be 1.0 for CTranslate2.*None"),
+        ({"norm": "layer"}, "`norm` must be 'rms' for CTranslate2"),
+        ({"relative_positions": "shaw"}, '`relative_positions` must be "t5" for CTranslate2'),
+        ({"position_layout": "interleaved"}, "`positional_encoding` must be None for CTranslate2"),
+        (
+            {"relative_positions": kt.layers.RelativePositionBias()},
+            "`relative_positions` must be .*for future keys in the encoder only.*'decoder'",
+        ),
+    ):
+        refuse(kt.models.transformer(120, **SIZE, **{**T5, **more}), source, tmp_path, message)
     odd = kt.models.transformer(120, activation="selu", **SIZE)
     refuse(odd, source, tmp_path, "`activation` must be one of")
     bert = kt.models.bert(120, **SIZE)

@@ -24,6 +24,7 @@ MODELS = {
     "new tokens": lambda: kt.models.with_new_tokens(make_gpt(), 6),
     "packed": lambda: kt.models.packed(make_gpt()),
     "translator with a bias": lambda: make_translator(output_bias=True),
+    "scaled logits": lambda: make_translator(scale_logits=True),
     "two vocabularies": lambda: make_translator(target_vocabulary_size=V + 6),
     "a matrix and a bias": lambda: make_translator(share_embeddings=False, output_bias=True),
 }

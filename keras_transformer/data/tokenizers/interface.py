@@ -86,7 +86,7 @@ class SpecialTokenizer:
     def _set_languages(
         self, tokens: Sequence[str], form: str, id_of: Callable[[str], int | None]
     ) -> None:
-        """Sets the language tokens; the code of a language is its token without underscores."""
+        """Sets the language tokens; the code of a language is "fr" for "__fr__" or "<2fr>"."""
         check_choice(LANGUAGE_FORMS, language_form=form)
         if isinstance(tokens, str):
             raise ValueError(
@@ -102,7 +102,9 @@ class SpecialTokenizer:
         self.language_tokens = tuple(tokens)
         self.language_form = form
         self.languages = {
-            token.strip("_"): token_id for token, token_id in ids.items() if token_id is not None
+            token.removeprefix("<2").strip("_>"): token_id
+            for token, token_id in ids.items()
+            if token_id is not None
         }
 
     def _encode(self, texts: list[str]) -> list[list[int]]:

@@ -18,7 +18,7 @@ from keras_transformer.pretrained.families.rotary_settings import (
     rotary_arguments,
     rotary_parameters,
 )
-from keras_transformer.pretrained.mapping import TRANSPOSED, Rule
+from keras_transformer.pretrained.mapping import TRANSPOSED, Rule, rms_norm
 from keras_transformer.pretrained.settings import activation_name
 from keras_transformer.pretrained.tokenizers.write_tokenizer_json import write_tokenizer_json
 
@@ -136,17 +136,13 @@ def _projection(source: str, target: str, has_bias: bool) -> list[Rule]:
     return [*rules, Rule(f"{source}.bias", (f"{target}/bias",))] if has_bias else rules
 
 
-def _gain(source: str, target: str) -> Rule:
-    return Rule(f"{source}.weight", (f"{target}/scale",))
-
-
 def _layer_rules(config: Config, index: int) -> list[Rule]:
     source, target = f"model.layers.{index}", f"decoder/block_{index}"
     attention, network = f"{target}/self_attention/attention", f"{target}/feed_forward"
     of_heads, of_output, of_network = _biases(config)
     rules = [
-        _gain(f"{source}.input_layernorm", f"{target}/self_attention_norm"),
-        _gain(f"{source}.post_attention_layernorm", f"{target}/feed_forward_norm"),
+        rms_norm(f"{source}.input_layernorm", f"{target}/self_attention_norm"),
+        rms_norm(f"{source}.post_attention_layernorm", f"{target}/feed_forward_norm"),
     ]
     for name, part in (("q", "query"), ("k", "key"), ("v", "value")):
         rules += _projection(f"{source}.self_attn.{name}_proj", f"{attention}/{part}", of_heads)
@@ -154,8 +150,8 @@ def _layer_rules(config: Config, index: int) -> list[Rule]:
     for name, part in (("gate", "intermediate"), ("up", "linear"), ("down", "output")):
         rules += _projection(f"{source}.mlp.{name}_proj", f"{network}/{part}", of_network)
     if _has_head_norms(config):
-        rules.append(_gain(f"{source}.self_attn.q_norm", f"{attention}/query_norm"))
-        rules.append(_gain(f"{source}.self_attn.k_norm", f"{attention}/key_norm"))
+        rules.append(rms_norm(f"{source}.self_attn.q_norm", f"{attention}/query_norm"))
+        rules.append(rms_norm(f"{source}.self_attn.k_norm", f"{attention}/key_norm"))
     return rules
 
 
@@ -163,7 +159,7 @@ def _rules(config: Config) -> list[Rule]:
     rules = [Rule("model.embed_tokens.weight", ("token_embedding/embeddings",))]
     for index in range(config.size("num_hidden_layers")):
         rules += _layer_rules(config, index)
-    rules.append(_gain("model.norm", "decoder/final_norm"))
+    rules.append(rms_norm("model.norm", "decoder/final_norm"))
     if not config.get("tie_word_embeddings", bool):
         rules.append(Rule("lm_head.weight", ("logits/kernel",), TRANSPOSED))
     return rules

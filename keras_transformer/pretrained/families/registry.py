@@ -12,15 +12,16 @@ from keras_transformer.pretrained.families.hugging_face_m2m_100 import M2M100
 from keras_transformer.pretrained.families.hugging_face_marian import MARIAN
 from keras_transformer.pretrained.families.hugging_face_opt import OPT
 from keras_transformer.pretrained.families.hugging_face_roberta import ROBERTA, XLM_ROBERTA
+from keras_transformer.pretrained.families.hugging_face_t5 import MT5, T5
 from keras_transformer.pretrained.families.hugging_face_vit import VIT
 
 FAMILIES: dict[str, Family] = {
     family.model_type: family
-    # A model is saved as the first family that recognizes it, so RoBERTa comes before BERT, and
-    # GPT-2 after the families with the same layers.
+    # A model is saved as the first family that recognizes it, so RoBERTa comes before BERT, GPT-2
+    # after the families with the same layers, and T5 before other translators.
     for family in (
         *(ROBERTA, XLM_ROBERTA, BERT, DISTILBERT),
         *(LLAMA, QWEN2, QWEN3, GPT_NEO, OPT, GPT1, GPT2),
-        *(M2M100, MARIAN, VIT),
+        *(T5, MT5, M2M100, MARIAN, VIT),
     )
 }

@@ -35,14 +35,10 @@ def from_pieces(files: TokenFiles) -> Any:
         ValueError: If the file is not such a model, or defines symbols.
     """
     path = files.folder / FILE
-    proto = _read(path)
+    proto = read_pieces(path)
     names = tuple(piece.piece for piece in proto.pieces[:3])
     if names != _PIECES:
         raise ValueError(f"`{path}` must begin with the pieces {_PIECES}. Received: {names}.")
-    if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
-        raise ValueError(
-            f"`{path}` must be a unigram model. Received: another SentencePiece model."
-        )
     symbols = [piece.piece for piece in proto.pieces if piece.type == piece.USER_DEFINED]
     if symbols:
         raise ValueError(f"`{path}` must not define symbols. Received: {symbols[:8]}.")
@@ -57,12 +53,27 @@ def from_pieces(files: TokenFiles) -> Any:
     return result
 
 
-def _read(path: Path) -> Any:
+def read_pieces(path: Path) -> Any:
+    """Reads the file of a SentencePiece unigram model.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its `ModelProto`.
+
+    Raises:
+        ValueError: If it is another file, or another kind of model.
+    """
     proto = import_text_package("sentencepiece.sentencepiece_model_pb2").ModelProto()
     try:
         proto.ParseFromString(path.read_bytes())
     except Exception as error:  # protobuf raises types of its library
         raise ValueError(f"`{path}` must be a SentencePiece model. Received: {error}.") from error
+    if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
+        raise ValueError(
+            f"`{path}` must be a unigram model. Received: another SentencePiece model."
+        )
     return proto
 
 
@@ -72,20 +83,21 @@ def empty_model(files: TokenFiles) -> Any:
     return unigram([(name, 0.0) for name in _FIRST], _UNKNOWN_ID, False)
 
 
-def dress(files: TokenFiles, tokenizer: Any) -> None:
+def dress(files: TokenFiles, tokenizer: Any, class_name: str = "XLMRobertaTokenizer") -> None:
     """Sets the parts around the model like transformers, which reads only a file's character map.
 
     Args:
         files: The folder's tokens and settings.
         tokenizer: The `tokenizers.Tokenizer`, changed in place.
+        class_name: Its class in transformers, for error messages.
 
     Raises:
-        ValueError: If it has parts that XLM-RoBERTa's tokenizer does not have.
+        ValueError: If it has parts that the tokenizers of its class do not have.
     """
     package = import_text_package("tokenizers")
     content = json.loads(tokenizer.to_str())
-    _check_pre_tokenizer(files, content["pre_tokenizer"])
-    precompiled = _precompiled(files, content["normalizer"])
+    _check_pre_tokenizer(files, content["pre_tokenizer"], class_name)
+    precompiled = _precompiled(files, content["normalizer"], class_name)
     if precompiled is None:
         tokenizer.normalizer = None
     elif content["normalizer"]["type"] != "Precompiled":
@@ -107,7 +119,7 @@ def _parts(part: Any, key: str) -> list[dict[str, Any]]:
     return list(part[key]) if part["type"] == "Sequence" else [part]
 
 
-def _precompiled(files, normalizer):
+def _precompiled(files, normalizer, class_name):
     precompiled = None
     for part in _parts(normalizer, "normalizers"):
         if part["type"] == "Precompiled" and precompiled is None:
@@ -115,17 +127,17 @@ def _precompiled(files, normalizer):
         elif part["type"] != "Replace" or part["pattern"] != {"Regex": " {2,}"}:
             raise ValueError(
                 f"The normalizer in {files.folder / 'tokenizer.json'} must be that of an "
-                f"XLMRobertaTokenizer, a character map. Received: {part['type']}."
+                f"{class_name}, a character map. Received: {part['type']}."
             )
     return precompiled
 
 
-def _check_pre_tokenizer(files, pre_tokenizer):
+def _check_pre_tokenizer(files, pre_tokenizer, class_name):
     parts = _parts(pre_tokenizer, "pretokenizers")
     kinds = [part["type"] for part in parts]
     known = kinds in ([], ["Metaspace"], ["WhitespaceSplit", "Metaspace"])
     if not known or (parts and parts[-1]["replacement"] != _SPACE):
         raise ValueError(
             f"The pre_tokenizer in {files.folder / 'tokenizer.json'} must be that of an "
-            f"XLMRobertaTokenizer, WhitespaceSplit and Metaspace. Received: {kinds}."
+            f"{class_name}, WhitespaceSplit and Metaspace. Received: {kinds}."
         )

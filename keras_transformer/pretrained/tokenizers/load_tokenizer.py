@@ -24,6 +24,7 @@ from keras_transformer.pretrained.tokenizers.load_m2m_tokenizer import (
     tokenizer_class,
 )
 from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
+from keras_transformer.pretrained.tokenizers.t5_unigram import T5, language_tokens
 from keras_transformer.pretrained.tokenizers.tokenizers_from_files import (
     KINDS,
     Kind,
@@ -44,6 +45,7 @@ from keras_transformer.pretrained.tokenizers.vocabulary_files import (
 # The usual kind of each architecture's tokenizer.
 _KINDS = {**KINDS, "llama": LLAMA, "qwen2": QWEN2, "qwen3": QWEN2}
 _KINDS |= {"gpt_neo": KINDS["gpt2"], "opt": KINDS["gpt2"]}
+_KINDS |= {"t5": T5, "mt5": T5}
 _SENTENCE_PIECE = ("spiece.model", "sentencepiece.model", "tokenizer.model")
 
 
@@ -51,30 +53,30 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     """Loads the tokenizer of a Hugging Face checkpoint, a GGUF file or Firefox Translations.
 
     `config.json` names the architecture: BERT, RoBERTa, XLM-RoBERTa, DistilBERT, GPT-1
-    (`openai-gpt`), GPT-2, GPT-Neo, OPT, Llama, Qwen2, Qwen3, Marian or M2M100 (`m2m_100`, also
-    NLLB and SMaLL-100). The tokenizer is read from `tokenizer.json`, or in older folders from
-    `vocab.json` and `merges.txt`, from `vocab.txt`, or from a SentencePiece model; Marian's from
-    `source.spm`, `target.spm` and `vocab.json`; M2M100's from `sentencepiece.bpe.model` and
-    `vocab.json`; NLLB's from `tokenizer.json`, or only from `sentencepiece.bpe.model`. A
-    multilingual tokenizer has the ids of its language tokens in `languages`. The ids are those of
-    Hugging Face's tokenizer, without special ids around a text: `kt.data.encode` adds those. For
-    Llama and Qwen, tokenizer.json is used as is, whatever class the folder names; transformers 5
-    builds a different tokenizer if that class is GPT-2's, as in SmolLM2. A GGUF file contains its
-    byte-level BPE. A Firefox Translations folder has one SentencePiece model for both languages, or
-    one for each.
+    (`openai-gpt`), GPT-2, GPT-Neo, OPT, Llama, Qwen2, Qwen3, T5, mT5, Marian or M2M100 (`m2m_100`,
+    also NLLB and SMaLL-100). The tokenizer is read from `tokenizer.json`, or in older folders from
+    `vocab.json` and `merges.txt`, from `vocab.txt`, or from a SentencePiece model (T5's is
+    `spiece.model`, followed by the sentinels `<extra_id_0>` and so on); Marian's from `source.spm`,
+    `target.spm` and `vocab.json`; M2M100's from `sentencepiece.bpe.model` and `vocab.json`; NLLB's
+    from `tokenizer.json`, or only from `sentencepiece.bpe.model`. A multilingual tokenizer has the
+    ids of its language tokens in `languages`. The ids are those of Hugging Face's tokenizer,
+    without special ids around a text: `kt.data.encode` adds those. For Llama and Qwen,
+    tokenizer.json is used as is, whatever class the folder names; transformers 5 builds a different
+    tokenizer if that class is GPT-2's, as in SmolLM2. A GGUF file contains its byte-level BPE. A
+    Firefox Translations folder has one SentencePiece model for both languages, or one for each.
     Nothing in a file is executed.
 
     Args:
         folder: A folder, a GGUF file or a name on the Hugging Face hub, as in
             `kt.pretrained.load`.
-        target: For Marian, M2M100 and Firefox Translations, whether to load the tokenizer of the
-            target language. For M2M100, both are the same.
+        target: For Marian, M2M100, T5 and Firefox Translations, whether to load the tokenizer of
+            the target language. For M2M100 and T5, both are the same.
 
     Returns:
         A tokenizer of `kt.data` with its special ids. `end_id` is that of the checkpoint's
         generation settings, if they have one. `start_id` is the id of `[CLS]` for BERT and
-        DistilBERT, of `<s>` for RoBERTa, and the id that a translation starts from for Marian. The
-        chat template, if any, is in `chat_template`.
+        DistilBERT, of `<s>` for RoBERTa, and the id that a translation starts from for Marian and
+        T5. The chat template, if any, is in `chat_template`.
 
     Raises:
         ValueError: If there is no such folder, a file is missing or damaged, the architecture does
@@ -114,9 +116,9 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
             f"`model_type` in {path} must be one of {sorted([*_KINDS, 'm2m_100', 'marian'])} "
             f"for a tokenizer. Received: {model_type!r}."
         )
-    if target:
+    if target and _KINDS[model_type] is not T5:
         raise ValueError(
-            "`target` must be False, except for Marian and M2M100. "
+            "`target` must be False, except for Marian, M2M100 and T5. "
             f"Received: target={target}, model_type={model_type!r}."
         )
     return _single(folder, config, _KINDS[model_type], lowercase)
@@ -159,7 +161,7 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) 
     return HuggingFaceTokenizer(
         inner.to_str(),
         padding_id=named.get("pad"),
-        start_id=named.get("cls", named.get("bos")),
+        start_id=_start_id(config, usual, settings, named),
         # An id that the tokenizer does not have cannot end a text.
         end_id=end if end is not None and end < num_tokens else None,
         unknown_id=named.get("unk"),
@@ -172,8 +174,26 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) 
             f"{name}_token": token.content
             for name, token in {**files.defaults, **files.named}.items()
         },
-        add_start="cls" not in named and _adds_start(files, plain, inner, named.get("bos")),
+        **_languages(inner, usual),
+        add_start="cls" not in named
+        and usual is not T5
+        and _adds_start(files, plain, inner, named.get("bos")),
     )
+
+
+def _start_id(
+    config: dict[str, Any], usual: Kind, settings: GenerationSettings, named: dict[str, int]
+) -> int | None:
+    if usual is not T5:
+        return named.get("cls", named.get("bos"))
+    start = config.get("decoder_start_token_id", named.get("pad"))
+    return start if settings.start_id is None else settings.start_id
+
+
+def _languages(inner: Any, usual: Kind) -> dict[str, Any]:
+    """Returns the languages of MADLAD-400, a T5 whose sources name their target language."""
+    tokens = language_tokens(inner) if usual is T5 else []
+    return {"language_tokens": tokens, "language_form": "target_first"} if tokens else {}
 
 
 def _adds_start(files: TokenFiles, plain: bool, inner: Any, start_id: int | None) -> bool:

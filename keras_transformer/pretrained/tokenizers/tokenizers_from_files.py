@@ -68,7 +68,7 @@ def read_kind(folder: Path, config: dict[str, Any], usual: Kind) -> tuple[TokenF
     for kind in (usual, *KINDS.values()):
         if named in (kind.class_name, f"{kind.class_name}Fast"):
             return TokenFiles(folder, kind.defaults), kind, False
-    known = sorted([*_PLAIN, *(kind.class_name for kind in KINDS.values())])
+    known = sorted({*_PLAIN, *(kind.class_name for kind in (usual, *KINDS.values()))})
     raise ValueError(f"`tokenizer_class` in {folder} must be one of {known}. Received: {named!r}.")
 
 
