@@ -17,6 +17,7 @@ from keras_transformer.data.batches.translation_batches import TranslationBatche
 from keras_transformer.data.batches.word_rows import best_spans, question_rows, tagged_rows
 from keras_transformer.data.chat import encode_chat, render_chat
 from keras_transformer.data.noise import CaseNoise, CopyNoise, add_noise
+from keras_transformer.data.pair_filters import add_tag, filter_pairs
 from keras_transformer.data.series_windows import previous_values, series_windows
 from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.interface import Tokenizer
@@ -56,12 +57,14 @@ __all__ = [
     "TranslationBatches",
     "TypoNoise",
     "add_noise",
+    "add_tag",
     "best_spans",
     "chat_rows",
     "choice_rows",
     "decode",
     "encode",
     "encode_chat",
+    "filter_pairs",
     "load_tokenizer",
     "pair_rows",
     "previous_values",

@@ -41,6 +41,8 @@ def translate_rows(
     num_beams: int,
     num_return: int | None,
     prefix_ids: Sequence[int] = (),
+    sampler: Any = "greedy",
+    seed: int | None = None,
 ) -> list:
     """Translates sources.
 
@@ -54,6 +56,8 @@ def translate_rows(
         num_return: Number of translations per source; None for one, as a string.
         prefix_ids: The first ids of each translation, such as the token of its language. As in
             transformers, they count in the length penalty but not in the sum of log-probabilities.
+        sampler: The sampler of `kt.decoding.generate`; others than "greedy" need one beam.
+        seed: Random seed of the sampler; None draws a new one.
 
     Returns:
         A string for each source, or a list of `Translation` with `num_return`.
@@ -67,7 +71,9 @@ def translate_rows(
             model,
             sources,
             max(limits),
+            sampler,
             stop_ids=(ids.end,),
+            seed=seed,
             start_id=ids.start,
             candidate_ids=candidate_ids,
             prefix_ids=prefix,
