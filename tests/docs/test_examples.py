@@ -55,6 +55,7 @@ def test_example_runs(name, arguments, lines, pretrained):
     [
         ("translate_pretrained.py", "O animal estava cansado demais."),
         ("adapt_translator.py", "3 unseen pairs, exactly right: 0 before"),
+        ("distill_translator.py", "| teacher (Firefox) | 16,907,265 |"),
         ("finetune_bert.py", "| 64 |"),
         ("sentence_similarity.py", "22,565,376 weights"),
         ("look_inside.py", "MiniLM"),
