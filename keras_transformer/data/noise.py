@@ -106,7 +106,10 @@ class CaseNoise:
         shares = {form: getattr(self, form) for form in _FORMS}
         check_probability(**shares)
         if sum(shares.values()) > 1 + 1e-9:
-            raise ValueError(f"The probabilities must sum to at most 1. Received: {shares}.")
+            raise ValueError(
+                "`upper`, `title`, `lower` and `random` must sum to at most 1. "
+                f"Received: {', '.join(f'{form}={share}' for form, share in shares.items())}."
+            )
         for form in self.in_targets:
             check_choice(_FORMS, in_targets=form)
 

@@ -191,9 +191,9 @@ class TranslationEvaluation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Evaluates if `every_epochs` is due, and adds the latest scores to the logs."""
+        # Even if the last step was evaluated: callbacks such as SwapEMAWeights change the weights.
         is_due = self.every_epochs and self._epoch % self.every_epochs == 0
-        is_done = self.history and self.history[-1]["step"] == self._step
-        if not self.scores or (is_due and not is_done):
+        if is_due or not self.scores:
             self._run()
         if logs is not None:
             logs.update(self.scores)

@@ -238,7 +238,10 @@ def test_noisy_pairs_become_batches():
     ("make", "message"),
     [
         (lambda: CaseNoise(upper=-0.1), r"`upper` must be in the range \[0, 1\].*upper=-0.1"),
-        (lambda: CaseNoise(upper=0.6, lower=0.6), "The probabilities must sum to at most 1"),
+        (
+            lambda: CaseNoise(upper=0.6, lower=0.6),
+            "`random` must sum to at most 1. Received: upper=0.6, title=0.0, lower=0.6",
+        ),
         (lambda: CaseNoise(in_targets=["camel"]), "`in_targets` must be one of.*'camel'"),
         (lambda: TypoNoise(probability=2), r"`probability` must be in the range \[0, 1\]"),
         (lambda: TypoNoise(rate=None), r"`rate` must be in the range \[0, 1\].*rate=None"),

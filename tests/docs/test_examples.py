@@ -22,7 +22,7 @@ def pretrained(tmp_path_factory):
 
 def run(name, *arguments):
     # Those with many models, of which each would have to be compiled.
-    many = name.startswith(("finetune", "long", "forecast", "pretrain"))
+    many = name.startswith(("finetune", "long", "forecast", "pretrain", "distill"))
     backend = "torch" if many else os.environ["KERAS_BACKEND"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend}
     command = [sys.executable, str(ROOT / "examples" / name), "--smoke", *map(str, arguments)]

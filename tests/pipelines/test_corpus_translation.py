@@ -34,6 +34,7 @@ def greedy(translator):
     return translator.translate(TEXTS, max_new_tokens=7)
 
 
+@pytest.mark.slow
 def test_translates_as_the_translator_does(translator, greedy):
     assert len(set(greedy)) > 2
     assert kt.translate_corpus(translator, TEXTS, **LIMIT) == greedy
@@ -75,6 +76,7 @@ def interrupt_after(num_batches, monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["greedy", "random", kt.decoding.TopK(5)])
 def test_an_interrupted_run_continues(translator, tmp_path, monkeypatch, sampler):
     options = {"sampler": sampler, "seed": 3, "batch_size": 2, "chunk_size": 3, **LIMIT}
@@ -174,6 +176,7 @@ def test_messages(translator, texts, options, message):
 # --- Scores ---
 
 
+@pytest.mark.slow
 def test_scores_are_means_of_the_models_log_probabilities(translator):
     translations = ["the cat", "a dog on the hill", "", "house"]
     found = kt.score_translations(translator, TEXTS[:4], translations, batch_size=3)

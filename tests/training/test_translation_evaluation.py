@@ -14,9 +14,16 @@ import keras_transformer as kt
 from keras_transformer.training import TranslationEvaluation
 
 SOURCES = ["the cat sat", "a dog ran off", "the old dog slept", "a cat slept", "the dog sat"]
-TARGETS = ["le chat dort", "un chien court", "le chien dort", "un chat dort", "le vieux chien"]
-REFERENCES = [[TARGETS[0], "un chat dort"], *([text] for text in TARGETS[1:])]
-VOCABULARY_SIZE = 48
+# Long enough for BLEU, which is 0 without four words in a row.
+TARGETS = [
+    "le chat dort sur le lit",
+    "un chien court dans la rue",
+    "le vieux chien dort la nuit",
+    "un chat dort dans la rue",
+    "le chien est sur le lit",
+]
+REFERENCES = [[TARGETS[0], "le chat est sur le lit"], *([text] for text in TARGETS[1:])]
+VOCABULARY_SIZE = 64
 
 
 @pytest.fixture(scope="module")
@@ -118,18 +125,19 @@ def score_of(num_right):
 def test_scores_are_those_of_translations_by_hand(tokenizer):
     translator = make_translator(tokenizer)
     evaluation = TranslationEvaluation(
-        translator, SOURCES, REFERENCES, every_epochs=9, max_new_tokens=9
+        translator, SOURCES, REFERENCES, every_epochs=9, max_new_tokens=13
     )
     weights = Weights()
-    history = fit(translator.model, make_batches(tokenizer), [evaluation, weights], 18)
-    for epoch in (0, 8, 17):
+    history = fit(translator.model, make_batches(tokenizer), [evaluation, weights], 27)
+    for epoch in (0, 8, 26):
         translator.model.set_weights(weights.epochs[epoch])
-        expected = by_hand(translator.translate(SOURCES, max_new_tokens=9))
+        expected = by_hand(translator.translate(SOURCES, max_new_tokens=13))
         for name, score in expected.items():
             assert history[name][epoch] == pytest.approx(score)
     # The model learns, so that the scores of one epoch cannot pass for those of another.
-    assert history["val_chrf"][17] > history["val_chrf"][0]
-    assert evaluation.translations == translator.translate(SOURCES, max_new_tokens=9)
+    assert history["val_chrf"][26] > history["val_chrf"][0]
+    assert history["val_bleu"][26] > 1.0
+    assert evaluation.translations == translator.translate(SOURCES, max_new_tokens=13)
     (first, *_) = evaluation.samples
     assert first == (SOURCES[0], evaluation.translations[0], REFERENCES[0])
     assert len(evaluation.samples) == 3
@@ -159,7 +167,7 @@ def test_averaged_weights_are_what_is_evaluated(tokenizer):
     optimizer = keras.optimizers.Adam(2e-2, use_ema=True, ema_momentum=0.8)
     translator = make_translator(tokenizer, optimizer)
     raw, averaged = Weights(), Weights()
-    evaluation = TranslationEvaluation(translator, SOURCES, REFERENCES, max_new_tokens=9)
+    evaluation = TranslationEvaluation(translator, SOURCES, REFERENCES, max_new_tokens=13)
     swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
     history = fit(translator.model, make_batches(tokenizer), [raw, swap, evaluation, averaged], 12)
     scores = {}
@@ -167,7 +175,7 @@ def test_averaged_weights_are_what_is_evaluated(tokenizer):
         scores[name] = []
         for weights in snapshots.epochs:
             translator.model.set_weights(weights)
-            scores[name].append(by_hand(translator.translate(SOURCES, max_new_tokens=9)))
+            scores[name].append(by_hand(translator.translate(SOURCES, max_new_tokens=13)))
     found = [
         dict(zip(scores["raw"][0], pair, strict=True))
         for pair in zip(history["val_bleu"], history["val_chrf"], strict=True)
@@ -179,12 +187,12 @@ def test_averaged_weights_are_what_is_evaluated(tokenizer):
 @pytest.mark.slow
 def test_averaged_checkpoints_are_evaluated_after_training(tokenizer):
     translator = make_translator(tokenizer)
-    evaluation = TranslationEvaluation(translator, SOURCES, REFERENCES, max_new_tokens=9)
+    evaluation = TranslationEvaluation(translator, SOURCES, REFERENCES, max_new_tokens=13)
     averaging = kt.training.CheckpointAveraging(12, "epoch")
     fit(translator.model, make_batches(tokenizer), [evaluation, averaging], 12)
     before = evaluation.translations
     scores = evaluation.evaluate()
-    expected = by_hand(translator.translate(SOURCES, max_new_tokens=9))
+    expected = by_hand(translator.translate(SOURCES, max_new_tokens=13))
     assert scores == evaluation.scores == pytest.approx(expected)
     assert evaluation.translations != before
     assert len(evaluation.history) == 12
@@ -197,10 +205,10 @@ def test_a_model_around_the_translators(tokenizer):
     loss = kt.training.MaskedCrossentropy()
     chunked.compile(keras.optimizers.Adam(1e-2), loss, jit_compile=False)
     evaluation = TranslationEvaluation(
-        translator, SOURCES, REFERENCES, every_epochs=18, max_new_tokens=9
+        translator, SOURCES, REFERENCES, every_epochs=18, max_new_tokens=13
     )
     history = fit(chunked, make_batches(tokenizer), [evaluation], 18)
-    expected = by_hand(translator.translate(SOURCES, max_new_tokens=9))
+    expected = by_hand(translator.translate(SOURCES, max_new_tokens=13))
     assert history["val_chrf"][-1] == pytest.approx(expected["val_chrf"])
     assert history["val_chrf"][-1] > history["val_chrf"][0]
 
@@ -208,7 +216,7 @@ def test_a_model_around_the_translators(tokenizer):
 @pytest.mark.slow
 def test_a_resumed_training_reports_the_same(tokenizer, tmp_path):
     translator = make_translator(tokenizer)
-    settings = {"every_epochs": 2, "every_steps": 5, "max_new_tokens": 9}
+    settings = {"every_epochs": 2, "every_steps": 5, "max_new_tokens": 13}
     whole = TranslationEvaluation(translator, SOURCES, REFERENCES, **settings)
     batches = make_batches(tokenizer)
     save = kt.training.SaveTraining(tmp_path, batches)
@@ -235,7 +243,7 @@ def test_a_resumed_training_reports_the_same(tokenizer, tmp_path):
 @pytest.mark.slow
 def test_beams_and_languages_are_those_of_translate(tokenizer):
     translator = make_translator(tokenizer)
-    options = {"num_beams": 3, "length_penalty": 0.0, "batch_size": 2, "max_new_tokens": 7}
+    options = {"num_beams": 3, "length_penalty": 0.0, "batch_size": 2, "max_new_tokens": 13}
     evaluation = TranslationEvaluation(translator, SOURCES, REFERENCES, **options)
     fit(translator.model, make_batches(tokenizer), [evaluation], 5)
     assert evaluation.translations == translator.translate(SOURCES, **options)
@@ -262,7 +270,8 @@ def test_options_reach_the_translator():
         ({"every_epochs": 3}, 7, [3, 9, 18]),
         ({"every_epochs": None, "every_steps": 2}, 2, [2, 4, 6]),
         ({"every_epochs": None, "every_steps": 5}, 4, [3, 5, 10]),
-        ({"every_epochs": 2, "every_steps": 4}, 4, [3, 4, 6, 8, 12]),
+        # The last epoch and the last step count separately.
+        ({"every_epochs": 2, "every_steps": 4}, 4, [3, 4, 6, 8, 12, 12]),
     ],
 )
 def test_when_it_is_due(settings, epochs, steps):
