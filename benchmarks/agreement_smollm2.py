@@ -25,7 +25,7 @@ def reference_model(path: Path):
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     model.tie_weights()
     if {*missing} - {"lm_head.weight"} or unexpected:
-        raise SystemExit(f"SmolLM2: transformers has no tensors {missing}, or others {unexpected}.")
+        raise SystemExit(f"SmolLM2: tensors missing: {missing}; unexpected: {unexpected}.")
     return model
 
 

@@ -178,8 +178,9 @@ window, it computes only the blocks that the window covers.
 |---|---|---|---|---|---|---|---|---|
 {table}
 
-The seven products of the first row, computed in the same blocks and with nothing between them, take
-{" and ".join(floors)} of the dense time: a lower bound for blockwise attention.
+The time of the seven products of the first row, computed in the same blocks and with nothing
+between them, is a lower bound for blockwise attention. Relative to the dense time, it is
+{" and ".join(floors)}.
 
 {machine()}
 """

@@ -295,10 +295,9 @@ def gpt_table(results) -> str:
 tokens by {GPT_NEW} tokens, greedily, in float32 with {THREADS} threads. "Positions" is the model's
 maximum length, which determines KerasHub's cost. "Other length" is the first call with a prompt and
 an output that are 5 tokens shorter. The systems run one after another on a machine whose speed
-drifts: where the bare products seem slower than a complete step, they ran while it was slower
-(`--rounds` evens this out). The ratios of the bare products show what a program that computes
-nothing else would gain over the other systems: the upper bound on this machine for that backend's
-matrix products in float32.
+drifts: if the bare products seem slower than a complete step, the machine was slower while they ran
+(`--rounds` evens this out). The ratios of the bare products are upper bounds: no program that uses
+that backend's matrix products in float32 can gain more over the other systems on this machine.
 
 {head}
 {table}"""

@@ -32,7 +32,7 @@ TEXT = "The quick brown fox jumps over the lazy dog, and the dog does not even l
 COMMAND = "python benchmarks/explorer_page.py --write docs/benchmarks.md"
 VOCABULARY_SIZE = 6000
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-# Counts the requests under way, since a view is complete only when its numbers have come.
+# Counts the pending requests, since a view is complete only when its numbers have arrived.
 COUNT = """
 window.underWay = 0;
 const ask = window.fetch;

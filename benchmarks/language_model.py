@@ -5,7 +5,7 @@
 4 layers, 4 heads, width 128, windows of 64 characters, 12 per batch, 2,000 steps, no dropout,
 pre-LN, one matrix for embedding and logits, AdamW with the same learning rates for all. The text is
 WikiText-2; all systems see the same windows, redrawn for each seed; the loss is computed on the
-whole validation text. Each run has a separate process, one at a time; its seconds are training
+whole validation text. Each run uses a separate process, one at a time; its seconds are training
 time, including compilation but not validation.
 """
 
@@ -116,8 +116,8 @@ Characters of WikiText-2, {SIZE["num_layers"]} layers, {SIZE["num_heads"]} heads
 dropout. AdamW with {WARMUP} warmup steps to {PEAK:g} and cosine decay to {LEAST:g}, weight decay
 {WEIGHT_DECAY}, gradients clipped to a norm of {CLIP_NORM:g}. All systems see the same windows in
 the same order. The loss, in nats per character, is computed on the whole validation text: its mean
-and standard deviation over {arguments.seeds} seeds. Ours has biases, the plain GPT has none. The
-plain GPT is initialized with a standard deviation of {STDDEV}, as in nanoGPT; ours with
+and standard deviation over {arguments.seeds} seeds. Our model has biases; the plain GPT has none.
+The plain GPT is initialized with a standard deviation of {STDDEV}, as in nanoGPT; ours with
 {our_stddev():.3f}, scaled by its width. TensorFlow runs without XLA. Seconds are means and include
 tracing the first step. The best step is the average over the fastest tenth of a training, because
 this machine sometimes runs both TensorFlow threads on one core for minutes. Ratios of times are

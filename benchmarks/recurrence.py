@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--dropout", type=float)
     parser.add_argument("--learning-rate", type=float, help="peak learning rate for all systems")
-    parser.add_argument("--sentences", type=int, help="how many to translate with each system")
+    parser.add_argument("--sentences", type=int, help="sentences to translate per system")
     parser.set_defaults(**OPTIONS)
     parser.add_argument("--write", help="Markdown page to write the table to")
     parser.add_argument("--system", help="run one, print JSON")

@@ -4,7 +4,7 @@
 
 Training steps of a language model on long sequences, with dropout, compiled except on torch. Memory
 (Linux) is the peak of the process during the first step on a long sequence, minus what it held
-before, when weights and optimizer already exist; on JAX and TensorFlow it includes compilation.
+before, including weights and optimizer; on JAX and TensorFlow it includes compilation.
 """
 
 from __future__ import annotations

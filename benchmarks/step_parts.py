@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: the time saved by leaving out each of its parts.
+"""Time of each part of a training step, measured by leaving the part out.
 
     python benchmarks/step_parts.py --write docs/benchmarks.md
 

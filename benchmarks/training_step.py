@@ -117,10 +117,10 @@ python benchmarks/training_step.py{options} --write docs/benchmarks.md
 
 {SIZE["num_layers"]} + {SIZE["num_layers"]} layers, width {SIZE["hidden_dim"]}, {BATCH} sentences of
 {LENGTH} tokens, a vocabulary of {VOCABULARY_SIZE:,}, untied embeddings, dropout {DROPOUT}, Adam,
-float32. The cross-entropy is `kt.training.MaskedCrossentropy` for ours, Keras's own for KerasHub's
-layers and PyTorch's for PyTorch. Ratios compare times, so below 1 is faster; each is the median
-over rounds in which all systems take turns. A step time is the median of {EPOCHS * (STEPS - 1)}
-steps, each measured from the end of one batch to the end of the next.
+float32. The cross-entropy is `kt.training.MaskedCrossentropy` for our model, Keras's own for
+KerasHub's layers and PyTorch's for PyTorch. Ratios compare times, so below 1 is faster; each is
+the median over rounds in which all systems take turns. A step time is the median of
+{EPOCHS * (STEPS - 1)} steps, each measured from the end of one batch to the end of the next.
 
 {head}{chr(10).join(rows)}
 

@@ -501,7 +501,7 @@ warms up for {WARMUP_STEPS} steps and decays linearly with time, from {PEAK_LEAR
 start to 0 at the end; the last {NUM_CHECKPOINTS} checkpoints are averaged. Perplexity is per
 subword on the validation sentences; BLEU is from greedy decoding of the same 2,000 held-out English
 sentences (sacreBLEU, all references). Each system runs in a separate process, one at a time;
-minutes are training time, including compilation. Ours and PyTorch use the same batches of
+minutes are training time, including compilation. Our model and PyTorch's use the same batches of
 {TOKENS_PER_BATCH:,} tokens. KerasHub's layers use batches of {FIXED_BATCH} sentences padded to
 {FIXED_LENGTH} tokens and train for {MORE_MINUTES} times as long. `torch.nn.Transformer` also
 applies dropout to attention weights and activations, at the same rate. TensorFlow uses two threads

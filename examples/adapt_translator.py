@@ -5,9 +5,9 @@
 # Portuguese numerals, where 16 is "dezasseis" rather than "dezesseis". Such pairs can be generated
 # in any quantity, and the results are unambiguously right or wrong.
 #
-# A translator trained on the new pairs alone forgets other things. So each of its batches comes
-# either from the new pairs or from ordinary sentences, for which the model's own translations are
-# the targets: what it should not change, it repeats.
+# A translator trained only on the new pairs forgets other things. Therefore each batch comes either
+# from the new pairs or from ordinary sentences whose targets are the model's own translations, so
+# that it also practices what should not change.
 #
 #     python examples/adapt_translator.py --output runs/numbers
 #     python examples/adapt_translator.py --mix 0
@@ -15,10 +15,10 @@
 #
 # Your own pairs are lines of English, TAB, Portuguese.
 #
-# It prints how many unseen numbers are translated correctly before and after, how many of 200
-# other ordinary sentences still have the same translation, and how far the others moved. `--lora
-# 16` trains adapters instead of all weights and prints their size; `--smoke` runs every line on a
-# tiny sample.
+# The script prints how many unseen numbers are translated correctly before and after, how many of
+# 200 other ordinary sentences still have the same translation, and how much the others changed.
+# `--lora 16` trains adapters instead of all weights and prints their size; `--smoke` runs every
+# line on a tiny sample.
 
 # %%
 from __future__ import annotations
@@ -39,7 +39,7 @@ import keras_transformer as kt
 
 # %%
 parser = argparse.ArgumentParser(description="Adapt Firefox's English-Portuguese model.")
-parser.add_argument("--pairs", type=Path, help="file of pairs; the last 5%% are the test")
+parser.add_argument("--pairs", type=Path, help="file of pairs; the last 5%% are used as test data")
 parser.add_argument("--output", type=Path, default=Path("runs/numbers"), help="folder to save to")
 parser.add_argument("--epochs", type=int, default=2)
 parser.add_argument("--mix", type=float, default=1.0, help="ordinary batches per new one")
@@ -47,7 +47,7 @@ parser.add_argument("--ordinary", type=int, default=4000, help="number of ordina
 parser.add_argument("--lora", type=int, metavar="RANK", help="train adapters of this rank")
 parser.add_argument("--learning-rate", type=float, help="default 1e-4, LoRA 2e-3")
 parser.add_argument("--seed", type=int, default=1)
-parser.add_argument("--table", type=Path, help="file of a table that gets a row of results")
+parser.add_argument("--table", type=Path, help="file with a table to append results to")
 parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()
 if arguments.smoke:
@@ -108,10 +108,9 @@ ordinary_before = translator.translate(ordinary)
 # %% [markdown]
 # ## Training
 #
-# The start, end and padding ids come from the tokenizer and have to be passed to batches and
-# recipe. The learning rate warms up slowly, because Adam's first steps are as large for unimportant
-# words as for all others. Label smoothing would teach the model to be less sure of its own
-# translations.
+# The start, end and padding ids come from the tokenizer and must be passed to batches and recipe.
+# The learning rate warms up slowly, because Adam's first steps are as large for unimportant words
+# as for all others. Label smoothing would teach the model to be less sure of its own translations.
 
 # %%
 tokenizer, model = translator.source_tokenizer, translator.model

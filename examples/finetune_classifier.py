@@ -63,7 +63,7 @@ for name, language_model in (("pretrained", lm), ("from scratch", common.from_sc
     print(f"\n{name}")
     model = kt.models.classifier(kt.models.with_new_tokens(language_model, 2), num_classes=2)
     if name == "from scratch":
-        arguments.lora = None  # adapters on random weights would be no fair comparison
+        arguments.lora = None  # adapters on random weights would not be a fair comparison
     common.train(model, train_batches, validation_batches, arguments)
     results[f"GPT, {name}"] = common.test_accuracy(model, test_batches)
 

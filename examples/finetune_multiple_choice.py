@@ -26,7 +26,7 @@ lm, tokenizer = common.load_pretrained(arguments)
 
 # %%
 print(kt.datasets.movie_dialog.ATTRIBUTION)
-# Each example is four rows: by default, train on a part of the 60,000 to take only minutes.
+# Each example has four rows. By default, use only part of the 60,000, so that it takes minutes.
 limit = arguments.limit or 8000
 train, validation, test = kt.datasets.movie_dialog.load_data()
 print(f"{min(limit, len(train.contexts)):,} training exchanges, chance is 25%")

@@ -3,8 +3,7 @@
 #
 # The textbooks say that the reach of a convolution is limited by its layers, that a recurrent
 # network forgets, and that distance does not matter to self-attention. Here each of them has to
-# recall one token, 1 to 200 positions back, with the same number of weights and of training
-# sentences.
+# recall one token, 1 to 200 positions back, with equal numbers of weights and training sentences.
 #
 #     python examples/long_range.py --output runs/long-range
 #

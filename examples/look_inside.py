@@ -73,7 +73,7 @@ def minilm():
 
 
 def place(tokens, word):
-    """Position of the token that is this word, whichever mark its tokenizer uses for a space."""
+    """Position of the token for a word, whatever marker its tokenizer uses for spaces."""
     return [token.strip("\u2581").lower() for token in tokens].index(word)
 
 

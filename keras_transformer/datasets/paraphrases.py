@@ -1,4 +1,4 @@
-"""Pairs of English sentences, paraphrases or merely similar wording, for similarity models."""
+"""Pairs of English sentences, paraphrases or merely similar in wording, for similarity models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LabeledPairs(NamedTuple):
     Attributes:
         first: List of N strings.
         second: List of N strings.
-        labels: List of N integers: 1 if the two mean the same, 0 if not.
+        labels: List of N integers: 1 if both texts mean the same, 0 if not.
     """
 
     first: list[str]
@@ -44,8 +44,8 @@ def load_data(
     sentence of the same part that shares many words, but no translation, not even through other
     sentences. Pairs that differ only in case and punctuation are left out.
 
-    No sentence appears in two parts, nor does any sentence known from the translations to mean the
-    same: the split is by groups of sentences connected by common translations.
+    The split is by groups of sentences connected by common translations, so that neither a sentence
+    nor one that is known to have the same meaning appears in two parts.
 
     License: CC BY 2.0 FR. Attribution: the contributors of Tatoeba (tatoeba.org), in the selection
     of manythings.org/anki; see `LICENSE` and `ATTRIBUTION`.

@@ -25,7 +25,7 @@ SAMPLES_PER_SECOND = 100
 
 
 def load_data() -> np.ndarray:
-    """Loads the seismogram: 30 seconds, with the start of the earthquake in the first.
+    """Loads 30 seconds of the seismogram; the earthquake starts after 4.7 seconds.
 
     Downloaded once (15 MB) and cached in `$KERAS_HOME` or `~/.keras`.
 

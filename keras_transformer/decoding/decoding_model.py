@@ -145,7 +145,7 @@ class DecodingModel:
 
 
 def _is_matrix(projection):
-    """Whether logits are a plain matrix product, of which a subset of columns can be computed."""
+    """Whether logits are a plain matrix product, some of whose columns can be computed."""
     if projection is None:
         return True
     is_dense = type(projection) is keras.layers.Dense and projection.quantization_mode is None
@@ -153,6 +153,6 @@ def _is_matrix(projection):
 
 
 def _max_length(stack):
-    """Returns the number of positions of a stack; None without positions, as in recurrent ones."""
+    """Returns the number of positions of a stack; None if it is unlimited, as in recurrent ones."""
     positions = getattr(stack, "positional_encoding", None)
     return getattr(positions, "max_length", None)

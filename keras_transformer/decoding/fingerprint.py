@@ -1,8 +1,8 @@
 """Fingerprints of models: everything that a traced program reads except the weights' values.
 
-A traced program has the Python values of its time built in: rates, scales, dtype policies, the list
-of layers. The fingerprint records them all, so that a program is reused only while they are
-unchanged.
+Tracing a program fixes the Python values that it reads, such as rates, scales, dtype policies and
+the list of layers. The fingerprint records them all, so that a program is reused only while they
+are unchanged.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ def generate(
     """Continues prompts with a language model, or translates sources.
 
     Each prompt token passes through the model once; each new token costs one step over the cache.
-    A prompt gets the same continuation by itself and in a batch. With random sampling, a row of the
-    batch gets the same continuation for the same seed, on every backend.
+    A prompt gets the same continuation by itself and in a batch. With random sampling, the same
+    seed gives the same row of a batch the same continuation, on every backend.
 
     The model's padding id does not end a row: inside a prompt, or when generated, it occupies a
     position and is masked, as in a call of the model on the whole row. Generating in several calls,
@@ -180,7 +180,7 @@ def stream(
         complete.
 
     Raises:
-        ValueError: As `generate`, at the call rather than at the first token.
+        ValueError: As in `generate`, at the call rather than at the first token.
 
     Example:
         >>> import keras_transformer as kt

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 class GenerationOptions(NamedTuple):
     """The options that `generate`, `stream` and the pipelines share, with their defaults.
 
-    Attributes: as the arguments of `kt.decoding.generate`, which describes them, and
-        first_row: The number of the first row, from which each row's random numbers follow.
+    All attributes but `first_row` are arguments of `kt.decoding.generate`. `first_row` is the index
+    of the batch's first row among all rows, on which the random numbers depend.
     """
 
     max_new_tokens: int = 64

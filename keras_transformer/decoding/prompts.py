@@ -1,4 +1,4 @@
-"""Checks token ids and pads them into batches with few distinct shapes."""
+"""Validation of token ids, and their padding into batches with few distinct shapes."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def prepare(
         start_id: The first decoder token of a translation.
         prefix_ids: The ids that each translation must start with, as one row for all or one row
             per source.
-        names: What the public function calls `prompt_ids` and `max_new_tokens`, for errors.
+        names: The public function's names for `prompt_ids` and `max_new_tokens`, for errors.
 
     Returns:
         `Inputs`.
 
     Raises:
-        ValueError: As `pad_rows`, or if the model has too few positions.
+        ValueError: As in `pad_rows`, or if the model has too few positions.
     """
     ids_name, count_name = names
     tensors, longest_source = {}, 0

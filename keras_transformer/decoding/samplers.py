@@ -1,4 +1,4 @@
-"""Samplers, which choose the next token from its logits.
+"""Samplers, which choose the next token from the logits.
 
 Shape letters: B batch, V vocabulary.
 """

@@ -37,20 +37,20 @@ def score(
 ) -> Any:
     r"""Computes the log-probability of each target: $\sum_i \log P(y_i \mid y_{<i}, x)$.
 
-    For confidence in a translation, to filter a corpus, or to rerank the hypotheses of another
-    model. The model reads each target once, as in training. Targets of similar length share a
-    batch, and nothing but the log-probabilities of the targets leaves the device.
+    Use it to estimate the confidence in a translation, to filter a corpus, or to rerank the
+    hypotheses of another model. The model reads each target once, as in training. Targets of
+    similar length share a batch, and only the log-probabilities of the targets leave the device.
 
-    The score is what `beam_search` with `length_penalty=0` reports for the same ids.
+    The score equals that of `beam_search` with `length_penalty=0` for the same ids.
 
     Args:
         model: A translator or a language model that follows `kt.decoding.DecodingModel`.
         inputs: `source_ids` and `target_ids` of a translator, or `prompt_ids` and `target_ids` of
             a language model. Each is a list of N lists of ids, or an int array padded on either
-            side. Targets include their end token, if it is to count, but no start token.
+            side. Targets have no start token; they include their end token if it is to be scored.
         start_id: The first decoder token of a translation.
-        banned_ids: Ids that could not be generated, see `renormalize`.
-        renormalize: Whether to renormalize the probabilities without `banned_ids`.
+        banned_ids: Ids that were banned during generation; they matter only with `renormalize`.
+        renormalize: Whether to renormalize the probabilities over the ids that are not banned.
         batch_size: Targets per batch.
         per_token: Whether to return the log-probability of each token.
 
@@ -81,7 +81,7 @@ def score(
     else:
         reads = [[*one, *row[:-1]] for one, row in zip(contexts, targets, strict=True)]
         starts = [len(one) - 1 for one in contexts]
-    # One width for all batches of the longest rows: few shapes to compile.
+    # Rows of similar length share a batch: little padding.
     order = sorted(range(len(targets)), key=lambda i: (len(reads[i]), len(contexts[i])))
     programs, found = programs_of(model, _Settings(excluded)), [np.empty(0)] * len(targets)
     for begin in range(0, len(order), batch_size):
@@ -96,7 +96,7 @@ def score(
 
 
 def _rows(parts, inputs, excluded) -> tuple[list[list[int]], list[list[int]]]:
-    """The sources or prompts, and the targets, checked."""
+    """Returns the sources or prompts, and the targets, after validation."""
     first = "source_ids" if parts.is_translator else "prompt_ids"
     names = {first, "target_ids"}
     if not isinstance(inputs, Mapping) or set(inputs) != names:
@@ -128,7 +128,7 @@ def _tensors(parts, members, contexts, reads, targets, starts) -> dict[str, np.n
     labels, mask = np.zeros_like(read.ids), read.mask
     for place, i in enumerate(members):
         labels[place, starts[i] : starts[i] + len(targets[i])] = targets[i]
-        # Padding after the end is seen by nothing that counts.
+        # Marian starts targets with the padding id, as a real token.
         mask[place, 0] = mask[place, 0] or parts.start_is_padding
     tensors = {"read_ids": read.ids, "read_mask": mask, "labels": labels}
     if parts.is_translator:
@@ -147,7 +147,7 @@ def _tensors(parts, members, contexts, reads, targets, starts) -> dict[str, np.n
 def _log_probabilities(
     model, settings, state, read_ids, read_mask, labels, source_ids=None, source_mask=None
 ):
-    """The log-probability of each label (B, T)."""
+    """Returns the log-probability of each label, (B, T)."""
     parts, source = DecodingModel(model), {}
     if source_ids is not None:
         source["encoded"] = parts.encode(source_ids, source_mask)

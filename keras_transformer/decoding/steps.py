@@ -161,7 +161,7 @@ def write_column(tensor: Tensor, index: Tensor, values: Tensor) -> Tensor:
 
 def repeat(tensor: Tensor, repeats: int) -> Tensor:
     """Repeats each row of the batch axis; the copies of a row are adjacent."""
-    # A copy: of a single row, torch's repeat is a view, which a cache cannot be written into.
+    # A copy, since torch's repeat of a single row is a view, and a cache must be writable.
     return tensor if repeats == 1 else ops.copy(ops.repeat(tensor, repeats, axis=0))
 
 

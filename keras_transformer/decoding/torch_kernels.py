@@ -1,8 +1,9 @@
 """PyTorch on a CPU: transposed kernels, for fast matrix products with few rows.
 
-A step multiplies a few rows by every kernel, so its speed is that of reading the kernels. The
-library that torch calls reads a kernel (I, O) at a fraction of the memory bandwidth as the second
-operand, `x @ kernel`, and at the full bandwidth as a transposed first operand, `copy @ x.T`.
+A step multiplies a few rows by every kernel, so reading the kernels takes most of its time. The
+library that torch calls reads a kernel (I, O) at a fraction of the memory bandwidth if it is the
+second operand, `x @ kernel`, and at the full bandwidth if a transposed copy is the first one,
+`copy @ x.T`.
 
 Shape letters: I inputs, O outputs.
 """

@@ -1,4 +1,4 @@
-"""The explorer: a page on this machine that shows what a model computes.
+"""The explorer: a local web page that shows what a model computes.
 
 `python -m keras_transformer.explorer FOLDER` starts it.
 """

@@ -21,7 +21,7 @@ from keras_transformer.explorer.opened_model import OpenedModel, open_model
 from keras_transformer.explorer.page_export import exported_page
 
 _DEFAULT_MODEL = "firefox-en-pt"
-_DEMO = Path("runs/translator")  # what `make demo` leaves
+_DEMO = Path("runs/translator")  # where `make demo` saves its translator
 _PORT = 8000
 
 
@@ -29,25 +29,25 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m keras_transformer.explorer",
-        description="Look inside a model, on a page of this machine.",
+        description="Look inside a model, in a local web page.",
     )
     parser.add_argument(
         "folder",
         nargs="?",
         help="a folder written by Translator.save or TextGenerator.save, a checkpoint, or a .keras "
-        "file with its tokenizer beside it",
+        "file with its tokenizer next to it",
     )
     parser.add_argument(
-        "--model", choices=sorted(NAMED_MODELS), help="a model to fetch in place of a folder"
+        "--model", choices=sorted(NAMED_MODELS), help="a model to download instead of a folder"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument(
         "--port", type=int, help=f"port; 0 for any free one (default: {_PORT}, or a free one)"
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open the page")
-    parser.add_argument("--export", metavar="PAGE.html", help="write a page about --text and end")
-    parser.add_argument("--text", help="the text of --export")
-    parser.add_argument("--target", help="its translation; by default the model's own")
+    parser.add_argument("--export", metavar="PAGE.html", help="write a page about --text and exit")
+    parser.add_argument("--text", help="text for --export")
+    parser.add_argument("--target", help="translation of --text; by default the model's own")
     found = parser.parse_args(arguments)
     if found.folder is not None and found.model is not None:
         parser.error("give a folder or --model, not both")
@@ -57,7 +57,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def choose_model(folder: str | None, name: str | None) -> OpenedModel:
-    """Opens the model that was asked for.
+    """Opens the requested model.
 
     Args:
         folder: A folder or file; None for a model by name.
@@ -68,7 +68,7 @@ def choose_model(folder: str | None, name: str | None) -> OpenedModel:
         The model.
 
     Raises:
-        ValueError: As `open_model`.
+        ValueError: As for `open_model`.
         RuntimeError: If a model cannot be downloaded.
     """
     if folder is not None:
@@ -86,7 +86,7 @@ def choose_model(folder: str | None, name: str | None) -> OpenedModel:
 
 
 def bind(host: str, port: int | None) -> socket.socket:
-    """Returns a socket that listens; without a port, on the usual one or else on a free one."""
+    """Returns a listening socket; without a port, on the default one or, if taken, a free one."""
     family = socket.AF_INET6 if _is_version_6(host) else socket.AF_INET
     try:
         return socket.create_server((host, _PORT if port is None else port), family=family)
@@ -116,13 +116,13 @@ def serve(opened: OpenedModel, host: str, port: int | None, browser: bool) -> No
         say(opened.attribution)
     say(f"{opened.title}: {address} (stop with Ctrl+C)")
     if browser:
-        webbrowser.open(address)  # it waits until the server answers
+        webbrowser.open(address)  # the browser waits until the server answers
     config = uvicorn.Config(
         app,
         log_level="warning",
         server_header=False,
         ws="none",
-        timeout_graceful_shutdown=1,  # not as long as the slowest client takes
+        timeout_graceful_shutdown=1,  # seconds; do not wait for slow clients
     )
     uvicorn.Server(config).run(sockets=[listening])
 
@@ -135,7 +135,7 @@ def export(opened: OpenedModel, path: Path, text: str | None, target: str | None
 
 
 def say(text: str) -> None:
-    """Writes a line to the person at the terminal."""
+    """Prints a line to the terminal."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     given = parse(arguments)
     try:
-        set_jit_compile(False)  # it would compile for seconds at each new length of a text
+        set_jit_compile(False)  # compiling would take seconds for each new text length
         opened = choose_model(given.folder, given.model)
         if given.export is not None:
             export(opened, Path(given.export), given.text, given.target)

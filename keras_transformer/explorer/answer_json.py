@@ -16,7 +16,7 @@ def to_json(answer: Any) -> bytes:
         answer: A nest of dicts, lists and plain values; NumPy's numbers and arrays are allowed.
 
     Returns:
-        The JSON text, without line ends.
+        The JSON text, without line breaks.
 
     Example:
         >>> from keras_transformer.explorer.answer_json import to_json

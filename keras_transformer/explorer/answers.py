@@ -1,4 +1,4 @@
-"""What the server answers: one function for each address of the page's requests."""
+"""The server's answers: one method for each address that the page requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from keras_transformer.explorer.translations import translate
 from keras_transformer.visualize.wire import encode_tensor
 
 _MOST_NUMBERS = 1 << 24  # of one tensor: 64 MB
-# What layers that go through a text step by step report, see `kt.visualize.record`.
+# What recurrent layers report, see `kt.visualize.record`.
 _GATES = ("input_gate", "forget_gate", "output_gate", "update_gate", "reset_gate")
 _STATES = (*_GATES, "candidate", "memory", "state")
 
@@ -42,7 +42,7 @@ class Answers:
 
     Args:
         opened: The model.
-        runs: Where runs are kept.
+        runs: The store of recorded runs.
     """
 
     def __init__(self, opened: OpenedModel, runs: RunStore | None = None):
@@ -121,10 +121,10 @@ class Answers:
         return generation_lines(self.opened, fields)
 
     def compare(self, fields: Fields) -> Iterator[dict[str, Any]]:
-        """Takes a sentence through four small models."""
+        """Runs a sentence through four small models."""
         return self.comparison.lines(fields)
 
-    # === Read from what is there ===
+    # === Answered without running the model ===
 
     def model(self) -> dict[str, Any]:
         """Describes the model."""
@@ -141,7 +141,7 @@ class Answers:
         array = self.runs.get(fields.get("run")).tensor(str(fields.get("name")))
         for index in fields.integers("index"):
             size = array.shape[0] if array.ndim else 0
-            check(index < size, f"contain indices below {size} here", "index", index)
+            check(index < size, f"contain an index below {size} for this axis", "index", index)
             array = array[index]
         check(array.size <= _MOST_NUMBERS, "select a part of the tensor", "index", array.shape)
         return encode_tensor(array)
@@ -158,7 +158,7 @@ class Answers:
         if not found:
             raise NotThere(f"The model has no attention of the kind {kind!r}.")
         most = max(len(weights) for weights in found)
-        # Blocks with fewer heads are filled up.
+        # Blocks with fewer heads are padded with zeros.
         padded = [np.pad(w, ((0, most - len(w)), (0, 0), (0, 0))) for w in found]
         return {"tensor": encode_tensor(np.stack(padded), shares=True)}
 
@@ -175,7 +175,7 @@ class Answers:
                 found.append({**one, "tensor": values})
         return {"states": found}
 
-    # === The answer about a run ===
+    # === The description of a run ===
 
     def keep(self, run: RecordedRun) -> dict[str, Any]:
         """Keeps a run and describes it."""
@@ -200,7 +200,7 @@ class Answers:
         }
 
     def _output(self, run):
-        """What the model put out, and the texts that a decoder writes."""
+        """The model's output, and the texts that a decoder writes."""
         if run.kind == "vision":
             return {"logits": run.logits_name}, None
         if run.kind == "encoder":
@@ -231,7 +231,7 @@ class Answers:
 
 
 def _are_probabilities(result):
-    """Whether a result is a classifier's; that of a sentence encoder is a vector."""
+    """Whether a result is a classifier's probabilities, not a sentence encoder's vector."""
     rows = result.astype("float32")
     return rows.ndim == 2 and rows.min() >= 0 and abs(rows[0].sum() - 1.0) < 0.01
 
@@ -241,7 +241,7 @@ def _softmax(logits):
     return exponents / exponents.sum()
 
 
-# Answered by the thread that computes, in turn; all others at once.
+# Answered in turn by the inference thread; all others are answered immediately.
 COMPUTED: tuple[str, ...] = ("run", "image", "mask", "translate", "lens", "saliency")
 READ: tuple[str, ...] = ("vocabulary", "tensor", "weights", "states")
 STREAMED: tuple[str, ...] = ("generate", "compare")

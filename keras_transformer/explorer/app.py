@@ -35,7 +35,7 @@ _TYPES = {
 _JSON, _LINES = "application/json", "application/x-ndjson"
 _LONGEST_STREAM = 600.0  # seconds
 _LONGEST_MESSAGE = 500
-# Keras puts the message of a layer in bold, between what it adds.
+# Keras shows a layer's own message in bold, between text that Keras adds.
 _OF_A_LAYER = re.compile(r"\x1b\[1m(.+?)\x1b\[0m", re.DOTALL)
 
 
@@ -55,10 +55,10 @@ def make_app(answers: Answers, host: str, port: int, inference: Inference | None
     """Builds the application.
 
     Args:
-        answers: What the server answers.
+        answers: The answers to the page's requests.
         host: The address that it listens on.
         port: Its port.
-        inference: The thread that computes.
+        inference: The thread that runs the model.
 
     Returns:
         An ASGI application.
@@ -106,7 +106,7 @@ def _post(name, answer):
 
 
 def _computed(answer: Callable, inference: Inference) -> Callable:
-    """Answers in turn, on the thread that computes."""
+    """Answers in turn, on the inference thread."""
 
     async def respond(request: Request) -> Any:
         fields = await _fields(request)
@@ -146,7 +146,7 @@ def _line(item: Any) -> bytes:
 
 
 async def _all_lines(first: bytes, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yields lines; a failure on the way becomes the last one."""
+    """Yields lines; if one fails, the last line is the error."""
     try:
         yield first
         async for line in lines:
@@ -163,7 +163,7 @@ async def _all_lines(first: bytes, lines: AsyncIterator[bytes]) -> AsyncIterator
 
 
 def _with_errors(respond: Callable) -> Callable:
-    """Turns exceptions into answers with a message for the person."""
+    """Turns exceptions into answers with a message for the user."""
 
     async def respond_anyway(request: Request) -> Any:
         try:
@@ -212,7 +212,7 @@ def _error(status, message):
 
 
 def _described(error):
-    """A refusal as an answer, with what the page needs to put it into its own words."""
+    """An answer that reports an error, with the code and values that the page translates."""
     answer = {"error": _message(str(error))}
     if isinstance(error, Refused):
         answer |= {"code": error.code, "values": error.values}
@@ -222,7 +222,7 @@ def _described(error):
 
 
 def _message(text):
-    """A message for the person; what it quotes may be long."""
+    """A message for the user, truncated if what it quotes is long."""
     found = _OF_A_LAYER.search(text)
     text = text if found is None else found[1]
     return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}\u2026"

@@ -1,4 +1,4 @@
-"""One sentence through four small models, trained here for a minute on one task.
+"""Comparison of four small models on one sentence, trained for a minute on this machine.
 
 Shape letters: B batch, T target length, S source length, H units.
 """
@@ -47,8 +47,8 @@ NOTE = (
 class Comparison:
     """Four models of the same width that repeat words in reverse order.
 
-    They are trained when they are first asked for, a few steps at a time, and kept in the cache
-    folder of `kt.datasets`.
+    They are trained on first use, a few steps at a time, and kept in the cache folder of
+    `kt.datasets`.
 
     Args:
         steps: Training steps of each model.
@@ -62,7 +62,7 @@ class Comparison:
         self._step = 0
 
     def lines(self, fields: Fields) -> Iterator[dict[str, Any]]:
-        """Yields the progress of the training, as long as it goes on, then the answer."""
+        """Yields the training progress until training ends, then the answer."""
         words = fields.text().split()[:MOST_WORDS]
         while len(self.accuracies) < len(_NAMES):
             yield self._advance()
@@ -71,7 +71,7 @@ class Comparison:
     # === Training ===
 
     def _advance(self):
-        """Loads a model or trains it a little; whoever asks moves the training of all on."""
+        """Loads a model or trains it for a few steps; all clients share this training."""
         kind = list(_NAMES)[len(self.accuracies)]
         if kind not in self.models:
             self.models[kind] = _make(kind)
@@ -93,7 +93,7 @@ class Comparison:
         return cache_folder() / f"explorer-reversal-1-{kind}-{self.steps}.npz"
 
     def _load(self, kind):
-        """Takes trained weights from the cache; damaged ones are trained again."""
+        """Loads trained weights from the cache; if they are damaged, the model trains again."""
         model, path = self.models[kind], self._path(kind)
         if not path.is_file():
             return
@@ -226,7 +226,7 @@ def _examples(random: np.random.Generator, count: int) -> tuple[dict[str, np.nda
 
 
 def _accuracy(model: keras.Model) -> float:
-    """The share of words that are right on new sentences, each after the right ones before it."""
+    """The fraction of words predicted correctly in new sentences, with teacher forcing."""
     inputs, labels = _examples(np.random.default_rng(6), _NUM_TESTED)
     found = ops.convert_to_numpy(ops.argmax(model(inputs, training=False), axis=-1))
     return float((found == labels)[labels > _END].mean())

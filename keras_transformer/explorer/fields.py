@@ -1,4 +1,4 @@
-"""Checks of what the page asks for."""
+"""Checked access to the fields of the page's requests."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from keras_transformer.checks import check, is_integer, is_number
 
 
 class NotThere(LookupError):
-    """What was asked for does not exist, or no longer."""
+    """The requested item does not exist or is no longer kept."""
 
 
 class Refused(ValueError):
-    """A refusal that the page puts into words of the reader's language.
+    """A refusal that the page shows in the reader's language.
 
     Args:
         message: What is wrong, in English.
-        code: The key of the page's own words.
-        **values: What they fill in.
+        code: The key of the page's translated message.
+        **values: The values to insert into that message.
     """
 
     def __init__(self, message: str, code: str, **values: Any):
@@ -60,7 +60,7 @@ class Fields(Mapping):
         value: Any = self.get(name)
         if optional and (value is None or value == ""):
             return None
-        check(isinstance(value, str), "be a text", name, value)
+        check(isinstance(value, str), "be a string", name, value)
         if not value.strip():
             raise Refused(f"`{name}` must not be empty. Received: {name}={value!r}.", "empty")
         return value.encode("utf-8", "replace").decode("utf-8")
@@ -100,5 +100,5 @@ class Fields(Mapping):
     def ablate(self) -> dict[str, list[int]]:
         """Returns the heads to switch off, by the path of their attention."""
         value = self.get("ablate") or {}
-        check(isinstance(value, dict), "be an object of lists of heads", "ablate", value)
+        check(isinstance(value, dict), "be an object with lists of heads", "ablate", value)
         return {path: Fields(value).integers(path) for path, found in value.items() if found}

@@ -1,4 +1,4 @@
-"""What every request has to pass before it is read, and what every answer says to the browser."""
+"""Checks that every request must pass, and security headers of every answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from keras_transformer.explorer.answer_json import to_json
 
 MAX_BYTES = 64 * 1024
-_MOST_READ = 32 * 1024 * 1024  # of what is refused anyway
+_MOST_READ = 32 * 1024 * 1024  # bytes of a body that is refused anyway
 _PATIENCE = 20.0  # seconds for the body of a request
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WILDCARDS = ("0.0.0.0", "::", "")
@@ -32,12 +32,12 @@ Send = Callable[[Any], Awaitable[None]]
 
 
 class Guards:
-    """An ASGI application in front of another one that turns away what must not reach it.
+    """ASGI middleware that rejects requests that must not reach the application.
 
-    * A `Host` other than the server's own is refused, since a page elsewhere can let its name
-      point to this machine (DNS rebinding); numeric addresses cannot be such names.
-    * A POST needs the content type application/json, which pages elsewhere cannot send without
-      asking first, and an `Origin`, if any, of the server itself.
+    * A `Host` other than the server's own is refused, since another site can make its name point to
+      this machine (DNS rebinding); numeric addresses cannot be such names.
+    * A POST needs the content type application/json, which other sites cannot send without a
+      preflight request, and its `Origin`, if any, must be the server itself.
     * A body of more than 64 kB, or one that takes too long, is refused.
 
     Args:
@@ -61,7 +61,7 @@ class Guards:
         headers = {name: value.decode("latin-1") for name, value in headers.items()}
         problem = self._problem(scope["method"], headers)
         if scope["method"] == "POST":
-            # Refused ones are read as well: a browser that is cut off in the midst of its request
+            # Refused requests are read too: a browser that is cut off in the middle of its request
             # does not show the answer.
             body = await _read(receive)
             problem = problem or (body if isinstance(body, tuple) else None)
@@ -72,7 +72,7 @@ class Guards:
         await self.app(scope, receive, send)
 
     def _problem(self, method, headers):
-        """The status and message that refuse a request; None for a good one."""
+        """The status and message that refuse a request; None if it is acceptable."""
         if not self._is_own(headers.get("host", "")):
             return 400, f"`Host` must be this server. Received: {headers.get('host')!r}."
         if method not in ("GET", "HEAD", "POST"):
@@ -118,7 +118,7 @@ async def _read(receive):
             while True:
                 message = await receive()
                 if message["type"] != "http.request":
-                    return 400, "The request must have a whole body."
+                    return 400, "The request must have a complete body."
                 part = message.get("body", b"")
                 length += len(part)
                 body = body + part if length <= MAX_BYTES else b""
@@ -132,7 +132,7 @@ async def _read(receive):
 
 
 def _replayed(body, receive):
-    """The `receive` of a body that was read already; afterwards the original one."""
+    """A `receive` that replays a body that was already read, then calls the original one."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay():
@@ -153,7 +153,7 @@ def _with_headers(send):
 
 
 async def _refuse(send, status, error):
-    # The page has its own words for this one.
+    # The page has its own message for this error.
     code = {"code": "too_large"} if status == 413 else {}
     body = to_json({"error": error, **code})
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]

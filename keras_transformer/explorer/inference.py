@@ -1,4 +1,4 @@
-"""One thread that computes, and a bounded queue in front of it."""
+"""The thread that runs the model, and a bounded queue of requests for it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class BusyError(RuntimeError):
 
 
 class ClientGoneError(RuntimeError):
-    """The client left before its answer was there."""
+    """The client left before its answer was ready."""
 
 
 class Inference:
     """One thread that computes answers in the order of their requests.
 
-    Streams take their turn line by line, and only when the client has taken the line before: slow
-    clients hold up nobody, and what nobody waits for is not computed.
+    Streams take turns line by line, each only after its client has received the previous line: slow
+    clients do not delay others, and nothing is computed that nobody waits for.
 
     Args:
-        max_waiting: Most requests that wait or are computed.
-        max_streams: Most streams that are open.
+        max_waiting: Maximum number of requests that are waiting or being computed.
+        max_streams: Maximum number of open streams.
     """
 
     def __init__(self, max_waiting: int = 100, max_streams: int = 100):
@@ -36,18 +36,18 @@ class Inference:
         self._lock, self._waiting, self._streams = threading.Lock(), 0, 0
 
     def compute(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Computes a function on the thread and waits for it.
+        """Runs a function on the thread and waits for its result.
 
         Programs compiled by a first call are reused only by later calls on the same thread.
         """
         return self._executor.submit(function, *arguments).result()
 
     def close(self) -> None:
-        """Drops what waits; what is being computed goes on to its end."""
+        """Drops waiting requests; the one being computed finishes."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, function: Callable[..., Any], *arguments: Any, gone: Any = None) -> Any:
-        """Computes a function when it is its turn.
+        """Runs a function on the thread, in turn.
 
         Args:
             function: The function.
@@ -74,7 +74,7 @@ class Inference:
             self._waiting -= 1
 
     async def stream(self, lines: Iterator[Any], gone: Any = None) -> AsyncIterator[Any]:
-        """Yields the items of an iterator, each computed when it is its turn.
+        """Yields the items of an iterator, each computed in turn.
 
         Args:
             lines: The iterator.
@@ -85,14 +85,14 @@ class Inference:
 
         Raises:
             BusyError: If too many streams are open.
-            ClientGoneError: As `run`.
+            ClientGoneError: As in `run`.
         """
         if self._streams >= self.max_streams:
             raise BusyError("Too many texts are being written. Try again in a moment.")
         self._streams += 1
         try:
             while True:
-                # Not counted as a request: a stream that has begun does not fail for others.
+                # Not counted as a request: a stream that has begun must not fail because of others.
                 future = self._executor.submit(next, lines, _END)
                 item = await _result(future, gone)
                 if item is _END:
@@ -111,8 +111,8 @@ async def _result(future: Future, gone: Any) -> Any:
     try:
         await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
-            # The future of the thread itself: a canceled wrapper tells it only in the loop's next
-            # round, when the function may have begun.
+            # Cancel the thread's own future: canceling the wrapper would reach it only in the event
+            # loop's next iteration, when the function may have begun.
             future.cancel()
             raise ClientGoneError
         return waiting.result()

@@ -1,4 +1,4 @@
-"""What the layers of a run would predict, and which tokens its predictions depend on."""
+"""Logit lens and saliency of a recorded run."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _BLOCK = re.compile(r"(encoder|decoder)/block_(\d+)/output")
 
 
 def lens(opened: OpenedModel, run: RecordedRun) -> dict[str, Any]:
-    """Returns the likeliest tokens after each layer of a recorded run, as if it were the last.
+    """Returns the likeliest tokens after each layer of a recorded run, as if that were the last.
 
-    The same as `kt.visualize.logit_lens`, of tensors that were recorded, with heads switched off as
-    they were in the run.
+    Like `kt.visualize.logit_lens`, but computed from the run's recorded tensors, so that heads that
+    were switched off in the run remain off.
 
     Args:
         opened: The model.
         run: A run of it.
 
     Returns:
-        A dict of `layers`, names, and `top`, the tokens by layer and position.
+        A dict of `layers`, their names, and `top`, the tokens by layer and position.
 
     Raises:
-        ValueError: If the model has no layers of Transformers, or predicts no tokens.
+        ValueError: If the model has no Transformer blocks, or predicts no tokens.
     """
     stack = "decoder" if opened.parts is not None else "encoder"
     names = [n for n in run.trace if (found := _BLOCK.fullmatch(n)) and found[1] == stack]
@@ -51,7 +51,7 @@ def lens(opened: OpenedModel, run: RecordedRun) -> dict[str, Any]:
 
 
 def _head(opened: OpenedModel) -> Any:
-    """What maps the output of the last layer to logits; None if nothing does."""
+    """The function that maps the output of the last layer to logits; None if there is none."""
     if opened.parts is not None:
         return opened.parts.logits
     if not opened.has_masked_lm:
@@ -61,7 +61,7 @@ def _head(opened: OpenedModel) -> Any:
 
 
 def _first_state(run: RecordedRun, stack: str) -> np.ndarray:
-    """What the first block reads: the embeddings, with positions where the stack adds them."""
+    """The input of the first block: the embeddings, with positions if the stack adds them."""
     for name in (f"{stack}/positional_encoding/output", "embedding_norm/output"):
         if name in run.trace:
             return run.trace[name]
@@ -71,7 +71,7 @@ def _first_state(run: RecordedRun, stack: str) -> np.ndarray:
 def saliency_of(
     opened: OpenedModel, run: RecordedRun, position: int, token_id: int | None
 ) -> dict[str, Any]:
-    """Returns how much each token read contributes to one logit, see `kt.visualize.saliency`.
+    """Returns how much each input token contributes to one logit, see `kt.visualize.saliency`.
 
     Args:
         opened: The model.
@@ -81,7 +81,7 @@ def saliency_of(
 
     Returns:
         A dict of `scores` and `tokens` of the text, `token`, and for translators `target_scores`
-        and `target_tokens` of what the decoder had read.
+        and `target_tokens` for the tokens that the decoder had read.
 
     Raises:
         ValueError: If the model reads pictures or heads were switched off.

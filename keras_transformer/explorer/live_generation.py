@@ -26,11 +26,11 @@ from keras_transformer.explorer.recorded_run import Ablate
 from keras_transformer.visualize.trace import record
 from keras_transformer.visualize.wire import encode_tensor
 
-_MOST_SEED = 2**53  # the largest integers that JavaScript holds
+_MOST_SEED = 2**53  # above this, JavaScript's integers are not exact
 
 
 def generation_lines(opened: OpenedModel, fields: Fields) -> Iterator[dict[str, Any]]:
-    """Continues a text; each line of the answer is computed when it is asked for.
+    """Continues a text; each line of the answer is computed when it is requested.
 
     Args:
         opened: A language model.
@@ -57,7 +57,7 @@ def generation_lines(opened: OpenedModel, fields: Fields) -> Iterator[dict[str, 
     end_id = special_ids(opened.tokenizer).end
     chosen: list[int] = []
     for new_id in _new_ids(opened, ids, limit, witness, fields, ablate, end_id):
-        if not chosen:  # not before: an error is the whole answer
+        if not chosen:  # not earlier, so that an error is the only answer
             yield {"prompt": texts.tokens(ids)}
         yield {
             "index": len(chosen),
@@ -129,7 +129,7 @@ def _sampler(opened, fields):
 
 
 def _new_ids(opened, ids, limit, witness, fields, ablate: Ablate, end_id) -> Iterator[int]:
-    """Yields new ids; outside of `record`, which is closed between them, others may record."""
+    """Yields new ids; `record` is closed between them, so that others may record."""
     defaults = opened.pipeline.defaults
     options = GenerationOptions(
         max_new_tokens=limit,
@@ -152,6 +152,6 @@ def _new_ids(opened, ids, limit, witness, fields, ablate: Ablate, end_id) -> Ite
 
 
 def _text_of(opened, ids, new):
-    """The text of new ids; decoded with the prompt, whose end decides about a space."""
+    """The text of new ids, decoded with the prompt, whose end determines the spacing."""
     before, whole = decode(opened.tokenizer, [ids, [*ids, *new]], end_id=None)
     return whole[len(before) :]

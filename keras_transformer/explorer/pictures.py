@@ -1,4 +1,4 @@
-"""Pictures to show to a model that reads pictures."""
+"""Pictures for vision models: examples, and those that the page sends."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def example_picture(opened: OpenedModel, index: int) -> np.ndarray:
 
 
 def given_picture(opened: OpenedModel, pixels: Any) -> np.ndarray:
-    """Returns the picture that a person gave, checked."""
+    """Returns a picture that the page sent, after checking it."""
     shape: Any = picture_shape(opened)
     size = (shape["height"], shape["width"], shape["channels"])
     must = f"be numbers in [0, 1] of shape {size[:2]} or {size}"

@@ -1,4 +1,4 @@
-"""One recorded call of a model: its tokens, every tensor, and what it puts out."""
+"""One recorded call of a model: its tokens, every tensor, and its output."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RecordedRun:
         result: What the model returned, as an array or a dict of arrays.
         encoder_ids: Ids that the encoder read.
         decoder_ids: Ids that the decoder read.
-        next_ids: For each of them the id after it, None where only the model says what follows.
+        next_ids: The id that follows each decoder id; None where only the model predicts one.
         embedded: The embeddings (T, D) of the ids by `encoder/embedding` and `decoder/embedding`;
             a shared embedding reports both under one name.
         ablate: The heads that were switched off.
@@ -77,21 +77,21 @@ class RecordedRun:
         return array if self._is_unbatched(name) else array[0]
 
     def shapes(self) -> dict[str, list[int]]:
-        """Returns the shape of each tensor, without batch axis."""
+        """Returns the shape of each tensor, without its batch axis."""
         names = (*self.embedded, *self.trace)
         return {name: list(self.tensor(name).shape) for name in names}
 
     def _is_unbatched(self, name):
-        """Whether a tensor is the same for all texts: the positions are added to each of them."""
+        """Whether a tensor has no batch axis: a position encoding is shared by all texts."""
         return name.endswith("/encoding") and self.trace[name].ndim == 2
 
 
 class RunStore:
-    """The latest runs of all clients, which are forgotten in the order of their last use.
+    """Store of the latest runs of all clients; the least recently used are dropped first.
 
     Args:
-        max_runs: Most runs to keep.
-        max_bytes: Most bytes to keep; the latest run is always kept.
+        max_runs: Maximum number of runs to keep.
+        max_bytes: Maximum number of bytes to keep; the latest run is always kept.
     """
 
     def __init__(self, max_runs: int = 8, max_bytes: int = 1 << 30):
@@ -112,7 +112,7 @@ class RunStore:
             return name
 
     def get(self, name: Any) -> RecordedRun:
-        """Returns a run; raises `NotThere` if it is forgotten."""
+        """Returns a run; raises `NotThere` if it is no longer kept."""
         with self._lock:
             if not isinstance(name, str) or name not in self._runs:
                 raise NotThere(f"The run {name!r} is no longer kept. Run the text again.")
@@ -128,7 +128,7 @@ def run_text(
     Args:
         opened: The model.
         text: The text, a translator's source.
-        target: The translation to look at; None for the model's own greedy one.
+        target: The translation to look at; None for the model's own greedy translation.
         ablate: Heads to switch off, by the path of their attention.
 
     Returns:
@@ -152,7 +152,7 @@ def run_text(
         return run
     special = special_ids(opened.tokenizer)
     own = [name.name for name in opened.model.inputs]
-    # Texts of BERT and its kin stand between two special tokens, other classifiers' end with one.
+    # BERT and similar models need special tokens around a text, other classifiers one at its end.
     start = "embedding_norm" in opened.layers and special.start is not None
     ids = encode(opened.tokenizer, [text], start=start, end=special.end is not None)[0]
     _check_tokens(opened, "text", "encoder", ids)
@@ -173,7 +173,7 @@ def run_translation(
     target: Sequence[int] | None,
     ablate: Ablate,
 ) -> RecordedRun:
-    """Runs a translator on ids; `target` has neither start nor end, None for the greedy one."""
+    """Runs a translator on ids; `target` has no start or end id, None for a greedy translation."""
     special: Any = special_ids(opened.target_tokenizer)  # a translator's are never None
     made = target is None
     ids = greedy_ids(opened, source, ablate) if target is None else list(target)
@@ -195,7 +195,7 @@ def greedy_ids(opened: OpenedModel, source: Sequence[int], ablate: Ablate) -> li
     pipeline = opened.pipeline
     limit = min(pipeline.defaults.limits([len(source)])[0], opened.limit("decoder") or 1 << 30)
     shortlist = None if pipeline.shortlist is None else pipeline.shortlist([source])
-    # Compiled unless heads are switched off, which only a recording does.
+    # Compiled unless heads are switched off, which requires a recording.
     with record(opened.model, (), ablate=ablate) if ablate else contextlib.nullcontext():
         rows = generate(
             opened.model,

@@ -9,9 +9,7 @@ from keras_transformer.visualize.readable_tokens import readable_token
 
 
 class TokenTexts:
-    """The readable texts of a tokenizer's ids.
-
-    They read as `readable_token` writes them.
+    """The readable texts of a tokenizer's ids, as `readable_token` returns them.
 
     Args:
         tokenizer: A tokenizer that implements `kt.data.Tokenizer`.
@@ -35,5 +33,5 @@ class TokenTexts:
         return [self.texts[int(index)] for index in ids]
 
     def tokens(self, ids: Iterable[int]) -> list[dict[str, Any]]:
-        """Returns ids with their texts, as the page takes them."""
+        """Returns ids with their texts, in the form that the page reads."""
         return [{"id": int(index), "text": self.texts[int(index)]} for index in ids]

@@ -45,7 +45,7 @@ def translate(opened: OpenedModel, fields: Fields) -> tuple[dict[str, Any], Reco
     best = tree["hypotheses"][0]
     unablated = None
     if ablate:
-        with record(opened.model, ()):  # not compiled, which takes longer than a search
+        with record(opened.model, ()):  # eagerly: compiling takes longer than a search
             options = _options(opened, source, beams, penalty)
             unablated = opened.pipeline.translate(text, **options)[0].text
     end_id: Any = special_ids(opened.target_tokenizer).end
@@ -55,11 +55,11 @@ def translate(opened: OpenedModel, fields: Fields) -> tuple[dict[str, Any], Reco
 
 
 def _options(opened, source, beams, penalty):
-    """The options of the search, which has to fit the decoder's positions."""
+    """The options of the search, which must fit the decoder's positions."""
     usual, positions = opened.pipeline.defaults.limits([len(source)])[0], opened.limit("decoder")
     return {
         "num_beams": beams,
-        "num_return": 1,  # beam search for one beam, too
+        "num_return": 1,  # beam search even with one beam
         "length_penalty": penalty,
         "max_new_tokens": usual if positions is None else min(usual, positions),
     }

@@ -50,7 +50,7 @@ class MultiHeadAttention(Layer):
             query, key and value treated as one joint matrix: the bound is about sqrt(2) smaller
             than for three separate ones, and the Transformer learns faster.
         bias_initializer: Initializer of the biases.
-        use_output_bias: Whether the output projection has a bias; by default same as `use_bias`.
+        use_output_bias: Whether the output projection has a bias; defaults to `use_bias`.
         attention_scale: Factor by which to multiply the scores; by default 1 / sqrt(H).
         query_key_norm: "layer" or "rms" to normalize queries and keys over H, with weights shared
             by all heads; None for no normalization.

@@ -25,7 +25,7 @@ def advance(real: Tensor, output: Tensor, new: Any, old: Any) -> tuple[Tensor, l
 
 
 class AttentiveCell:
-    """A cell whose input is concatenated with the context attended to from its last state.
+    """Recurrent cell that attends from its last state and appends the context to its input.
 
     It is created for a single call and owns no weights. Its output is (R, H + E), or
     (R, H + E + S) with the attention weights. If `is_masked`, the last column of its input marks
@@ -34,7 +34,8 @@ class AttentiveCell:
     Args:
         cell: A Keras cell.
         attention: A built layer of one of the classes in `ATTENTIONS`.
-        source: Arguments of its call: the cache, the mask, and whether to return the weights.
+        source: Arguments of the attention's call: the cache, the mask, and whether to return the
+            weights.
     """
 
     def __init__(self, cell: Any, attention: Any, source: dict[str, Any]):

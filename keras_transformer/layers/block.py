@@ -185,12 +185,12 @@ class Block(Layer):
 
 
 def attends_to_source(block: keras.layers.Layer) -> bool:
-    """Whether a block takes an encoded source; a custom one does unless it says otherwise."""
+    """Whether a block takes an encoded source: unless its `cross_attention` is False."""
     return getattr(block, "cross_attention", True)
 
 
 def check_source(wanted: bool, given: bool) -> None:
-    """Raises a ValueError unless an encoded source is given exactly where one is attended to."""
+    """Raises a ValueError if an encoded source is missing, or given without cross-attention."""
     if given != wanted:
         raise ValueError(
             "`encoded` must be given if and only if `cross_attention=True`. Received: "

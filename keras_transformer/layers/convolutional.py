@@ -30,7 +30,7 @@ class ConvolutionalEncoder(Layer):
 
     Args:
         num_layers: Number of convolutions.
-        kernel_size: Number of positions that a convolution covers, centered on its own; odd.
+        kernel_size: Number of positions that a convolution covers, centered on its output; odd.
         dropout: Dropout rate on the output of each convolution, before the residual is added.
         activation: f, a Keras activation or "gelu_approximate".
 
@@ -70,7 +70,7 @@ class ConvolutionalEncoder(Layer):
 
     @property
     def receptive_field(self) -> int:
-        """Number of input positions that an output depends on, its own included."""
+        """Number of input positions that an output depends on, including its own."""
         return 1 + self.num_layers * (self.kernel_size - 1)
 
     def build(self, inputs_shape: tuple) -> None:

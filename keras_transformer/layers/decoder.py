@@ -33,13 +33,13 @@ class TransformerDecoder(Stack):
         num_layers: Number of blocks.
         block: The block to repeat, such as `DecoderBlock(num_heads=8, intermediate_dim=2048)`, or a
             list of blocks to alternate. A custom block is a Keras layer whose call takes `inputs`
-            (B, T, D), then `encoded` unless its attribute `cross_attention` is False, and as
-            keyword arguments those arguments of `DecoderBlock.call` that the stack is called with.
-            For decoding, its method `initial_cache(batch_size, length)` creates the `cache` that
-            its call takes and returns, updated, in a dict of `output` and `cache`; with
-            cross-attention, its method `make_cross_cache(encoded)` creates the `cross_cache`.
+            (B, T, D), then `encoded` unless its attribute `cross_attention` is False, and, as
+            keyword arguments, the arguments of `DecoderBlock.call` that are passed to the stack.
+            For decoding, it needs a method `initial_cache(batch_size, length)`, and its call takes
+            the `cache` and returns a dict of `output` and the updated `cache`; with
+            cross-attention, it also needs `make_cross_cache(encoded)` for the `cross_cache`.
         positional_encoding: A layer that adds positions to the input, such as
-            `PositionalEncoding()` or `LearnedPositionalEmbedding(512)`; None for none.
+            `PositionalEncoding()` or `LearnedPositionalEmbedding(512)`, or None.
         input_dropout: Dropout rate on the input, after the positions.
         start_is_padding: Whether the first token is real even though the implicit mask hides it:
             Marian starts each target with the padding id.
@@ -118,8 +118,8 @@ class TransformerDecoder(Stack):
             batch_size: B.
             length: L, the number of slots.
             encoded: (B, S, D'), the encoded source; its keys and values are computed here, once.
-            encoded_padding_mask: Boolean (B, S), True for real source tokens. Not used here, only
-                by recurrent decoders.
+            encoded_padding_mask: Boolean (B, S), True for real source tokens. Used only by
+                recurrent decoders.
 
         Returns:
             A `DecoderCache`.
@@ -173,9 +173,9 @@ class TransformerDecoder(Stack):
             encoded_mask: Implicit Keras mask of `encoded`, passed by Keras.
 
         Returns:
-            (B, T, D), or a dict of `output` and, as requested, the updated `cache` and
-            `attention_scores` and `cross_attention_scores`, tuples with one (B, N, T, T or L) and
-            one (B, N, T, S) per block.
+            (B, T, D), or a dict of `output` and, as requested, the updated `cache` and two tuples
+            over the blocks: `attention_scores`, each (B, N, T, T or L), and
+            `cross_attention_scores`, each (B, N, T, S).
         """
         check_hidden("inputs", inputs)
         if cache is not None and positions is None:

@@ -188,7 +188,7 @@ class DecoderBlock(Block):
                 from `cache_index`.
             cache: A cache from `initial_cache` or an earlier call: the self-attention's keys and
                 values, each (B, K, L, H), or the recurrent unit's state.
-            cross_cache: The result of `make_cross_cache`, replaces `encoded`.
+            cross_cache: The result of `make_cross_cache`, which replaces `encoded`.
             cache_index: First cache slot that `inputs` fills; by default 0.
             return_attention_scores: Whether to also return the attention weights.
             training: Whether dropout is active.

@@ -1,4 +1,4 @@
-"""Weights whose shape a layout does not divide evenly, which no device mesh can shard."""
+"""Replication of weights that cannot be sharded because a layout does not divide them evenly."""
 
 from __future__ import annotations
 

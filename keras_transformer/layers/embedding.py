@@ -41,7 +41,7 @@ class TokenEmbedding(Layer):
             gives scaled embeddings and their logits an initial variance of about 1.
 
     Raises:
-        ValueError: If hidden states are passed in place of ids or, on JAX outside compiled
+        ValueError: If hidden states are passed instead of ids or, on JAX outside compiled
             functions, an id is out of range (TensorFlow and torch raise their own errors).
 
     Example:

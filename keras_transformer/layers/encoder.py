@@ -29,11 +29,11 @@ class TransformerEncoder(Stack):
         num_layers: Number of blocks.
         block: The block to repeat, such as `TransformerEncoderBlock(num_heads=8,
             intermediate_dim=2048)`, or a list of blocks to alternate. A custom block is a Keras
-            layer whose call takes `inputs` (B, T, D) and, as keyword arguments, those that the
-            stack is called with: `padding_mask`, `attention_mask`, `return_attention_scores` and,
+            layer whose call takes `inputs` (B, T, D) and, as keyword arguments, those that are
+            passed to the stack: `padding_mask`, `attention_mask`, `return_attention_scores` and,
             optionally, `positions` and `training`.
         positional_encoding: A layer that adds positions to the input, such as
-            `PositionalEncoding()` or `LearnedPositionalEmbedding(512)`; None for none.
+            `PositionalEncoding()` or `LearnedPositionalEmbedding(512)`, or None.
         input_dropout: Dropout rate on the input, after the positions.
         rematerialize: Whether to recompute each block in the backward pass (gradient
             checkpointing): less memory, more time, the same results. Ignored in calls that return
@@ -102,8 +102,8 @@ class TransformerEncoder(Stack):
             inputs_mask: Same as `mask`.
 
         Returns:
-            (B, T, D), or a dict of `output` and `attention_scores`, a tuple with one (B, N, T, T)
-            per block.
+            (B, T, D), or a dict of `output` and `attention_scores`, a tuple over the blocks, each
+            (B, N, T, T).
         """
         check_hidden("inputs", inputs)
         arguments = {

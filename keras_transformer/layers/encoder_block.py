@@ -39,8 +39,8 @@ class TransformerEncoderBlock(Block):
         use_attention_bias: Whether the query, key and value projections have biases.
         rotary: Rotary positions in the self-attention: True, a `RotaryEmbedding`, or a dict of its
             arguments, such as `{"max_wavelength": 500000.0}`.
-        kernel_initializer: Initializer of all kernels; by default Glorot uniform, see
-            `MultiHeadAttention` for those of the attention.
+        kernel_initializer: Initializer of all kernels; by default Glorot uniform, which
+            `MultiHeadAttention` adapts to its projections.
         bias_initializer: Initializer of all biases.
         relative_positions: "shaw", "t5", "alibi" or a layer, see `MultiHeadSelfAttention`.
         window: Window of local self-attention, see `MultiHeadSelfAttention`; None for global
@@ -52,8 +52,8 @@ class TransformerEncoderBlock(Block):
         query_key_norm: "layer" or "rms" to normalize each head's queries and keys; None for no
             normalization.
         attention_scale: Factor by which to multiply the scores; by default 1 / sqrt(head size).
-        use_attention_output_bias: Whether the attention's output projection has a bias; by default
-            same as `use_attention_bias`.
+        use_attention_output_bias: Whether the attention's output projection has a bias; defaults to
+            `use_attention_bias`.
         use_feed_forward_bias: Whether the feed-forward network has biases.
         attention_implementation: "auto", "dense", "fused" or "blockwise", see
             `kt.ops.dot_product_attention`.

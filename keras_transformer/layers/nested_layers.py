@@ -1,4 +1,4 @@
-"""The layers inside a layer, and how their state differs from that after construction."""
+"""The layers inside a layer, and how their state has changed since construction."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def states_of(layer: keras.layers.Layer, layer_class: type) -> dict[str, dict[st
 
     Args:
         layer: The layer.
-        layer_class: The class whose constructor arguments to skip if they are layers: these are
-            saved with their own configs.
+        layer_class: The layer's class. Its constructor arguments that are layers are skipped, since
+            they are saved with their own configs.
 
     Returns:
         Dicts by path: `trainable` and `dtype` if they differ from those of the outer layer, and

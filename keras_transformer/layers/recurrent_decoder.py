@@ -196,7 +196,7 @@ class RecurrentDecoder(Layer):
 
         Returns:
             (R, T, H), or a dict of `output` and, as requested, the updated `cache` and
-            `cross_attention_scores`, a tuple of one (R, 1, T, S).
+            `cross_attention_scores`, a tuple with a single (R, 1, T, S).
         """
         check_hidden("inputs", inputs)
         self._check_source(encoded, cache)

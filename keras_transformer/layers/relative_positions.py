@@ -32,7 +32,7 @@ class RelativePositionBias(Layer):
 
     Args:
         num_buckets: R, the number of buckets.
-        max_distance: Distance from which on all distances share the last bucket.
+        max_distance: Distance from which all distances share the last bucket.
         bidirectional: Whether half of the buckets are for future keys; if not, future keys share
             the bucket of distance 0, for causal attention.
         embeddings_initializer: Initializer of the (R, N) weight.
@@ -98,7 +98,7 @@ class RelativePositionBias(Layer):
         """Looks up the bias.
 
         Args:
-            query: (B, T, N, H), of which only the shape is used.
+            query: (B, T, N, H); only its shape is used.
             positions: Int (T,) or (B, T), the position of each query; by default 0 .. T - 1.
             key_positions: Int (S,) or (B, S), the position of each key; by default `positions`.
 
@@ -141,8 +141,8 @@ class RelativePositionKeys(Layer):
     r"""Relative position representations of Shaw et al.: a learned key vector per distance.
 
     $\text{score}_{nij} \mathrel{+}= q_{ni} \cdot a_{\text{clip}(j - i)} / \sqrt{H}$, with one table
-    for all heads of a layer. The paper's relative position vectors for values are left out: its
-    ablation (section 4.3) finds no benefit from them in addition to those for keys.
+    for all heads of a layer. The paper's relative position vectors for values are left out: in its
+    ablation (section 4.3), they do not improve on those for keys only.
 
     Args:
         max_distance: Distances are clipped to `-max_distance .. max_distance`.
@@ -264,7 +264,7 @@ class LinearPositionBias(Layer):
         """Computes the penalties.
 
         Args:
-            query: (B, T, N, H), of which only the shape is used.
+            query: (B, T, N, H); only its shape is used.
             positions: Int (T,) or (B, T), the position of each query; by default 0 .. T - 1.
             key_positions: Int (S,) or (B, S), the position of each key; by default `positions`.
 

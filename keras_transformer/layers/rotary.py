@@ -45,7 +45,7 @@ class RotaryEmbedding(Layer):
         (2, 5, 4, 8)
 
     Reference:
-        Su et al. 2021, "RoFormer", section 3.2.2, equation 15, with halves in place of neighboring
+        Su et al. 2021, "RoFormer", section 3.2.2, equation 15, with halves instead of neighboring
         pairs, as in GPT-NeoX and Llama; linear scaling: Chen et al. 2023, "Extending Context Window
         of Large Language Models via Positional Interpolation"; llama3: Grattafiori et al. 2024,
         "The Llama 3 Herd of Models".

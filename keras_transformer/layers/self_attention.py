@@ -46,10 +46,10 @@ class MultiHeadSelfAttention(Layer):
         bias_initializer: Initializer of the biases.
         relative_positions: Position-dependent term of the scores: "shaw" for
             `RelativePositionKeys`, "t5" for `RelativePositionBias`, "alibi" for
-            `LinearPositionBias`, or a layer, which each attention layer copies; None for none.
+            `LinearPositionBias`, a layer (each attention layer uses a copy), or None.
         window: Local (banded) attention: tokens attend only at distances below `window`. From
             T = 2,048 on, time and memory are linear in T (not on torch). None for no limit.
-        use_output_bias: Whether the output projection has a bias; by default same as `use_bias`.
+        use_output_bias: Whether the output projection has a bias; defaults to `use_bias`.
         attention_scale: Factor by which to multiply the scores; by default 1 / sqrt(H).
         query_key_norm: "layer" or "rms" to normalize queries and keys, see `MultiHeadAttention`.
         layer_norm_epsilon: Epsilon of these norms.

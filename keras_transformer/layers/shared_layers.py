@@ -1,7 +1,7 @@
 """Layers passed to the constructors of several others, whose copies must share them again.
 
 Keras restores shared objects when it loads a file, but not when it clones a model or restores it
-from its config: there, each layer would deserialize its own copy.
+from its config: each layer would then deserialize its own copy.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ Tensor = Any
 class Stack(Layer):
     """Base class of the encoder and the decoder stack: positions, blocks and a final norm."""
 
-    unread_attributes = ("block",)  # by calls: the blocks are copies
+    unread_attributes = ("block",)  # calls run copies of it
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Stack(Layer):
             input_dropout, dtype=self.dtype_policy, name="input_dropout"
         )
         last = self.blocks[-1]
-        # The output of pre-LN blocks is not normalized otherwise.
+        # Otherwise the output of pre-LN blocks would not be normalized.
         self.final_norm = (
             last.make_norm("final_norm") if getattr(last, "normalize_first", False) else None
         )

@@ -48,7 +48,7 @@ def bert(
     `positional_encoding`, `embedding_norm`, `encoder`, `pooler`, `masked_lm_dense` and
     `masked_lm_norm`. Without segments, as in DistilBERT, there is no input `segment_ids`.
 
-    RoBERTa and XLM-RoBERTa are BERTs with another vocabulary, another padding id and training
+    RoBERTa and XLM-RoBERTa are BERT models with a different vocabulary and padding id, trained
     without sentence pairs.
 
     Args:
@@ -189,14 +189,14 @@ def encode_text(
         segment_ids: Symbolic int (B, T); ignored without segments.
 
     Returns:
-        The hidden states (B, T, D), and the padding mask (B, T), None without a padding id.
+        The hidden states (B, T, D) and the padding mask (B, T), which is None without a padding id.
     """
     embedding = layers["token_embedding"]
     x = embedding(token_ids)
     if "segment_embedding" in layers:
         add = keras.layers.Add(dtype=embedding.dtype_policy)
         x = add([x, layers["segment_embedding"](segment_ids)])
-    # Passed explicitly: the sum of embeddings with and without a mask has none.
+    # Passed explicitly, since Keras drops the mask when embeddings with and without one are added.
     mask = embedding.compute_mask(token_ids)
     x = layers["embedding_norm"](layers["positional_encoding"](x))
     return layers["encoder"](x, padding_mask=mask), mask

@@ -20,10 +20,10 @@ def make_embeddings(
     """Creates the embeddings of source and target, as a single layer if they share everything.
 
     Args:
-        vocabulary_size: Size of the vocabulary; with two, of the source vocabulary.
+        vocabulary_size: Size of the vocabulary, or of the source vocabulary if there are two.
         target_vocabulary_size: Size of the target vocabulary; None to share one vocabulary.
-        share_embeddings: Whether the target embedding is tied to the output projection and, with a
-            single vocabulary, to the source embedding.
+        share_embeddings: Whether the target embedding is tied to the output projection and, if
+            there is a single vocabulary, to the source embedding.
         output_bias: Whether the logits have a bias.
         **arguments: Other arguments of `TokenEmbedding`.
 

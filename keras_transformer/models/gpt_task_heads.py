@@ -22,7 +22,7 @@ def entailment(
     initializer_stddev: float = 0.02,
     name: str = "entailment",
 ) -> keras.Model:
-    """Adds a classifier of premise and hypothesis to a language model.
+    """Adds a classifier of premise-hypothesis pairs to a language model.
 
     Same as `classifier`, for rows `[start; premise; delimiter; hypothesis; extract]`.
 
@@ -52,7 +52,7 @@ def entailment(
         Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
         section 3.3, "Textual entailment".
     """
-    language_model_parts(lm)  # no other body
+    language_model_parts(lm)  # rejects other bodies
     return classifier(
         lm,
         num_classes,

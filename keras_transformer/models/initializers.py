@@ -13,8 +13,8 @@ _STDDEV, _WIDTH = 0.02, 768
 def initial_stddev(initializer_stddev: float | None, hidden_dim: int) -> float:
     """Returns the initial standard deviation of kernels and embeddings.
 
-    A product with a kernel sums as many terms as the model is wide. With 0.02 in a narrow model,
-    attention scores are so small that attention learns nothing for hundreds of batches.
+    Each output of a kernel is a sum of `hidden_dim` terms. With 0.02 in a narrow model, attention
+    scores are therefore so small that attention learns nothing for hundreds of batches.
 
     Args:
         initializer_stddev: The caller's argument; None for the papers' 0.02 at their width of 768,

@@ -41,9 +41,9 @@ def gpt(
     """Builds a GPT-style language model.
 
     A functional model from `token_ids`, int32 (B, T), to logits (B, T, V): position `t` predicts
-    the token after `token_ids[:, t]`. By default post-LN, with learned positions and the output
-    projection tied to the embedding, without output bias. The layers are named `token_embedding`,
-    `decoder` and, if the output projection is not tied, `logits`.
+    the token after `token_ids[:, t]`. By default, the blocks are post-LN, the positions are
+    learned, and the output projection is tied to the embedding and has no bias. The layers are
+    named `token_embedding`, `decoder` and, if the output projection is not tied, `logits`.
 
     Args:
         vocabulary_size: V.

@@ -36,13 +36,13 @@ def language_model_parts(lm: keras.Model) -> LanguageModelParts:
     """Finds the layers of a language model.
 
     Args:
-        lm: A model such as `gpt` builds.
+        lm: A language model, such as one from `gpt`.
 
     Returns:
         The layers.
 
     Raises:
-        ValueError: If `lm` is not such a model.
+        ValueError: If `lm` is not a language model.
     """
     layers = {layer.name: layer for layer in lm.layers} if isinstance(lm, keras.Model) else {}
     # A model with an encoder is a translator.
@@ -101,7 +101,7 @@ def with_new_tokens(lm: keras.Model, num_tokens: int) -> keras.Model:
 
 
 def _keep_start(new, old, axis):
-    """Copies an old weight into the start of a longer one and keeps the rest of the latter."""
+    """Copies an old weight to the start of a longer one, whose other values are kept."""
     if old is None:
         return
     rest = ops.take(new, ops.arange(old.shape[axis], new.shape[axis]), axis=axis)

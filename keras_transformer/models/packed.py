@@ -56,6 +56,6 @@ def packed(lm: keras.Model, *, name: str = "packed") -> keras.Model:
     token_ids = keras.Input(shape=(None,), dtype="int32", name="token_ids")
     segment_ids = keras.Input(shape=(None,), dtype="int32", name="segment_ids")
     segments = PackedSegments(dtype="int32", name="segments")(segment_ids)
-    # The segments mark the padding, since some models have no padding id.
+    # Segment 0 marks the padding, since some models have no padding id.
     logits = parts.logits(parts.decoder(parts.embedding(token_ids), **segments))
     return keras.Model({"token_ids": token_ids, "segment_ids": segment_ids}, logits, name=name)

@@ -34,7 +34,7 @@ def recurrent_seq2seq(
     and `kt.Translator` work the same way.
 
     Args:
-        vocabulary_size: Size of the vocabulary; with two, of the source vocabulary.
+        vocabulary_size: Size of the vocabulary, or of the source vocabulary if there are two.
         target_vocabulary_size: Size of the target vocabulary; None to share one vocabulary.
         cell: "simple" (Elman network), "lstm" or "gru".
         bidirectional: Whether the encoder reads in both directions, with `hidden_dim` units each.

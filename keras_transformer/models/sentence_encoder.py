@@ -1,4 +1,4 @@
-"""Sentence encoders: one vector for a whole text, such that similar texts have similar vectors."""
+"""Sentence encoders: models that map similar texts to similar vectors, one for each text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_transformer.models.task_bodies import pool, read_text_body
 
 Tensor = Any
 
-# After the name of the body, which says the family of its checkpoints.
+# Appended to the name of the body, which identifies its checkpoint family.
 NAME_ENDING = "_sentence_encoder"
 _POOLINGS = ("mean", "first", "last", "max")
 
@@ -35,7 +35,7 @@ class UnitVectors(Layer):
             (B, D).
         """
         squares = ops.sum(ops.square(inputs), axis=-1, keepdims=True)
-        # The maximum inside the root: its gradient would be infinite at 0.
+        # The maximum is taken inside the root, whose gradient would be infinite at 0.
         return inputs * ops.rsqrt(ops.maximum(squares, 1e-24))
 
     def compute_output_spec(self, inputs: Any) -> Any:
@@ -51,27 +51,27 @@ def sentence_encoder(
     projection: keras.layers.Layer | None = None,
     name: str | None = None,
 ) -> keras.Model:
-    """Builds a sentence encoder on a pretrained model: from a text to one vector.
+    """Builds a sentence encoder, which maps a text to one vector, on a pretrained model.
 
     A functional model from `token_ids` (B, T). The hidden states of the real tokens are pooled into
-    one vector (padding never counts), which is projected, if wanted, and scaled to length 1,
-    so that the dot product of two vectors is their cosine similarity. These steps are the layers
-    `pooling`, the given projection and `unit_vectors`; all others are those of `body`, so training
-    the model also trains `body`. Vectors are float32 for every dtype policy of `body`.
+    one vector, without padding. The vector is optionally projected and then scaled to length 1, so
+    that the dot product of two vectors is their cosine similarity. These steps are the layers
+    `pooling`, the given projection and `unit_vectors`; all other layers are shared with `body`, so
+    training the model also trains `body`. Vectors are float32 for every dtype policy of `body`.
 
     Args:
         body: A model from `kt.models.bert`, `gpt` or `kt.pretrained.load`. Its heads are left out.
-        pooling: "mean" or "max" of each feature over the real tokens, or the "first" (`[CLS]`) or
-            "last" of them, which is the one to choose for a language model.
+        pooling: "mean" or "max" of each feature over the real tokens, or the hidden state of the
+            "first" (`[CLS]`) or "last" of them. Use "last" for a language model.
         normalize: Whether to scale the vectors to length 1.
-        segments: Whether to add the input `segment_ids` (B, T); otherwise they are 0.
-        projection: A layer from the pooled vectors (B, D) to others, such as
+        segments: Whether to add the input `segment_ids` (B, T); otherwise all segment ids are 0.
+        projection: A layer applied to the pooled vectors (B, D), such as
             `keras.layers.Dense(64, "tanh")`; None for none.
-        name: Name of the model; None for that of `body` and "_sentence_encoder".
+        name: Name of the model; None for the name of `body` followed by "_sentence_encoder".
 
     Returns:
-        A `keras.Model` to sentence vectors (B, D). A text without tokens gives zeros if there is no
-        projection.
+        A `keras.Model` that returns sentence vectors (B, D). A text without tokens gives zeros if
+        there is no projection.
 
     Raises:
         ValueError: If `body` does not read text or has no padding id, or an argument is invalid.
@@ -105,13 +105,14 @@ def sentence_encoder(
 def sentence_pairs(encoder: keras.Model, *, name: str = "sentence_pairs") -> keras.Model:
     """Wraps a sentence encoder for training on pairs of similar texts.
 
-    A functional model from two batches of texts to the similarity of each first text to each second
-    one, (B, B): the dot products of their vectors. Each input of `encoder` becomes two, such as
-    `first_token_ids` and `second_token_ids`. With the loss `kt.training.InBatchNegatives`, a text
-    learns to be nearest to its own partner among all those of the batch.
+    A functional model from two batches of texts to the dot products (B, B) of their vectors: the
+    similarity of each first text to each second one. Each input of `encoder` becomes two, such as
+    `first_token_ids` and `second_token_ids`. The loss `kt.training.InBatchNegatives` makes each
+    text more similar to its own partner than to the other texts of the batch.
 
-    The encoder is one layer of the model, called twice: training the model trains `encoder`, which
-    is then used by itself. `predict` would join the matrices of several batches: call it with one.
+    The encoder is a single layer of the model, called twice, so training the model trains
+    `encoder`, which can then be used by itself. Call `predict` with a single batch, since it would
+    concatenate the matrices of several.
 
     Args:
         encoder: A model from `sentence_encoder` or `kt.pretrained.load`.
@@ -144,8 +145,8 @@ def sentence_pairs(encoder: keras.Model, *, name: str = "sentence_pairs") -> ker
     output = getattr(encoder, "output", None)
     if not isinstance(inputs, dict) or len(getattr(output, "shape", ())) != 2:
         raise ValueError(
-            "`encoder` must be a model from named inputs to vectors (B, D), such as "
-            f"kt.models.sentence_encoder makes. Received: encoder={encoder!r}."
+            "`encoder` must be a model from named inputs to vectors (B, D), such as one from "
+            f"kt.models.sentence_encoder. Received: encoder={encoder!r}."
         )
     pair = [
         {

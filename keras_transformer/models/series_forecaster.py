@@ -34,8 +34,8 @@ def series_forecaster(
     """Builds an encoder-decoder model that forecasts a time series.
 
     A functional model from `past` (B, S, C) and `previous` (B, T, C), both float, to the next
-    values (B, T, C). The encoder reads the past; the decoder reads the value before each future one
-    and predicts the difference. Train it with teacher forcing (`kt.data.series_windows`,
+    values (B, T, C). The encoder reads the past. For each future value, the decoder reads the
+    previous value and predicts the change. Train it with teacher forcing (`kt.data.series_windows`,
     `kt.data.previous_values`); `kt.decoding.forecast` feeds its own predictions back. Normalize the
     series to about unit scale first. The layers are named `past_embedding`, `encoder`,
     `previous_embedding`, `decoder` and `values`.

@@ -1,4 +1,4 @@
-"""The models that task heads are put on: language models, encoders of text, vision Transformers.
+"""Bodies of task heads: language models, text encoders and vision Transformers.
 
 Shape letters: B batch, T length, D hidden.
 """
@@ -17,12 +17,12 @@ from keras_transformer.models.new_tokens import language_model_parts
 
 Tensor = Any
 
-# "extract" and "pooler" are those of GPT-1 and BERT.
+# GPT-1 uses "extract", BERT "pooler".
 POOLINGS = ("extract", "pooler", "first", "last", "mean", "max")
 
 
 class Body(NamedTuple):
-    """What a head reads of a model; all tensors are symbolic.
+    """The inputs and outputs of a model without its heads; all tensors are symbolic.
 
     Attributes:
         kind: "language_model", "encoder" or "vision".
@@ -59,7 +59,7 @@ def kind_of(body: keras.Model) -> str:
         "language_model", "encoder" or "vision".
 
     Raises:
-        ValueError: If heads cannot be put on the model.
+        ValueError: If the model does not support task heads.
     """
     names = {layer.name for layer in body.layers} if isinstance(body, keras.Model) else set()
     if {"token_embedding", "decoder"} <= names and "encoder" not in names:
@@ -82,10 +82,10 @@ def read_body(body: keras.Model, segments: bool = False) -> Body:
         segments: Whether to add the input `segment_ids`; otherwise all segment ids are 0.
 
     Returns:
-        What a head reads.
+        The `Body`.
 
     Raises:
-        ValueError: If `body` is no such model, or has no segments to read.
+        ValueError: If `body` is not such a model, or has no segments although `segments` is True.
     """
     kind = kind_of(body)
     layers = {layer.name: layer for layer in body.layers}
@@ -111,7 +111,7 @@ def read_body(body: keras.Model, segments: bool = False) -> Body:
 
 
 def read_text_body(body: keras.Model, segments: bool) -> Body:
-    """Runs a model of texts up to its hidden states, as `read_body`; raises for one of images."""
+    """Runs a text model up to its hidden states, like `read_body`; raises for a vision model."""
     read = read_body(body, segments)
     if read.kind == "vision":
         raise ValueError(
@@ -126,8 +126,8 @@ def pool(body: Body, pooling: str | None, dtype: Any = None) -> Tensor:
     Args:
         body: The body.
         pooling: "pooler" for the first token's state after the layer `pooler`; "first", "last",
-            "mean" or "max" of the real tokens; None for "pooler" where there is one, and "first"
-            otherwise.
+            "mean" or "max" of the real tokens; None for "pooler" if the body has one, otherwise
+            "first".
         dtype: Dtype policy of the pooling; None for that of the body.
 
     Returns:
@@ -149,8 +149,8 @@ def pool(body: Body, pooling: str | None, dtype: Any = None) -> Tensor:
         return pooler(ops.take(body.hidden, 0, axis=1))
     if body.kind == "language_model" and body.padding_mask is None:
         raise ValueError(
-            "`pooling` must be 'extract' for a language model without a padding id, whose rows "
-            f"have no end. Received: pooling={pooling!r}, padding_id=None."
+            "`pooling` must be 'extract' for a language model without a padding id, since nothing "
+            f"marks where its rows end. Received: pooling={pooling!r}, padding_id=None."
         )
     layer = SequencePooling(pooling, dtype=dtype or body.dtype_policy, name="pooling")
     return layer(body.hidden, padding_mask=body.padding_mask)

@@ -48,7 +48,7 @@ class Vector(NamedTuple):
     """One symbolic vector per example, and what it was computed from.
 
     Attributes:
-        inputs: The inputs by name; of a vision Transformer the input itself.
+        inputs: The inputs by name; for a vision Transformer, the input itself.
         vector: (B, D).
         dtype_policy: The dtype policy of the body.
         rows: The rows of a language model read at its extract token; None for others.
@@ -128,7 +128,7 @@ def read_rows(
     embedded = embedding(token_ids)
     if token_types:
         embedded = embedded + embedding(merged["token_types"])
-    # Passed explicitly: a sum of embeddings has no mask.
+    # Passed explicitly, since a sum of embeddings has no mask.
     hidden = decoder(embedded, padding_mask=embedding.compute_mask(token_ids))
     if extract_positions:
         last = merged["extract_positions"]
@@ -174,7 +174,7 @@ def task_model(
 
 
 def head_model(body: keras.Model, read: Vector, output: Tensor, name: str) -> keras.Model:
-    """Builds the model of a head, with the auxiliary loss where it has one."""
+    """Builds the model of a task head, with the auxiliary loss if it has one."""
     if read.rows is not None:
         output = _with_language_model_loss(body, read.rows, output, read.lm_weight)
     return keras.Model(read.inputs, output, name=name)

@@ -26,14 +26,14 @@ def classifier(
 
     | body | inputs | the vector h |
     |---|---|---|
-    | `kt.models.bert` and its kin | `token_ids` (B, T), `[CLS] text [SEP]` | the pooler's output |
+    | `kt.models.bert` | `token_ids` (B, T), `[CLS] text [SEP]` | the pooler's output |
     | `kt.models.gpt` | `token_ids` (B, T), `[start; text; extract]` | state of the extract token |
     | `kt.models.vit` | `images` (B, height, width, channels) | state of the class token |
 
     The vector goes through dropout and a dense layer named `head`. The model shares its layers with
     `body`, so training it also trains `body`; freeze them with `kt.training.freeze`, or add
-    adapters with `kt.training.enable_lora`. A head that `body` has already, such as the classifier
-    of a ViT, is left out.
+    adapters with `kt.training.enable_lora`. An existing head of `body`, such as the classifier of a
+    ViT, is left out.
 
     As in GPT-1, a language model read at its extract token also trains as a language model:
     $L = L_{\text{labels}} + \lambda L_{\text{language model}}$. Call `compile` and `fit` with the
@@ -48,9 +48,9 @@ def classifier(
         pooling: How the hidden states become one vector: "extract" (language models), "pooler"
             (the first token's state after BERT's layer `pooler`), or the "first", "last", "mean" or
             "max" of the real tokens; None for "extract" with a language model, otherwise "pooler"
-            where there is one and "first" where there is none.
-        segments: Whether to add the input `segment_ids` (B, T), for pairs of texts; otherwise they
-            are 0.
+            if `body` has one, else "first".
+        segments: Whether to add the input `segment_ids` (B, T), for pairs of texts; otherwise all
+            segment ids are 0.
         lm_weight: $\lambda$, the weight of the auxiliary language-model loss; 0 for none. None for
             0.5 with `pooling="extract"` and an output projection tied to the embedding, otherwise
             0.
@@ -62,8 +62,8 @@ def classifier(
         A `keras.Model`.
 
     Raises:
-        ValueError: If `body` is none of these models, cannot be pooled as asked, or an argument is
-            out of range.
+        ValueError: If `body` is not one of these models, it does not support `pooling`, or an
+            argument is out of range.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -104,7 +104,7 @@ def regressor(
     initializer_stddev: float = 0.02,
     name: str = "regressor",
 ) -> keras.Model:
-    """Adds a head to a pretrained model that predicts numbers, such as the grade of an essay.
+    """Adds a regression head to a pretrained model, for example to grade essays.
 
     Same as `classifier`, but the dense layer `head` returns numbers instead of probabilities.
 
@@ -123,7 +123,7 @@ def regressor(
         A `keras.Model` that returns numbers (B, `num_outputs`), in float32.
 
     Raises:
-        ValueError: As `classifier`.
+        ValueError: As in `classifier`.
 
     Example:
         >>> import numpy as np, keras_transformer as kt

@@ -1,4 +1,4 @@
-"""Task heads on pretrained models that read every token: classes of tokens, spans of text."""
+"""Token-level task heads on pretrained models: classes of tokens, spans of text."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def token_classifier(
     initializer_stddev: float = 0.02,
     name: str = "token_classifier",
 ) -> keras.Model:
-    """Adds a classifier of each token, for example of names or parts of speech.
+    """Adds a token classifier to a pretrained model, for example for names or parts of speech.
 
     A functional model from `token_ids` (B, T) to probabilities (B, T, `num_classes`), in float32.
     The hidden states go through dropout and a dense layer named `head`. `kt.data.tagged_rows`
-    makes rows of words and their tags: the first sub-word of a word has the word's tag, and the
-    other tokens, with the sample weight 0, count neither in losses nor in weighted metrics. The
-    model shares its layers with `body`. The states of a language model depend on what comes before
-    a token, not on what follows.
+    makes rows of words and their tags: a word's first subword is labeled with its tag, and all
+    other tokens have the sample weight 0, so they count neither in the loss nor in weighted
+    metrics. The model shares its layers with `body`. In a language model, the class of a token
+    depends on that token and those before it, not on later ones.
 
     Args:
         body: A model from `kt.models.bert`, `gpt` or `kt.pretrained.load`.
@@ -59,7 +59,7 @@ def token_classifier(
     check_positive(num_classes=num_classes)
     read = read_text_body(body, segments)
     drop, head = make_head(read.dtype_policy, num_classes, dropout, initializer_stddev)
-    # Not a Softmax layer, which would take Keras's implicit mask of tokens for one of classes.
+    # Not a Softmax layer, which would apply Keras's implicit mask of tokens to the classes.
     softmax = keras.layers.Activation("softmax", dtype="float32", name="probabilities")
     return keras.Model(read.inputs, softmax(head(drop(read.hidden))), name=name)
 
@@ -72,10 +72,10 @@ def span_extractor(
     initializer_stddev: float = 0.02,
     name: str = "span_extractor",
 ) -> keras.Model:
-    """Adds a head that finds a span of the text, such as the answer to a question.
+    """Adds a span extractor to a pretrained model, for example to find answers in a text.
 
-    A functional model from `token_ids` (B, T) to a dict of `start` and `end`, each the
-    probabilities (B, T), in float32, that the span starts or ends with a token; 0 for padding.
+    A functional model from `token_ids` (B, T) to a dict of `start` and `end`, float32 (B, T): the
+    probability that the span starts or ends at each token; 0 for padding.
     Train it with labels of the same names, positions (B,), and
     `loss="sparse_categorical_crossentropy"`. `kt.data.question_rows` makes rows of questions and
     contexts, and `kt.data.best_spans` finds the most probable span. The model shares its layers
@@ -83,7 +83,8 @@ def span_extractor(
 
     Args:
         body: A model from `kt.models.bert`, `gpt` or `kt.pretrained.load`.
-        segments: Whether to add the input `segment_ids` (B, T), which tells question from context.
+        segments: Whether to add the input `segment_ids` (B, T), to distinguish question and
+            context.
         dropout: Dropout rate on the input of the head.
         initializer_stddev: Initial standard deviation of the head's kernel.
         name: Name of the model.
@@ -92,7 +93,8 @@ def span_extractor(
         A `keras.Model`.
 
     Raises:
-        ValueError: If `body` does not read text, has no segments, or an argument is out of range.
+        ValueError: If `body` does not read text, it has no segments although `segments` is True, or
+            an argument is out of range.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -119,11 +121,11 @@ def span_extractor(
 
 
 def _over_tokens(scores: Any, padding_mask: Any, name: str) -> Any:
-    """Returns probabilities (B, T) over the real tokens; zeros for a row without."""
+    """Returns probabilities (B, T) over the real tokens; zeros for a row without any."""
     scores = ops.cast(scores, "float32")
     if padding_mask is not None:
         scores = ops.where(padding_mask, scores, -1e9)
-    # Without Keras's implicit mask: it would weigh the loss of a row as if it were one per token.
+    # No implicit Keras mask may remain: it would weight the loss of a row token by token.
     probabilities = keras.layers.Softmax(dtype="float32", name=f"{name}_probabilities")(scores)
     if padding_mask is None:
         return probabilities

@@ -50,13 +50,13 @@ def transformer(
     `target_embedding`), `encoder`, `decoder` and, if the output projection is not tied, `logits`.
 
     Args:
-        vocabulary_size: Size of the vocabulary; with two, of the source vocabulary.
+        vocabulary_size: Size of the vocabulary, or of the source vocabulary if there are two.
         target_vocabulary_size: Size of the target vocabulary; None to share one vocabulary.
         num_layers: Number of encoder blocks, and of decoder blocks unless `num_decoder_layers` is
             given.
-        num_heads: Number of attention heads; of the encoder, if `num_decoder_heads` is given.
+        num_heads: Number of attention heads; only of the encoder if `num_decoder_heads` is given.
         hidden_dim: D, the width of the model.
-        intermediate_dim: Width of the feed-forward networks; of the encoder's, if
+        intermediate_dim: Width of the feed-forward networks; only of the encoder's if
             `decoder_intermediate_dim` is given.
         dropout: Dropout rate on the output of each sublayer and on embeddings plus positions.
         share_embeddings: Whether target embedding, output projection and, with a single vocabulary,

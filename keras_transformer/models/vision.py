@@ -156,7 +156,7 @@ def vit(
 
 
 def _check_sizes(image_size, patch_size):
-    """Returns height and width of an image and of a patch."""
+    """Returns the height and width of an image, and those of a patch."""
     image, patch = _pair("image_size", image_size), _pair("patch_size", patch_size)
     if any(side % part for side, part in zip(image, patch, strict=True)):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The attention softmax, shared by dense, blockwise and recurrent decoders' attention.
+"""The attention softmax, shared by dense and blockwise attention and by recurrent decoders.
 
 Shape letters: S key length.
 """

@@ -61,7 +61,7 @@ class DecoderCache(NamedTuple):
 
     Attributes:
         self_attention: A tuple with one entry per layer: a `KVCache` of the tokens so far or, for a
-            recurrent unit in place of self-attention, its state (B, D). It changes at every step
+            recurrent unit instead of self-attention, its state (B, D). It changes at every step
             and belongs to one hypothesis.
         cross_attention: A tuple with one entry per layer, computed once from the encoded source and
             constant from then on. Empty without a source.

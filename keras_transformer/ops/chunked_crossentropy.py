@@ -74,7 +74,7 @@ def chunked_crossentropy(
         labels: Int (N,), ids in [0, V).
         weights: float32 (N,), not negative; positions with weight 0 are ignored.
         metric_weights: Weights for the other two sums, of the same form; None for `weights`.
-        label_weight: A, the weight of the label's logit.
+        label_weight: a, the weight of the label's logit.
         mean_weight: b, the weight of the mean logit.
         chunk_size: C.
         transposed: Whether the matrix is (D, V).
@@ -186,7 +186,7 @@ def _forward(setting, differentiable, constants):
 
 
 def _with_chunk(setting, gradients, index, rows, kernel, mean_row, slopes, weights):
-    """Returns the gradients with the share of a chunk's rows (C, D) and logits' slopes (C, V)."""
+    """Adds a chunk's contribution to the gradients, from rows (C, D) and logit slopes (C, V)."""
     # Apply weights to the rows (C, D) on either side rather than to (C, V).
     column = weights[:, None]
     slopes, by_row = ops.cast(slopes, rows.dtype), ops.cast(column, rows.dtype)
@@ -209,8 +209,8 @@ def _with_chunk(setting, gradients, index, rows, kernel, mean_row, slopes, weigh
 def _start(setting, chunks, weights, matrix, bias=None):
     """Initializes the gradients of matrix and bias with the mean logit's share.
 
-    It is the same for each word. The matrix's gradient is split along the vocabulary: TensorFlow
-    adds a product to a total in a third buffer, which is smaller for a piece than for the whole.
+    This share is the same for each word. The matrix's gradient is split along the vocabulary, since
+    TensorFlow adds a product to a total in a third buffer, which is smaller for a piece.
     """
     words, width = matrix.shape[:: -1 if setting.transposed else 1]
     of_word, of_bias = ops.zeros((width,)), ops.zeros(())

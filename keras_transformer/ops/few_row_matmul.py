@@ -1,4 +1,4 @@
-"""Products of a few rows with a large matrix, bound by the time to read the matrix.
+"""Products of a few rows with a large matrix, limited by the time it takes to read the matrix.
 
 On a CPU, every backend reads the matrix fastest as the first operand, `matrix @ rows.T`.
 

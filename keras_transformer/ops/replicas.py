@@ -1,6 +1,6 @@
 """Sums over the replicas of `tf.distribute`, for means over the global batch.
 
-On JAX, a tensor is the global batch wherever its shards are, and nothing needs to be done.
+On JAX, a tensor is the global batch no matter how it is sharded, so nothing needs to be done.
 """
 
 from typing import Any

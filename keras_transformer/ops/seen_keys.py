@@ -22,7 +22,7 @@ _CAUSAL_PARTS = 4
 
 
 class Places(NamedTuple):
-    """Which keys a query may see by position.
+    """Limits, by position, on the keys that a query may see.
 
     Attributes:
         block: R.

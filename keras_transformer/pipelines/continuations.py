@@ -1,4 +1,4 @@
-"""Texts that a language model is writing: cut at stop strings, streamed in pieces."""
+"""Continuations by a language model as text: cut at stop strings, streamed in pieces."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ def start(
     prompts_name: str,
     **options: Any,
 ) -> Continuations:
-    """Starts to continue prompts with a text generator.
+    """Starts the continuation of prompts with a text generator.
 
     Args:
-        generator: The `TextGenerator`, whose defaults stand in for what is None.
+        generator: The `TextGenerator`, whose defaults replace arguments that are None.
         prompts: Rows of ids.
         max_new_tokens: As in `TextGenerator.generate`.
         sampler: As in `TextGenerator.generate`.
@@ -95,7 +95,7 @@ def start(
         **options: Further `GenerationOptions`.
 
     Returns:
-        The continuations, of which nothing is generated yet.
+        The `Continuations`, before the first token is generated.
     """
     end_id, defaults = special_ids(generator.tokenizer).end, generator.defaults
     limits = defaults.limits([len(prompt) for prompt in prompts], max_new_tokens)

@@ -76,7 +76,7 @@ def limit_of(
     Args:
         defaults: The translator's defaults.
         length: Length of the source: an int, or float64 tensor (B,) with a `ceil` for it.
-        longest: Length of the longest source of the batch, as `length`.
+        longest: Length of the longest source of the batch, in the same form as `length`.
         ceil: Function that rounds up.
     """
     if defaults.max_new_tokens is not None:
@@ -91,7 +91,7 @@ def search_options(defaults: DecodingDefaults, tokenizer: Any) -> dict[str, Any]
 
     Args:
         defaults: The translator's defaults.
-        tokenizer: The target tokenizer; its special ids are banned unless `defaults` bans others.
+        tokenizer: The target tokenizer; its special ids are banned unless `defaults` sets the bans.
     """
     return {
         "banned_ids": _bans(defaults, tokenizer),
@@ -105,7 +105,7 @@ def search_options(defaults: DecodingDefaults, tokenizer: Any) -> dict[str, Any]
 
 
 def greedy_options(defaults: DecodingDefaults, tokenizer: Any) -> dict[str, Any]:
-    """Returns the defaults that `kt.decoding.generate` takes, as `search_options`."""
+    """Returns the defaults that `kt.decoding.generate` takes, like `search_options`."""
     return {
         "banned_ids": _bans(defaults, tokenizer),
         "repetition_penalty": defaults.repetition_penalty,
@@ -115,7 +115,7 @@ def greedy_options(defaults: DecodingDefaults, tokenizer: Any) -> dict[str, Any]
 
 
 def overridden(defaults: DecodingDefaults, **options: Any) -> DecodingDefaults:
-    """Returns the defaults with the options that are not None in their place."""
+    """Returns the defaults, overridden by the options that are not None."""
     return defaults._replace(**given(**options))
 
 
@@ -132,7 +132,7 @@ class GenerationDefaults(NamedTuple):
             tokens.
         min_new_tokens: Minimum number of tokens before the end token.
         no_repeat_ngram_size: Forbids repeated n-grams of this size; 0 for no limit.
-        repetition_penalty: Values above 1 make ids less likely that have occurred before.
+        repetition_penalty: Values above 1 make ids that have occurred before less likely.
         sampling: Arguments of a `kt.decoding.RandomSampler`; None for greedy decoding.
         stop_ids: Ids that end a text, in addition to the tokenizer's end token.
 

@@ -151,7 +151,7 @@ def _search(model, settings, start_id, source_ids, source_mask, limits):
     state = repeat_steps(model, settings, state, search_goes_on, advance_search, **loop)
     best = tf.reshape(state.finished_ids, [batch, beams, limit])[:, 0]
     lengths = state.finished_lengths[:, 0]
-    if beams == 1:  # Greedy translations have a limit each, independent of the batch.
+    if beams == 1:  # Each greedy translation has its own limit, independent of the batch.
         lengths = tf.minimum(lengths, limits)
     written = tf.sequence_mask(lengths, limit)
     return tf.ragged.boolean_mask(best, written & (best != settings.end_id))

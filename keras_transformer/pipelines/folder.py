@@ -152,13 +152,12 @@ def read_model(folder: Path) -> keras.Model:
     except Exception as error:
         raise ValueError(
             f"`folder` must contain a Keras model in {_MODEL_FILE}. Received: {path}, which "
-            "cannot be "
-            f"loaded: {error}."
+            f"cannot be loaded: {error}."
         ) from error
 
 
 def check_texts(texts: Sequence[Any]) -> None:
-    """Raises a ValueError unless there is at least one text and all texts are non-blank strings."""
+    """Raises a ValueError unless there is at least one text and all are non-blank strings."""
     if not texts:
         raise ValueError("`texts` must contain at least one text. Received: an empty list.")
     for index, text in enumerate(texts):

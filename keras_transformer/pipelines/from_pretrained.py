@@ -57,7 +57,7 @@ def open_translator(folder: str | os.PathLike) -> OpenedTranslator:
     settings = read_generation(path, has_languages)
     search = read_search(path, is_translator=True)
     languages = default_languages(source, _tokenizer_settings(path), settings.forced_start_id)
-    # There the token of the target language is a new one; here it precedes them.
+    # transformers counts the token of the target language as a new token; this library does not.
     forced = int(has_languages and source.language_form != "target_first")
     limit = settings.max_new_tokens
     defaults = DecodingDefaults(

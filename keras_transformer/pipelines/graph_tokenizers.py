@@ -12,6 +12,7 @@ from typing import Any
 from keras_transformer.data.tokenizers.interface import SPACED_ENDINGS, SPACED_MARKS
 from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
 from keras_transformer.data.tokenizers.text_packages import import_text_package
+from keras_transformer.pipelines.languages import is_multilingual
 from keras_transformer.pretrained.tokenizers.export_parts import sentencepiece_of
 
 # A language code at the beginning of a text, as split off by `MarianTokenizer`.
@@ -22,7 +23,7 @@ _CUT = "\U0010fffe\U0010ffff"
 
 def check_graph_tokenizer(tokenizer: Any) -> None:
     """Raises a ValueError unless a tokenizer can be part of a graph."""
-    if getattr(tokenizer, "languages", None):
+    if is_multilingual(tokenizer):
         raise ValueError(
             "`tokenizer` must have no languages: a multilingual translator cannot be exported. "
             f"Received: {len(tokenizer.languages)} languages."

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 from keras_transformer.pipelines.defaults import DecodingDefaults
 
 _NAMES = ("source_language", "target_language")
-# The same in transformers' tokenizer_config.json.
+# Their names in transformers' tokenizer_config.json.
 _KEYS = {"source_language": "src_lang", "target_language": "tgt_lang"}
 
 
 class LanguageIds(NamedTuple):
-    """The ids that state the languages of a translation.
+    """The ids that specify the languages of a translation.
 
     Attributes:
         before: Ids before a source.
-        after: Ids behind a source and its end.
+        after: Ids after a source and its end token.
         prefix: The first ids of a translation.
     """
 
@@ -27,7 +27,7 @@ class LanguageIds(NamedTuple):
     prefix: tuple[int, ...] = ()
 
     def sources(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Returns encoded sources, which have their end, with these ids."""
+        """Adds these ids to encoded sources, which include their end token."""
         return [[*self.before, *row, *self.after] for row in rows]
 
 
@@ -37,7 +37,7 @@ def is_multilingual(*tokenizers: Any) -> bool:
 
 
 def language_ids(source: Any, target: Any, defaults: DecodingDefaults) -> LanguageIds:
-    """Returns the ids that state the languages of a translation.
+    """Returns the ids that specify the languages of a translation.
 
     Args:
         source: The source tokenizer.
@@ -67,7 +67,7 @@ def language_ids(source: Any, target: Any, defaults: DecodingDefaults) -> Langua
 
 
 def check_languages(source: Any, target: Any, defaults: DecodingDefaults) -> None:
-    """Raises a ValueError unless each given language is one of its tokenizer's."""
+    """Raises a ValueError unless the tokenizers support the given languages."""
     for name, tokenizer in zip(_NAMES, (source, target), strict=True):
         code, languages = getattr(defaults, name), getattr(tokenizer, "languages", {})
         if code is None:
@@ -79,7 +79,7 @@ def check_languages(source: Any, target: Any, defaults: DecodingDefaults) -> Non
             )
         if name == "source_language" and tokenizer.language_form == "target_first":
             raise ValueError(
-                f"`{name}` must be None, because the model is told only the target language. "
+                f"`{name}` must be None, because the model reads only the target language. "
                 f"Received: {name}={code!r}."
             )
         if code not in languages:
@@ -90,7 +90,7 @@ def check_languages(source: Any, target: Any, defaults: DecodingDefaults) -> Non
 
 
 def _near(code: Any, languages: dict[str, int]) -> list[str]:
-    """Returns the codes that look like a wrong one, or else the first."""
+    """Returns the codes most similar to an unknown one, or the first few if there are none."""
     code = str(code)
     near = difflib.get_close_matches(code, languages, n=4, cutoff=0.5)
     near += [one for one in languages if one.lower().startswith(code.lower()[:2])]
@@ -108,12 +108,12 @@ def default_languages(
         forced_start_id: The id that all translations start with, if any.
 
     Raises:
-        ValueError: If they start with another id than that of a language.
+        ValueError: If `forced_start_id` is not the id of a language.
     """
     if not is_multilingual(tokenizer):
         return {}
     named = {name: settings.get(key) for name, key in _KEYS.items()}
-    # transformers writes English as the source even for a tokenizer without it.
+    # transformers names English as the source even for a tokenizer that does not support it.
     named = {name: code for name, code in named.items() if code in tokenizer.languages}
     if tokenizer.language_form == "target_first":
         named.pop("source_language", None)

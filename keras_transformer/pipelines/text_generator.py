@@ -40,7 +40,7 @@ class TextGenerator:
     """A language model with its tokenizer.
 
     Args:
-        model: A model such as `kt.models.gpt` builds.
+        model: A language model, such as one from `kt.models.gpt`.
         tokenizer: A tokenizer from `kt.data.train_tokenizer`, or any other that implements
             `kt.data.Tokenizer`. Generation stops at its `end_id`, and at the defaults' `stop_ids`.
         banned_ids: Ids that are never generated; None for the tokenizer's padding.
@@ -127,10 +127,10 @@ class TextGenerator:
 
         Returns:
             A list of texts, each a prompt with its continuation, or a string for a single prompt;
-            with `num_return`, a list of `num_return` texts in place of each string.
+            with `num_return`, a list of `num_return` texts instead of each string.
 
         Raises:
-            ValueError: as `kt.decoding.generate`, or if there are no texts or one is blank.
+            ValueError: as in `kt.decoding.generate`, or if there are no texts or one is blank.
         """
         single = isinstance(texts, str)
         texts = [texts] if isinstance(texts, str) else list(texts)
@@ -194,7 +194,7 @@ class TextGenerator:
             the prompt.
 
         Raises:
-            ValueError: as `generate`, at the call rather than at the first piece.
+            ValueError: as in `generate`, at the call rather than at the first piece.
         """
         check_texts([text])
         return self._start(
@@ -224,8 +224,8 @@ class TextGenerator:
     ) -> Any:
         """Answers the last message of a conversation.
 
-        The conversation is written by the tokenizer's chat template, see `kt.data.render_chat`, and
-        continued until the token that ends an answer.
+        The conversation is rendered with the tokenizer's chat template, see `kt.data.render_chat`,
+        and continued until the token that ends an answer.
 
         Args:
             messages: The conversation, dicts such as `{"role": "user", "content": "Hello!"}`.
@@ -242,8 +242,8 @@ class TextGenerator:
             The answer, or an iterator over its pieces.
 
         Raises:
-            ValueError: as `generate`, or if the tokenizer has no chat template or the template
-                refuses the conversation.
+            ValueError: as in `generate`, or if the tokenizer has no chat template or the template
+                rejects the conversation.
         """
         ids = encode_chat(self.tokenizer, messages, True, **(template_variables or {}))
         stops = check_stops(stop_strings)
@@ -314,7 +314,7 @@ class TextGenerator:
             A `TextGenerator`.
 
         Raises:
-            ValueError: as `kt.pretrained.load`, or if the checkpoint is not a language model.
+            ValueError: as in `kt.pretrained.load`, or if the checkpoint is not a language model.
             ImportError: if a package required by a file is not installed.
 
         Example:

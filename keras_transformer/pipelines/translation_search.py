@@ -44,7 +44,7 @@ def translate_rows(
     sampler: Any = "greedy",
     seed: int | None = None,
 ) -> list:
-    """Translates sources.
+    """Translates a batch of encoded sources.
 
     Args:
         model: The translator's model.
@@ -60,7 +60,7 @@ def translate_rows(
         seed: Random seed of the sampler; None draws a new one.
 
     Returns:
-        A string for each source, or a list of `Translation` with `num_return`.
+        A list with a string or, with `num_return`, a list of `Translation` for each source.
     """
     ids: Any = special_ids(tokenizer)  # a translator's are never None
     prefix = list(prefix_ids) or None

@@ -46,7 +46,7 @@ class Translator:
     """A translation model with the tokenizers of its two languages.
 
     Args:
-        model: A model such as `kt.models.transformer` builds.
+        model: A translation model, such as one from `kt.models.transformer`.
         source_tokenizer: A tokenizer from `kt.data.train_tokenizer`, or any other that implements
             `kt.data.Tokenizer`. Its `end_id` ends a source; the target tokenizer's `start_id` and
             `end_id` delimit a translation.
@@ -115,7 +115,7 @@ class Translator:
     ) -> Any:
         """Translates sentences.
 
-        A multilingual model needs the languages, by the codes of its tokenizer
+        A multilingual model requires the languages, as codes of its tokenizer
         (`translator.source_tokenizer.languages`), such as "fr" for M2M100 or "fra_Latn" for NLLB.
 
         Args:
@@ -139,7 +139,7 @@ class Translator:
 
         Returns:
             A list of translations, or a string for a single sentence; with `num_return`, a list of
-            `Translation`, best first, in place of each string.
+            `Translation`, best first, instead of each string.
 
         Raises:
             ValueError: if there are no texts, or one is blank or not a string (the message names
@@ -187,7 +187,7 @@ class Translator:
         source_language: str | None = None,
         target_language: str | None = None,
     ) -> tuple[list[list[int]], list[int]]:
-        """Converts texts to the ids that the model reads, with their end and languages.
+        """Converts texts to the ids that the model reads, including end and language tokens.
 
         Args:
             texts: N sentences.
@@ -264,16 +264,16 @@ class Translator:
     def from_pretrained(cls, folder: str | os.PathLike) -> Translator:
         """Loads a translation model in Hugging Face format, or one of Firefox Translations.
 
-        In Hugging Face format: Marian, M2M100, NLLB and SMaLL-100.
+        The models supported in Hugging Face format are Marian, M2M100, NLLB and SMaLL-100.
 
         The model is loaded by `kt.pretrained.load`, the tokenizers by
         `kt.pretrained.load_tokenizer`. The translator's defaults are those of the checkpoint: its
-        banned ids (padding always), length limits, length penalty (with "length" normalization) and
-        repetition settings. Any other generation setting that would change a translation raises an
-        error. The number of beams is an argument of `translate`. The default languages of a
-        multilingual model are those that the checkpoint names (`src_lang`, `tgt_lang`,
-        `forced_bos_token_id`), if any. A Firefox Translations model uses its lexical shortlist if
-        the folder has one.
+        banned ids (always including padding), length limits, length penalty (with "length"
+        normalization) and repetition settings. Any other generation setting that would change a
+        translation raises an error. The number of beams is an argument of `translate`. The default
+        languages of a multilingual model are those that the checkpoint names (`src_lang`,
+        `tgt_lang`, `forced_bos_token_id`), if any. A Firefox Translations model uses its lexical
+        shortlist if the folder has one.
 
         Args:
             folder: A folder, or a name on the Hugging Face hub, as in `kt.pretrained.load`.
@@ -282,7 +282,7 @@ class Translator:
             A `Translator`.
 
         Raises:
-            ValueError: as `kt.pretrained.load`, or if the checkpoint is not a translation model.
+            ValueError: as in `kt.pretrained.load`, or if the checkpoint is not a translation model.
             ImportError: if a package required by a file is not installed.
 
         Example:

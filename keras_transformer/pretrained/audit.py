@@ -88,8 +88,7 @@ def _check_computed(name, array, holds, config):
     if not holds(array, config):
         raise ValueError(
             f"The tensor {name!r} must contain the values that the model computes instead of "
-            "loading "
-            f"them. Received: other values, of shape {array.shape}."
+            f"loading them. Received: different values, of shape {array.shape}."
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_transformer.pretrained.config_keys import Keys
 
-# Hugging Face's names of activations, and ours. "gelu" is exact, except in GPT-1.
+# Hugging Face's names of activations, mapped to ours. "gelu" is exact, except in GPT-1.
 ACTIVATIONS = {
     "relu": "relu",
     "gelu": "gelu",
@@ -71,7 +71,7 @@ class Config:
             )
 
     def has_tensor(self, name: str) -> bool:
-        """Returns whether there is a tensor of this name, with or without a prefix."""
+        """Returns whether the checkpoint has a tensor of this name, with or without a prefix."""
         return any(f".{own}".endswith(f".{name}") for own in self.tensor_names)
 
     def get(self, key: str, kind: type) -> Any:
@@ -112,7 +112,7 @@ class Config:
         return value
 
     def sides(self, key: str) -> tuple[int, int]:
-        """Returns two positive integers; a single one counts for both."""
+        """Returns two positive integers; a single one is used for both."""
         value = self._value(key)
         sides = value if isinstance(value, list) else [value, value]
         is_number = [isinstance(side, int) and not isinstance(side, bool) for side in sides]

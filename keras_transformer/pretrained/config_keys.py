@@ -9,7 +9,7 @@ class Keys(NamedTuple):
     """The keys of an architecture's config.json.
 
     They include every field of the architecture's config class in transformers, which a test
-    checks. Any other key is unknown to transformers too, and ignored there and here.
+    checks. transformers ignores any other key, and so does this library.
 
     Attributes:
         followed: Keys that the model follows, with their defaults.
@@ -26,8 +26,8 @@ class Keys(NamedTuple):
     architectures: tuple[str, ...] = ()
 
 
-# Features that no model here has: cross-attention in a single stack, pruned heads, quantized
-# weights, custom code, per-layer settings.
+# Features that no model of this library has: cross-attention in a single stack, pruned heads,
+# quantized weights, custom code, per-layer settings.
 FIXED = {
     "add_cross_attention": False,
     "auto_map": None,

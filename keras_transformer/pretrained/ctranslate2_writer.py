@@ -12,7 +12,7 @@ from keras_transformer.layers.positional import LearnedPositionalEmbedding
 from keras_transformer.pretrained.mapping import to_float32
 from keras_transformer.pretrained.settings import activation_name, block_of
 
-# CTranslate2's names of activations, in its enum `Activation`, and ours.
+# Names of activations in CTranslate2's enum `Activation`, mapped to ours.
 _ACTIVATIONS = {
     "RELU": "relu",
     "GELU": "gelu",

@@ -47,10 +47,11 @@ def scale_to_epsilon(
     """Rescales a post-LN stack for layer norms with `factor**2` times their epsilon.
 
     The output of a layer norm is unchanged if its input is multiplied by `factor` and its epsilon
-    by `factor**2`. So all hidden states inside the stack are multiplied, from the output of its
-    first layer norm to the input of its last: the layer norms write larger values, and the kernels
-    that read them are scaled down. Only the input of the first layer norm (the embeddings, with
-    positions that cannot be scaled) stays the same, so that this norm has the other epsilon.
+    by `factor**2`. So all hidden states inside the stack are multiplied by `factor`, from the
+    output of its first layer norm to the input of its last: the layer norms write larger values,
+    and the kernels that read them are scaled down. Only the input of the first layer norm (the
+    embeddings, with positions that cannot be scaled) stays the same, so only this norm is affected
+    by the new epsilon.
 
     Args:
         arrays: Weights by path.

@@ -41,7 +41,7 @@ def read_json(path: Path) -> dict[str, Any]:
 class TensorFiles:
     """The tensors of a folder in the Hugging Face format.
 
-    They are in `model.safetensors` or `pytorch_model.bin`, whole or in shards with an index.
+    They are in `model.safetensors` or `pytorch_model.bin`, in one file or in shards with an index.
 
     Args:
         folder: The folder.
@@ -59,7 +59,7 @@ class TensorFiles:
             for name in opened.names():
                 if name in self._files:
                     raise ValueError(
-                        f"`folder` must contain each tensor once. Received: {name!r} twice, "
+                        f"`folder` must contain each tensor once. Received: {name!r} twice in "
                         f"{folder}."
                     )
                 self._files[name] = opened
@@ -192,7 +192,7 @@ def _open(path):
 
 @contextlib.contextmanager
 def _damage(path):
-    """Turns any error inside into a ValueError about the file."""
+    """Turns any error inside the context into a ValueError about the file."""
     try:
         yield
     except ImportError:

@@ -1,8 +1,8 @@
 """One file in the GGUF format of llama.cpp: settings, and tensors in many types, some quantized.
 
 The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; numbers are
-little-endian. The package gguf knows the types of tensors and how to dequantize them. Its reader is
-not used: it makes several arrays per string of a vocabulary, and trusts the lengths in a file.
+little-endian. The package gguf provides the types of tensors and their dequantization. Its reader
+is not used: it creates several arrays per string of a vocabulary, and trusts the lengths in a file.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 _MAGIC, _VERSIONS = b"GGUF", (2, 3)
-# The types of settings, in the order of their numbers in a file.
+# The types of settings, by their numbers in a file.
 _STRING, _ARRAY = 8, 9
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"}
 _NUMBERS[12] = "d"
-# Dequantized at once; larger pieces take more memory, and smaller ones more time.
+# Rows dequantized at a time: more take more memory, and fewer take more time.
 _ROWS = 1024
 
 
 def find_gguf(path: str | os.PathLike) -> Path | None:
-    """Returns the GGUF file that a path names, or that its folder holds.
+    """Returns the GGUF file that a path names, or the one in a folder.
 
     Args:
         path: A file, or a folder.
@@ -35,7 +35,7 @@ def find_gguf(path: str | os.PathLike) -> Path | None:
         The file; None if the folder has a config.json, or there is no GGUF file.
 
     Raises:
-        ValueError: If there are several GGUF files, and nothing says which one to read.
+        ValueError: If the folder has several GGUF files.
     """
     path = Path(path)
     if path.is_file():
@@ -45,7 +45,7 @@ def find_gguf(path: str | os.PathLike) -> Path | None:
     found = sorted(path.glob("*.gguf"))
     if len(found) > 1:
         raise ValueError(
-            "`folder` must contain one GGUF file; otherwise give the path of a file. Received: "
+            "`folder` must contain only one GGUF file, or be the path of a file. Received: "
             f"{[one.name for one in found]} in {path}."
         )
     return found[0] if found else None
@@ -65,7 +65,7 @@ class GGUFFile:
         path: The file.
 
     Raises:
-        ValueError: If the file is damaged or incomplete, or has a type of tensors that is unknown.
+        ValueError: If the file is damaged or incomplete, or a tensor has an unknown type.
         ImportError: If the package gguf is not installed.
     """
 
@@ -89,7 +89,7 @@ class GGUFFile:
         _check_places(path, self._tensors, len(tensors), start, alignment)
         if self.setting("split.count", int, 1) != 1:
             raise ValueError(
-                f"`split.count` in {path} must be 1: a file with all tensors. "
+                f"`split.count` in {path} must be 1, for a file with all tensors. "
                 f"Received: {self._settings['split.count']}."
             )
 
@@ -103,7 +103,7 @@ class GGUFFile:
         Args:
             name: Its name, such as "general.architecture".
             kind: Its type: int, float, bool, str or list; object for any.
-            default: The value where the file has none.
+            default: The value if the file does not have the setting.
 
         Returns:
             The value.
@@ -164,7 +164,7 @@ class GGUFFile:
 
 
 class _Header:
-    """What comes before the values of the tensors, read from the beginning on."""
+    """The part of a file before the values of the tensors, read from start to end."""
 
     def __init__(self, path: Path, file: BinaryIO):
         self.path, self.file, self.place = path, file, 0
@@ -195,7 +195,7 @@ class _Header:
         """Returns the number of tensors."""
         magic = self.take(len(_MAGIC))
         if magic != _MAGIC:
-            raise self.damaged(f"Received: the first bytes {magic!r} in place of {_MAGIC!r}.")
+            raise self.damaged(f"Received: the first bytes {magic!r} instead of {_MAGIC!r}.")
         version = self.number("I")
         if version not in _VERSIONS:
             raise self.damaged(f"Received: version {version}, not one of {_VERSIONS}.")
@@ -227,7 +227,7 @@ class _Header:
         block, block_bytes = _sizes(self.path.name)[kind]
         if not shape or min(shape) < 1 or shape[-1] % block:
             raise self.damaged(
-                f"Received: the shape {shape} of the tensor {name!r} of the type {kind.name}."
+                f"Received: the tensor {name!r} of type {kind.name} with the shape {shape}."
             )
         return name, _Tensor(shape, kind, offset, math.prod(shape) // block * block_bytes)
 
@@ -260,9 +260,9 @@ def _aligned(place, alignment):
 
 
 def _check_places(path, tensors, count, start, alignment):
-    """Raises unless the tensors follow each other, without a gap, until the end of the file.
+    """Raises unless the tensors follow each other without gaps until the end of the file.
 
-    A wrong number of tensors, or a file that was cut, would otherwise give other values.
+    Otherwise, a wrong number of tensors or a truncated file would give wrong values.
     """
     if len(tensors) != count or not count:
         raise ValueError(

@@ -33,35 +33,35 @@ def load(folder: str | os.PathLike) -> keras.Model:
     `pytorch_model.bin`, possibly in shards; they are read one tensor at a time, and nothing in a
     file is executed. Every variable must have its tensor, and every tensor must fill a variable,
     equal one that does, or hold values that the model computes. Every setting of config.json that
-    the model does not follow must have the model's value. The model is an ordinary one of
+    the model does not follow must have the model's value. The result is an ordinary model of
     `kt.models`, not compiled.
 
-    A sentence-transformers folder has a `modules.json` besides. It becomes a sentence encoder,
-    with the pooling, dense layer and normalization of its modules. Cutting texts to its
-    `max_seq_length`, and prompts, are left to the caller.
+    A sentence-transformers folder also has a `modules.json`. It becomes a sentence encoder with the
+    pooling, dense layer and normalization of its modules. The caller must truncate texts to its
+    `max_seq_length` and add its prompts.
 
     A Firefox Translations (Bergamot) folder holds one file `model.*.bin` with settings and 8-bit
     weights. It becomes a `kt.models.transformer` with float32 weights and an SSRU decoder. The
-    model has one id more than the vocabulary, with an embedding of zeros: targets start with it, it
+    model has one more id than the vocabulary, with an embedding of zeros: targets start with it, it
     serves as padding, and it must never be generated.
 
     A GGUF file, the format of llama.cpp, holds settings, tensors and tokenizer of a Llama, a Qwen2
     or a Qwen3. Its tensors are dequantized one at a time by the package gguf.
 
     Args:
-        folder: A folder, a file `*.gguf` or a folder with one, or if there is none of this name, a
-            repository on the Hugging Face hub such as "Helsinki-NLP/opus-mt-en-fr", which the
+        folder: A folder, a file `*.gguf` or a folder with one. If no such path exists, the name of
+            a repository on the Hugging Face hub such as "Helsinki-NLP/opus-mt-en-fr", which the
             package huggingface_hub downloads.
 
     Returns:
         A `keras.Model`: `kt.models.gpt` for GPT, GPT-Neo, OPT, Llama and Qwen,
-        `kt.models.transformer` for Marian and M2M100, `kt.models.bert` for BERT and its kin and
-        `kt.models.vit` for ViT, with the heads of the checkpoint (except BERT's next-sentence
-        head); `kt.models.sentence_encoder` for sentence-transformers. DistilBERT has no input
-        `segment_ids`. A GPT with double heads
-        becomes `kt.models.multiple_choice` with the inputs `token_ids` and `extract_positions`
+        `kt.models.transformer` for Marian and M2M100, `kt.models.bert` for BERT, RoBERTa,
+        XLM-RoBERTa and DistilBERT, and `kt.models.vit` for ViT, with the heads of the checkpoint
+        (except BERT's next-sentence head); `kt.models.sentence_encoder` for sentence-transformers.
+        DistilBERT has no input `segment_ids`. A GPT with double heads becomes
+        `kt.models.multiple_choice` with the inputs `token_ids` and `extract_positions`
         (`mc_token_ids`) and the outputs `probabilities`, `logits` (`mc_logits`) and `lm_logits`.
-        The weights are float32, or follow Keras's global policy.
+        The weights are float32 unless Keras's global dtype policy says otherwise.
 
     Raises:
         ValueError: If there is no such folder, a file is missing or damaged, the architecture or a
@@ -78,9 +78,8 @@ def load(folder: str | os.PathLike) -> keras.Model:
     Reference:
         Radford et al. 2018 and 2019 (GPT-1 and GPT-2); Devlin et al. 2019 (BERT); Liu et al. 2019
         (RoBERTa); Conneau et al. 2020 (XLM-RoBERTa); Sanh et al. 2019 (DistilBERT); Reimers and
-        Gurevych 2019 (sentence-transformers);
-        Dosovitskiy et al. 2021 (ViT); Junczys-Dowmunt et al. 2018, "Marian: Fast
-        Neural Machine Translation in C++".
+        Gurevych 2019 (sentence-transformers); Dosovitskiy et al. 2021 (ViT); Junczys-Dowmunt et al.
+        2018, "Marian: Fast Neural Machine Translation in C++".
     """
     found = find_folder(folder)
     return load_sentence_encoder(found, _load) if has_modules(found) else _load(found)
@@ -109,8 +108,7 @@ def _open(folder: Path) -> tuple[Family, Config, Any]:
     if adapters.exists():
         raise ValueError(
             "`folder` must contain a complete model; merge its adapters first, with the library "
-            "that "
-            f"wrote them. Received: {adapters}."
+            f"that wrote them. Received: {adapters}."
         )
     model_type = values.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
@@ -122,7 +120,7 @@ def _open(folder: Path) -> tuple[Family, Config, Any]:
 
 
 def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:
-    """Returns the folder or GGUF file, or downloads it from the hub, with or without weights."""
+    """Returns the folder or GGUF file; if needed, downloads it, with or without weights."""
     path = Path(folder)
     if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
         return path

@@ -83,7 +83,7 @@ def norm(source: str, target: str) -> list[Rule]:
 
 
 def attention(sources: Iterable[str], target: str) -> list[Rule]:
-    """Returns the rules of an attention of four linear layers: query, key, value and output."""
+    """Returns the rules of attention with four linear layers: query, key, value and output."""
     parts = ("query", "key", "value", "output")
     return [
         rule

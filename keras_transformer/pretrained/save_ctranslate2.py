@@ -49,12 +49,12 @@ def save_ctranslate2(
     the tokenizer.json of a loaded tokenizer.
 
     Pass `ctranslate2.Translator` only the tokens of a text: it adds the end to the source and
-    starts the target by itself. For a multilingual model, pass the token of the source language
-    too, as the first token of the source (or behind the end, which must then be passed as well, if
-    the tokenizer's `language_form` is "source_last"), and that of the target language as
-    `target_prefix`. Unlike `kt.Translator`, it may generate padding, unknown and start
-    tokens: pass them as `suppress_sequences`. It scores beams as `length_normalization="length"`
-    does here.
+    starts the target by itself. For a multilingual model, also pass the token of the source
+    language as the first token of the source, and that of the target language as `target_prefix`.
+    (If the tokenizer's `language_form` is "source_last", the end token and then that of the source
+    language follow the text instead.) Unlike `kt.Translator`, it may generate padding, unknown and
+    start tokens: pass them as `suppress_sequences`. It scores beams like
+    `kt.decoding.beam_search` with `length_normalization="length"`.
 
     Args:
         model: The model.
@@ -126,7 +126,7 @@ def _check(model) -> None:
     has_blocks = "decoder" in names and hasattr(model.get_layer("decoder"), "block")
     if not has_blocks or not names & {"token_embedding", "target_embedding"}:
         raise ValueError(
-            "`model` must be a translator or a language model of kt.models.transformer or gpt. "
+            "`model` must be a kt.models.transformer or a kt.models.gpt. "
             f"Received: {model.name!r} with the layers {sorted(names)}."
         )
     stacks = [model.get_layer(name) for name in ("encoder", "decoder") if name in names]
@@ -156,7 +156,7 @@ def _check(model) -> None:
             )
 
 
-# What CTranslate2's blocks have no choice of, in this library's names.
+# Settings that are fixed in CTranslate2's blocks, by this library's names.
 _FIXED = {
     "num_key_value_heads": None,
     "head_dim": None,
@@ -193,7 +193,7 @@ def _set_vocabularies(spec, model, pair):
     spec.register_source_vocabulary(tokens[0])
     spec.register_target_vocabulary(tokens[1])
     spec.config.decoder_start_token = tokens[1][start]
-    # Where the language follows the end, callers pass both.
+    # If the language follows the end token, callers pass both.
     spec.config.add_source_eos = getattr(pair[0], "language_form", None) != "source_last"
     for token_id in (ids.end, unknown):
         if tokens[0].index(tokens[1][token_id]) != token_id:

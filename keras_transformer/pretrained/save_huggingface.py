@@ -76,18 +76,19 @@ def save_huggingface(
         model: A model built by a function of `kt.models`, trained or not.
         tokenizer: Its tokenizer, as returned by `kt.data.train_tokenizer` or
             `kt.pretrained.load_tokenizer`; a pair for source and target; None to export only the
-            weights. A translator's is written for `MarianTokenizer`, that of a multilingual one
-            for `M2M100Tokenizer` or `NllbTokenizer`, any other as tokenizer.json.
+            weights. A translator's tokenizer is written for `MarianTokenizer`, a multilingual one
+            for `M2M100Tokenizer` or `NllbTokenizer`, and any other as tokenizer.json.
         folder: A new or empty folder.
         dtype: Type of the weights in the file: "float32", "float16" or "bfloat16".
-        start_id: Id that a translation starts with; the tokenizer's by default. Without a
-            tokenizer it is that of `kt.data`, 2, if the padding is also that of `kt.data`, 0.
-        end_id: Id that ends a text; by default as for `start_id`, 3.
+        start_id: Id that a translation starts with; the tokenizer's by default, or, without a
+            tokenizer, 2 if the model's padding id is 0, as in `kt.data`.
+        end_id: Id that ends a text; the default is chosen like that of `start_id`, with 3 instead
+            of 2.
 
     Raises:
-        ValueError: If `folder` is not empty, the dtype is unknown, no family has the model or a
-            setting, float16 cannot hold the weights, or a tokenizer has more ids than the model or
-            cannot be written.
+        ValueError: If `folder` is not empty, the dtype is unknown, no family supports the model or
+            a setting, float16 cannot hold the weights, or a tokenizer has more ids than the model
+            or cannot be written.
         ImportError: If the `weights` extra is not installed.
 
     Example:

@@ -85,14 +85,14 @@ def _pooling_settings(pooling, size):
 
 
 def sentence_encoder_parts(model: keras.Model) -> SentenceEncoderParts | None:
-    """Takes a sentence encoder apart.
+    """Finds the parts of a sentence encoder.
 
     Args:
         model: A model.
 
     Returns:
-        Its parts; None if it is not as `kt.models.sentence_encoder` builds it, with a dense layer
-        as the projection.
+        Its parts; None unless it is built like a `kt.models.sentence_encoder`, with no projection
+        or a dense one.
     """
     pooling = next((layer for layer in model.layers if isinstance(layer, SequencePooling)), None)
     if pooling is None or {"token_embedding", "encoder"} - {layer.name for layer in model.layers}:

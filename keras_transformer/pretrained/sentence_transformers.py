@@ -1,4 +1,4 @@
-"""Folders of sentence-transformers: a checkpoint, and what turns its hidden states into vectors."""
+"""Folders of sentence-transformers: a checkpoint with modules that pool its hidden states."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from keras_transformer.pretrained.mapping import assign, linear
 MODULES = "modules.json"
 # The kinds of modules that follow the checkpoint, in this order.
 _KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
-# Their names of poolings, and ours.
+# Names of poolings in sentence-transformers, mapped to ours.
 POOLINGS = {"mean": "mean", "cls": "first", "max": "max", "lasttoken": "last"}
 _OLDER = {
     "pooling_mode_cls_token": "cls",
@@ -55,7 +55,7 @@ _TRANSFORMER_KEYS = Keys(
         **dict.fromkeys(("model_args", "model_kwargs", "config_args", "config_kwargs")),
         **dict.fromkeys(("tokenizer_args", "processor_kwargs", "processing_kwargs")),
     },
-    # Texts are cut where they are encoded.
+    # Texts are truncated by `kt.data.encode`.
     frozenset({"max_seq_length", "query_length", "document_length", "unpad_inputs"}),
 )
 
@@ -69,7 +69,7 @@ class Modules(NamedTuple):
         dimension: Number of features that are pooled, None if not given.
         dense: Folder of a dense layer, if there is one.
         normalize: Whether vectors are scaled to length 1.
-        lowercase: Whether texts are put in lowercase before everything else.
+        lowercase: Whether texts are lowercased before anything else.
     """
 
     body: Path
@@ -104,7 +104,7 @@ def read_modules(folder: Path) -> Modules:
     in_order = [kind for kind in _KINDS if kind in found]
     if kinds != in_order or not {"Transformer", "Pooling"} <= set(found):
         raise ValueError(
-            f"`{path}` must list the modules Transformer, Pooling and, if wanted, Dense and "
+            f"`{path}` must list the modules Transformer, Pooling and, optionally, Dense and "
             f"Normalize, in this order. Received: {kinds}."
         )
     pooling, dimension = _read_pooling(found["Pooling"] / "config.json")
@@ -133,7 +133,7 @@ def _listed(path):
         inside = PurePosixPath(place)
         if inside.is_absolute() or ".." in inside.parts:
             raise ValueError(
-                f"`{path}` must name folders inside of its own. Received: path={place!r}."
+                f"`{path}` must name folders inside its own. Received: path={place!r}."
             )
         library, _, name = kind.partition(".")
         if library != "sentence_transformers":
@@ -147,7 +147,7 @@ def _read_pooling(path):
     config = Config(path, read_json(path), keys=_POOLING_KEYS)
     modes = config.values.get("pooling_mode")
     if modes is None:
-        # As in sentence-transformers, the mean if nothing is chosen.
+        # As in sentence-transformers, the mean is the default.
         modes = [mode for key, mode in _OLDER.items() if config.values.get(key)] or ["mean"]
     modes = [modes] if isinstance(modes, str) else modes
     if not isinstance(modes, list) or len(modes) != 1 or modes[0] not in POOLINGS:
@@ -164,7 +164,7 @@ def _optional(path, keys):
 
 
 def _is_lowercase(folder):
-    """Reads the settings of the checkpoint's module; older folders name its architecture."""
+    """Reads whether texts are lowercased, from a file that older folders name by architecture."""
     found = [folder / "sentence_bert_config.json", *sorted(folder.glob("sentence_*_config.json"))]
     path = next((path for path in found if path.is_file()), found[0])
     return _optional(path, _TRANSFORMER_KEYS).get("do_lower_case", bool)
@@ -178,10 +178,10 @@ def load_sentence_encoder(folder: Path, load_body: Callable[[Path], keras.Model]
         load_body: Loads a checkpoint.
 
     Returns:
-        A model as `sentence_encoder` builds.
+        A `kt.models.sentence_encoder`.
 
     Raises:
-        ValueError: If something in it is not supported.
+        ValueError: If the folder contains something that is not supported.
     """
     modules = read_modules(folder)
     body = load_body(modules.body)

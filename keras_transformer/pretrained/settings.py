@@ -55,7 +55,7 @@ def activation_name(layer: Any, names: dict[str, str] = ACTIVATIONS) -> str:
 
 
 def block_of(stack: Any) -> Any:
-    """Returns the block that all layers of a stack repeat; raises if different kinds alternate.
+    """Returns the block that all layers of a stack repeat; raises if different blocks alternate.
 
     Args:
         stack: A `TransformerEncoder` or a `TransformerDecoder`.
@@ -87,12 +87,12 @@ def learned_length(layer: Any, name: str) -> int:
 def check_settings(
     model: keras.Model, twin: keras.Model, model_type: str, adapted: Iterable[str]
 ) -> None:
-    """Raises a ValueError unless a model has the settings of the one that its config builds.
+    """Raises a ValueError unless a model has the settings of the one built from its config.
 
     Args:
         model: The model.
-        twin: The model that the config builds.
-        model_type: Its name in the format.
+        twin: The model built from the config.
+        model_type: The name of the architecture in the format.
         adapted: Settings that may differ.
     """
     # A sentence encoder has fewer inputs: its segment ids are 0.
@@ -130,12 +130,12 @@ def _flat(config, prefix=""):
         if key in _SILENT:
             continue
         if key == "num_key_value_heads" and value == config.get("num_heads"):
-            value = None  # another form of the same
+            value = None  # equivalent
         elif key == "use_attention_output_bias" and value is None:
             value = config.get("use_attention_bias")
         elif key == "rotary" and value is True:
             value = keras.saving.serialize_keras_object(RotaryEmbedding())
-        if key == "block" and isinstance(value, list):  # blocks that take turns
+        if key == "block" and isinstance(value, list):  # alternating blocks
             value = {str(i): value[i % len(value)] for i in range(config["num_layers"])}
         if isinstance(value, dict) and key != "activation":
             flat |= _flat(value, prefix if key == "config" else f"{prefix}{key}.")

@@ -16,8 +16,8 @@ def variables_of(model: keras.Model) -> dict[str, Any]:
 
     A path consists of layer names, but a layer passed to another one as an argument goes by the
     name of the argument: `decoder/positional_encoding/embeddings`, whatever the layer itself is
-    called. Keras's own paths (`weight.path`) are not reliable: after
-    restoring from a config, the path of a layer passed to another one lacks the other's name.
+    called. Keras's own paths (`weight.path`) are not reliable: in a model restored from a config,
+    the path of a layer passed to another one lacks the other's name.
 
     Args:
         model: The model.
@@ -78,7 +78,7 @@ def _walk(layer: keras.layers.Layer, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _children(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Yields the layers inside a layer, each once, with the name it goes by there."""
+    """Yields the layers inside a layer, each once, with its name in the path."""
     given = set(argument_names(type(layer)))
     seen = set()
     for place, child in direct_layers(layer):

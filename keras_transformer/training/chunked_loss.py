@@ -13,6 +13,7 @@ from keras_transformer.models.model_parts import find_parts
 from keras_transformer.ops.chunked_crossentropy import CHUNK, chunked_crossentropy
 from keras_transformer.ops.likelihood import check_labels_and_logits, real_tokens, token_weights
 from keras_transformer.ops.replicas import num_replicas
+from keras_transformer.training.loss_reductions import reduce_sums
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
 
@@ -45,8 +46,8 @@ class ChunkedLossModel(keras.Model):
     time, and only what the gradient needs of a chunk's logits is kept. With a vocabulary of 40,000
     and thousands of positions per batch, the logits would take most of the memory.
 
-    Compile and fit it in place of the model. Both share the same variables, so this trains the
-    model itself: use that one to predict, decode and save.
+    Compile and fit it instead of the model. Both share the same variables, so this trains the
+    original model: use that to predict, decode and save.
 
     Args:
         model: A language model or translator created by `kt.models.gpt`, `kt.models.packed`,
@@ -161,7 +162,7 @@ class ChunkedLossModel(keras.Model):
             metric.add_sums(total, ops.sum(real))
         # Every replica of `tf.distribute` computes all of these, and their gradients are summed.
         additional = [ops.cast(ops.sum(value), "float32") / num_replicas() for value in self.losses]
-        return sum(additional, loss.reduce_sums(sums.loss, ops.sum(weights)))
+        return sum(additional, reduce_sums(loss.reduction, sums.loss, ops.sum(weights)))
 
     @property
     def metrics(self) -> list:

@@ -9,45 +9,43 @@ import keras
 from keras import ops
 
 from keras_transformer.checks import check, check_above, check_choice, check_flag
-from keras_transformer.ops.replicas import sum_over_replicas
+from keras_transformer.training.loss_reductions import REDUCTIONS, reduce_losses
 
-_MEANS = ("mean_with_sample_weight", "sum_over_batch_size", "mean")
-_REDUCTIONS = (*_MEANS, "sum", "none", None)
 # Finite, so that a gradient cannot become NaN.
 _NEVER = -1e9
 
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class InBatchNegatives(keras.losses.Loss):
-    """Cross-entropy of finding each text's partner among those of the whole batch.
+    """Contrastive loss: the cross-entropy of finding each text's partner within the batch.
 
-    For similarities s, of which row i belongs to the first text of pair i and column j to the
-    second text of pair j:
+    Row i of the similarities s belongs to the first text of pair i, column j to the second text of
+    pair j:
 
     ``loss_i = -log(exp(s_ii / temperature) / sum_j exp(s_ij / temperature))``
 
     The sum runs over the pair itself and its negatives: all pairs with another label. Labels are
-    integers that tell which pairs mean the same, so that a paraphrase elsewhere in the batch does
-    not count as a negative; `np.arange(number of pairs)` if all are different. The loss is also
-    known as InfoNCE, NT-Xent or multiple negatives ranking loss. It gets better with larger
-    batches, which have more negatives. Under `tf.distribute`, the negatives are those of the
-    replica's own share of the batch.
+    integers, equal for pairs with the same meaning, so that a paraphrase elsewhere in the batch
+    does not count as a negative; use `np.arange(number of pairs)` if all are different. The loss is
+    also known as InfoNCE, NT-Xent or multiple negatives ranking loss. It works better with larger
+    batches, which have more negatives. Under `tf.distribute`, only the replica's own share of the
+    batch provides negatives.
 
     Computed in float32 whatever the dtype of the similarities.
 
     Args:
-        temperature: Divides the similarities. The smaller, the more the nearest negatives count;
-            for dot products of vectors of any length, 1.0.
-        symmetric: Whether to average this loss and that of finding the first text of each pair
-            given its second one.
+        temperature: Divisor of the similarities. Smaller values give the nearest negatives more
+            weight; use 1.0 for dot products of vectors that are not normalized.
+        symmetric: Whether to average this loss with that of finding the first text of each pair
+            given the second.
         reduction: ``"mean_with_sample_weight"``, the weighted mean over the pairs
             (``"sum_over_batch_size"`` and ``"mean"`` are aliases); ``"sum"``; or ``"none"`` or None
-            for the loss of each pair. A weight is that of a pair's own loss; the pair stays a
-            negative of the others.
+            for the loss of each pair. A sample weight scales only a pair's own loss; the pair
+            remains a negative for the others.
         name: The loss's name.
 
     Raises:
-        ValueError: If an argument is out of range, or not one of the names above.
+        ValueError: If an argument is out of range or not one of the names above.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -73,7 +71,7 @@ class InBatchNegatives(keras.losses.Loss):
     ) -> None:
         check_above(0, temperature=temperature)
         check_flag(symmetric=symmetric)
-        check_choice(_REDUCTIONS, reduction=reduction)
+        check_choice(REDUCTIONS, reduction=reduction)
         super().__init__(name=name, reduction=reduction, dtype="float32")
         self.temperature = temperature
         self.symmetric = symmetric
@@ -82,7 +80,7 @@ class InBatchNegatives(keras.losses.Loss):
         """Returns the reduced loss.
 
         Args:
-            y_true: (B,) or (B, 1) integer labels, equal for pairs that mean the same.
+            y_true: (B,) or (B, 1) integer labels, equal for pairs with the same meaning.
             y_pred: (B, B) similarities.
             sample_weight: None, or (B,) with a weight for each pair.
 
@@ -97,12 +95,7 @@ class InBatchNegatives(keras.losses.Loss):
         weights = ops.ones_like(losses)
         if sample_weight is not None:
             weights = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
-        losses = losses * weights
-        if self.reduction in ("none", None):
-            return losses
-        if self.reduction == "sum":
-            return ops.sum(losses)
-        return ops.divide_no_nan(ops.sum(losses), sum_over_replicas(ops.sum(weights)))
+        return reduce_losses(self.reduction, losses, weights)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns the loss of each pair.

@@ -18,15 +18,13 @@ from keras_transformer.ops.likelihood import (
     subtract_at_labels,
     token_weights,
 )
-from keras_transformer.ops.replicas import sum_over_replicas
+from keras_transformer.training.loss_reductions import REDUCTIONS, reduce_losses
 
 _SPREADS = ("all_classes", "wrong_classes")
-_MEANS = ("mean_with_sample_weight", "sum_over_batch_size", "mean")
-_REDUCTIONS = (*_MEANS, "sum", "none", None)
 
 
 def _losses_by_hand(labels: Any, logits: Any, label_weight: float, mean_weight: float) -> Any:
-    """Returns the smoothed losses (N,) with a hand-written gradient, for lack of a compiler.
+    """Returns the smoothed losses (N,) with a hand-written gradient, for use without a compiler.
 
     With autodiff, TensorFlow without XLA and torch make about ten more passes over (N, V), and add
     the gradient of the label's logit to zeros of that size. XLA fuses those passes.
@@ -116,7 +114,7 @@ class MaskedCrossentropy(keras.losses.Loss):
     ) -> None:
         check_rate(label_smoothing=label_smoothing)
         check_choice(_SPREADS, smoothing_spread=smoothing_spread)
-        check_choice(_REDUCTIONS, reduction=reduction)
+        check_choice(REDUCTIONS, reduction=reduction)
         super().__init__(name=name, reduction=reduction, dtype="float32")
         self.label_smoothing = label_smoothing
         self.smoothing_spread = smoothing_spread
@@ -140,10 +138,7 @@ class MaskedCrossentropy(keras.losses.Loss):
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         losses = self.call(y_true, y_pred)
         weights = token_weights(y_true, self.padding_id, sample_weight)
-        losses = losses * weights
-        if self.reduction in ("none", None):
-            return losses
-        return self.reduce_sums(ops.sum(losses), ops.sum(weights))
+        return reduce_losses(self.reduction, losses, weights)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns each token's loss, 0 at padding.
@@ -194,22 +189,6 @@ class MaskedCrossentropy(keras.losses.Loss):
             )
         mean_weight = self.label_smoothing * vocabulary_size / (vocabulary_size - 1)
         return 1.0 - mean_weight, mean_weight
-
-    def reduce_sums(self, loss: Any, weight: Any) -> Any:
-        """Applies the reduction to the sums over a batch.
-
-        Args:
-            loss: The weighted sum of the token losses.
-            weight: The sum of the token weights.
-
-        Returns:
-            float32 scalar.
-        """
-        if self.reduction == "sum":
-            return loss
-        # Keras sums the gradients of all replicas. Dividing each replica's own mean by their number
-        # would give tokens more weight on replicas that have fewer of them.
-        return ops.divide_no_nan(loss, sum_over_replicas(weight))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -41,7 +41,7 @@ def describe_state(model: keras.Model) -> dict[str, Any]:
 
 
 def adapted_arrays(model: keras.Model) -> dict[str, np.ndarray]:
-    """Returns the weights of all adapted layers, of which Keras files store only the merged ones.
+    """Returns the weights of all adapted layers, since Keras files store only merged weights.
 
     Args:
         model: A model, with or without adapters.
@@ -120,7 +120,7 @@ def _check_same(what, saved, own):
         differing = [pair for pair in itertools.zip_longest(saved, own) if pair[0] != pair[1]]
         raise ValueError(
             "`folder` must contain the training state of the model that is loaded from it. "
-            f"Received: other {what}, {differing[0][0]} where the model has {differing[0][1]}."
+            f"Received: different {what}, {differing[0][0]} where the model has {differing[0][1]}."
         )
 
 

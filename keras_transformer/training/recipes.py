@@ -232,8 +232,8 @@ def bert_finetuning_recipe(
     Example:
         >>> import keras, keras_transformer as kt
         >>> recipe = kt.training.bert_finetuning_recipe(total_steps=942)
-        >>> round(float(recipe["optimizer"].learning_rate), 9)  # rising
-        0.0
+        >>> round(1e6 * float(recipe["optimizer"].learning_rate), 2)  # after the first of 94 steps
+        0.53
         >>> regression = {**recipe, "loss": "mean_squared_error", "metrics": []}
 
     Reference:

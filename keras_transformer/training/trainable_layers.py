@@ -11,9 +11,10 @@ from keras_transformer.layers.nested_layers import inner_layers
 
 
 def layers_by_place(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
-    """Returns a layer and its inner layers by place, which stays the same in a loaded model.
+    """Returns a layer and its inner layers by place.
 
-    A layer's path does not: it depends on what built the layer first.
+    Unlike a layer's path, which depends on what built the layer first, its place is the same in a
+    loaded model.
 
     Args:
         layer: A layer or a model.

@@ -1,4 +1,4 @@
-"""Which words of the source each word of a translation looks at.
+"""Alignment of a translation with its source, by cross-attention.
 
 Shape letters: B batch, N heads, T target length, S source length.
 """
@@ -24,26 +24,25 @@ def alignment(
     hide: Sequence[int | str] = (),
     row: int = 0,
 ) -> Figure:
-    """Plots a translation's cross-attention: one row for each token written.
+    """Plots a translation's cross-attention: one row for each generated token.
 
-    Row t is the attention of the decoder when it writes token t, the mean over some heads of one
-    layer. Which layer and heads align words best depends on the model; compare them with
-    `model_view`.
+    Row t is the decoder's attention when it generates token t, averaged over heads of one layer.
+    Which layer and heads align words best depends on the model; compare them with `model_view`.
 
     Args:
         model: A `kt.Translator`, or a translation model.
-        inputs: For a `kt.Translator`, a text, which is translated, or a pair of a text and its
-            translation; for a model, its `source_ids` and `target_ids`, the latter with the start
-            token, as in training.
-        layer: The layer, from the end if negative.
+        inputs: For a `kt.Translator`, a text to translate, or a pair of a text and its translation;
+            for a model, its `source_ids` and `target_ids`, the latter with the start token, as in
+            training.
+        layer: Index of the layer, from the end if negative.
         heads: Which heads to average; None for all.
         tokens: As in `plot_attention`.
         hide: Source positions or tokens to leave out, as in `plot_attention`.
         row: Which row of the batch.
 
     Returns:
-        A `Figure`; `data["matrices"]` has the one matrix, and `data["pairs"]` the position of each
-        token written with the source position that has most of its attention.
+        A `Figure`; `data["matrices"]` holds the matrix, and `data["pairs"]` pairs the position of
+        each generated token with the source position that gets most of its attention.
 
     Raises:
         ValueError: If the model has no cross-attention, or no such layer, head or position.

@@ -1,7 +1,7 @@
 """Figures of attention: a grid of heads, lines between tokens, and all heads at a glance.
 
-Attention weights tell where a head reads from. They do not explain an answer by themselves: the
-values that are read, the residual stream and later layers decide what comes of it.
+Attention weights show where a head reads from. By themselves they do not explain an output, which
+also depends on the values read, the residual stream and later layers.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ def plot_attention(
     """Plots the attention weights of a layer's heads as matrices with tokens on both axes.
 
     Rows are queries and sum to 1. A row of a decoder is labeled "reads → writes", since it reads
-    one token and predicts the next. Attention weights tell where a head reads from; attention is
-    not explanation, since the values read and the layers above decide what comes of it.
+    one token and predicts the next. Attention weights show where a head reads from; they do not
+    explain an output, which also depends on the values read and on later layers.
 
     Args:
         model: Any model of `kt.models`; or a `kt.Translator` or `kt.TextGenerator`.
-        inputs: What the model is called with. For a translator, a text or a pair of source and
-            target; for a text generator, a text.
-        layer: The layer, from the end if negative.
+        inputs: The model's inputs; for a translator, a text or a pair of source and target; for a
+            text generator, a text.
+        layer: Index of the layer, from the end if negative.
         heads: Which heads; None for all.
         kind: "encoder_self_attention", "decoder_self_attention" or "cross_attention"; None for the
             last that the model has.
         tokens: The texts of the tokens, or a tokenizer; a dict of "source" and "target" where they
             differ; None for the ids.
         hide: Positions (from the end if negative) or tokens to leave out as keys, for example a
-            first token that gathers most of the weight. The rest is renormalized, and the figure
-            says so.
+            first token that attracts most of the weight. The remaining weights are renormalized,
+            and a note in the figure says so.
         row: Which row of the batch.
 
     Returns:
-        A `Figure`; its `data["matrices"]` has one entry a head, with `values` (T, S).
+        A `Figure`; its `data["matrices"]` has one entry per head, with `values` (T, S).
 
     Raises:
         ValueError: If the model has no such attention, layer, head or position.
@@ -83,23 +83,22 @@ def head_view(
     hide: Sequence[int | str] = (),
     row: int = 0,
 ) -> Figure:
-    """Shows attention as lines between two columns of tokens, one color a head.
+    """Shows attention as lines between two columns of tokens, one color per head.
 
-    The kind and the layer are chosen in the figure; a token that is pointed at shows its own lines
-    alone.
+    The figure has controls for the kind and the layer; pointing at a token shows only its lines.
 
     Args:
         model: As in `plot_attention`.
         inputs: As in `plot_attention`.
-        layer: The layer to show first, from the end if negative.
+        layer: Index of the layer to show first, from the end if negative.
         kind: As in `plot_attention`; None for all kinds.
         tokens: As in `plot_attention`.
         hide: As in `plot_attention`.
         row: Which row of the batch.
 
     Returns:
-        A `Figure`; its `data["attentions"]` has one entry a kind, with `weights`, a list over
-        layers of (N, T, S).
+        A `Figure`; its `data["attentions"]` has one entry per kind, with `weights`, a list of one
+        array (N, T, S) per layer.
 
     Raises:
         ValueError: If the model has no such attention, layer or position.
@@ -129,7 +128,7 @@ def model_view(
     hide: Sequence[int | str] = (),
     row: int = 0,
 ) -> Figure:
-    """Shows the attention of all layers and heads as thumbnails, and the one chosen at full size.
+    """Shows all layers and heads as thumbnails of their attention, the selected one at full size.
 
     Args:
         model: As in `plot_attention`.
@@ -140,7 +139,7 @@ def model_view(
         row: Which row of the batch.
 
     Returns:
-        A `Figure`; its data are those of `head_view`.
+        A `Figure` with the same data as `head_view`.
 
     Raises:
         ValueError: If the model has no such attention or position.
@@ -174,7 +173,7 @@ def check_heads(heads: int | Sequence[int] | None, weights: Any) -> list[int]:
     check(bool(heads), "contain a head", "heads", heads)
     for head in heads:
         holds = is_integer(head) and 0 <= head < len(weights)
-        check(holds, f"be heads of {len(weights)}", "heads", head)
+        check(holds, f"contain heads from 0 to {len(weights) - 1}", "heads", head)
     return heads
 
 

@@ -32,7 +32,7 @@ _KINDS = {
     "decoder/self_attention": "decoder_self_attention",
     "decoder/cross_attention": "cross_attention",
     "decoder/attention": "cross_attention",  # of recurrent decoders
-    # Keras's own names for layers of blocks that users write.
+    # The names that Keras gives to attention layers in custom blocks.
     "encoder/multi_head_self_attention": "encoder_self_attention",
     "decoder/multi_head_self_attention": "decoder_self_attention",
     "decoder/multi_head_attention": "cross_attention",
@@ -45,14 +45,14 @@ def attention_scores(model: Any, inputs: Any) -> dict[str, list[np.ndarray]]:
 
     Args:
         model: Any model of `kt.models`; or a `kt.Translator` or `kt.TextGenerator`.
-        inputs: What the model is called with; rows of ids may be lists of different lengths. For a
+        inputs: The model's inputs; rows of ids may be lists of different lengths. For a
             translator, a text or a pair of source and target; for a text generator, a text.
 
     Returns:
-        A dict from the kinds that the model has, "encoder_self_attention",
-        "decoder_self_attention" and "cross_attention", to a list over layers of arrays
-        (B, N, T, S). Recurrent decoders have a single layer and head. Other attention layers have
-        the name of their path.
+        A dict from each kind of attention in the model, "encoder_self_attention",
+        "decoder_self_attention" and "cross_attention", to a list of one array (B, N, T, S) per
+        layer. Recurrent decoders have a single layer and head. Other attention layers are listed
+        under their path.
 
     Raises:
         ValueError: If the model has no attention.
@@ -80,7 +80,7 @@ def scores_of(trace: Trace) -> dict[str, list[np.ndarray]]:
     for name in trace.find("*/weights"):
         path = _NUMBERS.sub("", name.removesuffix("/weights"))
         found.setdefault(_KINDS.get(path, path), []).append(trace[name])
-    check(bool(found), "have an attention that is called", "model", sorted(trace)[:3])
+    check(bool(found), "call an attention layer", "model", sorted(trace)[:3])
     return found
 
 
@@ -93,7 +93,7 @@ class Attention(NamedTuple):
         rows: Labels of the queries.
         columns: Labels of the keys.
         weights: For each layer, (N, T, S).
-        row_pairs: Of decoders, the tokens that each row reads and writes.
+        row_pairs: For decoders, the tokens that each row reads and writes.
         note: What was hidden; empty if nothing was.
     """
 
@@ -106,7 +106,7 @@ class Attention(NamedTuple):
     note: str = ""
 
     def as_data(self) -> dict[str, Any]:
-        """The data of the views of attention."""
+        """The data of the attention views."""
         return {"name": self.name, **self.axes, "weights": self.weights}
 
     @property
@@ -180,7 +180,7 @@ def written(subject: Subject, output: Any) -> list[str]:
 
 
 def _positions(model, length):
-    """Labels of positions without ids: of a ViT, the class token and the patches."""
+    """Labels of positions without ids: for a ViT, the class token and the patches."""
     layers = {layer.name: layer for layer in model.layers}
     if "class_token" in layers and "patch_embedding" in layers:
         _, rows, columns, _ = layers["patch_embedding"].output.shape

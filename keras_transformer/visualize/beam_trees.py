@@ -1,4 +1,4 @@
-"""The beam search of one source as a tree, pruned candidates included.
+"""The beam search of one source as a tree, including pruned candidates.
 
 Shape letters: B batch, K beams.
 """
@@ -58,7 +58,7 @@ def beam_tree(
         index.
 
     Raises:
-        ValueError: As `kt.decoding.beam_search`, or if there is more than one source.
+        ValueError: As for `kt.decoding.beam_search`, or if there is more than one source.
 
     Example:
         >>> import keras_transformer as kt
@@ -85,7 +85,7 @@ def beam_tree(
 
 def _of_generator(generator, prompt, options):
     """The arguments for a text generator's model: its prompt's ids, end and bans."""
-    check(isinstance(prompt, str), "be a text", "source", prompt)
+    check(isinstance(prompt, str), "be a string", "source", prompt)
     (row,) = encode(generator.tokenizer, [prompt])
     own = {"banned_ids": generator.banned_ids}
     end_id = special_ids(generator.tokenizer).end
@@ -119,9 +119,9 @@ def _translate(translator, source, num_beams, options):
     """Runs a translator on one text, with its own limits, bans and shortlist."""
     is_translator = hasattr(translator, "translate") and hasattr(translator, "source_tokenizer")
     check(is_translator, "be a Keras model, a Translator or a TextGenerator", "model", translator)
-    check(isinstance(source, str), "be a text", "source", source)
+    check(isinstance(source, str), "be a string", "source", source)
     with record(translator.model, "beam_search/*") as trace:
-        # With `num_return`, one beam is searched by beam search too.
+        # With `num_return`, even a single beam uses beam search.
         translator.translate(source, num_beams=num_beams, **{"num_return": 1, **options})
     languages = ("source_language", "target_language")
     (row,), prefix = translator.encode_sources([source], *map(options.get, languages))
@@ -162,17 +162,17 @@ def tree_of(
         length_penalty: The search's alpha.
         length_normalization: The search's form of the length penalty.
         end_id: The id that ends a hypothesis.
-        max_length: The number of tokens at which hypotheses end without it.
-        prefix: Ids that were given, which precede the generated ones.
+        max_length: The number of tokens at which hypotheses end even without the end id.
+        prefix: Given ids that precede the generated ones.
 
     Returns:
-        A dict, which JSON can hold.
+        A JSON-serializable dict.
     """
     calls = list(zip(*(trace.all(f"beam_search/{name}") for name in _REPORTED), strict=True))
     steps: list[list[dict]] = []
     pool: list[tuple[int, int] | None] = [None] * num_beams
     for step, arrays in enumerate(calls):
-        check(len(arrays[0]) == 1, "be one source", "source", len(arrays[0]))
+        check(len(arrays[0]) == 1, "be a single source", "source", len(arrays[0]))
         values = _Step(*(array[0] for array in arrays))
         pool = [_place(step, int(one), num_beams, pool, values) for one in values.finished]
         entered = {place[1] for place in pool if place and place[0] == step}
@@ -200,7 +200,7 @@ _REPORTED = ("totals", "parents", "tokens", "scores", "alive", "finished")
 
 
 class _Step(NamedTuple):
-    """What the search reports of a step: its 2K candidates, and what its pools of K take."""
+    """One step of the search: its 2K candidates, and which of them the two pools of K keep."""
 
     totals: np.ndarray
     parents: np.ndarray
@@ -211,7 +211,7 @@ class _Step(NamedTuple):
 
 
 def _candidates(values, before, tokenizer):
-    """Describes the candidates of a step, without those that are banned, which come last."""
+    """Describes the candidates of a step, except banned ones, which come last."""
     found = []
     for rank in range(int(np.sum(values.totals > worst_score()))):
         parent = None if before is None else int(before.alive[values.parents[rank]])
@@ -232,7 +232,7 @@ def _candidates(values, before, tokenizer):
 
 
 def _place(step, index, num_beams, pool, values):
-    """Where a place of the finished pool comes from: an earlier step or a candidate of this one."""
+    """Where an entry of the finished pool comes from: an earlier step or one of the candidates."""
     if index < num_beams:
         return pool[index]
     return (step, index - num_beams) if np.isfinite(values.scores[index - num_beams]) else None

@@ -1,4 +1,4 @@
-"""Figures that show in notebooks and are saved as HTML, SVG or PNG."""
+"""Figures that are displayed in notebooks and saved as HTML, SVG or PNG."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _FORMATS = (".html", ".svg", ".png")
 
 
 class Figure:
-    """A figure of this package: interactive in a notebook, and saved as HTML, SVG or PNG.
+    """Figure that is interactive in notebooks and can be saved as HTML, SVG or PNG.
 
-    In Jupyter, VS Code and Colab the last value of a cell shows itself. The page inside makes no
-    request: its scripts, styles and numbers are all in it.
+    Jupyter, VS Code and Colab display a figure that is the last value of a cell. Its page makes no
+    requests, since it contains all of its scripts, styles and numbers.
 
     Args:
         title: The title.
@@ -67,7 +67,7 @@ class Figure:
         )
 
     def _repr_html_(self) -> str:
-        # An inner page: notebooks differ in which scripts they run, and their styles stay outside.
+        # In an iframe, since notebooks differ in which scripts they run, and to keep styles apart.
         height = _HEIGHTS.get(self.view, 700)
         return (
             f'<iframe sandbox="allow-scripts" title="{html.escape(self.title)}" '
@@ -83,7 +83,7 @@ class Figure:
             dpi: Dots per inch of a PNG.
 
         Raises:
-            ValueError: If the name ends otherwise.
+            ValueError: If the name has another ending.
             ImportError: If matplotlib is needed and not installed.
         """
         path = Path(path)

@@ -15,12 +15,12 @@ Tensor = Any
 
 
 class _Shifted(Recorder):
-    """Adds a tensor to each embedding reported, also while gradients are traced.
+    """Recorder that adds a tensor to each reported embedding, even while gradients are traced.
 
     Args:
         root: The model.
         names: Names of the embeddings, one for each call, in the order of the calls.
-        shifts: What to add, or None to only keep the embeddings.
+        shifts: What to add; None to only store the embeddings.
     """
 
     def __init__(self, root: keras.Model, names: Sequence[str], shifts: Sequence[Tensor] | None):
@@ -45,7 +45,7 @@ def embedding_gradients(
 
     Args:
         model: The model.
-        inputs: What it is called with.
+        inputs: The model's inputs.
         names: The names under which embeddings are reported, such as "token_embedding/embedding".
         output: Maps the model's output to a scalar.
 

@@ -1,4 +1,4 @@
-"""What each layer would predict: its hidden states through the model's own output layers.
+"""Logit lens: the predictions of each layer's hidden states through the model's output layers.
 
 Shape letters: B batch, T length, D hidden, V vocabulary.
 """
@@ -21,11 +21,11 @@ from keras_transformer.visualize.token_labels import token_texts
 _OUTPUT = re.compile(r"(encoder|decoder)/block_(\d+)/output")
 _PRE_LN = (
     "Each layer's residual stream goes through the model's final norm and output projection, which "
-    "were trained for the last layer alone."
+    "were trained only for the last layer."
 )
 _POST_LN = (
-    "The blocks normalize their own outputs (post-LN), which go to the output projection as they "
-    "are; it was trained for the last layer alone."
+    "The blocks normalize their own outputs (post-LN), which go directly to the output projection; "
+    "it was trained only for the last layer."
 )
 
 
@@ -40,8 +40,8 @@ def logit_lens(
     """Shows the tokens that each layer would predict if it were the last one.
 
     The hidden states before the first block and after each block go through the model's final norm,
-    where it has one (pre-LN), and its output projection; a masked language model's through its
-    whole head. The last row is what the model predicts.
+    if it has one (pre-LN), and its output projection; those of a masked language model go through
+    its whole head. The last row is what the model predicts.
 
     Args:
         model: A language model, a translator (its decoder is shown) or a BERT with a masked-LM
@@ -104,7 +104,7 @@ def _lens_data(logits, top, columns, tokenizer):
 
 
 def _head(model: keras.Model):
-    """The stack whose layers are shown, and what maps its output to logits."""
+    """The stack whose layers are shown, and the function that maps its output to logits."""
     layers = {layer.name: layer for layer in model.layers}
     if "decoder" in layers:
         return layers["decoder"], DecodingModel(model).logits
@@ -121,19 +121,19 @@ def _head(model: keras.Model):
 def _hidden_states(subject: Subject, stack: keras.layers.Layer):
     """The stack's input, the output of each block but the last, and the stack's own output.
 
-    Returns pairs with whether the final norm has been applied.
+    Returns pairs of a state and whether the final norm has been applied to it.
     """
     trace, _ = subject.run("*output", "*/embedding")
     name = stack.name
     found = [one for one in trace if _OUTPUT.fullmatch(one) and one.startswith(name)]
-    check(bool(found), "have blocks of Transformers", "model", subject.model.name)
+    check(bool(found), "have Transformer blocks", "model", subject.model.name)
     states = [(trace[one], False) for one in found[:-1]]
     first = _first_state(subject, trace, stack)
     return [(first, False), *states, (trace[f"{name}/output"], True)]
 
 
 def _first_state(subject, trace, stack):
-    """What the first block reads: the embeddings, with positions where there are any."""
+    """The input of the first block: the embeddings, with positions if there are any."""
     positions = getattr(stack.positional_encoding, "name", None)
     for name in (f"{stack.name}/{positions}/output", "embedding_norm/output"):
         if name in trace:

@@ -1,4 +1,4 @@
-"""Drawings of figures by matplotlib, for files that hold a picture."""
+"""Drawing of figures with matplotlib, for SVG and PNG files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MANY_CELLS = 64 * 64
 
 
 def save_drawing(figure: Any, path: Path, dpi: int) -> None:
-    """Draws a figure and writes it.
+    """Draws a figure and saves it to a file.
 
     Args:
         figure: A `kt.visualize.Figure`.
@@ -57,12 +57,12 @@ def save_drawing(figure: Any, path: Path, dpi: int) -> None:
     texts = list(_texts([figure.title, figure.notes, figure.data]))
     settings: Any = {
         "font.family": _families(texts),
-        "text.parse_math": False,  # a token such as "$x$" is no formula
+        "text.parse_math": False,  # a token such as "$x$" is not a formula
         "axes.titlesize": 9,
         "font.size": 8,
     }
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # Said once for all characters by `_families`.
+        # `_families` warns once, for all characters.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         canvas = Canvas(layout="constrained")
         _DRAWERS[figure.view](canvas, figure.data)
@@ -84,7 +84,7 @@ def _texts(data) -> Iterator[str]:
 
 
 def _families(texts):
-    """The fonts to use, of those installed; warns of characters that none of them has."""
+    """The installed fonts to use; warns about characters that none of them has."""
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font
 
@@ -92,7 +92,7 @@ def _families(texts):
     # The manager remembers the fonts of its first use; others may have been installed since.
     known = {font.fname for font in manager.ttflist}
     for path in set(font_manager.findSystemFonts()) - known:
-        with contextlib.suppress(OSError, RuntimeError):  # a file that is no font
+        with contextlib.suppress(OSError, RuntimeError):  # a file that is not a font
             manager.addfont(path)
     installed = {font.name: font.fname for font in manager.ttflist}
     names: list[str] = []
@@ -106,8 +106,8 @@ def _families(texts):
         signs = "".join(chr(code) for code in sorted(missing)[:10])
         warnings.warn(
             f"No installed font has the characters {signs!r}, which will be drawn as boxes. "
-            "Install one, for Japanese for example Debian's package fonts-ipafont-gothic, or save "
-            "the figure as HTML.",
+            "Install such a font (for Japanese, for example, Debian's package "
+            "fonts-ipafont-gothic) or save the figure as HTML.",
             UserWarning,
             stacklevel=5,
         )
@@ -150,7 +150,7 @@ def _draw_matrix(canvas, axes, matrix):
 
 
 def _label(axis, labels, **options):
-    """Labels an axis with tokens: of many, some, so that they stay apart."""
+    """Labels an axis with tokens, skipping some if there are too many to be legible."""
     labels = [visible(label) for label in labels]
     step = -(-len(labels) // _MAX_LABELS)
     places = list(range(0, len(labels), step or 1))
@@ -166,7 +166,7 @@ def _draw_heads(canvas, data):
     rows, columns = attention["rows"], attention["columns"]
     canvas.set_size_inches(6.0, min(60.0, 1.0 + 0.2 * max(len(rows), len(columns))))
     axes = canvas.add_subplot()
-    # Of a long text, all lines at once would be one gray cloud.
+    # For a long text, drawing every line would give a single gray cloud.
     faintest = 0.1 if len(rows) * len(columns) > _MANY_LINES else 0.02
     for head, color in zip(weights, _head_colors(len(weights)), strict=True):
         places = np.argwhere(head >= faintest)

@@ -1,4 +1,4 @@
-"""A drawing of a beam tree by matplotlib."""
+"""Drawing of a beam tree with matplotlib."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from keras_transformer.visualize.token_labels import visible
 
 _COLORS = {"alive": "#3b7dbd", "finished": "#1c7a43", "pruned": "#b0b7c1"}
-_WIDTH = 1.25  # inches of a step
+_WIDTH = 1.25  # inches per step
 
 
 def draw_tree(canvas: Any, data: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The vectors that stand for positions, and how alike they are.
+"""Figures of positional encodings: their vectors, and the similarity of positions.
 
 Shape letters: T positions, D hidden.
 """
@@ -23,8 +23,8 @@ def plot_positions(
 
     Args:
         model: A model with absolute positions, learned or sinusoidal; or one such layer.
-        length: T, the number of positions; None for 64, or all that a learned table has if those
-            are fewer.
+        length: T, the number of positions; None for 64, or for all positions of a learned table
+            that has fewer.
         hidden_dim: D, for a layer that has not been built.
 
     Returns:
@@ -32,7 +32,7 @@ def plot_positions(
 
     Raises:
         ValueError: If the model adds no positions to its input, as with rotary and relative
-            positions, or has fewer.
+            positions, or has fewer than `length`.
 
     Example:
         >>> import keras_transformer as kt
@@ -79,7 +79,7 @@ def plot_positions(
 
 
 def _position_layer(model):
-    """The layer that adds positions: of a decoder, if there is one, otherwise of an encoder."""
+    """The layer that adds positions: the decoder's if there is one, otherwise the encoder's."""
     layers = {layer.name: layer for layer in getattr(model, "layers", ())}
     stacks = [layers.get("decoder"), layers.get("encoder")]
     own = getattr(model, "positional_encoding", None)

@@ -1,4 +1,4 @@
-"""The tokens of a vocabulary as a person reads them, whatever signs the tokenizer writes."""
+"""Readable text of vocabulary tokens, whatever markers their tokenizer uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BYTE_LEVEL_SPACE = "\u0120"
 
 
 def readable_token(tokenizer: Any, token_id: int) -> str:
-    """Returns the text of an id.
+    """Returns the readable text of a token id.
 
     Spaces are shown as open boxes. Byte-level tokens are decoded, and bytes that do not form a
     complete character are written like "<0xE3>". Special ids without text are named by their role.
@@ -31,7 +31,7 @@ def readable_token(tokenizer: Any, token_id: int) -> str:
     if raw:
         return _reader(tokenizer)(raw)
     padding, unknown, start, end = special_ids(tokenizer)
-    # Firefox's models start with the padding id, which texts do not hold otherwise.
+    # Firefox's models start with the padding id, which occurs nowhere else in a text.
     roles = {padding: "<pad>", unknown: "<unknown>", end: "<end>", start: "<start>"}
     return roles.get(token_id, f"<{token_id}>")
 
@@ -73,10 +73,10 @@ def _from_bytes(content):
 
 
 def _byte_alphabet():
-    """The bytes by the characters that stand for them in byte-level vocabularies.
+    """Maps the characters of byte-level vocabularies to the bytes that they represent.
 
     Reference: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", whose
-    code maps the bytes that are no printable characters to those from U+0100 on.
+    code maps bytes that are not printable characters to characters from U+0100 on.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]

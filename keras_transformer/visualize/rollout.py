@@ -1,4 +1,4 @@
-"""Attention through the layers, residual connections included.
+"""Attention rollout: attention traced through the layers, including residual connections.
 
 Shape letters: T length, N heads.
 """
@@ -28,25 +28,25 @@ def attention_rollout(
     r"""Traces self-attention from the last layer down to the tokens.
 
     $R_l = (a \bar A_l + (1 - a) I) R_{l-1}$, where $\bar A_l$ is the mean over the heads of layer
-    l, the identity stands for the residual connection, and a is `attention_share`. Rows sum to 1.
-    Cross-attention has no rollout: its residual connection stays in the target, so that mixing in
-    an identity would have no meaning.
+    l, the identity represents the residual connection, and a is `attention_share`. Rows sum to 1.
+    Cross-attention has no rollout: its residual connection stays in the target sequence, so mixing
+    in an identity would be meaningless.
 
     Args:
         model: As in `plot_attention`.
         inputs: As in `plot_attention`.
         kind: "encoder_self_attention" or "decoder_self_attention"; None for the first that the
             model has.
-        attention_share: a, in (0, 1]; the paper takes 0.5.
+        attention_share: a, in (0, 1]; the paper uses 0.5.
         tokens: As in `plot_attention`.
         row: Which row of the batch.
 
     Returns:
-        A `Figure`; `data["layers"]` holds the rollout up to each layer, (T, T), of which the last
-        is shown.
+        A `Figure` of the rollout through all layers; `data["layers"]` holds the rollout up to each
+        layer, (T, T).
 
     Raises:
-        ValueError: If the model has no self-attention, or `kind` is another one.
+        ValueError: If the model has no self-attention, or `kind` is not a self-attention.
 
     Example:
         >>> import keras_transformer as kt
@@ -74,7 +74,7 @@ def attention_rollout(
         "column_name": "input",
     }
     title = f"Attention rollout of the {attention.name}, {len(layers)} layers"
-    note = f"The mean over heads with a share of {attention_share:g}, the residual with the rest."
+    note = f"The mean over heads has a share of {attention_share:g}, the residual has the rest."
     return Figure(title, "matrices", {"matrices": [matrix], "layers": layers}, [note])
 
 
@@ -85,7 +85,7 @@ def rollout(weights: Sequence[np.ndarray], attention_share: float = 0.5) -> list
         identity = np.eye(array.shape[-1], dtype="float64")
         mixed = attention_share * array.mean(axis=0, dtype="float64")
         mixed = mixed + (1.0 - attention_share) * identity
-        # A row that attends to nothing keeps its residual alone.
+        # A row that attends to nothing keeps only its residual.
         totals = mixed.sum(axis=-1, keepdims=True)
         mixed = np.divide(mixed, totals, where=totals > 0, out=identity.copy())
         layers.append(mixed @ layers[-1] if layers else mixed)

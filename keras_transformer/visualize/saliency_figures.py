@@ -1,4 +1,4 @@
-"""How much each token read contributes to one prediction, to first order.
+"""Saliency: how much each input token contributes to one prediction, to first order.
 
 Shape letters: B batch, T length, D hidden, V vocabulary, C classes.
 """
@@ -26,7 +26,7 @@ def saliency(
     tokens: Any = None,
     row: int = 0,
 ) -> Figure:
-    r"""Shows how much each token read contributes to one output: gradient times input.
+    r"""Shows how much each input token contributes to one output: gradient times input.
 
     The bar of token t is $\sum_d x_{t,d} \, \partial y / \partial x_{t,d}$, where x are the token
     embeddings and y is one logit (of a classifier with probabilities, one probability). Positive
@@ -36,16 +36,16 @@ def saliency(
         model: A language model, a translator, a BERT with a masked-LM head or a classifier of
             tokens; or a `kt.Translator` or `kt.TextGenerator`.
         inputs: As in `plot_attention`.
-        position: The position whose output is explained, from the end if negative, without padding;
-            ignored by classifiers. A decoder's position reads its token and predicts the next.
+        position: Position whose output is explained, not counting padding; from the end if
+            negative. Ignored by classifiers. A decoder's position predicts the token after it.
         output_id: The id of the token, or the class, whose output is explained; None for the
             likeliest.
         tokens: As in `plot_attention`.
         row: Which row of the batch.
 
     Returns:
-        A `Figure`; `data["groups"]` has the bars of source and target as `items`, and `data` the
-        numbers as `saliency`, a dict of arrays (T,) by side.
+        A `Figure`; `data["groups"]` holds the bars of source and target as `items`, and
+        `data["saliency"]` the numbers, a dict of one array (T,) per side.
 
     Raises:
         ValueError: If the model embeds no tokens, or the position or id is out of range.
@@ -132,7 +132,7 @@ def _figure(subject: Subject, numbers: dict[str, np.ndarray], at, index, score):
 
 
 def _name(subject, at, index):
-    """What is explained, in words."""
+    """Describes the explained output in words."""
     if at is None:
         return f"output {index}"
     side = "target" if _decodes(subject) else "source"

@@ -1,4 +1,4 @@
-"""Pages that need nothing but themselves: modules, styles and data in a single file."""
+"""Self-contained pages: modules, styles and data in a single file."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def standalone_page(
     body: str = "",
     language: str = "en",
 ) -> str:
-    """Joins modules, styles and data to a page that runs from a file, without any request.
+    """Joins modules, styles and data into a page that runs from a file, without any requests.
 
-    A page opened from a disk may not import other modules. Each module becomes a
-    function instead, and the function `start` that the module `entry` exports is called with the
-    data. The page's policy allows this one script, and no request.
+    A page opened from disk may not import other modules. Therefore each module becomes a function,
+    and the function `start` that the module `entry` exports is called with the data. The page's
+    content security policy allows only this script and no requests.
 
     Args:
         title: The title, plain text.
@@ -70,8 +70,8 @@ def standalone_page(
             export functions, classes and constants by name; in any order.
         styles: CSS files.
         entry: File name of the module to start.
-        data: The argument of `start`: what JSON can hold.
-        body: The markup of the page's body; it is inserted as it is.
+        data: The argument of `start`, which must be JSON-serializable.
+        body: The markup of the page's body, which is inserted unchanged.
         language: The language of the page.
 
     Returns:
@@ -106,13 +106,13 @@ def joined_modules(modules: Sequence[Path], entry: str) -> str:
         f"modules[{entry!r}].start(JSON.parse(document.getElementById('data').textContent));"
     )
     script = "\n".join(parts)
-    check("</script" not in script.lower(), "not hold the end of a script", "modules", "</script")
+    check("</script" not in script.lower(), "not contain a script's end tag", "modules", "</script")
     return f"\n{script}\n"
 
 
 def _visit(name, texts, order, above):
     """Appends a module after those that it imports."""
-    check(name in texts, "contain every module that one imports", "modules", name)
+    check(name in texts, "contain every imported module", "modules", name)
     check(name not in above, "not import each other in a circle", "modules", [*above, name])
     if name in order:
         return
@@ -122,7 +122,7 @@ def _visit(name, texts, order, above):
 
 
 def _as_function(name, text):
-    """Wraps a module: its imports become constants, and its exports what the function returns."""
+    """Wraps a module in a function: imports become constants, and exports its return value."""
     exports = [f"{found['name']}" for found in _EXPORT.finditer(text)]
     for found in _LIST.finditer(text):
         for one in filter(None, (part.strip() for part in found["names"].split(","))):

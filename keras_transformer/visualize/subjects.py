@@ -1,4 +1,4 @@
-"""What figures are made of: a model, one example as it is called with, and the example's tokens."""
+"""The subject of a figure: a model, one example of its inputs, and the example's tokens."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from keras_transformer.visualize.trace import Trace, record
 
 
 class Subject(NamedTuple):
-    """One example and its tokens, by side: "source" is what encoders read, "target" decoders.
+    """A model and one example, by side: encoders read the "source", decoders the "target".
 
     Attributes:
         model: The model.
-        inputs: What it is called with, a batch of one.
+        inputs: The model's inputs, a batch of one.
         tokens: The tokens of each side that has ids, without padding.
         real: The positions of these tokens.
         ids: All ids of each side.
-        tokenizers: What the tokens of each side were made with: a tokenizer, strings or None.
+        tokenizers: The `tokens` given for each side: a tokenizer, strings or None.
     """
 
     model: keras.Model
@@ -82,7 +82,7 @@ def make_subject(model: Any, inputs: Any, tokens: Any = None, row: int = 0) -> S
 
 
 def as_batch(model: keras.Model, inputs: Any) -> Any:
-    """Returns inputs as arrays: lists of rows of ids are padded, segments are 0 unless given."""
+    """Returns inputs as arrays: rows of ids are padded, and segment ids are 0 unless given."""
     if not isinstance(inputs, Mapping):
         return _as_array(inputs)
     batch = {name: _as_array(value) for name, value in inputs.items()}
@@ -137,12 +137,12 @@ def _real_part(model, side, ids):
     if side == "target" and getattr(parts.decoder, "start_is_padding", False):
         real[0] = True
     places = np.flatnonzero(real)
-    check(len(places) > 0, "contain a token that is no padding", "inputs", ids.tolist())
+    check(len(places) > 0, "contain a token that is not padding", "inputs", ids.tolist())
     return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def embedding_sides(subject: Subject) -> dict[str, list[str]]:
-    """Returns which side each call of an embedding reads, by name and in the order of the calls.
+    """Returns, for each embedding by name, the side that each of its calls reads, in order.
 
     One layer may embed source and target, in an order that depends on how the model was built.
     """

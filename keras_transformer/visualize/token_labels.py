@@ -1,4 +1,4 @@
-"""Labels of positions: tokens as text, with what cannot be seen spelled out."""
+"""Labels of positions: tokens as text, with invisible characters spelled out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAMES = {"\n": "⏎", "\t": "⇥"}
 def visible(token: str) -> str:
     """Returns a token with control characters named, as the web components show it.
 
-    Spaces at the ends become open boxes, and a mark that combines gets a circle to stand on.
+    Spaces at the ends become open boxes, and a leading combining mark is put on a dotted circle.
     """
     if not token:
         return "∅"
@@ -38,7 +38,7 @@ def token_texts(ids: Sequence[int], tokens: Any, name: str = "tokens") -> list[s
 
     Args:
         ids: One row of ids.
-        tokens: The texts themselves, as many as ids; a tokenizer with a method `id_to_token`; or
+        tokens: The texts themselves, one for each id; a tokenizer with a method `id_to_token`; or
             None for the ids as text.
         name: The argument's name in messages.
 
@@ -56,17 +56,18 @@ def token_texts(ids: Sequence[int], tokens: Any, name: str = "tokens") -> list[s
 
 
 def hidden_positions(hide: Sequence[int | str], labels: Sequence[str]) -> list[int]:
-    """Returns the positions to hide, of integers (from the end if negative) and of tokens."""
+    """Returns the positions to hide, given as integers (from the end if negative) or tokens."""
     found: set[int] = set()
     for one in hide:
         if isinstance(one, str):
             places = [index for index, label in enumerate(labels) if label == one]
         else:
             in_range = is_integer(one) and -len(labels) <= one < len(labels)
-            check(in_range, f"contain positions of {len(labels)} tokens, or tokens", "hide", one)
+            ends = f"{-len(labels)} to {len(labels) - 1}"
+            check(in_range, f"contain tokens, or positions from {ends}", "hide", one)
             places = [one % len(labels)]
         found |= set(places)
-    check(len(found) < len(labels), "leave a position to see", "hide", list(hide))
+    check(len(found) < len(labels), "leave a position visible", "hide", list(hide))
     return sorted(found)
 
 

@@ -18,7 +18,7 @@ from keras_transformer.recording import Recorder, recording
 
 
 class Trace(Mapping):
-    """The recorded tensors by name; for a name that occurs in several calls, the last tensor.
+    """Recorded tensors by name; if a name occurs in several calls, the last tensor.
 
     A mapping from names to NumPy arrays, in the order in which they were computed.
 
@@ -55,7 +55,7 @@ class Trace(Mapping):
         return [name for name in self if fnmatch.fnmatchcase(name, pattern)]
 
     def all(self, name: str) -> list[np.ndarray]:
-        """Returns the tensors of a name in all calls, for example of each decoding step.
+        """Returns the tensors recorded under a name in all calls, such as every decoding step.
 
         Args:
             name: The name.
@@ -78,7 +78,7 @@ class Trace(Mapping):
     def _receive(self, name, tensor):
         array = np.array(ops.convert_to_numpy(tensor))
         if not (array.dtype.kind in "iub" or array.dtype in (np.float32, np.float64)):
-            array = array.astype("float32")  # NumPy has no bfloat16 of its own
+            array = array.astype("float32")  # NumPy itself has no bfloat16
         self._calls.setdefault(name, []).append(array)
 
 
@@ -108,11 +108,11 @@ def record(
       `output_gate` or `update_gate` and `reset_gate`, `candidate`, and the LSTM's `memory`.
 
     Inside the block, calls run eagerly and attention is dense, so outputs are equal up to rounding.
-    `kt.decoding` runs step by step and beam search reports its candidates. Other
-    threads are unaffected, and nothing remains when the block exits.
+    `kt.decoding` runs step by step, and beam search reports its candidates. Other threads are
+    unaffected, and nothing remains when the block exits.
 
     Args:
-        model: A model or layer; layers are recorded even if they are called without it.
+        model: A model or layer; its layers are recorded even if they are called directly.
         names: Patterns of the names to keep, such as "*/weights", for less memory.
         ablate: Heads to switch off, by the path of their attention: `{"decoder/block_0/"
             "self_attention": [0, 3]}` sets their output to zero before the output projection.
@@ -121,8 +121,8 @@ def record(
         The `Trace`, filled by the calls.
 
     Raises:
-        ValueError: If recordings are nested, or `ablate` names an attention that does not occur or
-            a head that it does not have.
+        ValueError: If recordings are nested, or `ablate` names an attention that is not called or a
+            head that does not exist.
 
     Example:
         >>> import numpy as np, keras_transformer as kt

@@ -1,4 +1,4 @@
-"""Where a Vision Transformer looks: attention over the picture.
+"""Figures of a Vision Transformer's attention over the picture.
 
 Shape letters: N heads, T tokens (the class token and P patches), P patches.
 """
@@ -28,19 +28,19 @@ def plot_vit_attention(
 ) -> Figure:
     """Shows the class token's attention to the patches over the picture.
 
-    In the figure one chooses between the rollout of all layers and every single head.
+    The figure has controls to choose the rollout of all layers, a layer's mean or a single head.
 
     Args:
-        model: A model as `kt.models.vit` builds it.
-        image: (height, width, channels) or a batch of one, as the model takes it.
-        layer: The layer to show first, from the end if negative; None for the rollout.
+        model: A model built by `kt.models.vit`.
+        image: (height, width, channels) or a batch of one, in the form that the model takes.
+        layer: Index of the layer to show first, from the end if negative; None for the rollout.
         head: The head to show first; None for the mean of the layer's heads.
-        picture: The picture to show, of the same form as `image`; None for the image, brought to
-            the range of colors.
+        picture: The picture to show, in the same form as `image`; None for `image`, scaled to the
+            range of colors.
 
     Returns:
-        A `Figure`; in its `data`, `maps` has the weights of the patches, (rows, columns), of the
-        rollout, then of each layer's mean and heads.
+        A `Figure`; `data["maps"]` holds the weights of the patches, (rows, columns): first the
+        rollout, then for each layer the mean of its heads and every head.
 
     Raises:
         ValueError: If the model is not a Vision Transformer, the image does not fit it, or it has
@@ -73,7 +73,7 @@ def plot_vit_attention(
 
 
 def _maps(attention, shape, layer, head):
-    """The patches' weights of the rollout, and of each layer's mean and heads; which to show."""
+    """The maps of the rollout and of each layer's mean and heads; the index of the one to show."""
 
     def patches(weights, title):  # of the class token's row, (T,)
         return {"title": title, "values": weights[1:].reshape(shape)}
@@ -81,7 +81,7 @@ def _maps(attention, shape, layer, head):
     maps = [patches(rollout(attention.weights)[-1][0], "rollout")]
     selected = 0
     chosen = None if layer is None else check_layer(layer, attention)
-    check(head is None or layer is not None, "be given with a layer", "head", head)
+    check(head is None or layer is not None, "be given with `layer`", "head", head)
     for index, weights in enumerate(attention.weights):
         if index == chosen:
             places = [0] if head is None else [1 + one for one in check_heads(head, weights)]

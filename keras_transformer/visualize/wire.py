@@ -15,7 +15,7 @@ _STEPS = 65535
 
 
 def encode_tensor(array: Any, shares: bool = False) -> dict[str, Any]:
-    """Encodes an array.
+    """Encodes an array as a JSON-serializable dict.
 
     Args:
         array: Numbers of any shape; minus infinity is kept.
@@ -49,9 +49,9 @@ def encode_data(data: Any) -> Any:
 
 
 def embeddable_json(data: Any) -> str:
-    """Writes JSON that may stand in a script of a page: no character of it is markup.
+    """Returns JSON that is safe inside a page's script element: it contains no markup.
 
-    All but ASCII is escaped, U+2028 and lone surrogates included, and `<`, `>` and `&` as well.
+    Escapes `<`, `>`, `&` and all non-ASCII characters, including U+2028 and lone surrogates.
     """
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     for sign in "<>&":

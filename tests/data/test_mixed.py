@@ -81,7 +81,7 @@ def test_a_small_corpus_is_repeated_and_a_large_one_is_read_in_new_parts():
 
 @pytest.mark.slow
 def test_fit_reads_corpora_of_different_lengths():
-    model = kt.models.sequence_classifier(50, 3, hidden_dim=4, num_layers=1, num_heads=1)
+    model = kt.models.sequence_classifier(50, 3, hidden_dim=8, num_layers=1, num_heads=1)
     mixed = kt.data.MixedBatches(
         [corpus(1, 8, length=4, max_shapes=1), corpus(2, 40, length=23, max_shapes=1)],
         weights=[1, 4],

@@ -85,7 +85,7 @@ def test_a_part_of_a_tensor_is_a_part():
     all_weights = ask("translator", "weights", run=run, kind="cross")["tensor"]
     assert all_weights["dtype"] == "uint16"
     np.testing.assert_allclose(decoded(all_weights)[1] / 65535, whole, atol=1e-5)
-    with pytest.raises(ValueError, match="`index` must contain indices below 2 here"):
+    with pytest.raises(ValueError, match="`index` must contain an index below 2 for this axis"):
         ask("translator", "tensor", run=run, name=name, index=[2])
     with pytest.raises(NotThere, match="no tensor named 'x'"):
         ask("translator", "tensor", run=run, name="x")
@@ -212,7 +212,7 @@ def test_texts_that_do_not_fit(kind):
     for text in ("", "  \n"):
         with pytest.raises(ValueError, match="`text` must not be empty"):
             ask(kind, "run", text=text)
-    with pytest.raises(ValueError, match="`text` must be a text"):
+    with pytest.raises(ValueError, match="`text` must be a string"):
         ask(kind, "run", text=5)
 
 

@@ -72,7 +72,7 @@ def test_a_bert_checkpoint(tmp_path):
     assert run["reads"] == ["[CLS]", "the", "cat", "##s", "sat", "[SEP]"]
     found = answers.mask(Fields({"text": "the [MASK] sat"}))
     assert found["positions"] == [2]
-    with pytest.raises(ValueError, match="`text` must have at most 16 tokens, the positions of"):
+    with pytest.raises(ValueError, match="`text` must have at most 16 tokens, the limit of the"):
         answers.run(Fields({"text": "the cat " * 8}))
 
 

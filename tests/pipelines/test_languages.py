@@ -179,7 +179,7 @@ def test_ids_of_each_form(tmp_path):
     small = folders.m2m_100(tmp_path / "s", settings={"tokenizer_class": "SMALL100Tokenizer"})
     languages, found = ids(small, target_language="fr")
     assert found == ((languages["fr"],), (), ())
-    with pytest.raises(ValueError, match="`source_language` must be None, because the model is to"):
+    with pytest.raises(ValueError, match="`source_language` must be None, because the model reads"):
         ids(small, source_language="en", target_language="fr")
 
 

@@ -91,7 +91,7 @@ def patched(place, value):
 @pytest.mark.parametrize(
     "data, message",
     [
-        (b"", "must be an intact binary model of Marian"),
+        (b"", "must be an intact binary Marian model"),
         (b"PK\x03\x04 something else entirely", "version must be 1"),
         (patched(0, 2), "version must be 1. Received: version=2"),
         (patched(8, 10**15), "Received: 1000000000000000 tensors in"),
@@ -146,5 +146,5 @@ def test_shortlist(tmp_path):
         (shortlist_bytes([0], [], magic=5), "the magic number 0x5"),
     ):
         path.write_bytes(data)
-        with pytest.raises(ValueError, match=f"must be an intact binary shortlist.*({message})"):
+        with pytest.raises(ValueError, match=f"intact binary Marian shortlist.*({message})"):
             read_shortlist(path)

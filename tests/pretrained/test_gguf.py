@@ -233,7 +233,7 @@ DAMAGE = {
     ),
     "other_type_of_tensor": (
         lambda c: patched(c, first_type(c), struct.pack("<I", 3)),
-        "the shape .* of the tensor 'token_embd.weight' of the type Q4_1",
+        "the tensor 'token_embd.weight' of type Q4_1 with the shape",
     ),
     "place_of_tensor": (
         lambda c: patched(c, first_type(c) + 4, struct.pack("<Q", 32)),
@@ -241,7 +241,7 @@ DAMAGE = {
     ),
     "axis_of_none": (
         lambda c: patched(c, first_type(c) - 8, struct.pack("<Q", 0)),
-        "the shape .* of the tensor 'token_embd.weight'",
+        "the tensor 'token_embd.weight' of type .* with the shape",
     ),
 }
 

@@ -301,10 +301,10 @@ def test_rows_of_conversations(tmp_path):
     ("conversations", "arguments", "message"),
     [
         ([], {}, "`conversations` must contain at least one"),
-        ([CONVERSATIONS[0]], {}, r"of the role 'assistant' .* none in conversations\[0\]"),
+        ([CONVERSATIONS[0]], {}, r"with the role 'assistant' .* none in conversations\[0\]"),
         ([CONVERSATIONS[2]], {"max_length": 5}, "max_length=5"),
         ([CONVERSATIONS[2]], {"max_length": 1}, "`max_length` must"),
-        ([CONVERSATIONS[2]], {"role": "model"}, "of the role 'model'"),
+        ([CONVERSATIONS[2]], {"role": "model"}, "with the role 'model'"),
     ],
 )
 def test_rows_that_are_refused(conversations, arguments, message, tmp_path):
@@ -319,5 +319,5 @@ def test_a_template_that_rewrites_earlier_messages(tmp_path):
     folder, _ = with_template(tmp_path, template)
     tokenizer = kt.pretrained.load_tokenizer(folder)
     chat = [*CONVERSATIONS[2], {"role": "user", "content": "more"}]
-    with pytest.raises(ValueError, match=r"message by message. Received: messages\[1\]"):
+    with pytest.raises(ValueError, match=r"when more messages follow. Received: messages\[1\]"):
         kt.data.chat_rows(tokenizer, [chat], max_length=99)

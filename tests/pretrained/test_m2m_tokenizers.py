@@ -209,7 +209,7 @@ def test_languages_that_no_class_has(tmp_path):
     with pytest.raises(ValueError, match="must have the language tokens of M2M100 .* 6 languages"):
         kt.pretrained.save_huggingface(small_model(original), original, tmp_path / "new")
     pair = (original, kt.pretrained.load_tokenizer(tmp_path / "foreign"))
-    with pytest.raises(ValueError, match="`tokenizer` must be a single one for a multilingual"):
+    with pytest.raises(ValueError, match="must be a single tokenizer for a multilingual"):
         kt.pretrained.save_huggingface(small_model(original), pair, tmp_path / "new")
 
 

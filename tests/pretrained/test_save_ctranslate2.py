@@ -260,7 +260,7 @@ def test_what_cannot_be_written(source, target, tmp_path):
     odd = kt.models.transformer(120, activation="selu", **SIZE)
     refuse(odd, source, tmp_path, "`activation` must be one of")
     bert = kt.models.bert(120, **SIZE)
-    refuse(bert, source, tmp_path, "`model` must be a translator or a language model.*'bert'")
+    refuse(bert, source, tmp_path, "`model` must be a kt.models.transformer or.*'bert'")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "note.txt").write_text("mine")
     with pytest.raises(ValueError, match="`folder` must be new or empty"):

@@ -482,7 +482,7 @@ def test_a_tokenizer_that_tokenizers_cannot_be_is_refused(monkeypatch, tmp_path)
     from keras_transformer.pretrained.tokenizers import write_tokenizer_json as tokenizer_json
 
     monkeypatch.setattr(tokenizer_json, "_normalizers", lambda tokenizers, proto: [])
-    message = "must have the same ids as a tokenizer.json of Hugging Face.*`tokenizer=None`"
+    message = "must give the same ids as its conversion to a tokenizer.json.*`tokenizer=None`"
     refuse(gpt(vocabulary_size=130), tmp_path, message, trained())
 
 

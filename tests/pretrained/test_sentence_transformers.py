@@ -274,7 +274,7 @@ def test_modules_elsewhere(path, tmp_path):
     listed = json.loads((tmp_path / "modules.json").read_text())
     listed[1]["path"] = path
     write(tmp_path, "modules.json", listed)
-    with pytest.raises(ValueError, match=f"must name folders inside of its own. .*path='{path}'"):
+    with pytest.raises(ValueError, match=f"must name folders inside its own. .*path='{path}'"):
         kt.pretrained.load(tmp_path)
 
 

@@ -226,7 +226,7 @@ def test_a_target_where_there_is_none(tmp_path):
             "bert",
             "tokenizer_config.json",
             '{"added_tokens_decoder": {"7": {"content": "[CLS]", "special": true}}}',
-            r"must have the ids given there. Received: id 7 for '\[CLS\]'",
+            r"must have the ids in its files. Received: id 7 for '\[CLS\]'",
         ),
         (
             "bert",

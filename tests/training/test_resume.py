@@ -173,7 +173,7 @@ def test_the_state_of_every_kind_of_model(tmp_path, kind):
 
 def test_another_model_is_refused():
     state = describe_state(small_gpt(2))
-    with pytest.raises(ValueError, match="`folder` must contain the training state.*other layers"):
+    with pytest.raises(ValueError, match="must contain the training state.*different layers"):
         restore_state(KINDS["vit"]().model, state)
-    with pytest.raises(ValueError, match="`folder` must contain the training state.*other weigh"):
+    with pytest.raises(ValueError, match="must contain the training state.*different weights"):
         restore_state(small_gpt(2, max_length=9), state)

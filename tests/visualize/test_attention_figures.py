@@ -24,7 +24,7 @@ def test_every_model_gives_its_weights(name):
         size = min(V, SOURCE_V)
         ids = {"source_ids": [[4, 5, 6, size - 1], [7, 8]], "target_ids": [[2, 9, 10], [2, 11]]}
     if name == "recurrent_fixed_context":
-        with pytest.raises(ValueError, match="`model` must have an attention that is called"):
+        with pytest.raises(ValueError, match="`model` must call an attention layer"):
             kt.visualize.attention_scores(case.model, ids)
         return
     scores = kt.visualize.attention_scores(case.model, ids)
@@ -204,13 +204,13 @@ def test_alignment_of_a_translator():
     [
         ({"layer": 2}, "`layer` must be one of the 2 layers. Received: layer=2"),
         ({"layer": "0"}, "`layer` must be one of the 2 layers. Received: layer='0'"),
-        ({"heads": [3]}, "`heads` must be heads of 3. Received: heads=3"),
+        ({"heads": [3]}, "`heads` must contain heads from 0 to 2. Received: heads=3"),
         ({"heads": []}, "`heads` must contain a head"),
         ({"kind": "self"}, "`kind` must be one of .'encoder_self_attention', .* kind='self'"),
         ({"row": 2}, "`row` must be a row of the batch of 2. Received: row=2"),
-        ({"hide": [7]}, "`hide` must contain positions of 7 tokens, or tokens. Received: hide=7"),
+        ({"hide": [7]}, "`hide` must contain tokens, or positions from -7 to 6. Received: hide=7"),
         ({"hide": ["no"]}, "`hide` must contain tokens of the example. Received: hide='no'"),
-        ({"hide": range(7)}, "`hide` must leave a position to see"),
+        ({"hide": range(7)}, "`hide` must leave a position visible"),
         ({"tokens": ["a"]}, "`tokens` must have 7 entries, one for each id. Received: tokens="),
         ({"tokens": 5}, "`tokens` must be a list of strings or have a method `id_to_token`"),
     ],
@@ -229,5 +229,5 @@ def test_what_is_no_model_and_what_are_no_inputs():
         with pytest.raises(ValueError, match="`inputs` must contain"):
             kt.visualize.model_view(model, {"token_ids": ids})
     dense = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    with pytest.raises(ValueError, match="`model` must have an attention that is called"):
+    with pytest.raises(ValueError, match="`model` must call an attention layer"):
         kt.visualize.attention_scores(dense, normal(2, 3))

@@ -135,7 +135,7 @@ def test_a_text_generator_searches_from_a_prompt():
     assert best["ids"] == expected.ids[0, 0, : best["length"]].tolist()
     assert best["score"] == pytest.approx(expected.scores[0, 0], abs=1e-5)
     assert data["source"][0].endswith("the")
-    with pytest.raises(ValueError, match="`source` must be a text. Received: source=3"):
+    with pytest.raises(ValueError, match="`source` must be a string. Received: source=3"):
         kt.visualize.beam_tree(generator, 3)
 
 

@@ -52,7 +52,7 @@ def test_messages_of_patches():
     model = models.vit()
     with pytest.raises(ValueError, match=r"`image` must be one image of the shape \(20, 20, 3\)"):
         kt.visualize.plot_vit_attention(model, normal(2, 20, 20, 3))
-    with pytest.raises(ValueError, match="`head` must be given with a layer. Received: head=1"):
+    with pytest.raises(ValueError, match="`head` must be given with `layer`. Received: head=1"):
         kt.visualize.plot_vit_attention(model, normal(20, 20, 3), head=1)
     with pytest.raises(ValueError, match="`picture` must be one picture of 1 or 3 channels"):
         kt.visualize.plot_vit_attention(model, normal(20, 20, 3), picture=normal(20, 20, 2))

@@ -77,7 +77,7 @@ def test_models_without_a_lens():
     with pytest.raises(ValueError, match="`model` must predict tokens of a vocabulary"):
         kt.visualize.logit_lens(models.bert(), models.ids_of_text(1, 5))
     case = get_case("recurrent_fixed_context")
-    with pytest.raises(ValueError, match="`model` must have blocks of Transformers"):
+    with pytest.raises(ValueError, match="`model` must have Transformer blocks"):
         kt.visualize.logit_lens(case.model, models.sources_and_targets())
     with pytest.raises(ValueError, match="`top` must be a positive integer"):
         kt.visualize.logit_lens(case.model, models.sources_and_targets(), top=0)

@@ -71,9 +71,9 @@ def test_a_page_escapes_its_title_and_data(tmp_path):
             "start.js",
             "must use named imports and exports",
         ),
-        ({"start": "import { a } from './x.js';\n"}, "start.js", "must contain every module"),
+        ({"start": "import { a } from './x.js';\n"}, "start.js", "must contain every imported"),
         ({"start": ""}, "other.js", r"`entry` must be one of the modules \['start.js'\]"),
-        ({"start": "const x = '</script>';\n"}, "start.js", "must not hold the end of a script"),
+        ({"start": "const x = '</script>';\n"}, "start.js", "must not contain a script's end tag"),
         (
             {
                 "start": "import { a } from './one.js';\n",

@@ -22,9 +22,10 @@ def chat_rows(
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Lays out conversations for fine-tuning a language model on its answers.
 
-    Each row is a conversation in the tokenizer's chat template. The labels are the next tokens; the
-    weights are 1 for the tokens of answers, each with its end token, and 0 for all others, so that
-    the loss is that of the answers. The answers are encoded by themselves, as they are generated.
+    Each row is a conversation rendered with the tokenizer's chat template. The labels are the next
+    tokens. The weights are 1 for the tokens of each answer, including its end token, and 0 for all
+    others, so that only answers contribute to the loss. Each answer is tokenized separately from
+    the text before it, as in generation.
 
     Args:
         tokenizer: As in `kt.data.render_chat`.
@@ -36,11 +37,11 @@ def chat_rows(
     Returns:
         Inputs `{"token_ids": (N, T)}` and labels (N, T) in int32, and weights (N, T) in float32,
         for `model.fit(inputs, labels, sample_weight=weights)`. T is the longest row's length.
-        Padding, at the ends of rows, has the weight 0; its id is the tokenizer's padding, or 0.
+        Rows are padded at the end with the tokenizer's padding id, or 0, and with weight 0.
 
     Raises:
         ValueError: If there are no conversations, one has no answer within `max_length`, the
-            template refuses one or writes an answer differently where more messages follow, or
+            template rejects one or renders an answer differently when more messages follow, or
             `max_length` is below 2.
 
     Example:
@@ -61,14 +62,14 @@ def chat_rows(
     """
     check_integer(2, max_length=max_length)
     if not conversations:
-        raise ValueError("`conversations` must contain at least one. Received: none.")
+        raise ValueError("`conversations` must contain at least one conversation. Received: none.")
     rows = []
     for index, messages in enumerate(conversations):
         ids, is_answer = _row(tokenizer, messages, role, variables)
         ids, is_answer = ids[: max_length + 1], is_answer[: max_length + 1]
         if not any(is_answer[1:]):
             raise ValueError(
-                f"`conversations` must have messages of the role {role!r} within `max_length`. "
+                f"`conversations` must have messages with the role {role!r} within `max_length`. "
                 f"Received: none in conversations[{index}], max_length={max_length}."
             )
         rows.append((ids, is_answer))
@@ -96,8 +97,8 @@ def _row(tokenizer, messages, role, variables):
         after = render_chat(tokenizer, messages[: index + 1], **variables)
         if not (whole.startswith(after) and after.startswith(before) and len(before) >= place):
             raise ValueError(
-                "`conversations` must be written by the template message by message. Received: "
-                f"messages[{index}], which it writes as {after[place:]!r:.80} at the end and "
+                "`conversations` must be rendered the same when more messages follow. Received: "
+                f"messages[{index}], rendered as {after[place:]!r:.80} at the end and "
                 f"otherwise as {whole[place:]!r:.80}."
             )
         end = _end_of_answer(tokenizer, after, len(before))
@@ -112,7 +113,7 @@ def _row(tokenizer, messages, role, variables):
 
 
 def _end_of_answer(tokenizer, text, start):
-    """Returns where an answer ends: after its end token, before what the template adds to it."""
+    """Returns where an answer ends: after its end token, before anything the template adds."""
     end_id = special_ids(tokenizer).end
     names = [getattr(tokenizer, "template_tokens", {}).get("eos_token")]
     names.append(None if end_id is None else tokenizer.id_to_token(end_id))

@@ -18,8 +18,8 @@ class EpochBatches(ReadAheadDataset):
     An epoch is one pass over the corpus, in which every example appears once. It is also a Keras
     epoch, unless `fit` is given `steps_per_epoch`: a pass then spans several Keras epochs, and
     after its last batch the next pass starts in its own order. If `steps_per_epoch` does not
-    divide the pass, its last Keras epoch is shorter, and Keras warns about it. Each call of `fit`
-    starts a new pass.
+    divide the number of batches, the last Keras epoch of a pass is shorter, and Keras warns about
+    it. Each call of `fit` starts a new pass.
 
     The plan of an epoch is a list of steps of `num_shards` batches, one per worker. Subclasses
     set `_settings` and `_corpus`, then `epoch = 0`, and implement `_plan` and `_make_batch`.
@@ -179,8 +179,8 @@ class EpochBatches(ReadAheadDataset):
 
         The next `model.fit` starts with the recorded batch: its first epoch is the rest of the
         interrupted one, later epochs are whole. Pass `shuffle=False` to `fit`, both here and in
-        the interrupted run, because it would shuffle the batches again, in an order that the
-        state does not record. Call `resume` before `fit`, not from a callback.
+        the interrupted run, because `fit` would otherwise shuffle the batches again, in an order
+        that the state does not record. Call `resume` before `fit`, not from a callback.
         `kt.training.SaveTraining` saves the state together with the model.
 
         A custom training loop starts at `batches[state["batch"]]` and sets `epoch` for each new

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import threading
@@ -14,30 +13,32 @@ import numpy as np
 
 from keras_transformer.checks import check_above, check_as_many, check_integer
 from keras_transformer.data.batches.epoch_batches import EpochBatches
+from keras_transformer.data.batches.epoch_plans import fingerprint
 
 
 class MixedBatches(EpochBatches):
     r"""Batches of several corpora, each with its share of the training.
 
-    Every batch comes from one corpus, as that corpus's own dataset makes it. For example a small
-    corpus of a new domain with a large general one, so that a translator that learns the first does
-    not forget the second.
+    Every batch comes from one corpus and is made by that corpus's dataset. For example, mix a small
+    corpus of a new domain with a large general one, so that a translator learns the new domain
+    without forgetting the rest.
 
     The share of corpus k is $w_k / \sum_j w_j$ with `weights`, or $n_k^{1/\tau} / \sum_j
     n_j^{1/\tau}$ for its number of batches $n_k$ with a `temperature` $\tau$: 1 for shares in
-    proportion to the sizes, larger for more of the small ones. In each epoch every corpus
-    contributes at least one batch. It is read from the start of a new order: a corpus that is
-    shorter than its share is repeated, and a different part of a longer one is read every time if
-    its dataset shuffles.
+    proportion to the sizes, larger to give small corpora more. In each epoch every corpus
+    contributes at least one batch. Each epoch reads every corpus from the start, in a new order if
+    its dataset shuffles. A corpus shorter than its share is repeated; only part of a longer one is
+    read, a different part every time if its dataset shuffles.
 
     Args:
         datasets: Two or more datasets of this package, such as `TranslationBatches`, with items of
-            the same structure and the same shards. They belong to the mixture from here on.
+            the same structure and the same shards. Do not use them elsewhere: the mixture changes
+            their epochs.
         weights: A positive number for each dataset; None for a temperature.
         temperature: $\tau$; None for 1 without `weights`.
-        num_batches: Batches per epoch; None for as many as all datasets have together.
-        shuffle: Whether the corpora take turns at random, instead of evenly.
-        seed: Non-negative integer. The turns depend only on it and the epoch.
+        num_batches: Batches per epoch; None for the total of all datasets.
+        shuffle: Whether the corpora alternate at random instead of evenly.
+        seed: Non-negative integer. The order of the corpora depends only on it and the epoch.
         **kwargs: Arguments of `keras.utils.PyDataset`, such as `workers`, the number of threads
             that prepare the next batches.
 
@@ -82,7 +83,7 @@ class MixedBatches(EpochBatches):
         states = [dataset.state() for dataset in self._datasets]
         corpora = [[state["settings"], state["corpus"]] for state in states]
         described = json.dumps([corpora, self._counts.tolist()], sort_keys=True)
-        self._corpus = hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
+        self._corpus = fingerprint(np.frombuffer(described.encode(), "uint8"))
         self._turns = threading.Lock()
         self.epoch = 0
 
@@ -107,9 +108,9 @@ class MixedBatches(EpochBatches):
         return [[batch] * self.num_shards for batch in batches]
 
     def _part_of(self, turn, index) -> tuple[int, int]:
-        """The epoch and index, in its dataset, of the index-th batch taken from a dataset."""
+        """Returns the epoch and index, within a dataset, of the index-th batch taken from it."""
         length = len(self._datasets[turn])
-        epochs = -(-int(self._counts[turn]) // length)  # each epoch of the mixture has new ones
+        epochs = -(-int(self._counts[turn]) // length)  # of the dataset, per epoch of the mixture
         return self._epoch * epochs + index // length, index % length
 
     def _most_different_first(self, entries):
@@ -123,7 +124,7 @@ class MixedBatches(EpochBatches):
         def differences(pair):
             return sum(a != b for a, b in zip(shapes[pair[0]], shapes[pair[1]], strict=True))
 
-        # The earliest pair, if several differ as much.
+        # The earliest pair, if several differ equally.
         first, second = max(itertools.combinations(sorted(candidates), 2), key=differences)
         rest = [entry for place, entry in enumerate(entries) if place not in (first, second)]
         return [entries[first], entries[second], *rest]
@@ -145,7 +146,7 @@ class MixedBatches(EpochBatches):
             index: Index of the batch.
 
         Returns:
-            The batch, as its dataset makes it.
+            The batch, as made by its dataset.
         """
         turn, epoch, index_in_dataset = self._batches[index][-1].tolist()
         return self._make(turn, epoch, index_in_dataset)
@@ -182,7 +183,7 @@ def _checked(datasets) -> list[EpochBatches]:
 
 
 def _structure(dataset) -> str:
-    """The names, types and ranks of a dataset's items."""
+    """Returns a description of the names, types and ranks of a dataset's items."""
     return repr(keras.tree.map_structure(lambda a: f"{a.dtype}, rank {a.ndim}", dataset[0]))
 
 
@@ -204,7 +205,7 @@ def _shares(sizes, weights, temperature) -> np.ndarray:
 
 
 def _apportion(total: int, shares: np.ndarray) -> np.ndarray:
-    """Splits a number of batches by shares, by the largest remainders, at least one each."""
+    """Splits a number of batches by shares (largest-remainder method), at least one each."""
     exact = shares * total
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1

@@ -35,7 +35,7 @@ class PackedBatches(EpochBatches):
     Args:
         sequences: N lists of at least two ids, including start and end ids if the model is to
             learn them.
-        length: Positions per row, at most as many as the model has.
+        length: Positions per row, at most the model's number of positions.
         batch_size: Rows per batch and shard.
         long_sequences: What to do with sequences of more than `length` + 1 ids: "refuse" raises an
             error, "cut" splits them. No label is lost at a cut: the next piece starts with the

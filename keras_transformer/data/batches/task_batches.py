@@ -65,7 +65,7 @@ int32 (B, T), and sample weights (B, T): 0 for padding and tokens that do not co
 
     Raises:
         ValueError: If there are no examples, a row is empty or its ids are out of range, K varies,
-            `labels` are none of those in the table, or `segment_ids` do not match the rows.
+            `labels` are not one of the kinds in the table, or `segment_ids` do not match the rows.
 
     Example:
         >>> import keras_transformer as kt
@@ -199,7 +199,7 @@ def _fingerprint(
 
 
 def _examples(rows: Sequence[Any], name: str = "rows") -> tuple[list[list[list[int]]], int | None]:
-    """Returns each example as a list of rows, and K, or None if examples are single rows."""
+    """Returns each example as a list of rows, and K (None if each example is a single row)."""
     rows = list(rows)
     if not rows:
         raise ValueError(f"`{name}` must contain at least one example. Received: {name}=[].")

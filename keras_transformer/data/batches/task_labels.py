@@ -1,4 +1,4 @@
-"""Labels of a task's examples: classes, numbers, a class for each token, or several named ones.
+"""Labels of a task's examples: classes, numbers, a class per token, or several by name.
 
 Shape letters: N examples, B batch, T length.
 """
@@ -19,10 +19,10 @@ class Labels(Protocol):
     """The labels of all examples."""
 
     def batch(self, members: np.ndarray, width: int) -> tuple[Any, np.ndarray | None]:
-        """Returns the labels of some examples, and their sample weights, None for 1."""
+        """Returns the labels of some examples and their sample weights, None if all are 1."""
 
     def arrays(self) -> list[np.ndarray]:
-        """Returns arrays that tell these labels from others."""
+        """Returns the labels as arrays, for a fingerprint."""
 
 
 class LabelsOfExamples:
@@ -71,7 +71,7 @@ class LabelsOfTokens:
 
 
 def read_labels(labels: Any, lengths: Sequence[int] | None, count: int) -> Labels:
-    """Returns the labels of all examples, checked.
+    """Validates the labels of all examples.
 
     Args:
         labels: N integers >= 0; N floats, or (N, K) floats; N lists with one integer >= -1 for each
@@ -83,7 +83,7 @@ def read_labels(labels: Any, lengths: Sequence[int] | None, count: int) -> Label
         The labels.
 
     Raises:
-        ValueError: If they are none of these.
+        ValueError: If the labels have another form.
     """
     if isinstance(labels, Mapping):
         return NamedLabels(

@@ -17,7 +17,7 @@ def text_rows(
     Args:
         texts: N lists of ids, as returned by `encode` without start and end.
         start_id: Id of the start token.
-        extract_id: Id of the token at whose position the head reads.
+        extract_id: Id of the token whose hidden state the head reads.
         max_length: Maximum row length; longer texts are truncated at the end, special tokens kept.
 
     Returns:
@@ -56,7 +56,7 @@ def pair_rows(
         second: N lists of ids.
         start_id: Id of the start token.
         delimiter_id: Id of the token between the two texts.
-        extract_id: Id of the token at whose position the head reads.
+        extract_id: Id of the token whose hidden state the head reads.
         max_length: Maximum row length. If a row is longer, its longer text is truncated at the end
             down to the length of the other, then both equally; special tokens are kept.
 
@@ -101,7 +101,7 @@ def similarity_rows(
         second: N lists of ids.
         start_id: Id of the start token.
         delimiter_id: Id of the token between the two texts.
-        extract_id: Id of the token at whose position the head reads.
+        extract_id: Id of the token whose hidden state the head reads.
         max_length: Maximum row length, as in `pair_rows`.
 
     Returns:
@@ -139,7 +139,7 @@ def choice_rows(
         candidates: N lists of K lists of ids, with the same K for all.
         start_id: Id of the start token.
         delimiter_id: Id of the token between context and candidate.
-        extract_id: Id of the token at whose position the head reads.
+        extract_id: Id of the token whose hidden state the head reads.
         max_length: Maximum row length, as in `pair_rows`.
 
     Returns:

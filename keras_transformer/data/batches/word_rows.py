@@ -1,4 +1,4 @@
-"""Rows of texts given as words, for labels of words: their tags, or the words of an answer.
+"""Rows of texts split into words, with labels for words: tags, or the span of an answer.
 
 Shape letters: B batch, T length.
 """
@@ -16,7 +16,7 @@ from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.subwords import encode
 
 NO_WORD = -1
-"""Index of the word that a special token belongs to."""
+"""Word index of tokens that belong to no word, such as special tokens."""
 
 
 class TaggedRows(NamedTuple):
@@ -24,8 +24,8 @@ class TaggedRows(NamedTuple):
 
     Attributes:
         rows: N lists of ids.
-        labels: N lists of as many integers: the tag of a word for its first token, -1 for others.
-        words: N lists of as many integers: the index of the word of each token, -1 for special
+        labels: N lists of integers, one per id: a word's tag at its first token, -1 elsewhere.
+        words: N lists of integers, one per id: the index of each token's word, -1 for special
             tokens.
     """
 
@@ -39,9 +39,9 @@ class QuestionRows(NamedTuple):
 
     Attributes:
         rows: N lists of ids.
-        segment_ids: N lists of as many integers: 0 for the question, 1 for the context.
+        segment_ids: N lists of integers, one per id: 0 for the question, 1 for the context.
         labels: A dict of `start` and `end`, N positions each; None without spans.
-        words: N lists of as many integers: the index in the context of the word of each token, -1
+        words: N lists of integers, one per id: the index of each token's word in the context, -1
             for tokens outside the context.
     """
 
@@ -57,7 +57,7 @@ class Span(NamedTuple):
     Attributes:
         start: Index of the first word; -1 for no span.
         end: Index of the last word; -1 for no span.
-        probability: Its probability.
+        probability: The probability of the span.
     """
 
     start: int
@@ -73,13 +73,14 @@ def tagged_rows(
 ) -> TaggedRows:
     """Lays out sentences whose words have tags: `[start; words; end]`.
 
-    Each word is split as it would be in the sentence. Its first token has its tag; the other tokens
-    of the word and the special tokens have -1, which `kt.data.TaskBatches` gives no weight.
+    Each word is split as it would be in the sentence. Its first token is labeled with its tag; the
+    other tokens of the word and the special tokens get -1, to which `kt.data.TaskBatches` gives no
+    weight.
 
     Args:
         tokenizer: A tokenizer; start and end ids are left out if it has none.
         sentences: N lists of words, none of them empty.
-        tags: N lists of as many integers >= 0; None for rows to predict.
+        tags: N lists of integers >= 0, one per word; None for prediction.
         max_length: Maximum row length; longer sentences are truncated at the end.
 
     Returns:
@@ -109,13 +110,12 @@ def tagged_rows(
         own = [0] * len(words) if tags is None else list(tags[index])
         check_as_many(**{f"tags[{index}]": own, f"sentences[{index}]": words})
         pieces = encode_words(tokenizer, words, f"sentences[{index}]")
-        ids = [token for piece in pieces for token in piece]
-        of_word = [i for i, piece in enumerate(pieces) for _ in piece]
+        ids, of_word = _joined(pieces)
         labels = []
         for tag, piece in zip(own, pieces, strict=True):
             labels += [tag] + [IGNORED] * (len(piece) - 1)
         room = max_length - len(start) - len(end)
-        before, after = [IGNORED] * len(start), [IGNORED] * len(end)  # -1 is also no word
+        before, after = [IGNORED] * len(start), [IGNORED] * len(end)  # also NO_WORD: both are -1
         found.rows.append([*start, *ids[:room], *end])
         found.labels.append([*before, *labels[:room], *after])
         found.words.append([*before, *of_word[:room], *after])
@@ -131,18 +131,18 @@ def question_rows(
 ) -> QuestionRows:
     """Lays out questions with contexts: `[start; question; end; context; end]`.
 
-    Contexts and spans are in words, so that an answer is a part of the text as it was given.
+    Contexts are given as words and spans as word indices, so that an answer can be quoted exactly.
 
     Args:
         tokenizer: A tokenizer with an end id; a start id is left out if it has none.
         questions: N strings.
         contexts: N lists of words.
-        spans: N pairs of the first and the last word of the answer, None for a question that its
-            context does not answer; None for rows to predict.
+        spans: N pairs of the indices of an answer's first and last word, each None if the context
+            does not answer the question; None instead of the list for prediction.
         max_length: Maximum row length; longer contexts are truncated at the end.
 
     Returns:
-        The `QuestionRows`. Spans that were not given, or were cut off, are at position 0.
+        The `QuestionRows`. Spans that are None or were cut off are at position 0.
 
     Raises:
         ValueError: If the arguments differ in length, a span is outside its context, the tokenizer
@@ -150,7 +150,7 @@ def question_rows(
 
     Example:
         >>> import keras_transformer as kt
-        >>> tokenizer = kt.data.train_tokenizer(["who sat ?", "the cat sat"], vocabulary_size=18)
+        >>> tokenizer = kt.data.train_tokenizer(["who sat ?", "the cat sat"], vocabulary_size=16)
         >>> context = ["the", "cat", "sat"]
         >>> found = kt.data.question_rows(tokenizer, ["who sat ?"], [context], [(0, 1)])
         >>> first, last = found.labels["start"][0], found.labels["end"][0]
@@ -179,8 +179,7 @@ def question_rows(
                 f"Received: max_length={max_length}, a question of {len(question)} tokens."
             )
         pieces = encode_words(tokenizer, words, f"contexts[{index}]")
-        ids = [token for piece in pieces for token in piece][:room]
-        of_word = [i for i, piece in enumerate(pieces) for _ in piece][:room]
+        ids, of_word = (values[:room] for values in _joined(pieces))
         found.rows.append([*head, *ids, *end])
         found.segment_ids.append([0] * len(head) + [1] * (len(ids) + len(end)))
         found.words.append([NO_WORD] * len(head) + of_word + [NO_WORD] * len(end))
@@ -205,7 +204,7 @@ def best_spans(
         max_words: Maximum length of a span.
 
     Returns:
-        N `Span`s, of indices of words.
+        N `Span`s.
 
     Raises:
         ValueError: If `words` do not match the predictions, or `max_words` is not positive.
@@ -231,12 +230,12 @@ def best_spans(
 
 
 def encode_words(tokenizer: Any, words: Sequence[str], name: str = "words") -> list[list[int]]:
-    """Encodes each word as a part of its sentence.
+    """Encodes each word as it is encoded within its sentence.
 
     Args:
         tokenizer: A tokenizer.
         words: The words of a sentence, in order.
-        name: Their name in errors.
+        name: Name of the argument in error messages.
 
     Returns:
         The ids of each word.
@@ -246,8 +245,8 @@ def encode_words(tokenizer: Any, words: Sequence[str], name: str = "words") -> l
     """
     if not words:
         return []
-    # Byte-level tokenizers write a space into the first token of a word: all words but the first
-    # are encoded with the one before, whose ids are then taken off.
+    # Byte-level tokenizers include the preceding space in a word's first token, so every word but
+    # the first is encoded together with its predecessor, whose ids are then removed.
     pairs = [f"{one} {other}" for one, other in zip(words[:-1], words[1:], strict=True)]
     single = encode(tokenizer, list(words))
     found = single[:1]
@@ -264,20 +263,31 @@ def encode_words(tokenizer: Any, words: Sequence[str], name: str = "words") -> l
     return found
 
 
+def _joined(pieces: list[list[int]]) -> tuple[list[int], list[int]]:
+    """Returns the ids of a sentence's words in one list, and the index of each id's word."""
+    ids = [token for piece in pieces for token in piece]
+    return ids, [index for index, piece in enumerate(pieces) for _ in piece]
+
+
 def _best(starts, ends, words, max_words) -> Span:
-    best = Span(NO_WORD, NO_WORD, float(starts[0] * ends[0]))
-    inside = [t for t, word in enumerate(words) if word != NO_WORD]
-    for first in inside:
-        for last in inside:
-            if first <= last and words[last] - words[first] < max_words:
-                probability = float(starts[first] * ends[last])
-                if probability > best.probability:
-                    best = Span(words[first], words[last], probability)
-    return best
+    none = Span(NO_WORD, NO_WORD, float(starts[0] * ends[0]))
+    words = np.asarray(words)
+    inside = np.flatnonzero(words != NO_WORD)
+    if len(inside) == 0:
+        return none
+    first, last = inside[:, None], inside[None, :]
+    allowed = (first <= last) & (words[last] - words[first] < max_words)
+    probabilities = np.where(allowed, starts[first] * ends[last], -1.0)
+    # The first of equals: the earliest start, then the earliest end.
+    row, column = np.unravel_index(np.argmax(probabilities), probabilities.shape)
+    best = float(probabilities[row, column])
+    if best <= none.probability:
+        return none
+    return Span(int(words[inside[row]]), int(words[inside[column]]), best)
 
 
 def _positions(words, span, count, index) -> tuple[int, int]:
-    """The positions of the first token of a span's first word and the last token of its last."""
+    """Returns the positions of the first and last tokens of a span."""
     if span is None:
         return 0, 0
     first, last = span
@@ -292,6 +302,6 @@ def _positions(words, span, count, index) -> tuple[int, int]:
 
 
 def _edges(tokenizer) -> tuple[list[int], list[int]]:
-    """The start and the end of a row, empty for a tokenizer without."""
+    """Returns the start and end ids of a row as lists, empty for ids the tokenizer lacks."""
     ids = special_ids(tokenizer)
     return [[] if one is None else [one] for one in (ids.start, ids.end)]  # type: ignore[return-value]

@@ -26,16 +26,16 @@ class HuggingFaceTokenizer(SpecialTokenizer):
         end_id: Id of the end of a sentence, or None.
         unknown_id: Id of unknown tokens, or None.
         clean_up_spaces: Whether `detokenize` removes spaces before punctuation.
-        vocabulary_size: Number of ids; None for as many as the vocabulary needs. Ids without a
+        vocabulary_size: Number of ids; None for the number that the vocabulary needs. Ids without a
             token decode to nothing.
         split_special_tokens: Whether special tokens written in a text are split like other text.
         language_tokens: Tokens of the vocabulary that name the languages of a multilingual model,
             such as "fra_Latn".
         language_form: Where the model expects them: "source_first" for the source language before
-            a source, "source_last" for behind its end id, or "target_first" for the target
-            language before a source. In the first two forms, a translation starts with the target
-            language.
-        chat_template: Jinja template that writes a conversation as one text, see
+            a source, "source_last" for the source language after a source's end id, or
+            "target_first" for the target language before a source. In the first two forms, a
+            translation starts with the target language.
+        chat_template: Jinja template that renders a conversation as one text, see
             `kt.data.render_chat`; None for none.
         template_tokens: Special tokens by the names that the template uses, such as
             `{"eos_token": "</s>"}`; None for none.

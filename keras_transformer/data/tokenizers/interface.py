@@ -64,10 +64,10 @@ class SpecialTokenizer:
 
     Attributes:
         languages: The ids of language tokens by code; empty unless the model is multilingual.
-        language_form: "source_first" if a source starts with the token of its own language,
-            "source_last" if it ends with it, behind the end id; "target_first" if a source starts
-            with the token of the target language. Except in the last form, the target language's
-            token is also the first token of a translation.
+        language_form: "source_first" if a source starts with the token of the source language,
+            "source_last" if it ends with that token, after the end id, or "target_first" if it
+            starts with the token of the target language. In the first two forms, a translation
+            starts with the token of the target language.
     """
 
     languages: dict[str, int] = {}

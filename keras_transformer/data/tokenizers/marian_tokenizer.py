@@ -35,14 +35,14 @@ class MarianTokenizer(SpecialTokenizer):
         end_id: Id of the end of a sentence, or None.
         special_tokens: Tokens of the vocabulary that are never split, and that decode to nothing.
         clean_up_spaces: Whether `detokenize` removes spaces before punctuation.
-        vocabulary_size: Number of ids; None for as many as the vocabulary needs. Ids without a
+        vocabulary_size: Number of ids; None for the number that the vocabulary needs. Ids without a
             token decode to nothing.
         language_tokens: Tokens of the vocabulary that name the languages of a multilingual model,
             such as "__fr__". They decode to nothing.
         language_form: Where the model expects them: "source_first" for the source language before
-            a source, "source_last" for behind its end id, or "target_first" for the target
-            language before a source. In the first two forms, a translation starts with the target
-            language.
+            a source, "source_last" for the source language after a source's end id, or
+            "target_first" for the target language before a source. In the first two forms, a
+            translation starts with the target language.
 
     Raises:
         ImportError: If the `text` extra is not installed.

@@ -48,7 +48,7 @@ class SentencePieceTokenizer(SpecialTokenizer):
         start_id: Id of the start of a sentence; None for the model's own, if any.
         end_id: Id of the end of a sentence; None for the model's own, if any.
         unknown_id: Id of text without a piece; None for the model's own.
-        vocabulary_size: Number of ids; None for as many as the pieces and special ids need. Ids
+        vocabulary_size: Number of ids; None for the number that pieces and special ids need. Ids
             beyond the pieces decode to nothing.
 
     Raises:

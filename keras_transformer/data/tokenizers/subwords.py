@@ -69,7 +69,7 @@ def encode(
         (2, 3)
 
     Reference:
-        Kudo 2018, "Subword Regularization"; of merges: Provilkov et al. 2020, "BPE-Dropout".
+        Kudo 2018, "Subword Regularization"; Provilkov et al. 2020, "BPE-Dropout" (for merges).
     """
     texts = check_texts(texts)
     if max_length is not None and max_length <= start + end:

@@ -1,4 +1,4 @@
-"""Windows of attention in a config.json: layers that attend to all tokens, or only to near ones."""
+"""Attention windows in a config.json: layers that attend to all tokens, or only to nearby ones."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def windows_of(config: Config) -> int | tuple[int | None, ...] | None:
     """Returns the argument `window` of `kt.models.gpt`.
 
     Args:
-        config: The settings, whose keys follow `use_sliding_window`, `sliding_window`,
+        config: The settings; their followed keys include `use_sliding_window`, `sliding_window`,
             `max_window_layers` and `layer_types`.
 
     Returns:
         The window of all layers, None for none, or one per layer.
 
     Raises:
-        ValueError: If the layers' types are unknown, or there is no size for the local ones.
+        ValueError: If a layer's type is unknown, or the window of local layers is missing.
     """
     count, types = config.size("num_hidden_layers"), config.values.get("layer_types")
     has_size = config.values.get("sliding_window", 0) is not None
@@ -45,11 +45,11 @@ def windows_of(config: Config) -> int | tuple[int | None, ...] | None:
 
 
 def window_argument(is_local: list[bool], size: int) -> int | tuple[int | None, ...]:
-    """Returns the argument `window` of layers of which some, or all, attend only to near tokens.
+    """Returns the argument `window` of a stack in which some or all layers are local.
 
     Args:
-        is_local: Whether each layer does.
-        size: The window.
+        is_local: Whether each layer attends only to nearby tokens.
+        size: The window of the local layers.
 
     Returns:
         The window of all layers, or one per layer.
@@ -58,7 +58,7 @@ def window_argument(is_local: list[bool], size: int) -> int | tuple[int | None, 
 
 
 def common_window(decoder: Any) -> int | None:
-    """Returns the window of a stack's local layers, None without any.
+    """Returns the window of a stack's local layers, or None if it has none.
 
     Args:
         decoder: The stack.
@@ -72,7 +72,7 @@ def common_window(decoder: Any) -> int | None:
     sizes = {block.window for block in decoder.blocks if block.window is not None}
     if len(sizes) > 1:
         raise ValueError(
-            "`window` must be the same in all layers that have one, in this format. "
+            "`window` must be the same in all layers with a window in this format. "
             f"Received: {sorted(sizes)}."
         )
     return sizes.pop() if sizes else None

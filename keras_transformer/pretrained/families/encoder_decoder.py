@@ -1,4 +1,4 @@
-"""What the translation models of Hugging Face share: the settings and names of their stacks."""
+"""The settings and tensor names of the stacks of all Hugging Face translation models."""
 
 from __future__ import annotations
 
@@ -79,25 +79,25 @@ def _attention(source: str, target: str) -> list[Rule]:
 
 
 def shared_copies() -> dict[str, str]:
-    """Returns the names of the one embedding that source, target and logits share."""
+    """Returns the names of the copies of the embedding shared by source, target and logits."""
     copies = ("lm_head", "model.encoder.embed_tokens", "model.decoder.embed_tokens")
     return dict.fromkeys([f"{copy}.weight" for copy in copies], "model.shared.weight")
 
 
 def is_transformer(model: keras.Model, names: set[str]) -> bool:
-    """Returns whether a model has two stacks of blocks; recurrent ones have none."""
+    """Returns whether a model has two stacks of blocks; recurrent models have no blocks."""
     stacks = {"encoder", "decoder"}
     return stacks <= names and all(hasattr(model.get_layer(name), "block") for name in stacks)
 
 
 def are_sinusoids(array: np.ndarray, hidden_dim: int, layout: str, first_position: int = 0) -> bool:
-    """Returns whether a table holds our positions, perhaps rounded to half precision.
+    """Returns whether a table holds our sinusoids, up to rounding to half precision.
 
     Args:
         array: The table (L, D).
         hidden_dim: D.
         layout: Layout of the sinusoids.
-        first_position: Position of the first token. The rows below it belong to no token.
+        first_position: Position of the first token. Earlier rows are not used and not compared.
 
     Returns:
         Whether all other rows are equal.

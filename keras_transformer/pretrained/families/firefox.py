@@ -58,7 +58,7 @@ _BIAS = Form(
 
 
 def firefox_model(folder: Path) -> Path | None:
-    """Returns the weights file of a Firefox Translations folder, None for any other folder.
+    """Returns the weights file of a Firefox Translations folder, or None for any other folder.
 
     Raises:
         ValueError: If there is more than one.
@@ -88,7 +88,7 @@ def firefox_vocabulary(folder: Path) -> bytes:
 
 
 def find_shortlist(folder: Path) -> Path | None:
-    """Returns the lexical shortlist file of a folder, None if there is none.
+    """Returns the lexical shortlist file of a folder, or None if there is none.
 
     Raises:
         ValueError: If there is more than one.
@@ -125,8 +125,8 @@ def _build(config: Config) -> keras.Model:
         num_heads=config.size("transformer-heads"),
         hidden_dim=config.size("dim-emb"),
         intermediate_dim=config.size("transformer-dim-ffn"),
-        # The file gives no rate. The students were trained without dropout: with the paper's 0.1,
-        # the tiny English-Portuguese one predicts 16% of the tokens instead of 99%.
+        # The file has no dropout rate. The models were trained without dropout: with the paper's
+        # 0.1, the tiny English-Portuguese model predicts 16% of the tokens instead of 99%.
         dropout=0.0,
         activation=config.activation("transformer-ffn-activation"),
         position_layout="tensor2tensor",
@@ -238,6 +238,4 @@ def read_shortlist(path: Path) -> ShortlistFile:
 
 
 def _not_a_shortlist(path, received):
-    return ValueError(
-        f"`{path}` must be an intact binary shortlist of Marian. Received: {received}."
-    )
+    return ValueError(f"`{path}` must be an intact binary Marian shortlist. Received: {received}.")

@@ -14,9 +14,9 @@ from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.families.hugging_face_llama import LLAMA, QWEN2, QWEN3
 from keras_transformer.pretrained.gguf_file import GGUFFile
 
-# `general.architecture`, and the family.
+# The family for each `general.architecture`.
 _FAMILIES = {"llama": LLAMA, "qwen2": QWEN2, "qwen3": QWEN3}
-# Settings after the name of the architecture, and the keys of config.json.
+# Settings, without the architecture in front, mapped to the keys of config.json.
 _KEYS = {
     "block_count": ("num_hidden_layers", int),
     "context_length": ("max_position_embeddings", int),
@@ -35,7 +35,7 @@ _NEEDED = (
     "attention.head_count",
     "attention.layer_norm_rms_epsilon",
 )
-# Settings that are compared with others, or must have the given value.
+# Settings that are compared with others, or read by `_scaling`.
 _COMPARED = {"attention.value_length", "rope.dimension_count", "vocab_size"}
 _COMPARED |= {"rope.scaling.type", "rope.scaling.factor", "rope.scale_linear"}
 _FIXED = {"expert_count": 0, "expert_used_count": 0, "attention.causal": True}
@@ -77,7 +77,7 @@ class GGUFTensors:
         return iter(self._names)
 
     def stored(self, name: str) -> np.ndarray:
-        """Reads one tensor; as `read`."""
+        """Reads one tensor, like `read`."""
         return self.read(name)
 
     def read(self, name: str) -> np.ndarray:
@@ -87,7 +87,7 @@ class GGUFTensors:
             name: Its name on Hugging Face.
 
         Returns:
-            The array; the rows of queries and keys in the order of Hugging Face.
+            The array, with the rows of queries and keys in Hugging Face's order.
 
         Raises:
             ValueError: If its type is not supported.
@@ -109,9 +109,9 @@ def _own_name(name):
 
 
 def _halves(array: np.ndarray, num_heads: int) -> np.ndarray:
-    """Reorders the rows of each head from neighboring pairs, which llama.cpp rotates, to halves."""
+    """Reorders the rows of each head from llama.cpp's adjacent pairs to Hugging Face's halves."""
     if num_heads < 1 or array.shape[0] % (2 * num_heads):
-        return array  # its shape is refused where it is assigned
+        return array  # `assign` rejects its shape
     pairs = array.reshape(num_heads, -1, 2, *array.shape[1:])
     return np.swapaxes(pairs, 1, 2).reshape(array.shape)
 
@@ -149,7 +149,7 @@ def open_gguf(path: Path) -> tuple[Family, Config, GGUFTensors]:
 
 
 def _values(file, architecture):
-    """Returns the settings by the names of Hugging Face."""
+    """Returns the settings by Hugging Face's names."""
     prefix = f"{architecture}."
     given = {name.removeprefix(prefix) for name in file.settings() if name.startswith(prefix)}
     for name in sorted(given - {*_KEYS} - _COMPARED):
@@ -198,7 +198,7 @@ def _vocabulary_size(file):
 
 
 def _scaling(file, prefix, values):
-    """Returns the `rope_scaling` of a file, None for none."""
+    """Returns the `rope_scaling` of a file, or None if it has none."""
     kind = file.setting(f"{prefix}rope.scaling.type", str, "none")
     factor = file.setting(f"{prefix}rope.scaling.factor", float)
     factor = file.setting(f"{prefix}rope.scale_linear", float) if factor is None else factor

@@ -16,7 +16,7 @@ from keras_transformer.pretrained.mapping import SAME, Form, Rule, attention, li
 from keras_transformer.pretrained.settings import activation_name, block_of, learned_length
 from keras_transformer.pretrained.tokenizers.write_tokenizer_json import write_tokenizer_json
 
-# Settings of RoBERTa, too.
+# Also the settings of RoBERTa.
 BERT_DEFAULTS = {
     "vocab_size": 30522,
     "hidden_size": 768,
@@ -41,7 +41,7 @@ _KEYS = Keys(
     {},
     ("BertModel", "BertForMaskedLM", "BertLMHeadModel", "BertForPreTraining"),
 )
-# The next-sentence head next to the masked language model, which is not used.
+# The next-sentence head of checkpoints with a masked-LM head; it is not used.
 _LEFT_OUT = ("cls.seq_relationship.weight", "cls.seq_relationship.bias")
 
 

@@ -1,4 +1,4 @@
-"""Hugging Face's DistilBERT: BERT without segments and pooler, with names of its own."""
+"""Hugging Face's DistilBERT: BERT without segments and pooler, with other tensor names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keras_transformer.pretrained.settings import activation_name, block_of, lea
 from keras_transformer.pretrained.tokenizers.write_tokenizer_json import write_tokenizer_json
 
 _PREFIX = "distilbert."
-_EPSILON = 1e-12  # no setting
+_EPSILON = 1e-12  # fixed in transformers
 _KEYS = Keys(
     {
         "vocab_size": 30522,
@@ -31,8 +31,8 @@ _KEYS = Keys(
         "tie_word_embeddings": True,
     },
     {**FIXED, "is_encoder_decoder": False},
-    # `sinusoidal_pos_embds` only initializes the table, which the file holds; the dropout rates are
-    # those of classifiers.
+    # `sinusoidal_pos_embds` only affects the initial values of a table that the file contains; the
+    # dropout rates are those of classifiers.
     (SILENT - {"pad_token_id"}) | {"qa_dropout", "seq_classif_dropout", "sinusoidal_pos_embds"},
     {"hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"},
     ("DistilBertModel", "DistilBertForMaskedLM"),
@@ -54,7 +54,7 @@ def _build(config: Config) -> keras.Model:
         hidden_dim=config.size("dim"),
         intermediate_dim=config.size("hidden_dim"),
         max_length=config.size("max_position_embeddings"),
-        # In training, DistilBERT has no dropout behind its attention, ours has.
+        # In training, our blocks also apply dropout after attention, DistilBERT's do not.
         dropout=config.rate("dropout"),
         pooler=False,
         masked_lm=_has_masked_lm(config),

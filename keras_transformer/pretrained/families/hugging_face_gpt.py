@@ -170,7 +170,7 @@ def _is_causal(array: np.ndarray, config: Config) -> bool:
 
 
 def is_very_low(array: np.ndarray, config: Config) -> bool:
-    """Returns whether a buffer is one score low enough for a weight of 0, such as -1e4."""
+    """Returns whether a buffer is a single score so low that its weight is 0, such as -1e4."""
     return array.size == 1 and float(array.ravel()[0]) <= -1e4
 
 
@@ -190,7 +190,7 @@ def _is_gpt(model, names, normalize_first):
 
 
 def is_pre_ln_gpt(model: keras.Model, names: set[str]) -> bool:
-    """Returns whether a model may be GPT-2, or one like it: a pre-LN `kt.models.gpt`."""
+    """Returns whether a model may be GPT-2 or similar: a pre-LN `kt.models.gpt`."""
     return _is_gpt(model, names, True)
 
 
@@ -263,7 +263,7 @@ def _family(model_type, build, rules, keys, tokens, computed, describe, normaliz
         recognizes=lambda model, names: _is_gpt(model, names, normalize_first),
         describe=describe,
         prefix="transformer.",
-        # GPTs have no padding id there: attention masks mark the padding.
+        # In transformers, GPTs have no padding id: attention masks mark the padding.
         adapted=("padding_id",),
         generation=generation_values,
         write_tokenizer=write_tokenizer_json,

@@ -1,4 +1,4 @@
-"""Hugging Face's GPT-Neo, such as TinyStories: local attention in turn, and scores not scaled."""
+"""Hugging Face's GPT-Neo (TinyStories): alternating local attention, and unscaled scores."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _GLOBAL, _LOCAL = "global", "local"
 
 
 def _layer_kinds(config: Config) -> list[str]:
-    """Returns whether the attention of each layer is global or local."""
+    """Returns whether each layer's attention is global or local."""
     groups = config.values.get("attention_types") or [[[_GLOBAL, _LOCAL], 12]]
     kinds: list[str] = []
     try:
@@ -57,7 +57,7 @@ def _layer_kinds(config: Config) -> list[str]:
     if len(kinds) != config.size("num_layers") or not {*kinds} <= {_GLOBAL, _LOCAL}:
         raise ValueError(
             f"`attention_types` in {config.path} must contain lists of {_GLOBAL!r} and {_LOCAL!r}, "
-            f"each with how often it is repeated, for all layers. Received: {groups!r}."
+            f"each with a number of repetitions, for all layers. Received: {groups!r}."
         )
     if config.values.get("attention_layers") not in (None, kinds):
         raise ValueError(
@@ -179,7 +179,7 @@ GPT_NEO = Family(
     recognizes=_recognizes,
     describe=_describe,
     prefix="transformer.",
-    # There is no padding id there: attention masks mark the padding.
+    # In transformers, there is no padding id: attention masks mark the padding.
     adapted=("padding_id",),
     generation=generation_values,
     write_tokenizer=write_tokenizer_json,

@@ -33,10 +33,10 @@ _FOLLOWED = {
     "rms_norm_eps": 1e-6,
     "attention_dropout": 0.0,
     "tie_word_embeddings": False,
-    # The number of positions only matters where it is the default of a scaling.
+    # Only read as the default length of a rotary scaling.
     "max_position_embeddings": 2048,
     "rope_parameters": None,
-    # Older files have these two in place of `rope_parameters`.
+    # Older files have these two instead of `rope_parameters`.
     "rope_theta": None,
     "rope_scaling": None,
 }
@@ -55,7 +55,7 @@ _QWEN_FOLLOWED = {
     "intermediate_size": 22016,
     "max_position_embeddings": 32768,
     "num_key_value_heads": 32,
-    # Which layers attend to how many tokens.
+    # The attention windows of the layers.
     "use_sliding_window": False,
     "sliding_window": 4096,
     "max_window_layers": 28,
@@ -75,7 +75,7 @@ _QWEN3_KEYS = Keys(
 
 
 def _biases(config: Config) -> tuple[bool, bool, bool]:
-    """Returns whether query, key and value, the output, and the feed-forward have biases."""
+    """Returns whether query, key and value, the output, and the feed-forward layers have biases."""
     if config.values["model_type"] == "qwen2":
         return True, False, False
     attention = config.get("attention_bias", bool)
@@ -175,7 +175,7 @@ def _copies(config: Config) -> dict[str, str]:
 
 
 def _are_frequencies(array: np.ndarray, config: Config) -> bool:
-    """Returns whether a buffer of old files holds the frequencies of the rotation."""
+    """Returns whether a buffer of old files holds the rotary frequencies."""
     base, size = rotary_arguments(config).get("max_wavelength", 1e4), _head_dim(config)
     expected = base ** (-np.arange(0, size, 2) / size)
     return array.shape == expected.shape and np.allclose(array.astype("float32"), expected, 1e-2)
@@ -192,7 +192,7 @@ def _is_llama_type(model: keras.Model, names: set[str]) -> bool:
 
 
 def _is_of(model_type: str) -> Callable[[keras.Model, set[str]], bool]:
-    """Returns what recognizes the models of one architecture: the first one that fits."""
+    """Returns a function that recognizes the models of one architecture."""
 
     def recognizes(model, names):
         if not _is_llama_type(model, names):
@@ -250,8 +250,8 @@ def _family(model_type: str, keys: Keys) -> Family:
         recognizes=_is_of(model_type),
         describe=lambda model, ids: _describe(model, ids, model_type, keys),
         prefix="model.",
-        # There is no padding id there: attention masks mark the padding. The default size of a
-        # head may be given or not.
+        # In transformers, there is no padding id: attention masks mark the padding. The head size
+        # may be given even if it is the default.
         adapted=("padding_id", "block.head_dim"),
         generation=token_ids,
         write_tokenizer=write_tokenizer_json,

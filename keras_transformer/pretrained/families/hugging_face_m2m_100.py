@@ -51,7 +51,7 @@ _KEYS = Keys(
     ALIASES,
     ("M2M100ForConditionalGeneration",),
 )
-# Number of positions in the table there, which grows when a text is longer.
+# Number of positions in transformers' table, which grows for longer texts.
 _MAX_LENGTH = 1024
 _MAX_NEW_TOKENS = 200  # the limit of translations in the settings of M2M100 and NLLB
 
@@ -64,7 +64,7 @@ def _first_position(padding_id: int) -> int:
 def _build(config: Config) -> keras.Model:
     padding_id = config.get("pad_token_id", int)
     if config.get("decoder_start_token_id", int) == padding_id:
-        # Padding takes no position there, and a start token would be no exception.
+        # In transformers, padding takes no position, and neither would such a start token.
         raise ValueError(
             f"`decoder_start_token_id` in {config.path} must differ from `pad_token_id`. "
             f"Received: {padding_id} for both."

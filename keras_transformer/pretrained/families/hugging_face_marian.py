@@ -34,7 +34,7 @@ from keras_transformer.pretrained.tokenizers.write_marian_tokenizer import write
 from keras_transformer.pretrained.weight_paths import check_start_is_seen
 
 _EPSILON = 1e-5
-# Settings that all of them share.
+# Settings that all Marian models share.
 _FORM = {
     "normalize_before": False,
     "normalize_embedding": False,
@@ -74,9 +74,9 @@ _KEYS = Keys(
     ALIASES,
     ("MarianMTModel",),
 )
-# Number of positions in the table of sinusoids there; here there is no limit.
+# Number of positions in transformers' table of sinusoids; our models have no limit.
 _MAX_LENGTH = 1024
-_MAX_NEW_TOKENS = 512  # the default limit of translations there
+_MAX_NEW_TOKENS = 512  # transformers' default limit of translations
 
 
 def _is_shared(config: Config) -> bool:

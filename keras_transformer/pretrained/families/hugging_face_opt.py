@@ -96,7 +96,7 @@ def _rules(config: Config) -> list[Rule]:
 
 
 def _recognizes(model: keras.Model, names: set[str]) -> bool:
-    """Goes by the name: GPT-2 has the same layers."""
+    """Recognizes OPT by the name of the model, since GPT-2 has the same layers."""
     return is_pre_ln_gpt(model, names) and model.name == "opt"
 
 
@@ -137,7 +137,7 @@ OPT = Family(
     recognizes=_recognizes,
     describe=_describe,
     prefix="model.",
-    # There is no padding id there: attention masks mark the padding.
+    # In transformers, there is no padding id: attention masks mark the padding.
     adapted=("padding_id",),
     generation=generation_values,
     write_tokenizer=write_tokenizer_json,

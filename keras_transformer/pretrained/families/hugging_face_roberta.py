@@ -37,7 +37,7 @@ def _has_masked_lm(config: Config) -> bool:
 
 
 def _first_position(config: Config) -> int:
-    """Returns the row of the first token's position: padding has the row of its own id."""
+    """Returns the row of the first token's position, after the row of padding, at its id."""
     padding_id = config.get("pad_token_id", int)
     if padding_id < 0:
         raise ValueError(
@@ -51,7 +51,7 @@ def _build(config: Config, name: str) -> keras.Model:
     if size <= first:
         raise ValueError(
             f"`max_position_embeddings` in {config.path} must be above `pad_token_id` + 1 = "
-            f"{first}, because these rows belong to no token. Received: {size}."
+            f"{first}, because the first rows belong to no token. Received: {size}."
         )
     has_masked_lm = _has_masked_lm(config)
     if has_masked_lm:
@@ -105,7 +105,7 @@ def _family(model_type: str, class_name: str, vocabulary_size: int) -> Family:
         keys,
         copies=_copies,
         computed={r"roberta\.embeddings\.position_ids": counts_up},
-        # Nothing but the name tells it from a BERT.
+        # Only the name distinguishes it from BERT.
         recognizes=lambda model, names: model.name == name and names >= BERT_LAYERS,
         describe=lambda model, ids: _describe(model, ids, model_type, class_name, keys),
         prefix=_PREFIX,

@@ -27,7 +27,7 @@ _KEYS = Keys(
         "num_channels": 3,
         "pooler_output_size": None,
         "head_dim": None,
-        # If the file has neither, there are two classes.
+        # If the file has neither of these two keys, there are two classes.
         "id2label": None,
         "num_labels": 2,
     },

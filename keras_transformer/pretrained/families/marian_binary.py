@@ -25,7 +25,7 @@ class MarianBinary:
     """The tensors of a `.bin` file written by Marian (version 1, little endian).
 
     8-bit matrices (`intgemm8`) become float32, `q / m` with the multiplier `m` stored after the
-    numbers; those whose names end in `_W` plus at most one letter are stored transposed.
+    values; those whose names end in `_W` plus at most one letter are stored transposed.
 
     Args:
         path: Path of the file.
@@ -47,7 +47,7 @@ class MarianBinary:
             raise self._damage(str(error)) from error
 
     def _damage(self, problem):
-        return ValueError(f"`{self.path}` must be an intact binary model of Marian. {problem}")
+        return ValueError(f"`{self.path}` must be an intact binary Marian model. {problem}")
 
     def _read_header(self):
         data, size = self._bytes, len(self._bytes)
@@ -88,7 +88,7 @@ class MarianBinary:
         return length
 
     def _check(self, name, item):
-        """Returns the item; raises unless its type is known and its numbers fit into its bytes."""
+        """Returns the item; raises unless its type is known and its values fit into its bytes."""
         extra = {_FLOAT32: 0, _INT8: 0, _QUANTIZED: 4}
         if item.kind not in extra:
             raise self._damage(
@@ -150,7 +150,7 @@ class MarianBinary:
             array = np.frombuffer(self._bytes, "<f4", count, item.start)
             return array.reshape(item.shape)
         if item.kind == _INT8:
-            raise self._damage(f"Received: bare bytes where {name!r} should be a tensor.")
+            raise self._damage(f"Received: raw bytes instead of a tensor for {name!r}.")
         numbers = np.frombuffer(self._bytes, np.int8, count, item.start).astype(np.float32)
         multiplier = np.frombuffer(self._bytes, "<f4", 1, item.start + count)
         # The reciprocal first, as in Marian: a quotient may differ in its last bit.

@@ -16,8 +16,8 @@ from keras_transformer.pretrained.families.hugging_face_vit import VIT
 
 FAMILIES: dict[str, Family] = {
     family.model_type: family
-    # The first that recognizes a model is the one it is saved as: RoBERTa comes before BERT, and
-    # GPT-2 after those like it.
+    # A model is saved as the first family that recognizes it, so RoBERTa comes before BERT, and
+    # GPT-2 after the families with the same layers.
     for family in (
         *(ROBERTA, XLM_ROBERTA, BERT, DISTILBERT),
         *(LLAMA, QWEN2, QWEN3, GPT_NEO, OPT, GPT1, GPT2),

@@ -7,7 +7,7 @@ from typing import Any
 from keras_transformer.layers.rotary import RotaryEmbedding
 from keras_transformer.pretrained.config import Config
 
-# The keys of each kind of scaling, and our names.
+# The keys of each kind of scaling, mapped to our names.
 _SCALINGS = {
     "default": {},
     "linear": {"factor": "factor"},
@@ -18,7 +18,7 @@ _SCALINGS = {
         "original_max_position_embeddings": "original_max_length",
     },
 }
-# The kind has one of two names; "default" may come with a part of a head that is all of it.
+# The kind is in either of two keys; `partial_rotary_factor` must be 1.
 _COMMON = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 
 
@@ -26,8 +26,8 @@ def rotary_arguments(config: Config) -> dict[str, Any]:
     """Returns the arguments of the `RotaryEmbedding` that a config describes.
 
     Args:
-        config: The settings, whose keys follow `rope_parameters`, `rope_theta`, `rope_scaling` and
-            `max_position_embeddings`.
+        config: The settings; their followed keys include `rope_parameters`, `rope_theta`,
+            `rope_scaling` and `max_position_embeddings`.
 
     Returns:
         `max_wavelength` and `scaling`.
@@ -45,7 +45,7 @@ def rotary_arguments(config: Config) -> dict[str, Any]:
     names = _SCALINGS[kind]
     unknown = {key for key in values if key not in {*names, *_COMMON} and values[key] is not None}
     if kind == "default":
-        unknown -= {"factor", "original_max_position_embeddings"}  # without a meaning there
+        unknown -= {"factor", "original_max_position_embeddings"}  # meaningless for this kind
     if unknown or values.get("partial_rotary_factor", 1.0) != 1.0:
         raise ValueError(
             f"`{where}` in {config.path} must contain only {sorted({*names, *_COMMON})}, and "
@@ -67,7 +67,7 @@ def rotary_arguments(config: Config) -> dict[str, Any]:
 
 
 def _values(config):
-    """Returns the parameters of either form, with the base, and the key that holds them."""
+    """Returns the rotary parameters, including the base, and the key that holds them."""
     forms = {key: config.values.get(key) or {} for key in ("rope_scaling", "rope_parameters")}
     for key, values in forms.items():
         if not isinstance(values, dict):

@@ -1,4 +1,4 @@
-"""Tokenizers of the Llama type: byte-level BPE with patterns for words, or a tokenizer.json."""
+"""Tokenizers of the Llama type: byte-level BPE on words found by a pattern, or a tokenizer.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras_transformer.pretrained.tokenizers.tokenizers_from_files import KINDS,
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-# Numbers of up to three digits, and single digits.
+# Llama 3 splits numbers into groups of up to three digits, Qwen2 into single digits.
 LLAMA3_WORDS = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{_REST}"
 QWEN2_WORDS = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_REST}"
 

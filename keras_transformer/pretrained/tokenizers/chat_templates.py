@@ -6,16 +6,16 @@ from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
 
 
 def read_chat_template(files: TokenFiles) -> str | None:
-    """Reads the default chat template: chat_template.jinja, or that of tokenizer_config.json.
+    """Reads the default chat template from chat_template.jinja or tokenizer_config.json.
 
     Args:
         files: The folder's settings.
 
     Returns:
-        The template, None without one.
+        The template, or None if there is none.
 
     Raises:
-        ValueError: If it is not a text.
+        ValueError: If the template is not a string.
     """
     path = files.folder / "chat_template.jinja"
     if path.is_file():

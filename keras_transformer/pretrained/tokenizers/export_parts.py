@@ -1,4 +1,4 @@
-"""Helpers to export the tokenizer of a model: its SentencePiece model and its special ids."""
+"""Helpers for exporting the tokenizer of a model: its SentencePiece model and its special ids."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def tokenizers_of(tokenizer: Any, model: keras.Model) -> tuple[Any, ...]:
 
     Args:
         tokenizer: None, a tokenizer or a pair of them.
-        model: The model, which must have at least as many ids.
+        model: The model; it must have at least as many ids as each tokenizer.
 
     Returns:
         Zero, one or two tokenizers.
 
     Raises:
-        ValueError: If there are more than two, a pair for a model that is not a translator, or
-            more ids than in the model.
+        ValueError: If there are more than two tokenizers, there are two and the model is not a
+            translator, or one has more ids than the model.
     """
     pair = tuple(tokenizer) if isinstance(tokenizer, (tuple, list)) else (tokenizer,)
     if pair == (None,):

@@ -15,7 +15,8 @@ SPECIAL = {
     **{"pad": "<pad>", "cls": "<s>", "mask": "<mask>"},
 }
 _SPACE = "\u2581"
-# fairseq has these ids in front, SentencePiece only three of them: every piece moves up by one.
+# fairseq's ids begin with these tokens, SentencePiece's only with three of them, so the id of every
+# piece increases by one.
 _FIRST = ("<s>", "<pad>", "</s>", "<unk>")
 _PIECES = ("<unk>", "<s>", "</s>")
 _UNKNOWN_ID = 3
@@ -31,7 +32,7 @@ def from_pieces(files: TokenFiles) -> Any:
         A `tokenizers.Tokenizer`.
 
     Raises:
-        ValueError: If the file is no such model, or has symbols of its own.
+        ValueError: If the file is not such a model, or defines symbols.
     """
     path = files.folder / FILE
     proto = _read(path)
@@ -60,7 +61,7 @@ def _read(path: Path) -> Any:
     proto = import_text_package("sentencepiece.sentencepiece_model_pb2").ModelProto()
     try:
         proto.ParseFromString(path.read_bytes())
-    except Exception as error:  # protobuf has its own kinds
+    except Exception as error:  # protobuf raises types of its library
         raise ValueError(f"`{path}` must be a SentencePiece model. Received: {error}.") from error
     return proto
 
@@ -72,14 +73,14 @@ def empty_model(files: TokenFiles) -> Any:
 
 
 def dress(files: TokenFiles, tokenizer: Any) -> None:
-    """Sets the parts around the model as transformers does: of tokenizer.json, the map of letters.
+    """Sets the parts around the model like transformers, which reads only a file's character map.
 
     Args:
         files: The folder's tokens and settings.
         tokenizer: The `tokenizers.Tokenizer`, changed in place.
 
     Raises:
-        ValueError: If it has parts that XLM-RoBERTa's tokenizer has not.
+        ValueError: If it has parts that XLM-RoBERTa's tokenizer does not have.
     """
     package = import_text_package("tokenizers")
     content = json.loads(tokenizer.to_str())
@@ -88,7 +89,7 @@ def dress(files: TokenFiles, tokenizer: Any) -> None:
     if precompiled is None:
         tokenizer.normalizer = None
     elif content["normalizer"]["type"] != "Precompiled":
-        # What follows only joins spaces, which the pre-tokenizer drops.
+        # The steps after it only merge spaces, which the pre-tokenizer drops.
         content["normalizer"] = precompiled
         tokenizer.normalizer = package.Tokenizer.from_str(json.dumps(content)).normalizer
     scheme = "always" if files.flag("add_prefix_space", True) else "never"
@@ -114,7 +115,7 @@ def _precompiled(files, normalizer):
         elif part["type"] != "Replace" or part["pattern"] != {"Regex": " {2,}"}:
             raise ValueError(
                 f"The normalizer in {files.folder / 'tokenizer.json'} must be that of an "
-                f"XLMRobertaTokenizer, a map of letters. Received: {part['type']}."
+                f"XLMRobertaTokenizer, a character map. Received: {part['type']}."
             )
     return precompiled
 

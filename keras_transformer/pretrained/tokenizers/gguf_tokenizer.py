@@ -14,7 +14,7 @@ from keras_transformer.pretrained.tokenizers.byte_pairs import (
     split_by_pattern,
 )
 
-# Kinds of tokens: those of a text, special ones, and further ones that are never split.
+# Types of tokens that are never split: special tokens, and tokens that appear in texts.
 _CONTROL, _USER_DEFINED = 3, 4
 _KEY = "tokenizer.ggml."
 # Names of special tokens in a file and in chat templates.
@@ -26,7 +26,7 @@ def _gpt2(package, tokenizer):
 
 
 def _smollm(package, tokenizer):
-    """Each digit is a word."""
+    """Splits numbers into single digits."""
     kinds = package.pre_tokenizers
     steps = [kinds.Digits(individual_digits=True), kinds.ByteLevel(add_prefix_space=False)]
     tokenizer.pre_tokenizer = kinds.Sequence(steps)
@@ -34,7 +34,7 @@ def _smollm(package, tokenizer):
 
 def _llama3(package, tokenizer):
     split_by_pattern(tokenizer, LLAMA3_WORDS)
-    # A word that is a token is never split.
+    # A word that is itself a token is never split.
     tokenizer.model.ignore_merges = True
 
 
@@ -78,9 +78,9 @@ def load_gguf_tokenizer(path: Path) -> HuggingFaceTokenizer:
     kinds = file.setting(f"{_KEY}token_type", list, [1] * len(tokens))
     if len(kinds) != len(tokens) or len(set(tokens)) != len(tokens):
         raise ValueError(
-            f"`{_KEY}tokens` in {path} must contain distinct tokens, as many as "
-            f"`{_KEY}token_type`. Received: {len(tokens)}, {len(set(tokens))} of them distinct, "
-            f"and {len(kinds)} types."
+            f"`{_KEY}tokens` in {path} must contain one distinct token per item of "
+            f"`{_KEY}token_type`. Received: {len(tokens)} tokens, {len(set(tokens))} of them "
+            f"distinct, and {len(kinds)} types."
         )
     inner = _byte_pairs(file, tokens)
     words(import_text_package("tokenizers"), inner)
@@ -127,7 +127,7 @@ def _byte_pairs(file, tokens):
     for merge in merges:
         if len(merge) != 2 or not {*merge, "".join(merge)} <= vocabulary.keys():
             raise ValueError(
-                f"`{_KEY}merges` in {file.path} must contain pairs of tokens that make a token. "
+                f"`{_KEY}merges` in {file.path} must contain pairs of tokens that form a token. "
                 f"Received: {' '.join(merge)!r}."
             )
     tokenizer = package.Tokenizer(package.models.BPE(vocabulary, merges))

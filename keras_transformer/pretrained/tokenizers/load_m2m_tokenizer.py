@@ -93,7 +93,7 @@ def _m2m(
     check_plain_settings(files)
     vocabulary = ids_of(path)
     languages = [f"__{code}__" for code in _codes(files)]
-    # They follow the vocabulary; behind them are words that exist only to fill the matrix.
+    # They follow the vocabulary; the words after them only fill up the embedding matrix.
     vocabulary |= {token: len(vocabulary) + index for index, token in enumerate(languages)}
     named = {**files.defaults, **files.named}
     special = (*named.values(), *files.added, *files.extra)
@@ -165,9 +165,9 @@ def _nllb(folder: Path, config: dict[str, Any]) -> Any:
 def _nllb_from_pieces(files: TokenFiles, config: dict[str, Any], form: str) -> MarianTokenizer:
     """Builds the tokenizer of a folder without a tokenizer.json.
 
-    The pieces follow four tokens of fairseq, three of which replace the first of SentencePiece;
-    then come the languages and `<mask>`. (transformers 5 gives `<mask>` the id of the first
-    language, and other languages than those listed in the folder none.)
+    Four tokens of fairseq come first, three of which replace SentencePiece's, then the pieces, the
+    languages and `<mask>`. (transformers 5 gives `<mask>` the id of the first language, and gives
+    no id to languages that the folder does not list.)
     """
     check_plain_settings(files)
     path = files.folder / _PIECES
@@ -189,7 +189,7 @@ def _nllb_from_pieces(files: TokenFiles, config: dict[str, Any], form: str) -> M
 
 
 def _dress_nllb(files: TokenFiles, tokenizer: Any) -> None:
-    """Sets the parts as transformers does, which reads only the character map of the file."""
+    """Sets the parts like transformers, which reads only the file's character map."""
     package = import_text_package("tokenizers")
     normalizer = json.loads(tokenizer.to_str())["normalizer"] or {}
     steps = normalizer.get("normalizers", [normalizer])

@@ -51,33 +51,33 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     """Loads the tokenizer of a Hugging Face checkpoint, a GGUF file or Firefox Translations.
 
     `config.json` names the architecture: BERT, RoBERTa, XLM-RoBERTa, DistilBERT, GPT-1
-    (`openai-gpt`), GPT-2, GPT-Neo, OPT, Llama, Qwen2, Qwen3, Marian or M2M100 (`m2m_100`, also of
+    (`openai-gpt`), GPT-2, GPT-Neo, OPT, Llama, Qwen2, Qwen3, Marian or M2M100 (`m2m_100`, also
     NLLB and SMaLL-100). The tokenizer is read from `tokenizer.json`, or in older folders from
     `vocab.json` and `merges.txt`, from `vocab.txt`, or from a SentencePiece model; Marian's from
     `source.spm`, `target.spm` and `vocab.json`; M2M100's from `sentencepiece.bpe.model` and
-    `vocab.json`; NLLB's from `tokenizer.json`, or from `sentencepiece.bpe.model` alone. A
-    multilingual one has the ids of its language tokens in `languages`. It gives the ids of Hugging
-    Face's tokenizer, without special ids around a text: `kt.data.encode` adds those. For Llama and
-    Qwen, tokenizer.json counts as it is, whatever class is named: transformers 5 builds another
-    tokenizer for those that name GPT-2's, such as SmolLM2. A GGUF file has its own byte-level BPE.
-    A Firefox Translations folder has one SentencePiece model for both languages. Nothing in a file
-    is executed.
+    `vocab.json`; NLLB's from `tokenizer.json`, or only from `sentencepiece.bpe.model`. A
+    multilingual tokenizer has the ids of its language tokens in `languages`. The ids are those of
+    Hugging Face's tokenizer, without special ids around a text: `kt.data.encode` adds those. For
+    Llama and Qwen, tokenizer.json is used as is, whatever class the folder names; transformers 5
+    builds a different tokenizer if that class is GPT-2's, as in SmolLM2. A GGUF file contains its
+    byte-level BPE. A Firefox Translations folder has one SentencePiece model for both languages.
+    Nothing in a file is executed.
 
     Args:
         folder: A folder, a GGUF file or a name on the Hugging Face hub, as in
             `kt.pretrained.load`.
-        target: For Marian and M2M100, whether to load the tokenizer of the target language, which
-            for M2M100 is the same.
+        target: For Marian and M2M100, whether to load the tokenizer of the target language. For
+            M2M100, both are the same.
 
     Returns:
         A tokenizer of `kt.data` with its special ids. `end_id` is that of the checkpoint's
-        generation settings, if they have one. `start_id` is `[CLS]` for BERT and its kin
-        (RoBERTa's is called `<s>`), and the id that a translation starts from for Marian. Those
-        with a chat template have it as `chat_template`.
+        generation settings, if they have one. `start_id` is the id of `[CLS]` for BERT and
+        DistilBERT, of `<s>` for RoBERTa, and the id that a translation starts from for Marian. The
+        chat template, if any, is in `chat_template`.
 
     Raises:
-        ValueError: If there is no such folder, a file is missing or damaged, the architecture has
-            no text, or a setting is not supported.
+        ValueError: If there is no such folder, a file is missing or damaged, the architecture does
+            not read text, or a setting is not supported.
         ImportError: If the `text` extra is not installed.
 
     Example:
@@ -124,7 +124,7 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
 def _firefox(folder: Path) -> SentencePieceTokenizer:
     proto = firefox_vocabulary(folder)
     size = SentencePieceTokenizer(proto).vocabulary_size()
-    # The loaded model has one id more.
+    # The loaded model has one more id.
     return SentencePieceTokenizer(proto, padding_id=size, start_id=size)
 
 
@@ -132,7 +132,7 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) 
     settings = read_generation(folder, several_ends=True)
     pieces = [folder / name for name in _SENTENCE_PIECE if (folder / name).is_file()]
     if fairseq_unigram.FILE in usual.files or lowercase:
-        pieces = []  # their ids are not those of the model, or the text would keep its capitals
+        pieces = []  # the ids would differ from the model's, or texts would not be lowercased
     others = ("tokenizer.json", *usual.files)
     if pieces and not any((folder / name).is_file() for name in others):
         return _sentence_piece(pieces[0], config, settings)
@@ -176,7 +176,7 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) 
 
 
 def _adds_start(files: TokenFiles, plain: bool, inner: Any, start_id: int | None) -> bool:
-    """Returns whether transformers' tokenizer puts the start token in front of a text."""
+    """Returns whether transformers' tokenizer adds the start token before a text."""
     if not plain and {"add_bos_token", "add_eos_token"} & files.settings.keys():
         return bool(files.flag("add_bos_token", False))
     return start_id is not None and inner.encode("").ids[:1] == [start_id]

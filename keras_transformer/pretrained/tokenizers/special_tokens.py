@@ -27,7 +27,7 @@ class Token(NamedTuple):
 
     @property
     def is_special(self) -> bool:
-        """Whether it decodes to nothing."""
+        """Whether the token decodes to nothing."""
         return self.flags.get("special", True)
 
 

@@ -21,12 +21,12 @@ class Kind(NamedTuple):
         defaults: Its special tokens, if the folder names none.
         files: The files of older folders, without a tokenizer.json.
         build: Builds a `tokenizers.Tokenizer` from them.
-        model: Builds a model without a vocabulary, with the options that all of them share.
+        model: Builds a model without a vocabulary, with the options of all tokenizers of this kind.
         dress: Sets the normalizer, pre-tokenizer and decoder of a `tokenizers.Tokenizer` from the
             folder's settings.
         said: Options of each part that the settings determine, or that do not affect ids or texts.
-            `dress` checks the parts that are not named.
-        as_is: Whether a tokenizer.json counts as it is, whatever class the folder names.
+            `dress` checks the parts that are not listed.
+        as_is: Whether a tokenizer.json is used as is, whatever class the folder names.
     """
 
     class_name: str
@@ -311,7 +311,7 @@ def add_tokens(files: TokenFiles, inner: Any) -> dict[str, int]:
             inner.add_tokens([_tokenizers().AddedToken(token.content, **token.flags)])
         if token.token_id not in (None, inner.token_to_id(token.content)):
             raise ValueError(
-                f"The tokens of {files.folder} must have the ids given there. Received: id "
+                f"The tokens of {files.folder} must have the ids in its files. Received: id "
                 f"{token.token_id} for {token.content!r}, but id "
                 f"{inner.token_to_id(token.content)} in the vocabulary."
             )
@@ -319,7 +319,7 @@ def add_tokens(files: TokenFiles, inner: Any) -> dict[str, int]:
 
 
 def put_in_lowercase(inner: Any) -> None:
-    """Makes a `tokenizers.Tokenizer` put texts in lowercase before everything else."""
+    """Makes a `tokenizers.Tokenizer` lowercase texts before anything else."""
     normalizers = _tokenizers().normalizers
     own = [] if inner.normalizer is None else [inner.normalizer]
     inner.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])

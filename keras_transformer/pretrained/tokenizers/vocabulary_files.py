@@ -1,4 +1,4 @@
-"""Vocabularies of folders whose SentencePiece model has its ids in a separate file."""
+"""Vocabularies of folders with the ids of the SentencePiece pieces in a separate file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
 
 
 def read_proto(path: Path) -> bytes:
-    """Reads the file of a SentencePiece model."""
+    """Returns the content of a SentencePiece model file; raises a ValueError if it is missing."""
     if not path.is_file():
         raise ValueError(f"`folder` must contain the file {path.name}. Received: no {path}.")
     return path.read_bytes()
 
 
 def larger_size(size: Any, num_tokens: int) -> int | None:
-    """Returns the size of the model's vocabulary if it has more ids than the tokenizer."""
+    """Returns the size of the model's vocabulary if it exceeds the tokenizer's, otherwise None."""
     return size if isinstance(size, int) and size > num_tokens else None
 
 

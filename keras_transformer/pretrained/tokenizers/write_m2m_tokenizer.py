@@ -1,4 +1,4 @@
-"""Tokenizers of multilingual models as the files of transformers' tokenizers."""
+"""Export of the tokenizers of multilingual models to the files of transformers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from keras_transformer.pretrained.tokenizers.write_marian_tokenizer import write
 def write_m2m_tokenizer(tokenizers: tuple[Any, ...], config: Config, folder: Path) -> None:
     """Writes the tokenizer of a pre-LN translator.
 
-    A multilingual one is written for its class, `M2M100Tokenizer`, `NllbTokenizer` or SMaLL-100's,
-    which is not part of transformers; those of a model without languages for `MarianTokenizer`.
+    A multilingual tokenizer is written for its class: `M2M100Tokenizer`, `NllbTokenizer`, or that
+    of SMaLL-100, which is not part of transformers. Without languages, the tokenizers are written
+    for `MarianTokenizer`.
 
     Args:
         tokenizers: One, or those of source and target.
@@ -36,7 +37,7 @@ def write_m2m_tokenizer(tokenizers: tuple[Any, ...], config: Config, folder: Pat
         return
     if any(one is not own for one in tokenizers):
         raise ValueError(
-            "`tokenizer` must be a single one for a multilingual model. "
+            "`tokenizer` must be a single tokenizer for a multilingual model. "
             f"Received: {len(tokenizers)} different ones."
         )
     content = _nllb(own, folder) if isinstance(own, HuggingFaceTokenizer) else _m2m(own, folder)
@@ -59,7 +60,7 @@ def _m2m(own: MarianTokenizer, folder: Path) -> dict[str, Any]:
     follows = [*languages.values()] == [*range(start, start + len(languages))]
     if not names or not follows or own.language_form == "source_last":
         raise ValueError(
-            "`tokenizer` must have the language tokens of M2M100 behind its vocabulary, or be "
+            "`tokenizer` must have the language tokens of M2M100 after its vocabulary, or be "
             "loaded from a tokenizer.json. Received: "
             f"{len(languages)} languages from id {min(languages.values())} on, a vocabulary of "
             f"{start}. Export only the weights with `tokenizer=None`."
@@ -71,7 +72,7 @@ def _m2m(own: MarianTokenizer, folder: Path) -> dict[str, Any]:
     return {
         "tokenizer_class": "SMALL100Tokenizer" if is_small else "M2M100Tokenizer",
         "language_codes": names[0],
-        # Those that are special tokens in a text.
+        # The language tokens that are special tokens when they occur in a text.
         "additional_special_tokens": listed,
     }
 
@@ -85,7 +86,7 @@ def _nllb(own: HuggingFaceTokenizer, folder: Path) -> dict[str, Any]:
         "tokenizer_class": "NllbTokenizer",
         "legacy_behaviour": own.language_form == "source_last",
         "split_special_tokens": own.split_special_tokens,
-        # With these the ids do not depend on the order in which tokens are added.
+        # With these, the ids do not depend on the order in which tokens are added.
         "added_tokens_decoder": {
             str(token["id"]): {flag: token[flag] for flag in flags}
             for token in content["added_tokens"]

@@ -1,4 +1,4 @@
-"""SentencePiece tokenizers as the files of transformers' `MarianTokenizer`."""
+"""Export of SentencePiece tokenizers to the files of transformers' `MarianTokenizer`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from keras_transformer.pretrained.tokenizers.export_parts import (
 def write_marian_tokenizer(tokenizers: tuple[Any, ...], config: Config, folder: Path) -> None:
     """Writes source.spm, target.spm, the vocabularies and tokenizer_config.json.
 
-    The vocabulary keeps the tokenizer's ids, so that ids are those of `kt.data.encode` with
-    `end=True`.
+    The vocabulary keeps the tokenizer's ids, so `MarianTokenizer` gives the ids of `kt.data.encode`
+    with `end=True`.
 
     Args:
         tokenizers: One, or those of source and target; SentencePiece or Marian tokenizers.

@@ -1,4 +1,4 @@
-"""SentencePiece tokenizers as a tokenizer.json of the package tokenizers."""
+"""Export of SentencePiece tokenizers to a tokenizer.json of the package tokenizers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.tokenizers.export_parts import sentencepiece_of, write_json
 
 _SPACE = "\u2581"
-# Their texts stand between [CLS] and [SEP].
+# Families whose texts are between [CLS] and [SEP].
 _ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta")
-# Texts that tell tokenizers apart, in addition to the pieces of the vocabulary.
+# Texts that are likely to reveal differences, in addition to the pieces of the vocabulary.
 _AWKWARD = (
     "",
     " ",
@@ -41,10 +41,10 @@ _AWKWARD = (
 def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Path) -> None:
     """Writes tokenizer.json and tokenizer_config.json.
 
-    The ids are compared on awkward texts and on all pieces of the vocabulary. Two things differ: a
-    text with the name of a special piece or byte, such as "</s>" or "<0x0A>", is read there as that
-    piece; and if a unigram model finds two segmentations of a word equally likely ("-" and "--", or
-    "--" and "-"), either may be chosen.
+    The ids are compared on awkward texts and on all pieces of the vocabulary. Two differences are
+    accepted: tokenizer.json reads the name of a special piece or byte in a text, such as "</s>" or
+    "<0x0A>", as that piece; and if a unigram model finds two segmentations of a word equally likely
+    ("-" and "--", or "--" and "-"), either may be chosen.
 
     Args:
         tokenizers: The tokenizer, a SentencePiece tokenizer or a `kt.data.HuggingFaceTokenizer`.
@@ -86,7 +86,7 @@ def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Pa
 
 
 def _of_encoders(tokenizer, ids, model_type):
-    """Makes calls put texts between start and end, and returns the settings of such tokenizers."""
+    """Makes calls put texts between start and end tokens, and returns an encoder's settings."""
     if None not in (ids.start, ids.end):
         start, end = (tokenizer.id_to_token(token_id) for token_id in (ids.start, ids.end))
         # RoBERTa has two separators between the texts of a pair, BERT has segments.
@@ -98,7 +98,7 @@ def _of_encoders(tokenizer, ids, model_type):
             pair=f"{start}:0 $A:0 {middle} $B:{segment} {end}:{segment}",
             special_tokens=[(start, ids.start), (end, ids.end)],
         )
-    # Where it is not said, transformers leaves the segments out.
+    # By default, transformers leaves the segments out.
     segments = ["token_type_ids"] if model_type == "bert" else []
     content = {"model_input_names": ["input_ids", *segments, "attention_mask"]}
     added = tokenizer.get_added_tokens_decoder().values()
@@ -200,14 +200,14 @@ def check_same_ids(processor: Any, tokenizer: Any) -> None:
     pairs = [f"{one}{two}" for one, two in zip(ordinary, reversed(ordinary), strict=True)]
     for text in (*_AWKWARD, *ordinary, *pairs):
         if any(own[index] in text for index in named):
-            continue  # read there as the piece of this name
+            continue  # tokenizer.json reads the name as the piece
         expected = processor.encode(text)
         received = tokenizer.encode(text, add_special_tokens=False).ids
         if received != expected and not _is_tie(processor, expected, received):
             raise ValueError(
-                "`tokenizer` must have the same ids as a tokenizer.json of Hugging Face. "
-                f"Received: {text!r} with the ids {expected}, there {received}. Export only the "
-                "weights with `tokenizer=None`."
+                "`tokenizer` must give the same ids as its conversion to a tokenizer.json. "
+                f"Received: {text!r} with the ids {expected}, but {received} in tokenizer.json. "
+                "Export only the weights with `tokenizer=None`."
             )
 
 
