@@ -123,6 +123,8 @@ experiments: $(VENV)/all.stamp
 	$(RUN) examples/adapt_translator.py --output runs/adapted/mixed --table runs/adapted/tables.md
 	$(RUN) examples/adapt_translator.py --lora 16 --output runs/adapted/lora --table runs/adapted/tables.md
 	$(RUN) benchmarks/page.py docs/fine-tuning.md "adapted translator" runs/adapted "python examples/adapt_translator.py  # and with --mix 0 or --lora 16"
+	$(RUN) examples/distill_translator.py --output runs/distilled
+	$(RUN) benchmarks/page.py docs/train-a-translator.md distilled runs/distilled "python examples/distill_translator.py"
 	$(RUN) examples/look_inside.py --output runs/look-inside
 	$(RUN) benchmarks/page.py docs/look-inside.md it runs/look-inside "python examples/look_inside.py"
 

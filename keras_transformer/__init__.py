@@ -25,6 +25,9 @@ from keras_transformer.pipelines import (
     TextGenerator,
     Translation,
     Translator,
+    read_translations,
+    score_translations,
+    translate_corpus,
 )
 from keras_transformer.version import __version__
 
@@ -42,6 +45,9 @@ __all__ = [
     "models",
     "ops",
     "pretrained",
+    "read_translations",
+    "score_translations",
     "training",
+    "translate_corpus",
     "visualize",
 ]

@@ -16,6 +16,8 @@ from keras_transformer.data.batches.text_windows import SlidingWindows
 from keras_transformer.data.batches.translation_batches import TranslationBatches
 from keras_transformer.data.batches.word_rows import best_spans, question_rows, tagged_rows
 from keras_transformer.data.chat import encode_chat, render_chat
+from keras_transformer.data.noise import CaseNoise, CopyNoise, add_noise
+from keras_transformer.data.pair_filters import add_tag, filter_pairs
 from keras_transformer.data.series_windows import previous_values, series_windows
 from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.interface import Tokenizer
@@ -33,12 +35,15 @@ from keras_transformer.data.tokenizers.special_ids import (
 from keras_transformer.data.tokenizers.subwords import decode, encode
 from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
 from keras_transformer.data.tokenizers.tokenizer_training import train_tokenizer
+from keras_transformer.data.typos import TypoNoise
 
 __all__ = [
     "END_ID",
     "PADDING_ID",
     "START_ID",
     "UNKNOWN_ID",
+    "CaseNoise",
+    "CopyNoise",
     "HuggingFaceTokenizer",
     "LanguageModelBatches",
     "MarianTokenizer",
@@ -51,12 +56,16 @@ __all__ = [
     "TaskBatches",
     "Tokenizer",
     "TranslationBatches",
+    "TypoNoise",
+    "add_noise",
+    "add_tag",
     "best_spans",
     "chat_rows",
     "choice_rows",
     "decode",
     "encode",
     "encode_chat",
+    "filter_pairs",
     "load_tokenizer",
     "pair_rows",
     "previous_values",

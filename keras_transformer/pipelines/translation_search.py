@@ -65,6 +65,8 @@ class SearchOptions(NamedTuple):
         return_scores: Whether to return the score of a single translation.
         counted: How many ids of each prefix count in the length penalty: the token of the language
             does, as in transformers.
+        sampler: The sampler of `kt.decoding.generate`; others than "greedy" need one beam.
+        seed: Random seed of the sampler; None draws a new one.
     """
 
     defaults: DecodingDefaults
@@ -72,6 +74,8 @@ class SearchOptions(NamedTuple):
     num_return: int | None = None
     return_scores: bool = False
     counted: int = 0
+    sampler: Any = "greedy"
+    seed: int | None = None
 
 
 def translate_rows(
@@ -153,7 +157,9 @@ def _greedy(model, tokenizer, sources, limits, options, common):
         model,
         sources,
         max(limits),
+        options.sampler,
         stop_ids=(end_id,),
+        seed=options.seed,
         return_log_probs=options.return_scores,
         **common,
         **greedy_options(options.defaults, tokenizer),

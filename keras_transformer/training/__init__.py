@@ -25,6 +25,10 @@ from keras_transformer.training.schedules import (
     WarmupCosineSchedule,
     WarmupLinearSchedule,
 )
+from keras_transformer.training.translation_evaluation import (
+    TranslationEvaluation,
+    TranslationSample,
+)
 from keras_transformer.training.weight_averages import average_checkpoints
 from keras_transformer.training.weight_penalties import add_l2
 
@@ -43,6 +47,8 @@ __all__ = [
     "SaveTraining",
     "StopAfter",
     "TimeBudget",
+    "TranslationEvaluation",
+    "TranslationSample",
     "WarmupCosineSchedule",
     "WarmupLinearSchedule",
     "add_l2",

@@ -22,7 +22,7 @@ def pretrained(tmp_path_factory):
 
 def run(name, *arguments):
     # Those with many models, of which each would have to be compiled.
-    many = name.startswith(("finetune", "long", "forecast", "pretrain"))
+    many = name.startswith(("finetune", "long", "forecast", "pretrain", "distill"))
     backend = "torch" if many else os.environ["KERAS_BACKEND"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend}
     command = [sys.executable, str(ROOT / "examples" / name), "--smoke", *map(str, arguments)]
@@ -55,6 +55,7 @@ def test_example_runs(name, arguments, lines, pretrained):
     [
         ("translate_pretrained.py", "O animal estava cansado demais."),
         ("adapt_translator.py", "3 unseen pairs, exactly right: 0 before"),
+        ("distill_translator.py", "| teacher (Firefox) | 16,907,265 |"),
         ("finetune_bert.py", "| 64 |"),
         ("sentence_similarity.py", "22,565,376 weights"),
         ("look_inside.py", "MiniLM"),

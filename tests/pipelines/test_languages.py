@@ -286,3 +286,28 @@ def test_the_explorer_shows_two_languages(m2m):
 
     with pytest.raises(ValueError, match="`model` must be a translator of two languages.*of 100"):
         open_model(m2m)
+
+
+@pytest.mark.slow
+def test_languages_of_corpora_scores_and_evaluations(translator):
+    texts = SENTENCES[:3]
+    languages = {"source_language": "en", "target_language": "fr"}
+    expected = translator.translate(texts, **languages)
+    assert kt.translate_corpus(translator, texts, verbose=0, **languages) == expected
+    evaluation = kt.training.TranslationEvaluation(translator, texts, texts, **languages)
+    evaluation.evaluate()
+    assert evaluation.translations == expected
+    with pytest.raises(ValueError, match="`target_language` must be one of"):
+        kt.training.TranslationEvaluation(translator, texts, texts, target_language="xx")
+    # The token of the language is given: it is no part of the mean.
+    sources, (language,) = translator.encode_sources(texts, **languages)
+    rows = kt.data.encode(translator.target_tokenizer, texts, end=True)
+    pairs = {"source_ids": sources, "target_ids": [[language, *row] for row in rows]}
+    start_id = translator.target_tokenizer.start_id
+    values = kt.decoding.score(translator.model, pairs, start_id, per_token=True)
+    found = kt.score_translations(translator, texts, texts, **languages)
+    np.testing.assert_allclose(found, [value[1:].mean() for value in values], rtol=1e-5)
+    other = kt.score_translations(
+        translator, texts, texts, source_language="en", target_language="de"
+    )
+    assert np.abs(found - other).max() > 1e-3

@@ -35,10 +35,15 @@ def test_a_translator_is_trained_saved_loaded_and_used(tmp_path):
         48, num_layers=1, num_heads=2, hidden_dim=32, intermediate_dim=64, dropout=0.0
     )
     model.compile(**kt.training.transformer_recipe(32, learning_rate=5e-3))
-    model.fit(
-        batches, epochs=120, verbose=0, callbacks=[kt.training.CheckpointAveraging(2, "epoch")]
-    )
     translator = kt.Translator(model, tokenizer)
+    evaluation = kt.training.TranslationEvaluation(
+        translator, SOURCES, TARGETS, every_epochs=60, log_dir=tmp_path / "logs"
+    )
+    averaging = kt.training.CheckpointAveraging(2, "epoch")
+    model.fit(batches, epochs=120, verbose=0, callbacks=[evaluation, averaging])
+    assert len(evaluation.history) == 3
+    assert evaluation.evaluate()["val_chrf"] == pytest.approx(100.0)
+    assert len(list((tmp_path / "logs").iterdir())) == 1
     assert translator.translate(SOURCES) == TARGETS
     translator.save(tmp_path / "folder")
     assert kt.Translator.load(tmp_path / "folder").translate(SOURCES) == TARGETS

@@ -3,17 +3,17 @@
 from collections.abc import Iterable
 
 
-def check_texts(texts: Iterable[str]) -> list[str]:
+def check_texts(texts: Iterable[str], name: str = "texts") -> list[str]:
     """Returns the texts as a list; raises a ValueError if one is not a string."""
     if isinstance(texts, (str, bytes)):
         # Iterating over one string would silently yield single characters.
         raise ValueError(
-            f"`texts` must be an iterable of strings, not one string. Received: texts={texts!r}."
+            f"`{name}` must be an iterable of strings, not one string. Received: {name}={texts!r}."
         )
     texts = list(texts)
     for index, text in enumerate(texts):
         if not isinstance(text, str):
-            raise ValueError(f"`texts` must contain strings. Received: texts[{index}]={text!r}.")
+            raise ValueError(f"`{name}` must contain strings. Received: {name}[{index}]={text!r}.")
     return texts
 
 

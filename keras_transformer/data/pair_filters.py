@@ -1,0 +1,141 @@
+"""Filters and tags for sentence pairs that a model has translated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_transformer.checks import check, check_as_many, check_at_least, check_share, given
+from keras_transformer.data.tokenizers.interface import Tokenizer
+from keras_transformer.data.tokenizers.subwords import encode
+from keras_transformer.data.tokenizers.text_checks import check_texts
+
+
+def filter_pairs(
+    sources: Iterable[str],
+    targets: Iterable[str],
+    *,
+    max_length_ratio: float | None = None,
+    scores: Any = None,
+    min_score: float | None = None,
+    keep: float | None = None,
+    deduplicate: bool = True,
+    drop_copies: bool = False,
+) -> tuple[list[str], list[str]]:
+    """Drops sentence pairs that are probably wrong.
+
+    Pairs with a blank side are always dropped. The order of the others is unchanged.
+
+    Args:
+        sources: N sentences.
+        targets: Their N translations.
+        max_length_ratio: Maximum ratio of the lengths of the longer and the shorter side, in
+            characters. It is at least 1; translations that repeat themselves or lack a clause
+            exceed it. None for no limit.
+        scores: N numbers, better ones larger, such as from `kt.score_translations`.
+        min_score: Minimum score of a pair.
+        keep: Share of the pairs to keep by their scores, in (0, 1], of those that pass all other
+            filters; of equal scores, the first ones are kept.
+        deduplicate: Whether of several equal pairs only the first is kept.
+        drop_copies: Whether pairs of two equal sides are dropped.
+
+    Returns:
+        The tuple of the sources and the targets that are left.
+
+    Raises:
+        ValueError: If the numbers of sources, targets and scores differ, a side is not a list of
+            strings, a number is out of range, a score is not finite, or `min_score` or `keep` is
+            given without scores.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> sources, targets = ["Hi.", "A cat.", "A cat."], ["Oh oh oh oh.", "Un chat.", "Un chat."]
+        >>> kt.data.filter_pairs(sources, targets, max_length_ratio=2.0)
+        (['A cat.'], ['Un chat.'])
+
+    Reference:
+        Koehn et al. 2018, "Findings of the WMT 2018 Shared Task on Parallel Corpus Filtering",
+        section 5.
+    """
+    sources, targets = check_texts(sources, "sources"), check_texts(targets, "targets")
+    check_as_many(targets=targets, sources=sources)
+    check_at_least(1, **given(max_length_ratio=max_length_ratio))
+    check_share(**given(keep=keep))
+    values = _check_scores(scores, sources, min_score, keep)
+    kept, seen = [], set()
+    for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        if not source.strip() or not target.strip():
+            continue
+        lengths = sorted((len(source), len(target)))
+        is_odd = max_length_ratio is not None and lengths[1] > max_length_ratio * lengths[0]
+        is_known = deduplicate and (source, target) in seen
+        is_copy = drop_copies and source.strip() == target.strip()
+        is_poor = min_score is not None and values[index] < min_score
+        if not (is_odd or is_known or is_copy or is_poor):
+            kept.append(index)
+            seen.add((source, target))
+    if keep is not None:
+        best = np.argsort(-values[kept], kind="stable")[: round(keep * len(kept))]
+        kept = [kept[place] for place in sorted(best.tolist())]
+    return [sources[index] for index in kept], [targets[index] for index in kept]
+
+
+def _check_scores(
+    scores: Any, sources: Sequence[str], min_score: float | None, keep: float | None
+) -> np.ndarray:
+    """Returns the scores as an array, or zeros if there are none."""
+    if scores is None:
+        for name, value in given(min_score=min_score, keep=keep).items():
+            check(False, "be None without `scores`", name, value)
+        return np.zeros(len(sources))
+    values = np.asarray(scores, "float64")
+    check_as_many(scores=values.reshape(-1), sources=sources)
+    if not np.isfinite(values).all():
+        index = int(np.argmin(np.isfinite(values)))
+        raise ValueError(
+            f"`scores` must be finite. Received: scores[{index}]={values.reshape(-1)[index]}."
+        )
+    return values.reshape(-1)
+
+
+def add_tag(tokenizer: Tokenizer, texts: Iterable[str], tag: str = "<BT>") -> list[str]:
+    """Puts a tag in front of texts, which tells a model where they come from.
+
+    With tagged sources, a translator can learn from back-translated pairs without taking their
+    sources for what people write: sources without the tag are translated as in the other pairs.
+    Apply any noise before the tag.
+
+    Args:
+        tokenizer: The source tokenizer, for which the tag must be a single token. Train it with
+            `kt.data.train_tokenizer(..., symbols=[tag])`.
+        texts: N sentences.
+        tag: The tag.
+
+    Returns:
+        List of the N texts, each behind the tag and a space.
+
+    Raises:
+        ValueError: If the tokenizer does not encode the tag as a token of that name, or `texts` is
+            not a list of strings.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> texts = ["the cat sat on the mat", "the dog sat on the log"]
+        >>> tokenizer = kt.data.train_tokenizer(texts, 24, model_type="bpe", symbols=["<BT>"])
+        >>> kt.data.add_tag(tokenizer, ["the cat"])
+        ['<BT> the cat']
+
+    Reference:
+        Caswell, Chelba and Grangier 2019, "Tagged Back-Translation", section 3.
+    """
+    texts = check_texts(texts)
+    (row,) = encode(tokenizer, [f"{tag} a"])
+    check(
+        tag in [tokenizer.id_to_token(token_id) for token_id in row],
+        "be a token of `tokenizer`, see the argument `symbols` of `train_tokenizer`",
+        "tag",
+        tag,
+    )
+    return [f"{tag} {text}" for text in texts]
