@@ -77,7 +77,10 @@ def conversation(text, label=None):
 # %%
 def answer():
     """Returns the accuracy on the test reviews, and the share of answers as asked for."""
-    prompts = [kt.data.encode_chat(tokenizer, conversation(text)) for text in test.texts]
+    prompts = [
+        kt.data.encode_chat(tokenizer, conversation(text), add_generation_prompt=True)
+        for text in test.texts
+    ]
     words = kt.data.encode(tokenizer, list(ANSWERS))
     scores = kt.decoding.score(
         model,

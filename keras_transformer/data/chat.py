@@ -90,6 +90,21 @@ def encode_chat(
 
     Raises:
         ValueError: As in `render_chat`.
+
+    Example:
+        >>> import tokenizers
+        >>> import keras_transformer as kt
+        >>> words = {"<end>": 0, "user": 1, "assistant": 2, "Hi": 3}
+        >>> theirs = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "<end>"))
+        >>> theirs.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+        >>> template = (
+        ...     "{% for m in messages %}{{ m.role }} {{ m.content }} <end> {% endfor %}"
+        ...     "{% if add_generation_prompt %}assistant {% endif %}")
+        >>> tokenizer = kt.data.HuggingFaceTokenizer(
+        ...     theirs.to_str(), end_id=0, chat_template=template)
+        >>> chat = [{"role": "user", "content": "Hi"}]
+        >>> kt.data.encode_chat(tokenizer, chat, add_generation_prompt=True)
+        [1, 3, 0, 2]
     """
     text = render_chat(tokenizer, messages, add_generation_prompt, **variables)
     return encode(tokenizer, [text])[0]

@@ -20,6 +20,8 @@ from tests.pretrained.firefox import SETTINGS, random_tensors, to_bytes
 
 WEIGHTS = "model.safetensors"
 LEFT_OUT = {"cls.seq_relationship.weight", "cls.seq_relationship.bias"}
+# An early, unused table in some files.
+T5_LEFT_OUT = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",)
 
 
 def bert(name="BertForPreTraining", **more):
@@ -262,11 +264,12 @@ def test_the_next_sentence_head_alone_is_no_model(tmp_path):
 
 
 def test_what_is_left_out_is_listed():
-    """The one head that is dropped, and multipliers that only 8 bits need."""
+    """The head that is dropped, a table that transformers ignores, and multipliers of 8 bits."""
     names = ["cls.predictions.transform.dense.weight"]
     config = Config("a file", {}, names)
     listed = {name: family.left_out(config) for name, family in FAMILIES.items()}
-    assert {name for name, names in listed.items() if names} == {"bert"}
+    assert {name for name, names in listed.items() if names} == {"bert", "t5", "mt5"}
+    assert listed["t5"] == listed["mt5"] == T5_LEFT_OUT
     assert set(listed["bert"]) == LEFT_OUT
     values = {"enc-depth": 1, "dec-depth": 1, "dim-vocabs": [5, 5], "tied-embeddings-all": True}
     names = FIREFOX.left_out(Config("a file", values))

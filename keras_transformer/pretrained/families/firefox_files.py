@@ -95,5 +95,5 @@ def read_shortlist(path: Path) -> ShortlistFile:
 
 def _not_a_shortlist(path, received):
     return ValueError(
-        f"`{path}` must be an intact binary shortlist of Marian. Received: {received}."
+        f"`{path}` must be an intact binary Marian shortlist. Received: {received}."
     )
