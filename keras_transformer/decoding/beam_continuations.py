@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_transformer.decoding.decoding_model import DecodingModel
-from keras_transformer.decoding.forced_terms import TermTables
 from keras_transformer.decoding.logit_filters import lowest, used_ids
 from keras_transformer.decoding.steps import tokens_so_far
+from keras_transformer.decoding.term_tables import TermTables
 from keras_transformer.decoding.term_tracking import choose_continuations, next_of_terms
 from keras_transformer.decoding.top_k import top_k
 from keras_transformer.decoding.vocabulary_subset import (

@@ -132,7 +132,7 @@ def beam_search(
             `end_id`. None for the whole vocabulary.
         forced_terms: The terms that each hypothesis must contain, as one list for all sources or
             one list per source. A term is a list of ids that must appear next to each other, or
-            `kt.decoding.AnyOf` several. None for no terms.
+            `kt.decoding.AnyOf` several such lists. None for no terms.
         return_alignments: Whether to return the cross-attention of each token.
 
     Returns:
@@ -143,8 +143,8 @@ def beam_search(
             an exhaustive search) or more hypotheses to return than beams, the batch is empty, a
             source contains only padding, an id is not in the vocabulary, the model has too few
             positions, `count_prefix` is set for prefixes of different lengths, a forced term is
-            empty, contains an id that cannot be generated or does not fit, or a number is out of
-            range.
+            empty, contains an id that cannot be generated or does not fit, there is only one beam
+            for forced terms, or a number is out of range.
 
     Example:
         >>> import keras_transformer as kt

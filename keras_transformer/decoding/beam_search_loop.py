@@ -1,7 +1,7 @@
 """The compiled part of beam search: the pools of alive and finished hypotheses, and one step.
 
-Shape letters: B batch, K beams, R rows (B times K), L capacity for new tokens, V vocabulary, C
-candidates (V without a shortlist), P prompt width, D hidden.
+Shape letters: B batch, K beams, R rows (B times K), L capacity for new tokens, P prompt width, D
+hidden.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def _extend(parts, settings, state, hidden, history, limit, candidates, terms):
     alive_scores, best = ops.top_k(ops.where(ended, lowest("float32"), totals), beams)
     best = ops.cast(best, "int32")
     if is_recording():
-        _report_step(totals, parents, tokens, scores, usable, best, kept)
+        _report_step(totals, parents, tokens, ops.where(usable, scores, -math.inf), best, kept)
     rows = ops.reshape(ops.take_along_axis(rows, best, axis=1), (-1,))
     return SearchState(
         length,
@@ -207,17 +207,26 @@ def _extend(parts, settings, state, hidden, history, limit, candidates, terms):
     )
 
 
-def _report_step(totals, parents, tokens, scores, usable, alive, finished):
+def _report_step(totals, parents, tokens, scores, alive, finished):
     """Reports the 2K candidates of a step, (B, 2K), and which of them the two pools take, (B, K).
 
-    Values of `finished` below K are hypotheses that had finished before.
+    The candidates are sorted by their totals. Values of `finished` below K are hypotheses that had
+    finished before.
     """
-    report("beam_search/totals", totals)
-    report("beam_search/parents", parents)
-    report("beam_search/tokens", tokens)
-    report("beam_search/scores", ops.where(usable, scores, -math.inf))
-    report("beam_search/alive", alive)
-    report("beam_search/finished", finished)
+    order = ops.argsort(-totals, axis=1)
+    places = ops.cast(ops.argsort(order, axis=1), "int32")
+    beams = ops.shape(alive)[1]
+    is_new = finished >= beams
+    now = beams + ops.take_along_axis(places, ops.where(is_new, finished - beams, 0), axis=1)
+    for name, values in (
+        ("totals", totals),
+        ("parents", parents),
+        ("tokens", tokens),
+        ("scores", scores),
+    ):
+        report(f"beam_search/{name}", ops.take_along_axis(values, order, axis=1))
+    report("beam_search/alive", ops.take_along_axis(places, alive, axis=1))
+    report("beam_search/finished", ops.where(is_new, now, finished))
 
 
 def _is_done(settings, alive_scores, finished_scores, length, limit):

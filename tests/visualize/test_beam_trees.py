@@ -18,6 +18,7 @@ OPTIONS = [
     {"num_beams": 2, "min_length": 4, "max_length": 6},
     {"num_beams": 3, "no_repeat_ngram_size": 2, "banned_ids": (0,), "max_length": 6},
     {"num_beams": 2, "candidate_ids": (3, 5, 6, 9, 14, 21), "banned_ids": (6,), "max_length": 5},
+    {"num_beams": 4, "forced_terms": [[7, 8, 7], [11]], "max_length": 7},
     {"num_beams": 3, "renormalize": True, "banned_ids": (0, 4), "max_length": 1},
 ]
 CASES = {
