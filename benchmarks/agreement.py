@@ -218,6 +218,26 @@ def smollm2() -> Row:
     )
 
 
+@check("Flan-T5 for titles")
+def t5() -> Row:
+    """The outputs of a graph with 8-bit matrices."""
+    from agreement_t5 import compare
+
+    prompts = english()[::40][:50]
+    with tempfile.TemporaryDirectory() as folder:
+        found = compare(prompts, Path(folder) / "t5")
+    exact, rounded = found["float"], found["8-bit"]
+    if exact["logits"] > 1e-3 or exact["equal"] < 0.98 * len(prompts):
+        raise SystemExit(f"Flan-T5: differences of {found}.")
+    return Row(
+        "ONNX Runtime, the 8-bit graphs of traceforge-title-model with unrounded activations",
+        f"{len(prompts)} sentences of Tatoeba",
+        f"encoder's outputs differ by at most {exact['encoded']:.1e}, logits by "
+        f"{exact['logits']:.1e}; {exact['equal']} greedy outputs equal. With the graphs' own 8-bit "
+        f"activations: {rounded['encoded']:.1e}, {rounded['logits']:.1e}; {rounded['equal']} equal",
+    )
+
+
 # === Tokenizers ===
 
 
