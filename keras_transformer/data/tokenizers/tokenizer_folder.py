@@ -165,6 +165,7 @@ def _read_config(path: str) -> tuple[str, dict[str, Any]]:
         )
         unknown = set(options) - set(_SAVED_CLASSES[class_name].options)
         plain = all(map(_is_plain, options.values()))
+        plain = plain and isinstance(options.get("dtype"), (str, type(None)))
     except UnicodeDecodeError as error:
         raise _foreign(path, "which is not UTF-8 text") from error
     except json.JSONDecodeError as error:
