@@ -118,6 +118,11 @@ experiments: $(VENV)/all.stamp
 	$(RUN) benchmarks/page.py $(PAGE) seismogram runs/seismogram "python examples/forecast_seismogram.py"
 	$(RUN) examples/finetune_bert.py --output runs/finetune-bert
 	$(RUN) benchmarks/page.py docs/fine-tuning.md "few examples" runs/finetune-bert "python examples/finetune_bert.py"
+	rm -rf runs/sentence-encoder
+	$(RUN) examples/finetune_sentence_encoder.py --output runs/sentence-encoder
+	$(RUN) benchmarks/page.py docs/fine-tuning.md paraphrases runs/sentence-encoder "python examples/finetune_sentence_encoder.py"
+	$(RUN) examples/finetune_llm.py --output runs/llm
+	$(RUN) benchmarks/page.py docs/fine-tuning.md "chat model" runs/llm "python examples/finetune_llm.py"
 	rm -rf runs/adapted
 	$(RUN) examples/adapt_translator.py --mix 0 --output runs/adapted/new --table runs/adapted/tables.md
 	$(RUN) examples/adapt_translator.py --output runs/adapted/mixed --table runs/adapted/tables.md

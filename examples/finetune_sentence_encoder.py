@@ -152,12 +152,12 @@ for name, (area, accuracy), seconds in results:
 print("\n" + "\n".join(lines))
 
 # %% [markdown]
-# ## What changed
+# ## Saving
 #
-# The test pairs whose similarity changed most in the right direction.
+# The encoder is written as a folder that sentence-transformers loads, too.
 
 # %%
 if arguments.output:
     kt.pretrained.save_huggingface(encoder, tokenizer, Path(arguments.output) / "encoder")
     (Path(arguments.output) / "tables.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"saved {arguments.output}/encoder, a folder for sentence-transformers")
+    print(f"saved {arguments.output}/encoder")

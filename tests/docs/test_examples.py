@@ -57,6 +57,8 @@ def test_example_runs(name, arguments, lines, pretrained):
         ("adapt_translator.py", "3 unseen pairs, exactly right: 0 before"),
         ("distill_translator.py", "| teacher (Firefox) | 16,907,265 |"),
         ("finetune_bert.py", "| 64 |"),
+        ("finetune_sentence_encoder.py", "| MiniLM, fine-tuned |"),
+        ("finetune_llm.py", "| SmolLM2 with adapters |"),
         ("sentence_similarity.py", "22,565,376 weights"),
         ("look_inside.py", "MiniLM"),
         ("train_translator.py", "BLEU"),
