@@ -94,6 +94,4 @@ def read_shortlist(path: Path) -> ShortlistFile:
 
 
 def _not_a_shortlist(path, received):
-    return ValueError(
-        f"`{path}` must be an intact binary Marian shortlist. Received: {received}."
-    )
+    return ValueError(f"`{path}` must be an intact binary Marian shortlist. Received: {received}.")
