@@ -174,7 +174,13 @@ def make_vit(**more):
     return model, normal(4, 6, 6, 1), np.arange(4)
 
 
+def make_sharing(**more):
+    positions = {"relative_positions": "t5", "position_layout": None}
+    return make_transformer(**positions, share_relative_positions=True, **more)
+
+
 MODELS = {"transformer": make_transformer, "gpt": make_gpt, "bert": make_bert, "vit": make_vit}
+MODELS["sharing"] = make_sharing
 
 
 def losses(model, inputs, labels, jit_compile=BACKEND == "jax"):

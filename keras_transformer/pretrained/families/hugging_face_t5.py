@@ -241,8 +241,7 @@ def _describe(model: keras.Model, ids: SpecialIds, model_type: str, keys: Keys) 
     embedding, encoder = model.get_layer("token_embedding"), model.get_layer("encoder")
     block, has_head = block_of(encoder), "logits" in {layer.name for layer in model.layers}
     name = activation_name(block)
-    is_usual = block.gated and name == "gelu_new"
-    form = "gated-gelu" if is_usual else f"{'gated-' * block.gated}{name}"
+    form = f"gated-{name}" if block.gated else name
     check_ids(embedding.padding_id, ids, "a T5")
     check_start_is_seen(model, embedding.padding_id, ids.start)
     values = {
@@ -259,7 +258,7 @@ def _describe(model: keras.Model, ids: SpecialIds, model_type: str, keys: Keys) 
         **_position_values(block),
         "dropout_rate": block.dropout,
         "layer_norm_epsilon": block.layer_norm_epsilon,
-        "feed_forward_proj": form,
+        "feed_forward_proj": "gated-gelu" if form == "gated-gelu_new" else form,
         "dense_act_fn": name,
         "is_gated_act": block.gated,
         # For T5, older versions of transformers scale the logits if this is true.
