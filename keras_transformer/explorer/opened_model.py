@@ -17,10 +17,12 @@ from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.explorer.fields import Refused
 from keras_transformer.explorer.token_texts import TokenTexts
 from keras_transformer.pipelines.folder import read_model
+from keras_transformer.pipelines.from_pretrained import open_language_model, open_translator
 from keras_transformer.pipelines.languages import is_multilingual
 from keras_transformer.pipelines.text_generator import TextGenerator
 from keras_transformer.pipelines.translator import Translator
 from keras_transformer.pretrained.families.firefox_files import firefox_model
+from keras_transformer.pretrained.gguf_file import find_gguf
 from keras_transformer.pretrained.load import load
 from keras_transformer.pretrained.tokenizers.load_tokenizer import (
     load_tokenizer as load_foreign_tokenizer,
@@ -161,7 +163,7 @@ def open_model(path: str | os.PathLike) -> OpenedModel:
         path: A folder written by `kt.Translator.save` or `kt.TextGenerator.save`; a folder with
             `model.keras`, or a `.keras` file, with its tokenizers in the folders `tokenizer` or
             `source_tokenizer` and `target_tokenizer` next to it; or a checkpoint that
-            `kt.pretrained.load` reads.
+            `kt.pretrained.load` reads, such as a GGUF file.
 
     Returns:
         The model.
@@ -173,7 +175,7 @@ def open_model(path: str | os.PathLike) -> OpenedModel:
     if not path.exists():
         raise ValueError(f"`folder` must exist. Received: folder={str(path)!r}.")
     title = path.resolve().name if path.is_dir() else path.stem
-    if path.is_file():
+    if path.is_file() and find_gguf(path) is None:
         return _open_keras(keras.models.load_model(path, compile=False), path.parent, title)
     for name, pipeline in _PIPELINES.items():
         if (path / name).is_file():
@@ -181,11 +183,12 @@ def open_model(path: str | os.PathLike) -> OpenedModel:
             return OpenedModel(opened.model, title, opened)
     if (path / "model.keras").is_file():
         return _open_keras(read_model(path), path, title)
-    if (path / "config.json").is_file() or firefox_model(path) is not None:
+    checkpoints = (firefox_model, find_gguf)
+    if (path / "config.json").is_file() or any(find(path) is not None for find in checkpoints):
         return _open_checkpoint(path, title)
     raise ValueError(
-        "`folder` must contain a model: translator.json, text_generator.json, model.keras, or the "
-        f"config.json of a checkpoint. Received: folder={str(path)!r}."
+        "`folder` must contain a model: translator.json, text_generator.json, model.keras, the "
+        f"config.json of a checkpoint, or a GGUF file. Received: folder={str(path)!r}."
     )
 
 
@@ -219,26 +222,35 @@ def _first(folder, *names):
 
 
 def _open_checkpoint(path, title):
-    config: dict[str, Any] = {}
-    if firefox_model(path) is None:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    kind = config.get("model_type")
-    if kind in (None, "m2m_100", "marian"):
-        translator = Translator.from_pretrained(path)
-        return OpenedModel(translator.model, title, translator)
-    if kind in ("gpt2", "openai-gpt"):
-        generator = TextGenerator.from_pretrained(path)
-        return OpenedModel(generator.model, title, generator)
     model = load(path)
-    if kind == "vit":
-        names = config.get("id2label") or {}
-        return OpenedModel(
+    layers = {layer.name for layer in model.layers}
+    if {"encoder", "decoder"} <= layers:
+        opened = open_translator(path, model)
+        translator = Translator(
             model,
-            title,
-            classes=[names.get(str(index), str(index)) for index in range(len(names))] or None,
-            picture_scale=_picture_scale(path),
+            opened.source_tokenizer,
+            opened.target_tokenizer,
+            defaults=opened.defaults,
+            shortlist=opened.shortlist,
         )
+        return OpenedModel(model, title, translator)
+    if "decoder" in layers:
+        _, tokenizer, banned_ids, defaults = open_language_model(path, model)
+        generator = TextGenerator(model, tokenizer, banned_ids=banned_ids, defaults=defaults)
+        return OpenedModel(model, title, generator)
+    if "patch_embedding" in layers:
+        return _open_vision(path, title, model)
     return OpenedModel(model, title, tokenizer=load_foreign_tokenizer(path))
+
+
+def _open_vision(path, title, model):
+    names = json.loads((path / "config.json").read_text(encoding="utf-8")).get("id2label") or {}
+    return OpenedModel(
+        model,
+        title,
+        classes=[names.get(str(index), str(index)) for index in range(len(names))] or None,
+        picture_scale=_picture_scale(path),
+    )
 
 
 def _picture_scale(path):

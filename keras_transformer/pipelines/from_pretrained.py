@@ -33,11 +33,14 @@ class OpenedTranslator(NamedTuple):
     shortlist: LexicalShortlist | None = None
 
 
-def open_translator(folder: str | os.PathLike) -> OpenedTranslator:
+def open_translator(
+    folder: str | os.PathLike, model: keras.Model | None = None
+) -> OpenedTranslator:
     """Opens a translation checkpoint.
 
     Args:
         folder: A folder, or a name on the Hugging Face hub.
+        model: The model of the folder, if it is loaded already; None to load it.
 
     Returns:
         The model, the source and target tokenizers, the checkpoint's decoding defaults, and its
@@ -47,7 +50,7 @@ def open_translator(folder: str | os.PathLike) -> OpenedTranslator:
         ValueError: if it is not a translation model or cannot be loaded.
     """
     path = find_folder(folder)
-    model = load(path)
+    model = load(path) if model is None else model
     if "encoder" not in _stacks(model) or "decoder" not in _stacks(model):
         raise _other_model("translation model", folder, model)
     source = load_tokenizer(path)
@@ -101,11 +104,14 @@ class OpenedLanguageModel(NamedTuple):
     defaults: GenerationDefaults
 
 
-def open_language_model(folder: str | os.PathLike) -> OpenedLanguageModel:
+def open_language_model(
+    folder: str | os.PathLike, model: keras.Model | None = None
+) -> OpenedLanguageModel:
     """Opens a language model checkpoint.
 
     Args:
         folder: A folder, or a name on the Hugging Face hub.
+        model: The model of the folder, if it is loaded already; None to load it.
 
     Returns:
         The model, its tokenizer, the ids that the checkpoint bans (None if it says nothing about
@@ -115,7 +121,7 @@ def open_language_model(folder: str | os.PathLike) -> OpenedLanguageModel:
         ValueError: if it is not a language model or cannot be loaded.
     """
     path = find_folder(folder)
-    model = load(path)
+    model = load(path) if model is None else model
     if "encoder" in _stacks(model) or "decoder" not in _stacks(model):
         raise _other_model("language model", folder, model)
     if find_gguf(path) is not None:  # without generation settings
