@@ -78,3 +78,19 @@ def serialize_layer(layer: keras.layers.Layer) -> dict[str, Any]:
 
 def _sharing_of(layer):
     return _sharings.setdefault(layer, _Sharing())
+
+
+def without_object_ids(config: Any) -> Any:
+    """Returns a config without the ids that Keras adds in loading and saving, for comparisons.
+
+    Args:
+        config: A serialized value.
+
+    Returns:
+        A copy without these ids at any depth.
+    """
+    if isinstance(config, dict):
+        return {key: without_object_ids(value) for key, value in config.items() if key != _KEY}
+    if isinstance(config, (list, tuple)):
+        return [without_object_ids(value) for value in config]
+    return config

@@ -20,7 +20,7 @@ from keras_transformer.layers.outputs import take_output
 from keras_transformer.layers.position_arguments import relative_positions_shared
 from keras_transformer.layers.rematerialization import call_block
 from keras_transformer.layers.serialization import get_layer, serialize
-from keras_transformer.layers.shared_layers import take_layer
+from keras_transformer.layers.shared_layers import take_layer, without_object_ids
 
 Tensor = Any
 
@@ -152,7 +152,10 @@ def _prototypes(block):
 def _check_sharing(blocks):
     """Raises a ValueError unless all blocks have the same kind of relative positions."""
     names = ("relative_positions", "num_heads", "causal")
-    kinds = [{name: serialize(getattr(block, name, None)) for name in names} for block in blocks]
+    kinds = [
+        {name: without_object_ids(serialize(getattr(block, name, None))) for name in names}
+        for block in blocks
+    ]
     others = [kind for kind in kinds if kind != kinds[0] or kind["relative_positions"] is None]
     if others:
         raise ValueError(
