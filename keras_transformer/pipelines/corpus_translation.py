@@ -94,15 +94,17 @@ def translate_corpus(
         source_language=source_language,
         target_language=target_language,
     )
-    settings = {
-        "weights": fingerprint_of_weights(translator.model),
-        "shortlist": translator.shortlist is not None,
-        "num_beams": num_beams,
-        **({} if sampler == "greedy" else _sampling(sampler, seed, batch_size, chunk_size)),
-        **defaults._asdict(),
-    }
-    saved = None if file is None else TranslationFile(file, settings)
-    translations = [] if saved is None else saved.resume(texts)
+    saved, translations = None, []
+    if file is not None:
+        settings = {
+            "weights": fingerprint_of_weights(translator.model),
+            "shortlist": translator.shortlist is not None,
+            "num_beams": num_beams,
+            **({} if sampler == "greedy" else _sampling(sampler, seed, batch_size, chunk_size)),
+            **defaults._asdict(),
+        }
+        saved = TranslationFile(file, settings)
+        translations = saved.resume(texts)
     progress = keras.utils.Progbar(len(texts), verbose=verbose, unit_name="sentence")
     progress.update(len(translations))
     while (first := len(translations)) < len(texts):

@@ -140,16 +140,27 @@ def _fitted(translator, layouts, max_length, options):
     names = ("source_language", "target_language")
     languages = {name: options[name] for name in names if name in options}
 
-    def fits(sentence):
-        rows, _ = translator.encode_sources([sentence], **languages)
-        return len(rows[0]) <= limit
+    def lengths(sentences):
+        rows, _ = translator.encode_sources(sentences, **languages)
+        return [len(row) for row in rows]
 
-    return [[one for part in layout for one in _fit(part, fits, limit)] for layout in layouts]
+    def fits(sentence):
+        return lengths([sentence])[0] <= limit
+
+    # Most sentences fit, and tokenizers are fast on many texts at once.
+    sentences = [part.text for layout in layouts for part in layout if part.is_sentence]
+    known = zip(sentences, lengths(sentences) if sentences else (), strict=True)
+    too_long = {sentence for sentence, length in known if length > limit}
+
+    def fitted(part):
+        is_long = part.is_sentence and part.text in too_long
+        return _fit(part, fits, limit) if is_long else [part]
+
+    return [[one for part in layout for one in fitted(part)] for layout in layouts]
 
 
 def _fit(part, fits, limit):
-    if not part.is_sentence:
-        return [part]
+    """Returns the parts of a sentence that is too long."""
     pieces = split_to_fit(part.text, fits)
     if pieces is None:
         raise ValueError(
