@@ -4,6 +4,7 @@ from keras_transformer.data.batches.chat_rows import chat_rows
 from keras_transformer.data.batches.masked_batches import MaskedLanguageModelBatches, word_starts
 from keras_transformer.data.batches.mixed_batches import MixedBatches
 from keras_transformer.data.batches.packed_batches import PackedBatches
+from keras_transformer.data.batches.question_rows import best_spans, question_rows
 from keras_transformer.data.batches.task_batches import TaskBatches
 from keras_transformer.data.batches.task_rows import (
     choice_rows,
@@ -14,7 +15,7 @@ from keras_transformer.data.batches.task_rows import (
 from keras_transformer.data.batches.text_blocks import LanguageModelBatches
 from keras_transformer.data.batches.text_windows import SlidingWindows
 from keras_transformer.data.batches.translation_batches import TranslationBatches
-from keras_transformer.data.batches.word_rows import best_spans, question_rows, tagged_rows
+from keras_transformer.data.batches.word_rows import tagged_rows
 from keras_transformer.data.chat import encode_chat, render_chat
 from keras_transformer.data.noise import CaseNoise, CopyNoise, add_noise
 from keras_transformer.data.pair_filters import add_tag, filter_pairs

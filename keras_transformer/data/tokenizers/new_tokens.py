@@ -113,7 +113,7 @@ def _longer_proto(proto: bytes, tokens: Sequence[str], first_id: int | None = No
     model.ParseFromString(proto)
     piece_type = type(model).SentencePiece
     for index in range(len(model.pieces), len(model.pieces) if first_id is None else first_id):
-        # An id that the model has and the text has not, such as a padding id of its own.
+        # A special id that no text contains, such as a padding id that only the model has.
         model.pieces.add(piece=f"<unused {index}>", score=0.0, type=piece_type.UNUSED)
     for token in tokens:
         text = token.replace(" ", _SPACE)
