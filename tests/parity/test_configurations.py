@@ -173,6 +173,27 @@ def check(reference, folder, form, run, inputs):
         np.testing.assert_allclose(actual[name], value, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
+def check_translator(reference, folder, form, length=T, low=10, high=V):
+    """Compares logits of sources with ids from `low` to `high`, one of them padded."""
+    config = reference.config
+    source = token_ids(2, length, vocabulary_size=high, low=low)
+    target = token_ids(2, 5, vocabulary_size=high, low=low, seed=1)
+    source[0, 4:] = config.pad_token_id
+    target[:, 0] = config.decoder_start_token_id
+    inputs = {
+        "input_ids": torch.tensor(source).long(),
+        "attention_mask": torch.tensor(source != config.pad_token_id),
+        "decoder_input_ids": torch.tensor(target).long(),
+    }
+    check(
+        reference,
+        folder,
+        form,
+        lambda reference: {"output": reference(**inputs).logits},
+        {"source_ids": source, "target_ids": target},
+    )
+
+
 # === GPT ===
 
 GPT_SIZE = {"vocab_size": V, "n_positions": 13, "n_embd": 12, "n_layer": 1, "n_head": 3}
@@ -323,26 +344,11 @@ MARIAN = {
 @pytest.mark.parametrize("name", on_this_backend(MARIAN))
 def test_marian(name, tmp_path):
     values = {**MARIAN_SIZE, **MARIAN[name]}
-    form, padding = values.pop("form", "plain"), values["pad_token_id"]
+    form = values.pop("form", "plain")
     config = transformers.MarianConfig(**values)
     reference = randomize_marian(transformers.MarianMTModel(config).eval())
     reference.final_logits_bias.copy_(torch.randn(reference.final_logits_bias.shape))
-    source = token_ids(2, T, vocabulary_size=V - 1, low=3)
-    target = token_ids(2, 5, vocabulary_size=V - 1, low=3, seed=1)
-    source[0, 4:] = padding
-    target[:, 0] = values["decoder_start_token_id"]
-    inputs = {
-        "input_ids": torch.tensor(source).long(),
-        "attention_mask": torch.tensor(source != padding),
-        "decoder_input_ids": torch.tensor(target).long(),
-    }
-    check(
-        reference,
-        tmp_path,
-        form,
-        lambda reference: {"output": reference(**inputs).logits},
-        {"source_ids": source, "target_ids": target},
-    )
+    check_translator(reference, tmp_path, form, low=3, high=V - 1)
 
 
 # === M2M100 ===
@@ -394,22 +400,7 @@ def test_m2m_100(name, tmp_path):
     form = values.pop("form", "plain")
     config = transformers.M2M100Config(**values)
     reference = randomize_torch(transformers.M2M100ForConditionalGeneration(config).eval())
-    source = token_ids(2, T, vocabulary_size=V, low=10)
-    target = token_ids(2, 5, vocabulary_size=V, low=10, seed=1)
-    source[0, 4:] = config.pad_token_id
-    target[:, 0] = config.decoder_start_token_id
-    inputs = {
-        "input_ids": torch.tensor(source).long(),
-        "attention_mask": torch.tensor(source != config.pad_token_id),
-        "decoder_input_ids": torch.tensor(target).long(),
-    }
-    check(
-        reference,
-        tmp_path,
-        form,
-        lambda reference: {"output": reference(**inputs).logits},
-        {"source_ids": source, "target_ids": target},
-    )
+    check_translator(reference, tmp_path, form)
 
 
 # === T5 and mT5 ===
@@ -486,22 +477,7 @@ def check_t5(config_class, model_class, values, folder):
     reference = randomize_torch(model_class(config).eval())
     if not is_tied and not getattr(config, "scale_decoder_outputs", False):
         reference.lm_head.weight = torch.nn.Parameter(0.3 * torch.randn(V, config.d_model))
-    source = token_ids(2, 23, vocabulary_size=V, low=10)
-    target = token_ids(2, 5, vocabulary_size=V, low=10, seed=1)
-    source[0, 4:] = config.pad_token_id
-    target[:, 0] = config.decoder_start_token_id
-    inputs = {
-        "input_ids": torch.tensor(source).long(),
-        "attention_mask": torch.tensor(source != config.pad_token_id),
-        "decoder_input_ids": torch.tensor(target).long(),
-    }
-    check(
-        reference,
-        folder,
-        form,
-        lambda reference: {"output": reference(**inputs).logits},
-        {"source_ids": source, "target_ids": target},
-    )
+    check_translator(reference, folder, form, length=23)
 
 
 @pytest.mark.parametrize("name", on_this_backend(T5))
