@@ -184,7 +184,7 @@ def beam_search(
     inputs = prepare(parts, source_ids, max_length, start_id, prefix_ids, names)
     if count_prefix and prefix_ids is not None:
         settings = settings._replace(prefix_length=counted_ids(count_prefix, inputs.prefixes))
-    # A language model's prompt is no part of its results.
+    # The results of a language model do not include its prompt.
     prefixes = inputs.prefixes if parts.is_translator else [[]] * len(inputs.prefixes)
     tables = _make_tables(parts, settings, prefixes, max_length, candidate_ids, forced_terms)
     programs = programs_of(model, settings)

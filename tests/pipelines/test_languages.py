@@ -299,7 +299,7 @@ def test_languages_of_corpora_scores_and_evaluations(translator):
     assert evaluation.translations == expected
     with pytest.raises(ValueError, match="`target_language` must be one of"):
         kt.training.TranslationEvaluation(translator, texts, texts, target_language="xx")
-    # The token of the language is given: it is no part of the mean.
+    # The language token is given, so the mean leaves it out.
     sources, (language,) = translator.encode_sources(texts, **languages)
     rows = kt.data.encode(translator.target_tokenizer, texts, end=True)
     pairs = {"source_ids": sources, "target_ids": [[language, *row] for row in rows]}
