@@ -17,6 +17,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transformer.recurrent_steps import step_of
+
 Tensor = Any
 
 
@@ -226,7 +228,7 @@ def report_recurrence(
         initial_state: The states before the first step; zeros by default.
         mask: Boolean (B, T), False where the states do not change.
     """
-    step = next((one for kind, one in _STEPS.items() if isinstance(layer.cell, kind)), None)
+    step = step_of(layer.cell)
     recorder = _current.get()
     if step is None or recorder is None or recorder.is_muted or not _is_concrete(inputs):
         return
@@ -249,56 +251,3 @@ def report_recurrence(
     for name, tensors in found.items():
         in_order = tensors[::-1] if layer.go_backwards else tensors
         report(name, ops.stack(in_order, axis=1))  # (B, T, H)
-
-
-def _simple_step(cell, x, states):
-    hidden = _product(cell, x, cell.kernel) + _product(cell, states[0], cell.recurrent_kernel)
-    return {}, [cell.activation(_with_bias(hidden, cell.bias))]
-
-
-def _lstm_step(cell, x, states):
-    hidden, memory = states
-    z = _product(cell, x, cell.kernel) + _product(cell, hidden, cell.recurrent_kernel)
-    i, f, c, o = ops.split(_with_bias(z, cell.bias), 4, axis=-1)
-    i, f, o = (cell.recurrent_activation(gate) for gate in (i, f, o))
-    candidate = cell.activation(c)
-    memory = f * memory + i * candidate
-    gates = {"input_gate": i, "forget_gate": f, "output_gate": o, "candidate": candidate}
-    return gates, [o * cell.activation(memory), memory]
-
-
-def _gru_step(cell, x, states):
-    hidden = states[0]
-    of_input, of_state = (None, None) if cell.bias is None else (cell.bias, None)
-    if cell.bias is not None and cell.reset_after:
-        of_input, of_state = cell.bias[0], cell.bias[1]
-    units = cell.units
-    x = _with_bias(_product(cell, x, cell.kernel), of_input)
-    if cell.reset_after:
-        inner = _with_bias(_product(cell, hidden, cell.recurrent_kernel), of_state)
-    else:
-        inner = _product(cell, hidden, cell.recurrent_kernel[:, : 2 * units])
-    update = cell.recurrent_activation(x[:, :units] + inner[:, :units])
-    reset = cell.recurrent_activation(x[:, units : 2 * units] + inner[:, units : 2 * units])
-    if cell.reset_after:
-        rest = reset * inner[:, 2 * units :]
-    else:
-        rest = _product(cell, reset * hidden, cell.recurrent_kernel[:, 2 * units :])
-    candidate = cell.activation(x[:, 2 * units :] + rest)
-    gates = {"update_gate": update, "reset_gate": reset, "candidate": candidate}
-    return gates, [update * hidden + (1.0 - update) * candidate]
-
-
-def _product(cell, x, kernel):
-    return ops.matmul(ops.cast(x, cell.compute_dtype), ops.cast(kernel, cell.compute_dtype))
-
-
-def _with_bias(x, bias):
-    return x if bias is None else x + ops.cast(bias, x.dtype)
-
-
-_STEPS = {
-    keras.layers.SimpleRNNCell: _simple_step,
-    keras.layers.LSTMCell: _lstm_step,
-    keras.layers.GRUCell: _gru_step,
-}
