@@ -59,7 +59,13 @@ FAMILIES = {
     "openai-gpt": "transformers",
     "gpt2": "transformers",
     "marian": "transformers",
+    "m2m_100": "transformers",
+    "t5": "transformers",
+    "mt5": "transformers",
     "bert": "transformers",
+    "distilbert": "transformers",
+    "roberta": "transformers",
+    "xlm-roberta": "transformers",
     "vit": "transformers",
     "llama": "transformers",
     "qwen2": "transformers",
@@ -68,7 +74,19 @@ FAMILIES = {
     "opt": "transformers",
     "gguf": "transformers, before the weights were written to a GGUF file",
     "firefox": "a NumPy program, `tests/pretrained/families/firefox.py`",
+    "heads": "the task models of transformers, with the same weights",
 }
+TESTS = (
+    "checkpoints",
+    "configurations",
+    "distilbert",
+    "firefox",
+    "gguf",
+    "gpt_neo_and_opt",
+    "heads",
+    "llama",
+)
+TESTS += ("m2m_100", "roberta", "t5")
 
 
 @cache
@@ -79,8 +97,7 @@ def differences() -> list[dict]:
         for backend in ("tensorflow", "jax", "torch"):
             environment = {"KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1"}
             command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow"]
-            names = ("checkpoints", "firefox", "llama", "gpt_neo_and_opt", "gguf")
-            tests = [f"tests/parity/test_{name}.py" for name in names]
+            tests = [f"tests/parity/test_{name}.py" for name in TESTS]
             subprocess.run(
                 [*command, *tests],
                 cwd=ROOT,
@@ -97,6 +114,7 @@ def check_logits(family: str, reference: str) -> None:
     def logits() -> Row:
         rows = [row for row in differences() if row["family"] == family]
         count = len({row["test"] for row in rows})
+        outputs = "outputs" if family == "heads" else "logits and hidden states"
         worst = {
             backend: max(row["difference"] for row in rows if row["backend"] == backend)
             for backend in ("tensorflow", "jax", "torch")
@@ -104,7 +122,7 @@ def check_logits(family: str, reference: str) -> None:
         found = ", ".join(f"{value:.1e} ({backend})" for backend, value in worst.items())
         return Row(
             reference,
-            f"logits and hidden states of {count} tiny random models",
+            f"{outputs} of {count} tiny random models",
             f"largest difference {found}",
         )
 

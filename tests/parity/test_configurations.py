@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import keras_transformer as kt
 from tests.harness import BACKEND, normal, to_numpy, token_ids
 from tests.parity.test_marian import randomize_marian
-from tests.parity.weights import randomize_torch
+from tests.parity.weights import randomize_torch, record_difference
 
 V, T = 43, 7
 
@@ -171,6 +171,7 @@ def check(reference, folder, form, run, inputs):
         assert np.isfinite(value).all()
         assert np.abs(value).max() > 0.01
         np.testing.assert_allclose(actual[name], value, rtol=1e-4, atol=1e-4, err_msg=name)
+        record_difference(reference.config.model_type, actual[name], value)
 
 
 def check_translator(reference, folder, form, length=T, low=10, high=V):

@@ -1,5 +1,6 @@
 """GGUF files: their tokenizers, and files that are wrong."""
 
+import io
 import json
 import struct
 import sys
@@ -7,6 +8,7 @@ import sys
 import gguf
 import numpy as np
 import pytest
+import sentencepiece
 import tokenizers
 import transformers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
@@ -112,6 +114,92 @@ def test_ids_and_texts_are_those_of_transformers(pre, model, tmp_path):
     assert (again.chat_template, again.template_tokens) == (TEMPLATE, names)
 
 
+@pytest.fixture(scope="module")
+def pieces():
+    """A SentencePiece model with the settings of Llama 2."""
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([*CORPUS, *TEXTS, "2024 2025 1234 12345"] * 2),
+        model_writer=content,
+        model_type="bpe",
+        vocab_size=900,
+        byte_fallback=True,
+        split_digits=True,
+        allow_whitespace_only_pieces=True,
+        remove_extra_whitespaces=False,
+        normalization_rule_name="identity",
+        character_coverage=0.98,
+        minloglevel=2,
+    )
+    return sentencepiece.SentencePieceProcessor(model_proto=content.getvalue())
+
+
+def settings_of_pieces(pieces):
+    every = range(pieces.get_piece_size())
+    kinds = [
+        2 if pieces.is_unknown(i) else 3 if pieces.is_control(i) else 6 if pieces.is_byte(i) else 1
+        for i in every
+    ]
+    return {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.pre": "default",
+        "tokenizer.ggml.tokens": [pieces.id_to_piece(index) for index in every],
+        "tokenizer.ggml.scores": [pieces.get_score(index) for index in every],
+        "tokenizer.ggml.token_type": kinds,
+        "tokenizer.ggml.bos_token_id": pieces.bos_id(),
+        "tokenizer.ggml.eos_token_id": pieces.eos_id(),
+        "tokenizer.ggml.unknown_token_id": pieces.unk_id(),
+        "tokenizer.ggml.add_bos_token": True,
+        "tokenizer.chat_template": TEMPLATE,
+    }
+
+
+def test_ids_and_texts_are_those_of_sentencepiece(pieces, model, tmp_path):
+    path = write_gguf(tmp_path / "model.gguf", model, tokenizer=settings_of_pieces(pieces))
+    ours = kt.pretrained.load_tokenizer(path)
+    expected = pieces.encode(TEXTS)
+    assert {kind for ids in expected for kind in map(pieces.is_byte, ids)} == {True, False}
+    assert ours(TEXTS) == expected
+    assert ours.detokenize(expected) == pieces.decode(expected)
+    assert kt.data.special_ids(ours) == (None, 0, 1, 2)
+    assert ours.vocabulary_size() == pieces.get_piece_size()
+    assert (ours.chat_template, ours.add_start) == (TEMPLATE, True)
+    assert ours(["a</s> b"])[0] == [*pieces.encode("a"), 2, *pieces.encode(" b")]
+    kt.data.save_tokenizer(ours, tmp_path / "saved")
+    assert kt.data.load_tokenizer(tmp_path / "saved")(TEXTS) == expected
+
+
+def test_pieces_without_a_space_in_front(pieces, model, tmp_path):
+    settings = settings_of_pieces(pieces) | {"tokenizer.ggml.add_space_prefix": False}
+    settings["tokenizer.ggml.token_type"][-1] = 4  # user-defined
+    token = settings["tokenizer.ggml.tokens"][-1]
+    path = write_gguf(tmp_path / "model.gguf", model, tokenizer=settings)
+    ours = kt.pretrained.load_tokenizer(path)
+    text = f"one{token}two"
+    assert len(settings["tokenizer.ggml.tokens"]) - 1 in ours([text])[0]
+    assert ours.detokenize(ours([text, " a b"])) == [text, " a b"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tokenizer.ggml.scores": None}, "`tokenizer.ggml.scores` .* 0 scores for"),
+        ({"tokenizer.ggml.scores": [0.5]}, "`tokenizer.ggml.scores` .* 1 scores for"),
+        ({"tokenizer.ggml.remove_extra_whitespaces": True}, "extra_whitespaces` .* absent or"),
+        ({"tokenizer.ggml.token_type": 9}, r"types of SentencePiece. Received: \[9\]"),
+        ({"tokenizer.ggml.token_type": 1}, "one token as unknown, with 2. Received: 0"),
+    ],
+)
+def test_pieces_that_are_refused(changes, message, pieces, model, tmp_path):
+    settings = {**settings_of_pieces(pieces), **changes}
+    kinds = settings["tokenizer.ggml.token_type"]
+    if isinstance(kinds, int):
+        settings["tokenizer.ggml.token_type"] = [kinds] * pieces.get_piece_size()
+    path = write_gguf(tmp_path / "model.gguf", model, tokenizer=settings)
+    with pytest.raises(ValueError, match=message):
+        kt.pretrained.load_tokenizer(path)
+
+
 def test_words_of_the_kinds_differ():
     """The texts tell the pre-tokenizers apart."""
     split = {
@@ -124,7 +212,7 @@ def test_words_of_the_kinds_differ():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tokenizer.ggml.model": "llama"}, r"`tokenizer.ggml.model` .* \['gpt2'\]. .*'llama'"),
+        ({"tokenizer.ggml.model": "t5"}, r"`tokenizer.ggml.model` .*'gpt2', 'llama'\]. .*'t5'"),
         ({"tokenizer.ggml.model": None}, "`tokenizer.ggml.model` .* None"),
         ({"tokenizer.ggml.pre": "tekken"}, "`tokenizer.ggml.pre` .*'tekken'"),
         ({"tokenizer.ggml.pre": None}, "`tokenizer.ggml.pre` .* None"),

@@ -1,4 +1,4 @@
-"""The tokenizer inside a GGUF file: byte-level BPE, run by the package tokenizers."""
+"""The tokenizer inside a GGUF file: byte-level BPE, or SentencePiece's BPE."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from keras_transformer.pretrained.tokenizers.byte_pairs import (
     QWEN2_WORDS,
     split_by_pattern,
 )
+from keras_transformer.pretrained.tokenizers.sentencepiece_pieces import (
+    empty_proto,
+    tokenizer_from_pieces,
+)
 
-# Types of tokens that are never split: special tokens, and tokens that appear in texts.
-_CONTROL, _USER_DEFINED = 3, 4
+# Types of tokens. Special tokens and tokens that appear in texts are never split.
+_UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 2, 3, 4, 5, 6
 _KEY = "tokenizer.ggml."
 # Names of special tokens in a file and in chat templates.
 _NAMED = {"bos": "bos", "eos": "eos", "unknown": "unk", "padding": "pad"}
@@ -69,11 +73,7 @@ def load_gguf_tokenizer(path: Path) -> HuggingFaceTokenizer:
         ImportError: If the `text` extra or the package gguf is not installed.
     """
     file = GGUFFile(path)
-    _one_of(file, "model", ("gpt2",))
-    words = _WORDS[_one_of(file, "pre", tuple(_WORDS))]
-    for name in ("add_space_prefix", "escape_whitespaces"):
-        if file.setting(_KEY + name, bool, False):
-            raise ValueError(f"`{_KEY}{name}` in {path} must be false. Received: True.")
+    make = {"gpt2": _byte_level, "llama": _sentencepiece}[_one_of(file, "model", ("gpt2", "llama"))]
     tokens = _texts(file, "tokens")
     kinds = file.setting(f"{_KEY}token_type", list, [1] * len(tokens))
     if len(kinds) != len(tokens) or len(set(tokens)) != len(tokens):
@@ -82,8 +82,7 @@ def load_gguf_tokenizer(path: Path) -> HuggingFaceTokenizer:
             f"`{_KEY}token_type`. Received: {len(tokens)} tokens, {len(set(tokens))} of them "
             f"distinct, and {len(kinds)} types."
         )
-    inner = _byte_pairs(file, tokens)
-    words(import_text_package("tokenizers"), inner)
+    inner = make(file, tokens, kinds)
     _add_tokens(inner, tokens, kinds)
     ids = {own: _token_id(file, name, len(tokens)) for name, own in _NAMED.items()}
     return HuggingFaceTokenizer(
@@ -118,6 +117,52 @@ def _texts(file, name):
             f"`{_KEY}{name}` in {file.path} must contain texts. Received: {values!r:.80}."
         )
     return values
+
+
+def _byte_level(file, tokens, kinds):
+    """Returns the tokenizer of GPT-2 and of later Llamas."""
+    words = _WORDS[_one_of(file, "pre", tuple(_WORDS))]
+    for name in ("add_space_prefix", "escape_whitespaces"):
+        if file.setting(_KEY + name, bool, False):
+            raise ValueError(f"`{_KEY}{name}` in {file.path} must be false. Received: True.")
+    inner = _byte_pairs(file, tokens)
+    words(import_text_package("tokenizers"), inner)
+    return inner
+
+
+def _sentencepiece(file, tokens, kinds):
+    """Returns the tokenizer of Llama 2 and TinyLlama: SentencePiece's BPE, with bytes."""
+    for name in ("remove_extra_whitespaces", "precompiled_charsmap"):
+        if file.setting(_KEY + name, object, False):
+            raise ValueError(f"`{_KEY}{name}` in {file.path} must be absent or false.")
+    scores = file.setting(f"{_KEY}scores", list, [])
+    if len(scores) != len(tokens) or not all(isinstance(score, float) for score in scores):
+        raise ValueError(
+            f"`{_KEY}scores` in {file.path} must contain one number per token. "
+            f"Received: {len(scores)} scores for {len(tokens)} tokens."
+        )
+    proto = empty_proto()
+    # The types of tokens are those of SentencePiece.
+    if not set(kinds) <= set(proto.SentencePiece.Type.values()):
+        raise ValueError(
+            f"`{_KEY}token_type` in {file.path} must contain types of SentencePiece. "
+            f"Received: {sorted(set(kinds))}."
+        )
+    for token, score, kind in zip(tokens, scores, kinds, strict=True):
+        # Tokens that appear in texts are added later, as in the other tokenizers.
+        kind = _UNUSED if kind == _USER_DEFINED else kind
+        proto.pieces.add(piece=token, score=score, type=kind)
+    if kinds.count(_UNKNOWN) != 1:
+        raise ValueError(
+            f"`{_KEY}token_type` in {file.path} must mark one token as unknown, with "
+            f"{_UNKNOWN}. Received: {kinds.count(_UNKNOWN)} such tokens."
+        )
+    proto.trainer_spec.model_type = proto.trainer_spec.BPE
+    proto.trainer_spec.unk_id = kinds.index(_UNKNOWN)
+    proto.trainer_spec.byte_fallback = _BYTE in kinds
+    proto.normalizer_spec.remove_extra_whitespaces = False
+    proto.normalizer_spec.add_dummy_prefix = file.setting(f"{_KEY}add_space_prefix", bool, True)
+    return tokenizer_from_pieces(proto)
 
 
 def _byte_pairs(file, tokens):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,12 @@ from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.text_packages import import_text_package
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.tokenizers.export_parts import sentencepiece_of, write_json
+from keras_transformer.pretrained.tokenizers.sentencepiece_pieces import (
+    SPACE,
+    read_proto,
+    tokenizer_from_pieces,
+)
 
-_SPACE = "\u2581"
 # Families whose texts are between [CLS] and [SEP].
 _ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta")
 # Texts that are likely to reveal differences, in addition to the pieces of the vocabulary.
@@ -69,7 +72,7 @@ def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Pa
     else:
         # Special tokens in a text are plain text here.
         content["split_special_tokens"] = True
-        tokenizer = tokenizer_json(own)
+        tokenizer = tokenizer_from_pieces(read_proto(own.proto))
         check_same_ids(sentencepiece_of(own), tokenizer)
     if config.values["model_type"] in _ENCODERS:
         content |= _of_encoders(tokenizer, ids, config.values["model_type"])
@@ -107,81 +110,6 @@ def _of_encoders(tokenizer, ids, model_type):
     return content | {"mask_token": masks[0]} if masks else content
 
 
-def tokenizer_json(tokenizer: Any) -> Any:
-    """Converts a SentencePiece tokenizer to a `tokenizers.Tokenizer` with the same ids.
-
-    Args:
-        tokenizer: The result of `kt.data.train_tokenizer`.
-
-    Returns:
-        The `tokenizers.Tokenizer`.
-    """
-    tokenizers = import_text_package("tokenizers")
-    processor = sentencepiece_of(tokenizer)
-    proto = import_text_package("sentencepiece.sentencepiece_model_pb2").ModelProto()
-    proto.ParseFromString(tokenizer.proto)
-    symbols = [piece.piece for piece in proto.pieces if piece.type == piece.USER_DEFINED]
-    is_bpe = proto.trainer_spec.model_type == proto.trainer_spec.BPE
-    result = tokenizers.Tokenizer((_bpe if is_bpe else _unigram)(tokenizers, proto))
-    result.normalizer = tokenizers.normalizers.Sequence(_normalizers(tokenizers, proto))
-    if is_bpe and symbols:
-        longest_first = sorted(map(re.escape, symbols), key=len, reverse=True)
-        pattern = tokenizers.Regex("|".join(longest_first))
-        result.pre_tokenizer = tokenizers.pre_tokenizers.Split(pattern, "isolated")
-    decoders = tokenizers.decoders
-    steps = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-    result.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)])
-    control = [piece for piece in range(len(proto.pieces)) if processor.is_control(piece)]
-    names = [processor.id_to_piece(piece) for piece in (*control, processor.unk_id())]
-    result.add_special_tokens([tokenizers.AddedToken(n, normalized=False) for n in names])
-    return result
-
-
-def _normalizers(tokenizers, proto):
-    normalizers, spec = tokenizers.normalizers, proto.normalizer_spec
-    steps = []
-    if spec.precompiled_charsmap:
-        steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
-    if spec.remove_extra_whitespaces:
-        steps += [normalizers.Replace(tokenizers.Regex(" {2,}"), " ")]
-        steps += [normalizers.Replace(tokenizers.Regex("^ | $"), "")]
-    if spec.add_dummy_prefix:
-        steps.append(normalizers.Prepend(_SPACE))
-    return [*steps, normalizers.Replace(" ", _SPACE)]
-
-
-def _unigram(tokenizers, proto):
-    scores = [piece.score for piece in proto.pieces]
-    vocabulary = []
-    for piece, score in zip(proto.pieces, scores, strict=True):
-        if piece.type == piece.USER_DEFINED:
-            # As in SentencePiece, they always score best.
-            score = len(piece.piece.encode()) * (max(scores) + 100.0)
-        vocabulary.append((piece.piece, score))
-    return tokenizers.models.Unigram(
-        vocabulary, proto.trainer_spec.unk_id, proto.trainer_spec.byte_fallback
-    )
-
-
-def _bpe(tokenizers, proto):
-    ids = {piece.piece: index for index, piece in enumerate(proto.pieces)}
-    scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == piece.NORMAL}
-    merges = []
-    for piece in scores:
-        splits = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
-        merges += [(one, two) for one, two in splits if one in scores and two in scores]
-    # Better pieces are merged earlier; the order of a piece's splits makes no difference.
-    merges.sort(key=lambda pair: (-scores["".join(pair)], ids[pair[0]], ids[pair[1]]))
-    return tokenizers.models.BPE(
-        ids,
-        merges,
-        unk_token=proto.pieces[proto.trainer_spec.unk_id].piece,
-        fuse_unk=True,
-        byte_fallback=proto.trainer_spec.byte_fallback,
-        ignore_merges=any(piece.type == piece.USER_DEFINED for piece in proto.pieces),
-    )
-
-
 def check_same_ids(processor: Any, tokenizer: Any) -> None:
     """Raises a ValueError unless a tokenizer.json gives SentencePiece's ids.
 
@@ -196,7 +124,7 @@ def check_same_ids(processor: Any, tokenizer: Any) -> None:
         for index in range(size)
         if processor.is_control(index) or processor.is_unknown(index) or processor.is_byte(index)
     }
-    ordinary = [own[index].replace(_SPACE, " ") for index in range(size) if index not in named]
+    ordinary = [own[index].replace(SPACE, " ") for index in range(size) if index not in named]
     pairs = [f"{one}{two}" for one, two in zip(ordinary, reversed(ordinary), strict=True)]
     for text in (*_AWKWARD, *ordinary, *pairs):
         if any(own[index] in text for index in named):
