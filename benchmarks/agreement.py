@@ -76,6 +76,7 @@ FAMILIES = {
     "firefox": "a NumPy program, `tests/pretrained/families/firefox.py`",
     "heads": "the task models of transformers, with the same weights",
 }
+# Files of parity tests whose differences are collected.
 TESTS = (
     "checkpoints",
     "configurations",
@@ -85,8 +86,9 @@ TESTS = (
     "gpt_neo_and_opt",
     "heads",
     "llama",
+    "roberta",
+    "t5",
 )
-TESTS += ("m2m_100", "roberta", "t5")
 
 
 @cache
