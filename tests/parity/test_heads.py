@@ -10,6 +10,7 @@ from tests.harness import to_numpy, token_ids
 from tests.parity.weights import check_agreement, loaded, randomize_torch
 
 B, T, V, NUM_CLASSES = 3, 11, 53, 5
+END = 7
 SIZE = {"vocab_size": V, "num_labels": NUM_CLASSES, "pad_token_id": 0}
 BERT = {**SIZE, "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3}
 BERT |= {"intermediate_size": 19, "max_position_embeddings": 31}
@@ -17,6 +18,7 @@ DISTILBERT = {**SIZE, "dim": 12, "n_layers": 2, "n_heads": 3, "hidden_dim": 19}
 GPT2 = {**SIZE, "n_embd": 12, "n_layer": 2, "n_head": 3, "n_positions": 31}
 LLAMA = {**SIZE, "hidden_size": 12, "intermediate_size": 19, "num_hidden_layers": 2}
 LLAMA |= {"num_attention_heads": 3, "num_key_value_heads": 1, "max_position_embeddings": 31}
+LLAMA |= {"tie_word_embeddings": True}  # the body has no logits
 
 
 def make_reference(family, task, sizes):
@@ -40,7 +42,8 @@ def copy_head(model, reference, name):
 @pytest.fixture
 def ids():
     ids = token_ids(B, T, vocabulary_size=V, low=8)
-    ids[0, 7:] = ids[2, 2:] = 0
+    ids[0, 7:] = ids[2, 3:] = 0
+    ids[0, 6] = ids[1, -1] = ids[2, 2] = END
     return ids
 
 
@@ -56,17 +59,18 @@ def probabilities(logits, axis=-1):
 
 
 @pytest.mark.parametrize(
-    ("family", "sizes", "name", "pooling"),
+    ("family", "sizes", "name", "options"),
     [
-        ("Bert", BERT, "classifier", None),
-        ("GPT2", GPT2, "score", "last"),
-        ("Llama", LLAMA, "score", "last"),
+        ("Bert", BERT, "classifier", {}),
+        # A language model without a padding id finds the last token by its id.
+        ("GPT2", GPT2, "score", {"extract_id": END, "lm_weight": 0.0}),
+        ("Llama", LLAMA, "score", {"extract_id": END, "lm_weight": 0.0}),
     ],
 )
-def test_classifiers(family, sizes, name, pooling, ids, tmp_path):
+def test_classifiers(family, sizes, name, options, ids, tmp_path):
     reference = make_reference(family, "ForSequenceClassification", sizes)
     body = load_body(reference, tmp_path)
-    model = kt.models.classifier(body, NUM_CLASSES, pooling=pooling)
+    model = kt.models.classifier(body, NUM_CLASSES, **options)
     copy_head(model, reference, name)
     expected = probabilities(reference_outputs(reference, ids).logits)
     check_agreement("heads", to_numpy(model({"token_ids": ids})), expected)
@@ -134,4 +138,4 @@ def test_classifier_of_images(tmp_path):
     images = np.random.default_rng(0).normal(size=(B, 15, 15, 2)).astype("float32")
     with torch.no_grad():
         logits = reference(torch.tensor(images.transpose(0, 3, 1, 2))).logits
-    check_agreement("heads", to_numpy(model({"images": images})), probabilities(logits))
+    check_agreement("heads", to_numpy(model(images)), probabilities(logits))
