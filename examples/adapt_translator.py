@@ -183,8 +183,8 @@ if arguments.lora:
 # ## Only as far as needed
 #
 # Between the original and the fine-tuned weights lie models that know the new pairs and have
-# forgotten less (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). The one closest to
-# the original that translates the held-out pairs as well as the fine-tuned one is kept.
+# forgotten less (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). The model closest
+# to the original that translates the held-out pairs as well as the fine-tuned one is kept.
 
 # %%
 fine_tuned = model.get_weights()
