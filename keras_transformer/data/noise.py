@@ -158,7 +158,7 @@ def _title(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class CopyNoise:
-    """Replaces sources by their targets, so that a translator learns to copy.
+    """Replaces sources with their targets, so that a translator learns to copy.
 
     A model copies names, and text that is in the target language already, more faithfully if some
     of its training pairs are copies.

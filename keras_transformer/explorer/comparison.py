@@ -1,4 +1,4 @@
-"""Comparison on one sentence of four small models, trained for a minute on this machine.
+"""Comparison of four small models, trained for a minute on this machine, on a sentence.
 
 Shape letters: B batch, T target length, S source length, H units.
 """
