@@ -71,7 +71,7 @@ def with_new_tokens(
 
     Args:
         model: A language model or a translator from `kt.models` or `kt.pretrained.load`.
-        num_tokens: Number of tokens to add; to the source embedding if each language has one.
+        num_tokens: Number of tokens to add, to the source embedding if there is one per language.
         num_target_tokens: Number of tokens to add to the target embedding; None for `num_tokens`.
             One of the two numbers may be 0. Only for a translator with an embedding for each
             language.

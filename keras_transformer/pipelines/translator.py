@@ -50,7 +50,8 @@ class Translator:
 
     Raises:
         ValueError: if the model has no encoder, a tokenizer has more ids than the model or lacks
-            the ids that start and end a text, or a default is out of range or an unknown language.
+            the ids that start and end a text, or a default is out of range or names an unknown
+            language.
 
     Example:
         >>> import keras_transformer as kt

@@ -65,8 +65,8 @@ def save_ctranslate2(
         folder: A new or empty folder.
         quantization: None for float32, or "int8", "int8_float32", "int8_float16", "int8_bfloat16",
             "int16", "float16" or "bfloat16".
-        max_length: L, the maximum length of a text if the positions are sinusoidal, which are
-            written up to this length.
+        max_length: L, the maximum length of a text for models with sinusoidal positions, which are
+            written as a table of L rows.
 
     Raises:
         ValueError: If `folder` is not empty, the quantization is unknown, CTranslate2 does not

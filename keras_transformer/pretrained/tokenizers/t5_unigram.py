@@ -19,7 +19,7 @@ def _num_sentinels(files: TokenFiles) -> int:
     number = files.settings.get("extra_ids", 100)
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         raise ValueError(
-            f"`extra_ids` in {files.path} must be a number of tokens. Received: {number!r}."
+            f"`extra_ids` in {files.path} must be a non-negative integer. Received: {number!r}."
         )
     return number
 
