@@ -37,9 +37,9 @@ def translate_corpus(
     """Translates a corpus, in chunks that are saved as they are completed.
 
     To train a student on a teacher's output (sequence-level knowledge distillation), translate with
-    beams or greedily. For back-translation, use a translator of the reverse direction. Sampled
-    translations are more varied there than the best ones: pass `sampler="random"` or, say,
-    `kt.decoding.TopK(10)`.
+    beams or greedily. For back-translation, use a translator of the reverse direction and let it
+    sample, because samples are more varied than the best translations: pass `sampler="random"` or,
+    say, `kt.decoding.TopK(10)`.
 
     With `file`, each chunk is appended to that file. If the same call is interrupted and repeated,
     it continues after the last complete chunk, with the same result. The file is rejected if it

@@ -165,9 +165,9 @@ def _fit(part, fits, limit):
     pieces = split_to_fit(part.text, fits)
     if pieces is None:
         raise ValueError(
-            "`text` must not contain words longer than a sentence may be, the smaller of "
-            f"`max_sentence_length` and the model's positions. Received: {part.text!r:.80} with a "
-            f"word of more than {limit} ids."
+            "`text` must not contain words longer than the maximum length of a sentence, the "
+            "smaller of `max_sentence_length` and the model's positions. "
+            f"Received: {part.text!r:.80} with a word of more than {limit} ids."
         )
     *parts, last = _sentences(pieces)
     return [*parts, last._replace(gap=part.gap)]

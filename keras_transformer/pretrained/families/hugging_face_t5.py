@@ -57,7 +57,7 @@ _MT5_KEYS = _T5_KEYS._replace(
     followed={**_T5_KEYS.followed, **_MT5_SIZES, "feed_forward_proj": "gated-gelu"},
     architectures=("MT5ForConditionalGeneration",),
 )
-# From `feed_forward_proj` to our activation and whether the network is gated.
+# The activation, and whether the network is gated, for each value of `feed_forward_proj`.
 _FEED_FORWARDS = {name: (ours, False) for name, ours in ACTIVATIONS.items()}
 _FEED_FORWARDS |= {f"gated-{name}": (ours, True) for name, ours in ACTIVATIONS.items()}
 _FEED_FORWARDS["gated-gelu"] = ("gelu_approximate", True)  # plain "gelu" is the exact form
