@@ -80,7 +80,7 @@ def with_new_tokens(
             ones: a trained model then gives a new token about the probability of an average one.
 
     Returns:
-        A `keras.Model` like `model`, with a logit for each new token.
+        A `keras.Model` like `model`, with additional logits for the new tokens.
 
     Raises:
         ValueError: If `model` is neither a language model nor a translator, a number is out of

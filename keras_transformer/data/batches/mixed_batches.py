@@ -24,11 +24,11 @@ class MixedBatches(EpochBatches):
     without forgetting the rest.
 
     The share of corpus k is $w_k / \sum_j w_j$ with `weights`, or $n_k^{1/\tau} / \sum_j
-    n_j^{1/\tau}$ with a `temperature` $\tau$, where $n_k$ is its number of batches: 1 for shares in
-    proportion to the sizes, larger to give small corpora more. In each epoch, every corpus
-    contributes at least one batch and is read from the start, in a new order if its dataset
-    shuffles. A corpus shorter than its share is repeated; only part of a longer one is read, a
-    different part every time if its dataset shuffles.
+    n_j^{1/\tau}$ with a `temperature` $\tau$, where $n_k$ is its number of batches. With a
+    temperature of 1, shares are proportional to the sizes; higher ones give small corpora more. In
+    each epoch, every corpus contributes at least one batch and is read from the start, in a new
+    order if its dataset shuffles. A corpus shorter than its share is repeated; only part of a
+    longer one is read, a different part every time if its dataset shuffles.
 
     Args:
         datasets: Two or more datasets of this package, such as `TranslationBatches`, with items of
