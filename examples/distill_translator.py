@@ -1,15 +1,15 @@
 # %% [markdown]
 # # Distill a translator, and learn from back-translation
 #
-# Two models of Firefox make the data: one translates English sentences of Tatoeba to Portuguese,
-# the other one, the teacher, translates these back to English. Students that translate Portuguese
-# to English are trained on either of two targets:
+# Two of Firefox's models produce the data: one translates English sentences of Tatoeba into
+# Portuguese; the other, the teacher, translates these back into English. Students that translate
+# Portuguese to English are trained on three sets of targets:
 #
-# * on what people wrote: the English sentences. Their sources are machine-made, so these pairs are
-#   what back-translation gives.
-# * on the teacher's translations: sequence-level knowledge distillation. They are more regular than
-#   what people write, and easier to learn for a small model.
-# * on both, with the back-translated sources tagged.
+# * what people wrote, the English sentences. Their sources are machine translations, so these pairs
+#   are back-translated.
+# * the teacher's translations: sequence-level knowledge distillation. They are more regular than
+#   human writing, and easier for a small model to learn.
+# * both, with the back-translated sources tagged.
 #
 # A student has two encoder blocks instead of its teacher's six, one SSRU decoder block instead of
 # two, and a smaller vocabulary. All train for the same time with plain `model.fit`.
@@ -17,8 +17,8 @@
 #     python examples/distill_translator.py --output runs/distilled
 #
 # It prints BLEU and chrF of teacher and students against the English sentences, and how many
-# sentences each translates per second. What the teachers translate is kept in the output folder, so
-# that an interrupted run continues there. `--smoke` runs every line on a tiny sample.
+# sentences each translates per second. The translations of Firefox's models are kept in the output
+# folder, so that an interrupted run can continue. `--smoke` runs every line on a tiny sample.
 
 # %%
 from __future__ import annotations
@@ -56,8 +56,8 @@ kt.decoding.set_jit_compile(False)  # many batch shapes, each used only a few ti
 # %% [markdown]
 # ## Portuguese sources
 #
-# The file belongs to these sentences and settings: if the command is repeated, only what is missing
-# is translated.
+# The file is tied to these sentences and settings: if the command is repeated, only missing
+# sentences are translated.
 
 # %%
 train, validation, test = kt.datasets.tatoeba.load_data("fra")
@@ -82,8 +82,8 @@ del writer
 # %% [markdown]
 # ## The teacher's translations, and filters
 #
-# The teacher's own scores say which of the Portuguese sentences mean something else than the
-# English ones they were translated from.
+# The teacher's scores show which Portuguese sentences differ in meaning from the English ones that
+# they were translated from.
 
 # %%
 teacher = load_teacher("pt-en")
@@ -100,7 +100,7 @@ print(f"{len(distilled[0]):,} pairs with the translations of the teacher as targ
 # ## Students
 #
 # The tag is a reserved token of the vocabulary. Sources without it are translated as the teacher
-# does. BLEU and chrF on the validation sentences are printed after every other epoch.
+# would. BLEU and chrF on the validation sentences are printed after every other epoch.
 
 # %%
 tokenizer = kt.data.train_tokenizer(
@@ -151,9 +151,9 @@ def train_student(sources, targets):
 # %%
 translators = {"teacher (Firefox)": teacher}
 for name, pairs in {
-    "student of what people wrote": back_translated,
-    "student of the teacher": distilled,
-    "student of the teacher, and of what people wrote with tags": both,
+    "student, human targets": back_translated,
+    "student, targets of the teacher": distilled,
+    "student, both, with tags": both,
 }.items():
     print(f"\n{name}: {len(pairs[0]):,} pairs")
     translators[name] = train_student(*pairs)

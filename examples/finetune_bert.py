@@ -35,11 +35,11 @@ arguments = parser.parse_args()
 keras.utils.set_random_seed(arguments.seed)
 
 MAX_LENGTH, BATCH_SIZE = 48, 32
-# Adapters of all layers come within a point of full fine-tuning; those of the queries and values,
-# the default, lack another two. They need larger steps.
+# Adapters of all layers come closer to full fine-tuning than those of the queries and values, the
+# default. They need larger steps.
 ADAPTERS = {"rank": 16, "targets": ("query", "key", "value", "output", "intermediate")}
 FULL_RATE, LORA_RATE = 1e-4, 1e-3
-# Few examples are seen several times.
+# A small training set is repeated until it gives about this many steps.
 LEAST_STEPS = 120
 
 # %% [markdown]

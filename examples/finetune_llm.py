@@ -2,8 +2,8 @@
 # # Fine-tune a chat model with low-rank adapters
 #
 # SmolLM2, a language model of 135 million weights that was trained to chat, is asked whether a
-# reader liked a movie. It learns to answer from a few hundred examples: the loss is that of its
-# answers only, and only low-rank adapters are trained. The adapters are saved by themselves.
+# reader liked a movie. It learns to answer from a few hundred examples: only the answers contribute
+# to the loss, and only low-rank adapters are trained. They are saved in a separate file.
 #
 #     python examples/finetune_llm.py
 #
@@ -70,13 +70,13 @@ def conversation(text, label=None):
 # %% [markdown]
 # ## What the model says
 #
-# The answer is the more probable of the two words, by `kt.decoding.score`. Left to itself, the
-# model answers as it likes; how often it gives one of the two words is counted too.
+# The answer is the more probable of the two words, by `kt.decoding.score`. When it generates an
+# answer freely, the model may say anything; the share of one-word answers as asked is counted too.
 
 
 # %%
 def answer():
-    """Returns the accuracy on the test reviews, and the share of answers as asked for."""
+    """Returns the accuracy on the test reviews, and the share of free answers that are as asked."""
     prompts = [
         kt.data.encode_chat(tokenizer, conversation(text), add_generation_prompt=True)
         for text in test.texts

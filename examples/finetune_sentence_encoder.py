@@ -3,8 +3,8 @@
 #
 # MiniLM maps sentences to vectors that are close if the sentences mean the same. Trained on pairs
 # of paraphrases from Tatoeba, it learns what "the same" means there: each sentence has to find its
-# own paraphrase among all others of the batch. It is compared with itself before training and with
-# TF-IDF, on sentences that share no meaning with the training data.
+# own paraphrase among all others in the batch. It is compared with the model before training and
+# with TF-IDF, on sentences that share no meaning with the training data.
 #
 #     python examples/finetune_sentence_encoder.py
 #
@@ -32,7 +32,7 @@ import keras_transformer as kt
 
 parser = argparse.ArgumentParser(description="Fine-tune MiniLM to find paraphrases.")
 parser.add_argument("--epochs", type=int, default=2)
-parser.add_argument("--batch-size", type=int, default=64, help="a pair's negatives are the others")
+parser.add_argument("--batch-size", type=int, default=64, help="pairs; all others are negatives")
 parser.add_argument("--rate", type=float, default=5e-5, help="peak of the learning rate")
 parser.add_argument("--temperature", type=float, default=0.05)
 parser.add_argument("--seed", type=int, default=1)
@@ -45,7 +45,7 @@ keras.utils.set_random_seed(arguments.seed)
 # ## Sentences
 #
 # Pairs of English sentences: paraphrases, labeled 1, and sentences that merely share words with one
-# of them, labeled 0. No meaning occurs in two of the three parts.
+# of them, labeled 0. No meaning occurs in more than one of the three parts of the data.
 
 # %%
 print(kt.datasets.paraphrases.ATTRIBUTION)
@@ -154,7 +154,7 @@ print("\n" + "\n".join(lines))
 # %% [markdown]
 # ## Saving
 #
-# The encoder is written as a folder that sentence-transformers loads, too.
+# The encoder is written as a folder that sentence-transformers can load as well.
 
 # %%
 if arguments.output:

@@ -1,4 +1,4 @@
-"""Noise in sentence pairs, for translators that cope with careless writing."""
+"""Noise in sentence pairs, to train translators that cope with careless writing."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def add_noise(
 ) -> tuple[list[str], list[str]]:
     """Applies noise to sentence pairs.
 
-    What a pair becomes depends only on the pair, its index, the noise and the seed. Each seed gives
-    another version of a corpus: train on several, or on the original together with a noisy version,
-    for example with `kt.data.MixedBatches`.
+    The result for a pair depends only on the pair, its index, the noise and the seed. Each seed
+    gives a different version of a corpus: train on several, or on the original together with a
+    noisy version, for example with `kt.data.MixedBatches`.
 
     Args:
         sources: N sentences.
         targets: Their N translations.
-        noise: `CaseNoise`, `TypoNoise`, `CopyNoise`, a function of your own from `(source, target,
+        noise: `CaseNoise`, `TypoNoise`, `CopyNoise`, any other function from `(source, target,
             generator)` to `(source, target)` that draws its random numbers from the
             `numpy.random.Generator`, or a sequence of these, applied in order.
         seed: Non-negative integer.
@@ -75,15 +75,15 @@ class CaseNoise:
     """Changes the case of sentences.
 
     At most one change is applied to a pair. Text in a script without case, such as Japanese, is
-    returned as it is.
+    not changed.
 
     Args:
         upper: Probability of capital letters only, as in headlines.
         title: Probability of a capital letter at the start of each word, as in titles.
         lower: Probability of small letters only.
         random: Probability of capital and small letters at random.
-        in_targets: The changes that are applied to the target too. By default, a text in capitals
-            and a title remain one in translation, while other input is translated to regular
+        in_targets: The changes that are also applied to the target. By default, texts in capitals
+            and titles keep their case in translation, while other input is translated into regular
             spelling.
 
     Raises:
@@ -158,7 +158,7 @@ def _title(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class CopyNoise:
-    """Replaces sources by their targets, so that a translator learns to copy.
+    """Replaces sources with their targets, so that a translator learns to copy.
 
     A model copies names, and text that is in the target language already, more faithfully if some
     of its training pairs are copies.

@@ -1,4 +1,4 @@
-"""Filters and tags for sentence pairs that a model has translated."""
+"""Filtering and tagging of sentence pairs."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def filter_pairs(
     Args:
         sources: N sentences.
         targets: Their N translations.
-        max_length_ratio: Maximum ratio of the lengths of the longer and the shorter side, in
-            characters. It is at least 1; translations that repeat themselves or lack a clause
-            exceed it. None for no limit.
-        scores: N numbers, better ones larger, such as from `kt.score_translations`.
+        max_length_ratio: Maximum ratio, at least 1, of the longer side's length in characters to
+            the shorter side's. Translations that repeat themselves or lack a clause exceed it. None
+            for no limit.
+        scores: N numbers, larger for better pairs, for example from `kt.score_translations`.
         min_score: Minimum score of a pair.
-        keep: Share of the pairs to keep by their scores, in (0, 1], of those that pass all other
-            filters; of equal scores, the first ones are kept.
-        deduplicate: Whether of several equal pairs only the first is kept.
-        drop_copies: Whether pairs of two equal sides are dropped.
+        keep: Share of the pairs to keep, those with the best scores, in (0, 1], out of those that
+            pass all other filters; the first of equal scores are kept.
+        deduplicate: Whether to keep only the first of several equal pairs.
+        drop_copies: Whether to drop pairs whose sides are equal.
 
     Returns:
-        The tuple of the sources and the targets that are left.
+        The tuple of the sources and the targets that remain.
 
     Raises:
         ValueError: If the numbers of sources, targets and scores differ, a side is not a list of
@@ -101,11 +101,11 @@ def _check_scores(
 
 
 def add_tag(tokenizer: Tokenizer, texts: Iterable[str], tag: str = "<BT>") -> list[str]:
-    """Puts a tag in front of texts, which tells a model where they come from.
+    """Puts a tag in front of texts, to tell a model where they come from.
 
-    With tagged sources, a translator can learn from back-translated pairs without taking their
-    sources for what people write: sources without the tag are translated as in the other pairs.
-    Apply any noise before the tag.
+    With tagged sources, a translator can learn from back-translated pairs without mistaking their
+    sources for human writing: it translates sources without the tag as in the other pairs. Apply
+    any noise before the tag.
 
     Args:
         tokenizer: The source tokenizer, for which the tag must be a single token. Train it with
@@ -114,11 +114,11 @@ def add_tag(tokenizer: Tokenizer, texts: Iterable[str], tag: str = "<BT>") -> li
         tag: The tag.
 
     Returns:
-        List of the N texts, each behind the tag and a space.
+        List of the N texts, each preceded by the tag and a space.
 
     Raises:
-        ValueError: If the tokenizer does not encode the tag as a token of that name, or `texts` is
-            not a list of strings.
+        ValueError: If the tokenizer does not encode the tag as a single token, or `texts` is not a
+            list of strings.
 
     Example:
         >>> import keras_transformer as kt

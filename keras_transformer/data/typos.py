@@ -18,7 +18,7 @@ _KEYBOARDS = {
     "qwertz": ("qwertzuiop", "asdfghjkl", "yxcvbnm"),
     "azerty": ("azertyuiop", "qsdfghjklm", "wxcvbn"),
 }
-# The rows of a keyboard are shifted to the right, in units of a key.
+# How far the rows of a keyboard are shifted to the right, in widths of a key.
 _ROW_STARTS = (0.0, 0.25, 0.75)
 _JOINERS = "\u200c\u200d"
 
@@ -27,7 +27,7 @@ _JOINERS = "\u200c\u200d"
 class TypoNoise:
     """Adds typing errors to sources: swapped, missing, double and neighboring letters.
 
-    Only words of two or more letters are changed, and none disappears. A letter and its combining
+    Only words of two or more letters are changed, and none is lost. A letter and its combining
     marks stay together, as do the parts of a decomposed Hangul syllable. Digits, punctuation and
     emoji are never changed, nor are targets.
 
@@ -36,7 +36,7 @@ class TypoNoise:
         rate: Expected share of the letters of such a source that are mistyped; at least one is.
         kinds: The kinds of typos, equally likely where they are possible: "swap" exchanges a letter
             with the next one of its word, "drop" omits it, "double" repeats it, and "key" replaces
-            it by a letter next to it on the keyboard.
+            it with a letter next to it on the keyboard.
         keyboard: "qwerty", "qwertz" or "azerty".
 
     Raises:
@@ -84,7 +84,7 @@ class TypoNoise:
         return "".join(cells), target
 
     def _possible(self, cells: list[str], place: int, done: set[int]) -> list[str]:
-        """Returns the kinds of typos that a letter can get; `done` are those not to be touched."""
+        """Returns the kinds of typos possible for a letter; those in `done` must not be changed."""
         if place in done:
             return []
         following = cells[place + 1] if place + 1 < len(cells) else ""
@@ -104,7 +104,7 @@ class TypoNoise:
             done.add(place + 1)
         elif kind == "drop":
             cells[place] = ""
-            # Of two adjacent letters one remains, and so does something of each word.
+            # Adjacent letters are never both dropped, so that part of each word remains.
             done.update((place - 1, place + 1))
         elif kind == "double":
             cells[place] = 2 * letter
@@ -142,7 +142,7 @@ def split_letters(text: str) -> list[str]:
 
 
 def _continues(character: str) -> bool:
-    # Vowels and final consonants of decomposed Hangul are letters, but no syllables by themselves.
+    # Vowels and final consonants of decomposed Hangul are letters, but not syllables.
     is_jamo = "\u1160" <= character <= "\u11ff" or "\ud7b0" <= character <= "\ud7fb"
     return is_jamo or character in _JOINERS or unicodedata.category(character).startswith("M")
 

@@ -38,7 +38,7 @@ class Continuations(NamedTuple):
         totals: float (B, 2K), sums of log-probabilities.
         parents: int (B, 2K), the beam of the hypothesis that each one continues.
         tokens: int (B, 2K), the new tokens.
-        tracks: Which forced terms each one contains, `Tracks`; empty without forced terms.
+        tracks: `Tracks` of the forced terms in each one; empty without forced terms.
     """
 
     totals: Tensor
@@ -48,7 +48,7 @@ class Continuations(NamedTuple):
 
 
 def best_of_each(settings: Any) -> int:
-    """Returns the continuations to consider per hypothesis, so that 2K remain after all bans."""
+    """Returns how many continuations per hypothesis to consider, so that 2K remain after bans."""
     return 2 * settings.num_beams + len(settings.banned_ids) + 1
 
 
@@ -86,7 +86,7 @@ def find_continuations(
     if settings.renormalize:
         kept = _without_bans(settings, state, logits, candidates)
         normalizer = ops.logsumexp(kept, axis=-1, keepdims=True)
-    # Take the best of each hypothesis first, to keep further work off the whole vocabulary.
+    # Take the best of each hypothesis first, so that later steps do not run over the vocabulary.
     each = best_of_each(settings)
     if candidates is None:
         each = min(each, parts.vocabulary_size)

@@ -94,12 +94,12 @@ def beam_search(
     negative penalty, of the next length). Tokens after the end token never affect a score.
 
     With `forced_terms`, hypotheses end only if they contain all terms of their source. Occurrences
-    may overlap, and one is enough even if a term is given twice. Terms in `prefix_ids` count, those
+    may overlap, and one is enough even if a term is given twice. Terms in `prefix_ids` count; those
     in a language model's prompt do not. Scores remain those of the model. With enough beams for all
     hypotheses, the results are the best that contain the terms. With fewer, there is still a result
     for each source, provided that the model excludes none of the ids; for good results, use more
     beams than the terms have tokens. The next token of a missing term is exempt from
-    `no_repeat_ngram_size`, and the ids of a source's terms join its candidates.
+    `no_repeat_ngram_size`, and the ids of a source's terms are added to its candidates.
 
     Args:
         model: A translator or a language model that follows `kt.decoding.DecodingModel`.
@@ -131,8 +131,8 @@ def beam_search(
             these, and the probabilities of each source's candidates sum to 1. Must contain
             `end_id`. None for the whole vocabulary.
         forced_terms: The terms that each hypothesis must contain, as one list for all sources or
-            one list per source. A term is a list of ids that must appear next to each other, or
-            `kt.decoding.AnyOf` several such lists. None for no terms.
+            one list per source. A term is a list of ids that must appear consecutively, or a
+            `kt.decoding.AnyOf` with several such lists as alternatives. None for no terms.
         return_alignments: Whether to return the cross-attention of each token.
 
     Returns:

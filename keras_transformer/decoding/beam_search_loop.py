@@ -59,7 +59,7 @@ class SearchState(NamedTuple):
         finished_lengths: int (B, K); 0 for empty places.
         done: boolean (B,), True once no alive hypothesis can be returned.
         cache: The decoder's self-attention cache, with R rows, or B rows with shared slots.
-        tracks: Which forced terms each alive hypothesis contains, `Tracks`; empty without any.
+        tracks: `Tracks` of the forced terms in each alive hypothesis; empty without forced terms.
     """
 
     step: Tensor
@@ -88,7 +88,7 @@ def begin_search(
     source_ids=None,
     source_mask=None,
 ):
-    """Encodes, prefills and chooses the first tokens; returns the state and the context."""
+    """Encodes sources, prefills prompts and chooses first tokens; returns state and context."""
     parts, beams = DecodingModel(model), settings.num_beams
     room, source = ops.shape(buffer)[1], (source_ids, source_mask)
     prompts = prompt_ids, prompt_mask, prompt_lengths(history, beams)
@@ -210,8 +210,8 @@ def _extend(parts, settings, state, hidden, history, limit, candidates, terms):
 def _report_step(totals, parents, tokens, scores, alive, finished):
     """Reports the 2K candidates of a step, (B, 2K), and which of them the two pools take, (B, K).
 
-    The candidates are sorted by their totals. Values of `finished` below K are hypotheses that had
-    finished before.
+    The candidates are sorted by their totals. Values of `finished` below K refer to hypotheses that
+    had finished before.
     """
     order = ops.argsort(-totals, axis=1)
     places = ops.cast(ops.argsort(order, axis=1), "int32")

@@ -1,4 +1,4 @@
-"""The terms that the results of a beam search must contain, as users give them."""
+"""Validation of forced terms, which the results of a beam search must contain."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_terms(
         The terms of each source, without those that others imply; None if no source has any.
 
     Raises:
-        ValueError: If the terms have another form, one is empty or contains an id that cannot be
+        ValueError: If the terms are malformed, one is empty or contains an id that cannot be
             generated, or there is only one beam.
     """
     if forced_terms is None:
@@ -70,7 +70,7 @@ def read_terms(
     if not any(terms):
         return None
     if settings.num_beams < 2:
-        # A single hypothesis cannot weigh a term here against the same term further on.
+        # With a single hypothesis, a term at this place cannot compete with the same term later on.
         raise ValueError(
             "`num_beams` must be at least 2 with `forced_terms`. "
             f"Received: num_beams={settings.num_beams}."
@@ -108,7 +108,8 @@ def _is_term(item):
 def _read_term(term, vocabulary_size, excluded) -> Term:
     alternatives = [term]
     if isinstance(term, AnyOf):
-        alternatives = as_list("forced_terms", term.alternatives, "terms with a list of ids each")
+        expected = "terms whose alternatives are lists of ids"
+        alternatives = as_list("forced_terms", term.alternatives, expected)
     read = []
     for alternative in alternatives:
         ids = check_ids("forced_terms", alternative, vocabulary_size)
@@ -137,7 +138,7 @@ def _without_implied(terms: list[Term]) -> list[Term]:
 
 
 def _implies(term: Term, other: Term) -> bool:
-    """Whether any alternative of a term contains one of another term."""
+    """Whether every alternative of a term contains an alternative of another term."""
     return all(any(_contains(ids, part) for part in other) for ids in term)
 
 

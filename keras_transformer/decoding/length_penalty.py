@@ -21,7 +21,7 @@ def length_penalty(settings: Any, length: Tensor) -> Tensor:
     $((5 + n) / 6)^\alpha$ ("gnmt") or $n^\alpha$ ("length").
 
     Args:
-        settings: `SearchSettings`, with alpha, the form and the tokens of the prefix that count.
+        settings: `SearchSettings`, with alpha, the form and the number of prefix ids that count.
         length: The number of tokens without the prefix, an int scalar.
 
     Returns:
@@ -58,13 +58,13 @@ def counted_ids(count_prefix: bool | int, prefixes: Sequence[Sequence[int]]) -> 
         prefixes: The prefix of each row.
 
     Raises:
-        ValueError: If all count and the prefixes have different lengths, or one is too short.
+        ValueError: If all ids count but prefixes have different lengths, or a prefix is too short.
     """
     lengths = {len(prefix) for prefix in prefixes}
     if count_prefix is True:
         if len(lengths) > 1:
             raise ValueError(
-                "`count_prefix` must be False, or a number, for prefixes of different lengths. "
+                "`count_prefix` must be False or a number for prefixes of different lengths. "
                 f"Received: count_prefix=True, lengths {sorted(lengths)}."
             )
         return lengths.pop()

@@ -81,7 +81,7 @@ def score(
     else:
         reads = [[*one, *row[:-1]] for one, row in zip(contexts, targets, strict=True)]
         starts = [len(one) - 1 for one in contexts]
-    # Rows of similar length share a batch: little padding.
+    # Rows of similar length share a batch, so that there is little padding.
     order = sorted(range(len(targets)), key=lambda i: (len(reads[i]), len(contexts[i])))
     programs, found = programs_of(model, _Settings(excluded)), [np.empty(0)] * len(targets)
     for begin in range(0, len(order), batch_size):

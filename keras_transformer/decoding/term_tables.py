@@ -1,7 +1,7 @@
 """The automaton that recognizes the forced terms of a source in a sequence of tokens.
 
 Shape letters: B batch, S nodes, A distinct ids of the terms, J terms, M alternatives of all terms,
-W amounts of missing tokens.
+W possible numbers of missing tokens.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _FEWEST_TERMS = 2
 class TermTables(NamedTuple):
     """The forced terms of a batch as tables of an Aho-Corasick automaton.
 
-    A node is a prefix of an alternative. After any sequence of tokens the automaton is at the
-    longest prefix with which the sequence ends; node 0 is the empty prefix. Sizes are padded to
+    A node is a prefix of an alternative. After any sequence of tokens, the automaton is at the
+    longest prefix that is a suffix of the sequence; node 0 is the empty prefix. Sizes are padded to
     powers of two, so that few distinct shapes are compiled; padded terms count as met.
 
     Attributes:
         ids: int (B, A), the distinct ids of the alternatives, padded with -1.
         moves: int (B, S, A + 1), the next node; column 0 is for all other ids.
         met: boolean (B, S, J), the terms that are complete at a node.
-        missing: int (B, S, J), the fewest tokens that complete a term at a node.
+        missing: int (B, S, J), the fewest tokens that complete a term from a node.
         next_ids: int (B, S, M), the token that continues an alternative at a node, padded with -1.
         next_columns: int (B, S, M), the columns of these tokens in the logits.
         owners: int (B, M), the term that each alternative belongs to.
         start_node: int (B, 1), the node after the prefix of the translation.
         start_met: boolean (B, 1, J), the terms that the prefix contains.
-        amounts: int (W,), 0 to W - 1, the numbers of tokens that a hypothesis may miss.
+        amounts: int (W,), 0 to W - 1, the possible numbers of missing tokens of a hypothesis.
 
     Reference:
         Aho and Corasick 1975, "Efficient String Matching: An Aid to Bibliographic Search".
@@ -90,7 +90,7 @@ def make_tables(
 
 
 def fewest_tokens(tables: TermTables) -> np.ndarray:
-    """Returns the tokens (B,) after which the terms of each source are met, one after another."""
+    """Returns how many tokens (B,) the terms of each source need, one after another."""
     missing = np.where(tables.start_met[:, 0], 0, tables.missing[:, 0])
     rows = np.arange(len(missing))
     gained = missing - tables.missing[rows, tables.start_node[:, 0]]
@@ -138,13 +138,13 @@ def _tables_of_row(terms, num_tokens, num_terms):
 
 
 def _longest(sequence, prefixes):
-    """Returns the longest end of a sequence that is one of the prefixes."""
+    """Returns the longest suffix of a sequence that is one of the prefixes."""
     ends = (sequence[start:] for start in range(len(sequence) + 1))
     return next(end for end in ends if end in prefixes)
 
 
 def _start(tables, prefix):
-    """Returns where the automaton is after a prefix, and the terms met on the way."""
+    """Returns the automaton's node after a prefix, and the terms that the prefix contains."""
     node, met = 0, tables["met"][0].copy()
     for token in prefix:
         columns = np.flatnonzero(tables["ids"] == token)

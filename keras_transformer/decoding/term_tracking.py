@@ -1,7 +1,7 @@
-"""The compiled part of forced terms: tracks what each hypothesis contains, and shares the beams.
+"""The compiled part of forced terms: tracks those in each hypothesis, and allocates the beams.
 
 Shape letters: B batch, K beams, R rows (B times K), N continuations of a source, J terms, M
-alternatives of all terms, W amounts of missing tokens.
+alternatives of all terms, W possible numbers of missing tokens.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Tensor = Any
 
 
 class Tracks(NamedTuple):
-    """What the hypotheses of each source contain of its forced terms.
+    """The forced terms that the hypotheses of each source contain so far.
 
     Attributes:
-        nodes: int (B, K), the node of the automaton at which each hypothesis is.
-        met: boolean (B, K, J), the terms that it contains.
+        nodes: int (B, K), the automaton's node after each hypothesis.
+        met: boolean (B, K, J), the terms that each hypothesis contains.
     """
 
     nodes: Tensor
@@ -42,7 +42,7 @@ def pick_tracks(tracks: Tracks, chosen: Tensor) -> Tracks:
 
 
 def next_of_terms(terms: TermTables, tracks: Tracks) -> tuple[Tensor, Tensor]:
-    """Returns the tokens that continue terms which a hypothesis does not contain yet.
+    """Returns the tokens that continue the terms which each hypothesis still lacks.
 
     Args:
         terms: The tables of the terms.
@@ -109,11 +109,11 @@ def _may_finish(tracks, is_valid, has_ended, beams):
 
 
 def _order(terms, tracks, may_live, room, beams):
-    """Returns keys (B, N), by which continuations, best first, are taken into the beams.
+    """Returns sort keys (B, N), by which continuations, given best first, are taken into the beams.
 
-    The best of those that miss the same number of tokens come first, then the second best of each
-    number, and so on; fewer missing tokens come first in each turn. Those that cannot complete
-    their terms, one after another, in `room` tokens come last.
+    Continuations are grouped by their number of missing tokens. The best of each group come first,
+    then the second best, and so on; in each turn, groups with fewer missing tokens come first.
+    Continuations that cannot complete their terms, one after another, in `room` tokens come last.
 
     Reference:
         Post and Vilar 2018, "Fast Lexically Constrained Decoding with Dynamic Beam Allocation for
@@ -140,11 +140,11 @@ def _advance(terms, tracks, tokens):
 
 
 def _missing(terms, tracks):
-    """Returns how many tokens complete all terms of each hypothesis (B, N), one after another.
+    """Returns how many tokens each hypothesis (B, N) needs to complete its terms one after another.
 
-    The term that is most advanced continues, and all others follow from their first token. The next
-    token of that term reduces the number by at least 1, so a hypothesis that has the room never
-    loses it by this token.
+    The most advanced term is continued, and all others start at their first token. The next token
+    of the advanced term lowers the number by at least 1, so a hypothesis that has room for its
+    terms can always take this token and still have room for the rest.
     """
     whole = ops.where(tracks.met, 0, terms.missing[:, :1])  # (B, N, J)
     advanced = ops.where(tracks.met, 0, whole - _rows(terms.missing, tracks.nodes))

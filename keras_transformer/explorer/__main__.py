@@ -103,7 +103,7 @@ def _is_version_6(host):
 
 
 def serve(opened: OpenedModel, host: str, port: int | None, browser: bool) -> None:
-    """Serves the page until it is interrupted."""
+    """Serves the page until interrupted."""
     import_server()
     import uvicorn
 

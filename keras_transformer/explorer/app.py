@@ -56,7 +56,7 @@ def make_app(answers: Answers, host: str, port: int, inference: Inference | None
 
     Args:
         answers: The answers to the page's requests.
-        host: The address that it listens on.
+        host: The address that the server listens on.
         port: Its port.
         inference: The thread that runs the model.
 

@@ -1,4 +1,4 @@
-"""Comparison of four small models on one sentence, trained for a minute on this machine.
+"""Comparison of four small models, trained for a minute on this machine, on a sentence.
 
 Shape letters: B batch, T target length, S source length, H units.
 """
@@ -113,7 +113,7 @@ class Comparison:
             with os.fdopen(handle, "wb") as file:
                 np.savez(file, accuracy=self.accuracies[kind], **arrays)  # type: ignore[arg-type]
             os.replace(temporary, path)
-        except OSError:  # a folder that cannot be written: trained again next time
+        except OSError:  # the folder cannot be written to: the model is trained again next time
             return
 
     # === The answer ===
@@ -129,7 +129,7 @@ class Comparison:
         texts = {symbol: word for word, symbol in symbols.items()}
         texts |= {_START: "<start>", _END: "<end>"}
         model = self.models[kind]
-        with record(model, ()):  # step by step: nothing to compile
+        with record(model, ()):  # runs eagerly, without compiling
             row = generate(
                 model,
                 [source],
@@ -214,7 +214,7 @@ def _make(kind: str) -> keras.Model:
 
 
 def _examples(random: np.random.Generator, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Random sentences of symbols, and the same in reverse order, padded."""
+    """Random sentences of symbols, and the same sentences in reverse order, padded."""
     source, target, labels = (np.zeros((count, MOST_WORDS + 1), "int32") for _ in range(3))
     for row in range(count):
         length = random.integers(1, MOST_WORDS + 1)

@@ -33,7 +33,7 @@ class Fields(Mapping):
         fields: The JSON object of the request.
 
     Raises:
-        ValueError: If it is not an object.
+        ValueError: If the request is not an object.
 
     Example:
         >>> from keras_transformer.explorer.fields import Fields

@@ -22,8 +22,8 @@ class ClientGoneError(RuntimeError):
 class Inference:
     """One thread that computes answers in the order of their requests.
 
-    Streams take turns line by line, each only after its client has received the previous line: slow
-    clients do not delay others, and nothing is computed that nobody waits for.
+    Streams take turns line by line, and each computes a line only after its client has received the
+    previous one: slow clients do not delay others, and no line is computed before it is needed.
 
     Args:
         max_waiting: Maximum number of requests that are waiting or being computed.

@@ -19,7 +19,7 @@ _BLOCK = re.compile(r"(encoder|decoder)/block_(\d+)/output")
 
 
 def lens(opened: OpenedModel, run: RecordedRun) -> dict[str, Any]:
-    """Returns the likeliest tokens after each layer of a recorded run, as if that were the last.
+    """Returns the likeliest tokens after each layer of a recorded run, as if it were the last.
 
     Like `kt.visualize.logit_lens`, but computed from the run's recorded tensors, so that heads that
     were switched off in the run remain off.

@@ -57,7 +57,7 @@ def generation_lines(opened: OpenedModel, fields: Fields) -> Iterator[dict[str, 
     end_id = special_ids(opened.tokenizer).end
     chosen: list[int] = []
     for new_id in _new_ids(opened, ids, limit, witness, fields, ablate, end_id):
-        if not chosen:  # not earlier, so that an error is the only answer
+        if not chosen:  # not before the first id, so that an error is the only answer
             yield {"prompt": texts.tokens(ids)}
         yield {
             "index": len(chosen),

@@ -36,7 +36,7 @@ def describe_model(opened: OpenedModel, run: RecordedRun) -> dict[str, Any]:
         run: Any run of it.
 
     Returns:
-        What `GET /api/model` answers.
+        The answer to `GET /api/model`.
     """
     stacks = [name for name in ("encoder", "decoder") if name in opened.layers]
     recurrent = [name for name in stacks if _unit(run, name) != "attention"]

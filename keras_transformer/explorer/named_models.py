@@ -26,10 +26,10 @@ class NamedModel(NamedTuple):
     """A model to fetch.
 
     Attributes:
-        title: What it is.
-        fetch: Downloads it, once, and returns its folder.
-        size: What is downloaded, in words.
-        attribution: Whose model it is.
+        title: What the model is.
+        fetch: Downloads the model, once, and returns its folder.
+        size: What is downloaded and how large it is, in words.
+        attribution: Credit to the model's authors.
         examples: Texts to try.
     """
 

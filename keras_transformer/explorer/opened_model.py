@@ -40,12 +40,12 @@ class OpenedModel:
 
     Args:
         model: The model.
-        title: What it is, shown at the top of the page.
+        title: What the model is, shown at the top of the page.
         pipeline: The `kt.Translator` or `kt.TextGenerator`; None for models without a decoder.
         tokenizer: The tokenizer of a model without a decoder; None for pictures.
         examples: Texts to try.
         classes: Names of the classes of a classifier; None for numbers.
-        picture_scale: Mean and standard deviation that pictures in [0, 1] are normalized with.
+        picture_scale: Mean and standard deviation with which pictures in [0, 1] are normalized.
         attribution: Credit to the model's authors, if required.
     """
 
@@ -67,8 +67,8 @@ class OpenedModel:
             self.target_tokenizer = self.pipeline.target_tokenizer
             if is_multilingual(self.source_tokenizer):
                 raise ValueError(
-                    "`model` must be a translator of two languages. Received: a multilingual one, "
-                    f"with {len(self.source_tokenizer.languages)} languages."
+                    "`model` must be a translator of one language pair. Received: one with "
+                    f"{len(self.source_tokenizer.languages)} languages."
                 )
         elif self.pipeline is not None:
             self.target_tokenizer = self.tokenizer = self.pipeline.tokenizer

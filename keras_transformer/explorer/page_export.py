@@ -24,8 +24,8 @@ _LEFT_OUT = ("app.js", "live.js")
 def exported_page(answers: Answers, text: str | None = None, target: str | None = None) -> str:
     """Creates a page that contains one run of a model and needs no server.
 
-    The page contains the attention of all layers and heads. Of the other tensors, it contains as
-    many as its size allows: those of the first blocks, and logits of small vocabularies.
+    The page contains the attention of all layers and heads, and as many of the other tensors as fit
+    its maximum size: those of the first blocks, and logits of small vocabularies.
 
     Args:
         answers: The answers about the model.

@@ -173,7 +173,7 @@ def run_translation(
     target: Sequence[int] | None,
     ablate: Ablate,
 ) -> RecordedRun:
-    """Runs a translator on ids; `target` has no start or end id, None for a greedy translation."""
+    """Runs a translator on ids; `target`, without start and end id, is None for a greedy one."""
     special: Any = special_ids(opened.target_tokenizer)  # a translator's are never None
     made = target is None
     ids = greedy_ids(opened, source, ablate) if target is None else list(target)

@@ -51,8 +51,8 @@ class TransformerDecoder(Stack):
         dtype: Dtype policy of the stack and all its parts; by default that of `block`.
 
     Raises:
-        ValueError: If an argument is out of range, `block` is not a layer, or blocks that differ
-            are to share relative positions.
+        ValueError: If an argument is out of range, `block` is not a layer, or different blocks are
+            to share relative positions.
 
     Example:
         >>> import keras, keras_transformer as kt

@@ -133,7 +133,7 @@ class TokenEmbedding(Layer):
         return len(inputs.shape) > 2 and not backend.is_int_dtype(inputs.dtype)
 
     def before_projection(self, hidden: Tensor) -> Tensor:
-        """Returns hidden states (..., D) as they are multiplied by the matrix for logits.
+        """Prepares hidden states (..., D) for their multiplication by the matrix.
 
         Args:
             hidden: (..., D).

@@ -70,10 +70,10 @@ def make_relative_positions(
 
 @contextlib.contextmanager
 def relative_positions_shared(active: bool) -> Iterator[None]:
-    """Lets all attention layers created inside share the relative positions of the first.
+    """Makes all attention layers created in this context share the first one's relative positions.
 
     Args:
-        active: Whether to do so; if not, nothing changes, even inside another such context.
+        active: Whether they share; if not, each has its own, even inside another context.
     """
     token = _shared.set([] if active else None)
     try:

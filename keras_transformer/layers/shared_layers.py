@@ -1,7 +1,7 @@
-"""Layers passed to the constructors of several others, whose copies must share them again.
+"""Layers that are passed to the constructors of several others, and stay shared in copies.
 
 Keras restores shared objects when it loads a file, but not when it clones a model or restores it
-from its config: each layer would then deserialize its own copy.
+from its config: each owner would then deserialize its own copy.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _sharing_of(layer):
 
 
 def without_object_ids(config: Any) -> Any:
-    """Returns a config without the ids that Keras adds in loading and saving, for comparisons.
+    """Returns a config without the ids that Keras adds when loading and saving, for comparisons.
 
     Args:
         config: A serialized value.

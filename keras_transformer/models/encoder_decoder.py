@@ -36,7 +36,7 @@ def make_embeddings(
         `token_embedding` twice, or `source_embedding` and `target_embedding`.
 
     Raises:
-        ValueError: If logits are to be scaled that are not tied.
+        ValueError: If untied logits are to be scaled.
     """
     check_flag(tie_logits=tie_logits, scale_logits=scale_logits)
     is_tied = share_embeddings and tie_logits

@@ -71,16 +71,16 @@ def with_new_tokens(
 
     Args:
         model: A language model or a translator from `kt.models` or `kt.pretrained.load`.
-        num_tokens: Number of tokens to add; with an embedding for each language, to the source's.
-        num_target_tokens: Number of tokens to add to the target's embedding; None for as many as to
-            the source's. One of the two numbers may be 0. Only for a translator with an embedding
-            for each language.
+        num_tokens: Number of tokens to add, to the source embedding if there is one per language.
+        num_target_tokens: Number of tokens to add to the target embedding; None for `num_tokens`.
+            One of the two numbers may be 0. Only for a translator with an embedding for each
+            language.
         initializer: "random" draws the new embeddings from the initializer of the old ones. "mean"
             sets them, and their columns and biases in the output projection, to the mean of the old
             ones: a trained model then gives a new token about the probability of an average one.
 
     Returns:
-        A `keras.Model` like `model`, with as many more logits.
+        A `keras.Model` like `model`, with additional logits for the new tokens.
 
     Raises:
         ValueError: If `model` is neither a language model nor a translator, a number is out of
@@ -122,7 +122,7 @@ def _parts_of(model):
     parts = find_parts(layers)
     if parts.decoder is None or parts.target_embedding is None:
         raise ValueError(
-            "`model` must be a language model or a translator, with a layer `decoder` and one "
+            "`model` must be a language model or a translator, with layers `decoder` and "
             f"`token_embedding` or `target_embedding`. Received: model={model!r} with the layers "
             f"{sorted(layers)}."
         )
@@ -185,10 +185,10 @@ def _copy(old, new, padding_id, is_mean):
 
 
 def _keep_start(new, old, axis, padding_id, is_mean):
-    """Copies an old weight into the start of a longer one, and fills the rest of the latter."""
+    """Copies an old weight to the start of a longer one, and may set the rest to the mean."""
     size, new_size = old.shape[axis], new.shape[axis]
     if is_mean:
-        # The embedding of padding is never trained.
+        # The embedding of padding is never trained, so the mean leaves it out.
         real = [index for index in range(size) if index != padding_id]
         chosen = ops.take(ops.convert_to_tensor(old), ops.convert_to_tensor(real), axis=axis)
         mean = ops.mean(ops.cast(chosen, "float32"), axis=axis, keepdims=True)

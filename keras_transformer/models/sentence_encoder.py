@@ -20,13 +20,13 @@ _POOLINGS = ("mean", "first", "last", "max")
 
 @keras.saving.register_keras_serializable(package="keras_transformer")
 class UnitVectors(Layer):
-    """Scales vectors to length 1: (B, D) to (B, D); zeros stay zeros, with a gradient of zeros."""
+    """Scales vectors (B, D) to length 1; a zero vector stays zero and has a zero gradient."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Divides each vector by its length, or by 1e-12 if that is shorter.
+        """Divides each vector by its length, or by 1e-12 if it is shorter than that.
 
         Args:
             inputs: (B, D).
@@ -51,10 +51,10 @@ def sentence_encoder(
     projection: keras.layers.Layer | None = None,
     name: str | None = None,
 ) -> keras.Model:
-    """Builds a sentence encoder, which maps a text to one vector, on a pretrained model.
+    """Builds a sentence encoder, which maps a text to one vector, from a pretrained model.
 
-    A functional model from `token_ids` (B, T). The hidden states of the real tokens are pooled into
-    one vector, without padding. The vector is optionally projected and then scaled to length 1, so
+    A functional model from `token_ids` (B, T) to vectors (B, D). The hidden states of the real
+    tokens are pooled into one vector, which is optionally projected and then scaled to length 1, so
     that the dot product of two vectors is their cosine similarity. These steps are the layers
     `pooling`, the given projection and `unit_vectors`; all other layers are shared with `body`, so
     training the model also trains `body`. Vectors are float32 for every dtype policy of `body`.

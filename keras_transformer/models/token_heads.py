@@ -75,11 +75,10 @@ def span_extractor(
     """Adds a span extractor to a pretrained model, for example to find answers in a text.
 
     A functional model from `token_ids` (B, T) to a dict of `start` and `end`, float32 (B, T): the
-    probability that the span starts or ends at each token; 0 for padding.
-    Train it with labels of the same names, positions (B,), and
-    `loss="sparse_categorical_crossentropy"`. `kt.data.question_rows` makes rows of questions and
-    contexts, and `kt.data.best_spans` finds the most probable span. The model shares its layers
-    with `body`.
+    probability that the span starts or ends at each token; 0 for padding. Train it with labels of
+    the same names, positions (B,), and `loss="sparse_categorical_crossentropy"`.
+    `kt.data.question_rows` makes rows of questions and contexts, and `kt.data.best_spans` finds the
+    most probable span. The model shares its layers with `body`.
 
     Args:
         body: A model from `kt.models.bert`, `gpt` or `kt.pretrained.load`.

@@ -100,8 +100,8 @@ def transformer(
 
     Raises:
         ValueError: If an argument is out of range, a number of heads does not divide `hidden_dim`,
-            only one of learned positions and `max_length` is given, logits are to be scaled that
-            are not tied, or there are no relative positions to share.
+            only one of learned positions and `max_length` is given, untied logits are to be scaled,
+            or there are no relative positions to share.
 
     Example:
         >>> import numpy as np, keras_transformer as kt
@@ -196,8 +196,8 @@ def transformer_base(vocabulary_size: int, **arguments: Any) -> keras.Model:
     """Builds the paper's base model: 6 + 6 layers, width 512, 8 heads, dropout 0.1.
 
     Args:
-        vocabulary_size: Size of the shared vocabulary; with 37,000, about that of the paper's
-            English-German model, the model has 63,082,496 parameters.
+        vocabulary_size: Size of the shared vocabulary. With 37,000 tokens, about as many as in the
+            paper's English-German model, the model has 63,082,496 parameters.
         **arguments: Other arguments of `transformer`.
 
     Returns:
@@ -218,8 +218,8 @@ def transformer_big(vocabulary_size: int, **arguments: Any) -> keras.Model:
     """Builds the paper's big model: 6 + 6 layers, width 1024, 16 heads, dropout 0.3.
 
     Args:
-        vocabulary_size: Size of the shared vocabulary; with 37,000, the model has 214,245,376
-            parameters.
+        vocabulary_size: Size of the shared vocabulary. With 37,000 tokens, the model has
+            214,245,376 parameters.
         **arguments: Other arguments of `transformer`, such as `dropout=0.1` for the paper's
             English-French model.
 

@@ -111,7 +111,7 @@ def dot_product_attention(
         )
         return ops.transpose(output, (0, 2, 1, 3))
     if window is not None or (causal and mask is not None):
-        # Join into one mask: each may leave every query a key while all of them together do not.
+        # Join the masks: each one may leave every query a key, even if all of them together do not.
         mask = _all_masks(query, key, mask, causal, window, heads_first)
         causal = False
     if wants_kernel and not heads_first and not needs_weights:

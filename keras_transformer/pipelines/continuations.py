@@ -62,7 +62,7 @@ class Continuations:
         for prompt, row, limit in zip(
             self.run.prompts(), self.run.rows(), self.limits, strict=True
         ):
-            # The prompt may contain the end token: with GPT-2, between two texts.
+            # The prompt may contain the end token, which separates texts in GPT-2.
             new = row[len(prompt) :][:limit]
             end = next((index for index, one in enumerate(new) if one in ends), len(new))
             ids.append([*prompt, *new[:end]])

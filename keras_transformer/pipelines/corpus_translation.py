@@ -37,9 +37,9 @@ def translate_corpus(
     """Translates a corpus, in chunks that are saved as they are completed.
 
     To train a student on a teacher's output (sequence-level knowledge distillation), translate with
-    beams or greedily. For back-translation, where the model translates from the language that the
-    new translator is to write, sampled translations are more varied than the best ones: pass
-    `sampler="random"` or, say, `kt.decoding.TopK(10)`.
+    beams or greedily. For back-translation, use a translator of the reverse direction and let it
+    sample, because samples are more varied than the best translations: pass `sampler="random"` or,
+    say, `kt.decoding.TopK(10)`.
 
     With `file`, each chunk is appended to that file. If the same call is interrupted and repeated,
     it continues after the last complete chunk, with the same result. The file is rejected if it
@@ -48,7 +48,7 @@ def translate_corpus(
     Args:
         translator: A `kt.Translator`.
         texts: N sentences.
-        file: The file to write and resume; None only returns the translations.
+        file: The file to write and resume; None to only return the translations.
         num_beams: Beam size; 1 is greedy decoding, or sampling.
         sampler: A sampler of `kt.decoding.generate`, with one beam.
         seed: Non-negative integer, for random samplers.
@@ -124,7 +124,7 @@ def translate_corpus(
 
 
 def _sampling(sampler: Any, seed: int, batch_size: int, chunk_size: int) -> dict[str, Any]:
-    """Returns what random translations depend on, as JSON has it."""
+    """Returns what random translations depend on, in JSON's types."""
     described = isinstance(sampler, str) or dataclasses.is_dataclass(sampler)
     name = str(sampler) if described else getattr(sampler, "__qualname__", type(sampler).__name__)
     return {"sampler": name, "seed": seed, "batch_size": batch_size, "chunk_size": chunk_size}

@@ -75,7 +75,7 @@ def limit_of(
 
     Args:
         defaults: The translator's defaults.
-        length: Length of the source: an int, or float64 tensor (B,) with a `ceil` for it.
+        length: Length of the source: an int, or a float64 tensor (B,) with a matching `ceil`.
         longest: Length of the longest source of the batch, in the same form as `length`.
         ceil: Function that rounds up.
     """
@@ -165,7 +165,7 @@ class GenerationDefaults(NamedTuple):
 def check_generation_defaults(
     defaults: GenerationDefaults, vocabulary_size: int
 ) -> GenerationDefaults:
-    """Returns the defaults with a tuple of ids, or raises a ValueError if one is invalid."""
+    """Returns the defaults with their ids as a tuple, or raises a ValueError for an invalid one."""
     check_positive(**given(max_length=defaults.max_length))
     _check_constraints(defaults)
     sampling = defaults.sampling
@@ -189,7 +189,7 @@ def _check_constraints(defaults):
 
 
 def check_defaults(defaults: DecodingDefaults, vocabulary_size: int) -> DecodingDefaults:
-    """Returns the defaults with a tuple of ids, or raises a ValueError if one is invalid."""
+    """Returns the defaults with their ids as a tuple, or raises a ValueError for an invalid one."""
     penalty = defaults.length_penalty
     check_above(0, **given(max_length_factor=defaults.max_length_factor))
     _check_constraints(defaults)

@@ -1,4 +1,4 @@
-"""Translation of documents, sentence by sentence, with their layout."""
+"""Translation of documents, sentence by sentence, with their layout preserved."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Part(NamedTuple):
     """A part of a document.
 
     Attributes:
-        text: A sentence, or what stays as it is.
+        text: A sentence, or text that is kept unchanged.
         is_sentence: Whether to translate it.
-        gap: The whitespace between it and the next sentence of the line; None elsewhere.
+        gap: The whitespace before the next sentence of the same line; None if there is none.
     """
 
     text: str
@@ -44,21 +44,22 @@ def translate_document(
 ) -> Any:
     r"""Translates documents sentence by sentence.
 
-    Each line is a paragraph, or an item of a list. Its sentences are translated; line breaks, blank
-    lines, indentation, bullets, numbers of lists and the marks of Markdown headings and quotes
-    stay. All sentences of all documents are translated together, in batches of similar length. A
-    sentence that is too long for the model is split at its clauses, or else between words.
+    Each line is a paragraph or a list item. Its sentences are translated; line breaks, blank lines,
+    indentation, bullets, list numbers and the marks of Markdown headings and quotes are kept. All
+    sentences of all documents are translated together, in batches of similar length. A sentence
+    that is too long for the model is split between clauses, or else between words.
 
     Args:
         translator: The translator.
         text: A document, or a list of documents.
         batch_size: Number of sentences to translate together.
         verbose: 1 shows a progress bar.
-        sentence_language: The language by whose rules to split sentences, as an ISO 639-1 code such
-            as "de"; None for the source language of a multilingual model, otherwise English, whose
-            rules recognize the full stops of all scripts, but only English abbreviations.
+        sentence_language: The language whose rules split texts into sentences, as an ISO 639-1 code
+            such as "de". None for the source language of a multilingual model, otherwise English.
+            The English rules recognize the full stops of all scripts, but only English
+            abbreviations.
         max_sentence_length: Maximum length of a sentence, in subwords with the end token; longer
-            ones are split. None for the number of positions of the model, if it has a limit. Small
+            ones are split. None for the model's number of positions, if it is limited. Small
             models lose track in sentences far longer than those that they were trained on.
         **options: Other options of `translate`, such as `num_beams` and the languages, except
             `num_return`, `return_scores` and `target_prefix`.
@@ -68,7 +69,7 @@ def translate_document(
 
     Raises:
         ValueError: If a document is not a string, a word is longer than a sentence may be, or an
-            option is one of those three or invalid.
+            option is invalid or not supported.
         ImportError: If the `text` extra is not installed.
 
     Example:
@@ -92,8 +93,8 @@ def translate_document(
     for name in _ONE_EACH:
         if name in options:
             raise ValueError(
-                f"`{name}` must be left to `translate`, because a document is translated as a "
-                f"whole. Received: {name}={options[name]!r}."
+                f"`{name}` must not be given, because a document is translated as a whole. "
+                f"Received: {name}={options[name]!r}."
             )
     language = sentence_language or _source_language(translator, options)
     layouts = [list(_parts(document, language)) for document in documents]
@@ -122,7 +123,7 @@ def _parts(document: str, language: str | None) -> Iterator[Part]:
 
 
 def _sentences(pieces: Sequence[str]) -> Iterator[Part]:
-    """Returns the parts of sentences that have the whitespace behind them, except the last."""
+    """Yields the sentences of a line as parts, with the whitespace that follows each as its gap."""
     for index, piece in enumerate(pieces):
         text = piece.rstrip()
         is_last = index == len(pieces) - 1
@@ -164,9 +165,9 @@ def _fit(part, fits, limit):
     pieces = split_to_fit(part.text, fits)
     if pieces is None:
         raise ValueError(
-            "`text` must have words that fit the length of a sentence, the smaller of "
-            f"`max_sentence_length` and the model's positions. Received: {part.text!r:.80} with a "
-            f"word of more than {limit} ids."
+            "`text` must not contain words longer than the maximum length of a sentence, the "
+            "smaller of `max_sentence_length` and the model's positions. "
+            f"Received: {part.text!r:.80} with a word of more than {limit} ids."
         )
     *parts, last = _sentences(pieces)
     return [*parts, last._replace(gap=part.gap)]

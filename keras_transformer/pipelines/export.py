@@ -1,4 +1,4 @@
-"""Export of a translator as a SavedModel from strings to strings.
+"""Export of a translator as a SavedModel that translates strings.
 
 Shape letters: B batch, T target length, S source length, K hypotheses per source.
 """
@@ -33,7 +33,7 @@ def export_translator(
     length_penalty: float | None = None,
     max_new_tokens: int | None = None,
 ) -> None:
-    """Exports the translator as a TensorFlow SavedModel from strings to strings.
+    """Exports the translator as a TensorFlow SavedModel that translates strings.
 
     Tokenizers and search are part of the graph: loading it requires only tensorflow and
     tensorflow_text, not Keras or this library. Its `translate` function, which is also its serving
@@ -41,7 +41,7 @@ def export_translator(
     decodes over the whole vocabulary: a translator's shortlist is not exported.
 
     Args:
-        translator: The `kt.Translator` itself.
+        translator: The `kt.Translator`.
         folder: A new or empty folder.
         num_beams: Beam size; 1 is greedy decoding.
         length_penalty: The alpha of the beam search; None for the translator's default.
@@ -134,7 +134,7 @@ def _search(model, settings, start_id, source_ids, source_mask, limits):
     import tensorflow as tf
 
     batch, beams = tf.shape(source_ids)[0], settings.num_beams
-    limit = tf.maximum(tf.reduce_max(limits), 1)  # of no texts, the maximum would be negative
+    limit = tf.maximum(tf.reduce_max(limits), 1)  # without texts, the maximum would be negative
     loop = {"history": tf.fill([batch * beams, 1], start_id), "limit": limit}
     state, context = begin_search(
         model,

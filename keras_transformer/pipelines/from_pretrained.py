@@ -88,7 +88,7 @@ def _tokenizer_settings(path):
 def _firefox(path, model, source, target):
     target = source if source.proto == target.proto else target
     lists = find_shortlist(path)
-    # The padding id, and those before it that only a larger source vocabulary has.
+    # The padding id, and the ids before it that only a larger source vocabulary has.
     others = range(open_sentence_piece(target.proto).vocab_size(), target.padding_id + 1)
     defaults = DecodingDefaults(banned_ids=tuple(others), max_length_factor=2.5)
     shortlist = None if lists is None else LexicalShortlist(*read_shortlist(lists), multiple=8)

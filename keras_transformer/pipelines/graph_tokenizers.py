@@ -33,7 +33,7 @@ def check_graph_tokenizer(tokenizer: Any) -> None:
 
 
 def make_graph_tokenizer(tokenizer: Any) -> Any:
-    """Creates a module that `tokenize`s strings (B,) to ragged ids (B, T) and `detokenize`s ids.
+    """Creates a module with `tokenize`, from strings (B,) to ragged ids (B, T), and `detokenize`.
 
     Args:
         tokenizer: A SentencePiece tokenizer with its original ids, or a `kt.data.MarianTokenizer`.

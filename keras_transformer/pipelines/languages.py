@@ -90,7 +90,7 @@ def check_languages(source: Any, target: Any, defaults: DecodingDefaults) -> Non
 
 
 def _near(code: Any, languages: dict[str, int]) -> list[str]:
-    """Returns the codes most similar to an unknown one, or the first few if there are none."""
+    """Returns the codes most similar to an unknown one, or the first few if none is similar."""
     code = str(code)
     near = difflib.get_close_matches(code, languages, n=4, cutoff=0.5)
     near += [one for one in languages if one.lower().startswith(code.lower()[:2])]

@@ -37,7 +37,7 @@ def split_sentences(text: str, language: str | None = None) -> list[str]:
             without rules, for those of English.
 
     Returns:
-        The sentences, with the whitespace behind them; together they are the text.
+        The sentences, each with the whitespace that follows it; joined, they equal the text.
 
     Raises:
         ImportError: If the `text` extra is not installed.
@@ -55,8 +55,8 @@ def split_to_fit(sentence: str, fits: Callable[[str], bool]) -> list[str] | None
         fits: Returns whether a part is short enough.
 
     Returns:
-        The parts, as long as possible, with the whitespace behind them; None if a word does not
-        fit.
+        The parts, as long as possible, each with the whitespace that follows it; None if a word
+        does not fit.
     """
     return _split(sentence, fits, 0)
 

@@ -1,4 +1,4 @@
-"""Texts with which translations start."""
+"""Target prefixes: the texts with which translations start."""
 
 from __future__ import annotations
 

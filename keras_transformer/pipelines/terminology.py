@@ -12,7 +12,7 @@ from keras_transformer.decoding.forced_terms import AnyOf
 
 # A word before the term, to get the subwords that the term has inside a sentence.
 _FIRST_WORD = "a"
-_MEANING = "map terms to a translation, or to a list of alternatives, all not blank"
+_MEANING = "map each term to a translation or a list of alternatives, none of them blank"
 
 
 def find_terms(
@@ -20,8 +20,8 @@ def find_terms(
 ) -> list[list[AnyOf]]:
     """Finds the terms of a terminology in texts.
 
-    A term is found where it occurs as whole words. A term without capital letters is found in any
-    case, others only as they are written. Where several terms match, the longest is taken.
+    A term matches only whole words. Case is ignored for a term without capital letters; others
+    match only as they are written. Where several terms match, the longest is taken.
 
     Args:
         texts: N texts.
@@ -33,8 +33,8 @@ def find_terms(
         `kt.decoding.beam_search`.
 
     Raises:
-        ValueError: If the terminology has another form, or the tokenizer cannot represent a
-            translation that is needed.
+        ValueError: If the terminology is malformed, or the tokenizer cannot represent a translation
+            that is needed.
     """
     entries = [] if terminology is None else _by_preference(terminology)
     if not entries:
@@ -59,22 +59,22 @@ def check_room_for_terms(
     Args:
         terms: The terms of each source.
         limit: The maximum number without terms.
-        max_new_tokens: The maximum that was given; None for none.
+        max_new_tokens: The caller's maximum; None if none was given.
 
     Raises:
-        ValueError: If the terms do not fit the maximum that was given.
+        ValueError: If the terms do not fit the caller's maximum.
     """
     needed = max(sum(min(map(len, term.alternatives)) for term in row) for row in terms)
     if max_new_tokens is not None and needed > max_new_tokens:
         raise ValueError(
-            "`terminology` must fit `max_new_tokens`. Received: translations of terms with "
-            f"{needed} subwords in a sentence, max_new_tokens={max_new_tokens}."
+            "`terminology` must fit `max_new_tokens`. Received: terms whose translations need "
+            f"{needed} subwords in one sentence, max_new_tokens={max_new_tokens}."
         )
     return limit if max_new_tokens is not None else max(limit, needed + 1)
 
 
 def check_beams_for_terms(num_beams: int) -> None:
-    """Raises a ValueError if there is only one beam, which cannot weigh where a term fits best."""
+    """Raises a ValueError for a single beam, which cannot compare the places for a term."""
     if num_beams < 2:
         raise ValueError(
             f"`num_beams` must be at least 2 with a `terminology`. Received: num_beams={num_beams}."

@@ -43,7 +43,7 @@ class TextGenerator:
         model: A language model, such as one from `kt.models.gpt`.
         tokenizer: A tokenizer from `kt.data.train_tokenizer`, or any other that implements
             `kt.data.Tokenizer`. Generation stops at its `end_id`, and at the defaults' `stop_ids`.
-        banned_ids: Ids that are never generated; None for the tokenizer's padding.
+        banned_ids: Ids that are never generated; None for the tokenizer's padding id.
         defaults: Default decoding options, used unless overridden in `generate`; None for those of
             `kt.GenerationDefaults`.
 

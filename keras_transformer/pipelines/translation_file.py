@@ -17,13 +17,13 @@ _KIND = "keras_transformer.translate_corpus"
 class TranslationFile:
     """The file of `kt.translate_corpus`.
 
-    Its lines are JSON: first an object with the settings, then a list of a sentence and its
-    translation per line, in the order of the corpus. Only the last line can be incomplete, after an
+    Its lines are JSON: an object with the settings, then a list of a sentence and its translation
+    on each line, in the order of the corpus. Only the last line can be incomplete, after an
     interruption; it is dropped.
 
     Args:
         path: Its path.
-        settings: What the translations depend on, as JSON allows it.
+        settings: What the translations depend on, in JSON's types.
     """
 
     def __init__(self, path: str | os.PathLike, settings: dict[str, Any]) -> None:
@@ -31,7 +31,7 @@ class TranslationFile:
         self.settings = json.loads(json.dumps(settings))
 
     def resume(self, texts: Sequence[str]) -> list[str]:
-        """Returns the translations of the first texts, which the file already has.
+        """Returns the translations that the file already holds, those of the first texts.
 
         Args:
             texts: All sentences of the corpus.

@@ -1,4 +1,4 @@
-"""How likely translations are under a translator."""
+"""Log-probabilities of given translations under a translator."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def score_translations(
 ) -> np.ndarray:
     r"""Computes the mean log-probability per token of translations.
 
-    $\frac{1}{T} \sum_{t=1}^T \log P(y_t \mid y_{<t}, x)$ over the T tokens of a translation, its
-    end included. Pairs that do not belong together have low values, whoever has translated them: to
-    filter a corpus, score it with a model of the same languages, in either direction, and pass the
-    result to `kt.data.filter_pairs`.
+    $\frac{1}{T} \sum_{t=1}^T \log P(y_t \mid y_{<t}, x)$ over the T tokens of a translation,
+    including the end token. Pairs that do not match have low values, no matter who or what
+    translated them: to filter a corpus, score it with a model of the same languages, in either
+    direction, and pass the result to `kt.data.filter_pairs`.
 
     Args:
         translator: A `kt.Translator`.

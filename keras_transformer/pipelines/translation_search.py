@@ -27,8 +27,8 @@ class Translation(NamedTuple):
     Attributes:
         text: The translation.
         score: Its score in the beam search, see `kt.decoding.beam_search`: the sum of the
-            log-probabilities of its tokens, divided by the length penalty. Greedy decoding has the
-            same score, always from the model's own probabilities.
+            log-probabilities of its tokens, divided by the length penalty. Greedy decoding computes
+            the same score, always from the model's own probabilities.
 
     Example:
         >>> import keras_transformer as kt
@@ -41,12 +41,12 @@ class Translation(NamedTuple):
 
 
 class SearchRow(NamedTuple):
-    """A source, with what is known of its translation.
+    """A source, and what its translation must contain.
 
     Attributes:
         source: The ids of the source, with their end token and languages.
-        prefix: The ids that the translation starts with: the token of its language, then those of
-            a text that was given.
+        prefix: The ids that the translation starts with: the token of its language, then the ids of
+            its `target_prefix`.
         terms: The terms that the translation must contain.
     """
 
@@ -63,9 +63,9 @@ class SearchOptions(NamedTuple):
         num_beams: Beam size; 1 is greedy decoding.
         num_return: Number of translations per source; None for one.
         return_scores: Whether to return the score of a single translation.
-        counted: How many ids of each prefix count in the length penalty: the token of the language
-            does, as in transformers.
-        sampler: The sampler of `kt.decoding.generate`; others than "greedy" need one beam.
+        counted: How many ids of each prefix count in the length penalty: only the token of the
+            language, as in transformers.
+        sampler: The sampler of `kt.decoding.generate`; all except "greedy" require one beam.
         seed: Random seed of the sampler; None draws a new one.
     """
 

@@ -50,7 +50,8 @@ class Translator:
 
     Raises:
         ValueError: if the model has no encoder, a tokenizer has more ids than the model or lacks
-            the ids that start and end a text, or a default is out of range or an unknown language.
+            the ids that start and end a text, or a default is out of range or names an unknown
+            language.
 
     Example:
         >>> import keras_transformer as kt
@@ -139,11 +140,11 @@ class Translator:
                 sentence ("" for none). It is part of the translations, but does not count in
                 `max_new_tokens`, `min_new_tokens` or the scores. A translation may continue the
                 last word of its prefix.
-            terminology: The translations that terms must have: a dict from terms to a translation,
-                or to a list of alternatives such as inflected forms. A term is found in a sentence
-                as whole words; in any case if it has no capital letters, otherwise as written. The
+            terminology: The translations that terms must have: a dict from each term to a
+                translation, or to a list of alternatives such as inflected forms. A term matches
+                only whole words; case is ignored unless the term has capital letters. The
                 translation then contains one of the alternatives, possibly with an ending. Requires
-                `num_beams` of at least 2, better more than the subwords of a sentence's terms.
+                at least 2 beams; use more beams than the terms of a sentence have subwords.
             return_scores: Whether to return a `Translation`, with its score, for each sentence.
             source_language: The language of the texts; None for the translator's default.
             target_language: The language to translate to; None for the translator's default.
@@ -159,8 +160,7 @@ class Translator:
                 has characters that the tokenizer lacks, or does not fit the model's positions; if a
                 translation in the terminology is blank, cannot be represented by the target
                 tokenizer or does not fit; if an option is out of range; if a language is missing or
-                unknown, or given although
-                the model is not multilingual.
+                unknown, or given although the model is not multilingual.
 
         Reference:
             Vaswani et al. 2017, "Attention Is All You Need", section 6.1 (the length limit).
@@ -254,7 +254,8 @@ class Translator:
     def from_pretrained(cls, folder: str | os.PathLike) -> Translator:
         """Loads a translation model in Hugging Face format, or one of Firefox Translations.
 
-        The models supported in Hugging Face format are Marian, M2M100, NLLB and SMaLL-100.
+        The models supported in Hugging Face format are Marian, M2M100 (also NLLB and SMaLL-100), T5
+        (also MADLAD-400) and mT5.
 
         The model is loaded by `kt.pretrained.load`, the tokenizers by
         `kt.pretrained.load_tokenizer`. The translator's defaults are those of the checkpoint: its

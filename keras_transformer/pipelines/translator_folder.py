@@ -1,4 +1,4 @@
-"""The folder of a translator."""
+"""Writing and reading the folder of a translator."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; numbers are
 little-endian. The package gguf provides the types of tensors and their dequantization. Its reader
-is not used: it creates several arrays per string of a vocabulary, and trusts the lengths in a file.
+is not used, because it creates several arrays for each string of a vocabulary and trusts the
+lengths that a file states.
 """
 
 from __future__ import annotations
@@ -260,7 +261,7 @@ def _aligned(place, alignment):
 
 
 def _check_places(path, tensors, count, start, alignment):
-    """Raises unless the tensors follow each other without gaps until the end of the file.
+    """Raises unless the tensors follow each other without gaps up to the end of the file.
 
     Otherwise, a wrong number of tensors or a truncated file would give wrong values.
     """

@@ -34,21 +34,21 @@ def load(folder: str | os.PathLike) -> keras.Model:
     weights are in `model.safetensors` or `pytorch_model.bin`, possibly in shards; they are read one
     tensor at a time, and nothing in a file is executed. Every variable must have its tensor, and
     every tensor must fill a variable, equal one that does, or hold values that the model computes.
-    Every setting of config.json that the model does not follow must have the model's value. The
-    result is an ordinary model of `kt.models`, not compiled.
+    A setting of config.json for which the model has no option must have the value that the model
+    implements. The result is an ordinary model of `kt.models`, not compiled.
 
     A sentence-transformers folder also has a `modules.json`. It becomes a sentence encoder with the
     pooling, dense layer and normalization of its modules. The caller must truncate texts to its
     `max_seq_length` and add its prompts.
 
     A Firefox Translations (Bergamot) folder holds one file `model.*.bin` with settings and 8-bit
-    weights. It becomes a `kt.models.transformer` with float32 weights and an SSRU decoder, and with
-    one vocabulary or two. The model has one more id than the larger vocabulary, with an embedding
-    of zeros: targets start with it, it serves as padding on both sides, and it must never be
+    weights. It becomes a `kt.models.transformer` with float32 weights, an SSRU decoder, and one
+    vocabulary or two. The model has one more id than the larger vocabulary, with an embedding of
+    zeros: targets start with this id, it serves as padding on both sides, and it must never be
     generated.
 
-    A GGUF file, the format of llama.cpp, holds settings, tensors and tokenizer of a Llama, a Qwen2
-    or a Qwen3. Its tensors are dequantized one at a time by the package gguf.
+    A GGUF file, the format of llama.cpp, holds the settings, tensors and tokenizer of a Llama,
+    Qwen2 or Qwen3 model. Its tensors are dequantized one at a time by the package gguf.
 
     Args:
         folder: A folder, a file `*.gguf` or a folder with one. If no such path exists, the name of

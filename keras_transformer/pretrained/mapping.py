@@ -53,12 +53,12 @@ def after_rows(count: int) -> Form:
 
 
 class Rule(NamedTuple):
-    """One tensor of a file.
+    """Which variables of a model one tensor of a file fills.
 
     Attributes:
-        source: Its name in the file.
-        targets: Paths of the variables that it fills, in the order of its form.
-        form: How it stores them.
+        source: The tensor's name in the file.
+        targets: Paths of the variables, in the order of the form.
+        form: How the tensor stores their values.
     """
 
     source: str

@@ -45,18 +45,18 @@ def save_ctranslate2(
 
     Supports translators (`kt.models.transformer`) and language models (`kt.models.gpt`), post-LN
     and pre-LN, with one vocabulary or two, tied or untied logits, and sinusoidal or learned
-    positions; and models of the T5 type, whose stacks share relative positions. Otherwise, grouped
-    heads, rotary and relative positions, windows and gated networks are rejected. The folder also
-    gets the tokenizer: source.spm and target.spm, or tokenizer.spm, or the tokenizer.json of a
-    loaded tokenizer.
+    positions. Models like T5, whose stacks share relative positions, are supported as well. In all
+    others, grouped heads, rotary and relative positions, windows and gated networks are rejected.
+    The folder also gets the tokenizer: source.spm and target.spm, or tokenizer.spm, or the
+    tokenizer.json of a loaded tokenizer.
 
-    Pass `ctranslate2.Translator` only the tokens of a text: it adds the end to the source and
-    starts the target by itself. For a multilingual model, also pass the token of the source
+    Pass `ctranslate2.Translator` only the tokens of a text: it adds the end token to the source and
+    the start token to the target. For a multilingual model, also pass the token of the source
     language as the first token of the source, and that of the target language as `target_prefix`.
-    (If the tokenizer's `language_form` is "source_last", the end token and then that of the source
-    language follow the text instead.) Unlike `kt.Translator`, it may generate padding, unknown and
-    start tokens: pass them as `suppress_sequences`. It scores beams like
-    `kt.decoding.beam_search` with `length_normalization="length"`.
+    (If the tokenizer's `language_form` is "source_last", pass the end token and then the token of
+    the source language after the text instead.) Unlike `kt.Translator`, `ctranslate2.Translator`
+    may generate padding, unknown and start tokens: pass them as `suppress_sequences`. It scores
+    beams like `kt.decoding.beam_search` with `length_normalization="length"`.
 
     Args:
         model: The model.
@@ -65,8 +65,8 @@ def save_ctranslate2(
         folder: A new or empty folder.
         quantization: None for float32, or "int8", "int8_float32", "int8_float16", "int8_bfloat16",
             "int16", "float16" or "bfloat16".
-        max_length: L, the number of positions, and so the maximum length, of a model with
-            sinusoids.
+        max_length: L, the maximum length of a text for models with sinusoidal positions, which are
+            written as a table of L rows.
 
     Raises:
         ValueError: If `folder` is not empty, the quantization is unknown, CTranslate2 does not
@@ -176,7 +176,7 @@ _FIXED = {
 
 
 def _fixed_of_t5(stacks):
-    """The same for models of the T5 type, which are gated or not, with heads of any size."""
+    """Returns what is fixed for models like T5, which may be gated and have heads of any size."""
     last = block_of(stacks[-1])
     common = {name: value for name, value in _FIXED.items() if name != "relative_positions"}
     free = {"gated": last.gated, "head_dim": last.head_dim}
@@ -189,8 +189,9 @@ def _check_shared_positions(stack):
     is_encoder = stack.name == "encoder"
     if not isinstance(layer, RelativePositionBias) or layer.bidirectional is not is_encoder:
         raise ValueError(
-            '`relative_positions` must be "t5" for CTranslate2 if a stack shares them, and for '
-            f"future keys in the encoder only. Received: {layer!r} in {stack.name!r}."
+            '`relative_positions` must be "t5" for CTranslate2 if the blocks of a stack share them,'
+            " and bidirectional in the encoder only. "
+            f"Received: {layer!r} in {stack.name!r}."
         )
     if stack.positional_encoding is not None:
         raise ValueError(
@@ -208,7 +209,7 @@ def _set_vocabularies(spec, model, pair):
     for one, side in zip((pair[0], pair[-1]), ("source", "target"), strict=True):
         name = f"{side}_embedding" if f"{side}_embedding" in names else "token_embedding"
         tokens.append(_tokens(one, model.get_layer(name).vocabulary_size))
-    # CTranslate2 requires all three; a missing one cannot occur.
+    # CTranslate2 requires all three tokens. The end token replaces missing ones, which never occur.
     start, unknown = (ids.end if i is None else i for i in (ids.start, ids.unknown))
     spec.config.bos_token = tokens[1][start]
     spec.config.eos_token = tokens[1][ids.end]

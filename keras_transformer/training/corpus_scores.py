@@ -41,11 +41,11 @@ def check_references(
 
     Args:
         sources: N sentences.
-        references: For each, a reference or several.
+        references: For each, one reference or a list of several.
 
     Raises:
-        ValueError: If their number differs from that of the sources, or one has no reference or
-            one that is not a string.
+        ValueError: If their number differs from that of the sources, or a source has no reference
+            or one that is not a string.
     """
     if isinstance(references, str):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Optimizers whose settings are saved with the model."""
+"""AdamW whose exclusions from weight decay are saved with the model."""
 
 import re
 from collections.abc import Iterable

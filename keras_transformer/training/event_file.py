@@ -8,10 +8,10 @@ from typing import Any
 
 
 class EventFile:
-    """A file of scalars and texts that TensorBoard shows.
+    """An event file: scalars and texts that TensorBoard shows.
 
-    It needs the package `tensorboard`, which imports TensorFlow only where that is installed. The
-    file is created with the first entry; after `close`, another entry starts another file.
+    It needs the package `tensorboard`, which imports TensorFlow only if that is installed. The file
+    is created with the first entry; the first entry after `close` starts a new file.
 
     Args:
         log_dir: The folder for the file; created if missing.

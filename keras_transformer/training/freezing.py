@@ -134,7 +134,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         self._state: int | None = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Starts over with only the top trainable."""
+        """Starts over with only the top layers trainable."""
         self._state = None
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Reductions of the losses of a batch to one number."""
+"""Reduction of the losses of a batch to one number."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from keras import ops
 from keras_transformer.ops.replicas import sum_over_replicas
 
 MEANS = ("mean_with_sample_weight", "sum_over_batch_size", "mean")
-"""Names of the weighted mean; Keras's first divides by the weights, as all of them do here."""
+"""Names of the weighted mean. In Keras, only the first divides by the weights; here all do."""
 REDUCTIONS = (*MEANS, "sum", "none", None)
 """All reductions; "none" and None keep each loss."""
 
@@ -44,6 +44,6 @@ def reduce_sums(reduction: str | None, loss: Any, weight: Any) -> Any:
     """
     if reduction == "sum":
         return loss
-    # Keras sums the gradients of all replicas. Dividing each replica's own mean by their number
-    # would give examples more weight on replicas that have fewer of them.
+    # Keras sums the gradients of all replicas. Dividing each replica's own mean by the number of
+    # replicas would give examples more weight on replicas with fewer examples.
     return ops.divide_no_nan(loss, sum_over_replicas(weight))

@@ -1,4 +1,4 @@
-"""BLEU and chrF of a translator while it is trained."""
+"""BLEU and chrF of a translator during training."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class TranslationEvaluation(keras.callbacks.Callback):
     after `fit`, when `kt.training.CheckpointAveraging` has averaged the weights.
 
     Args:
-        translator: The `kt.Translator` of the model to be trained, or any other object with its
-            method `translate`.
+        translator: The `kt.Translator` of the model to be trained, or any other object with the
+            same method `translate`.
         sources: N sentences to translate.
         references: N reference translations, or N lists of them, as from
             `kt.datasets.tatoeba.references`.
@@ -68,8 +68,8 @@ class TranslationEvaluation(keras.callbacks.Callback):
         metrics: Metrics of sacrebleu by name, such as `{"bleu": sacrebleu.BLEU(tokenize="char"),
             "ter": sacrebleu.TER()}`; None for "bleu" and "chrf" with sacrebleu's defaults, which
             suit languages that separate words by spaces.
-        prefix: Start of the names in `logs`. Give each a different one if several evaluations take
-            part in a training, for example one per language.
+        prefix: Prefix of the names in `logs`. Use different ones for several evaluations during the
+            same training, for example one per language.
         num_samples: Number of sentences to keep in `samples` and show; the first ones are taken.
         log_dir: Folder in which TensorBoard finds the scores and the samples, by training step.
             Needs the package `tensorboard`. None writes nothing.
@@ -86,8 +86,8 @@ class TranslationEvaluation(keras.callbacks.Callback):
 
     Raises:
         ValueError: If there are no sources, their number differs from that of the references, an
-            option is unknown, or a number is out of range; when training begins, if the translator
-            has another model than the one that is trained.
+            option is unknown, or a number is out of range; when training begins, if the
+            translator's model is not the one being trained.
         ImportError: If sacrebleu is not installed, or tensorboard with `log_dir`.
 
     Example:
@@ -260,7 +260,7 @@ def _check_options(translator: Any, options: Mapping[str, Any]) -> None:
 
 
 def _check_same_model(translator: Any, model: keras.Model) -> None:
-    """Raises unless the translator's model has weights of the one that is trained.
+    """Raises unless the translator's model shares weights with the one being trained.
 
     The trained model may contain the translator's, as `kt.training.ChunkedLossModel` does.
     """
@@ -270,13 +270,13 @@ def _check_same_model(translator: Any, model: keras.Model) -> None:
     trained = {id(weight) for weight in model.weights}
     if not any(id(weight) in trained for weight in own.weights):
         raise ValueError(
-            "`translator` must have the model that is trained, or one that shares its weights. "
+            "`translator` must have the model being trained, or one that shares its weights. "
             f"Received: a translator with model {own.name!r}, training {model.name!r}."
         )
 
 
 def _steps_taken(optimizer: Any) -> int:
-    """Returns the number of training steps that an optimizer has taken, also before a resume."""
+    """Returns the number of steps that an optimizer has taken, including those before a resume."""
     updates = int(keras.ops.convert_to_numpy(optimizer.iterations))
     return updates * (getattr(optimizer, "gradient_accumulation_steps", None) or 1)
 

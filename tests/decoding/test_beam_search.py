@@ -339,7 +339,7 @@ def test_alignments_are_the_cross_attention_of_the_tokens():
         ),
         (
             {"prefix_ids": [[5], [5], []], "count_prefix": True},
-            r"`count_prefix` must be False, or a number, for prefixes of diff.*\[0, 1\]",
+            r"`count_prefix` must be False or a number for prefixes of diff.*\[0, 1\]",
         ),
         (
             {"prefix_ids": [[5], [5], [5, 6]], "count_prefix": 2},

@@ -162,7 +162,7 @@ def test_positions_of_the_model(tokenizer, monkeypatch):  # noqa: F811
     document = "the cat sat on the mat, a dog ran after the cat.\n- the cat"
     found = translator.translate_document(document)
     assert found.split("\n")[1].startswith("- ")
-    message = r"`text` must have words that fit .*'thecat.* with a word of more than 11 ids"
+    message = r"`text` must not contain words longer .*'thecat.* with a word of more than 11 ids"
     with pytest.raises(ValueError, match=message):
         translator.translate_document("thecatsatonthematadogranafterthecat on")
 
@@ -194,9 +194,9 @@ def test_progress(tokenizer, capsys):  # noqa: F811
     [
         (5, {}, "`text` must be a string or a list of strings. Received: text=5"),
         (["a", None], {}, r"`text\[1\]` must be a string. Received: text\[1\]=None"),
-        ("a", {"num_return": 2}, "`num_return` must be left to `translate`.*num_return=2"),
-        ("a", {"return_scores": True}, "`return_scores` must be left to `translate`"),
-        ("a", {"target_prefix": "x"}, "`target_prefix` must be left to `translate`.*='x'"),
+        ("a", {"num_return": 2}, "`num_return` must not be given.*num_return=2"),
+        ("a", {"return_scores": True}, "`return_scores` must not be given"),
+        ("a", {"target_prefix": "x"}, "`target_prefix` must not be given.*='x'"),
         ("a", {"max_sentence_length": 0}, "`max_sentence_length` must be a positive integer"),
     ],
 )

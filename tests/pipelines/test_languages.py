@@ -284,7 +284,7 @@ def test_the_explorer_shows_two_languages(m2m):
     pytest.importorskip("starlette")
     from keras_transformer.explorer.opened_model import open_model
 
-    with pytest.raises(ValueError, match="`model` must be a translator of two languages.*with 100"):
+    with pytest.raises(ValueError, match="`model` must be a translator of one language pair.*100"):
         open_model(m2m)
 
 

@@ -291,7 +291,7 @@ def test_what_cannot_be_written(source, target, tmp_path):
         ({"position_layout": "interleaved"}, "`positional_encoding` must be None for CTranslate2"),
         (
             {"relative_positions": kt.layers.RelativePositionBias()},
-            "`relative_positions` must be .*for future keys in the encoder only.*'decoder'",
+            "`relative_positions` must be .*bidirectional in the encoder only.*'decoder'",
         ),
     ):
         refuse(kt.models.transformer(120, **SIZE, **{**T5, **more}), source, tmp_path, message)

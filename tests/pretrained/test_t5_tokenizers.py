@@ -222,12 +222,12 @@ def test_a_tokenizer_json_of_another_kind(tmp_path):
     content = json.loads(path.read_text())
     content["normalizer"] = {"type": "Lowercase"}
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="The normalizer in .* must be that of a.* T5Tokenizer"):
+    with pytest.raises(ValueError, match="must be a character map, as in T5Tokenizer"):
         kt.pretrained.load_tokenizer(folder)
 
 
 def test_two_tokenizers(tmp_path):
     pair = [kt.pretrained.load_tokenizer(folders.t5(tmp_path / name)) for name in "ab"]
     model = small_model(pair[0], start_is_padding=True)
-    with pytest.raises(ValueError, match="`tokenizer` must be a single one for a T5 model"):
+    with pytest.raises(ValueError, match="`tokenizer` must be a single tokenizer for a T5 model"):
         kt.pretrained.save_huggingface(model, pair, tmp_path / "new")

@@ -464,7 +464,7 @@ def test_messages(arguments, message):
 
 def test_rejects_the_translator_of_another_model(tokenizer):
     evaluation = TranslationEvaluation(make_translator(tokenizer), SOURCES, TARGETS)
-    with pytest.raises(ValueError, match="`translator` must have the model that is trained"):
+    with pytest.raises(ValueError, match="`translator` must have the model being trained"):
         run(evaluation, 1)
 
 

@@ -24,18 +24,18 @@ class MixedBatches(EpochBatches):
     without forgetting the rest.
 
     The share of corpus k is $w_k / \sum_j w_j$ with `weights`, or $n_k^{1/\tau} / \sum_j
-    n_j^{1/\tau}$ for its number of batches $n_k$ with a `temperature` $\tau$: 1 for shares in
-    proportion to the sizes, larger to give small corpora more. In each epoch every corpus
-    contributes at least one batch. Each epoch reads every corpus from the start, in a new order if
-    its dataset shuffles. A corpus shorter than its share is repeated; only part of a longer one is
-    read, a different part every time if its dataset shuffles.
+    n_j^{1/\tau}$ with a `temperature` $\tau$, where $n_k$ is its number of batches. With a
+    temperature of 1, shares are proportional to the sizes; higher ones give small corpora more. In
+    each epoch, every corpus contributes at least one batch and is read from the start, in a new
+    order if its dataset shuffles. A corpus shorter than its share is repeated; only part of a
+    longer one is read, a different part every time if its dataset shuffles.
 
     Args:
         datasets: Two or more datasets of this package, such as `TranslationBatches`, with items of
             the same structure and the same shards. Do not use them elsewhere: the mixture changes
             their epochs.
-        weights: A positive number for each dataset; None for a temperature.
-        temperature: $\tau$; None for 1 without `weights`.
+        weights: A positive number for each dataset; None to use a temperature.
+        temperature: $\tau$, only without `weights`; None for 1.
         num_batches: Batches per epoch; None for the total of all datasets.
         shuffle: Whether the corpora alternate at random instead of evenly.
         seed: Non-negative integer. The order of the corpora depends only on it and the epoch.
@@ -91,7 +91,7 @@ class MixedBatches(EpochBatches):
         """Returns the steps; each shard's batch is a dataset, its epoch, and an index in it."""
         turns = np.repeat(np.arange(len(self._counts)), self._counts)
         if generator is None:
-            # Evenly: the i-th of n batches at (i + 1/2) / n of the way.
+            # Evenly: batch i of n is placed at (i + 1/2) / n of the epoch.
             places = [(np.arange(count) + 0.5) / count for count in self._counts]
             turns = turns[np.argsort(np.concatenate(places), kind="stable")]
         else:
@@ -134,7 +134,7 @@ class MixedBatches(EpochBatches):
         return [size for array in arrays for size in array.shape[1:]]
 
     def _make(self, turn, epoch, index) -> Any:
-        # A dataset knows one epoch at a time, and several workers may want batches of it.
+        # A dataset is in one epoch at a time, but several workers may request batches from it.
         with self._turns:
             self._datasets[turn]._go_to(epoch)
             return self._datasets[turn]._make_batch(index)

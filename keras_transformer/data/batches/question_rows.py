@@ -61,8 +61,8 @@ def question_rows(
         tokenizer: A tokenizer with an end id; a start id is left out if it has none.
         questions: N strings.
         contexts: N lists of words.
-        spans: N pairs of the indices of an answer's first and last word, each None if the context
-            does not answer the question; None instead of the list for prediction.
+        spans: For each question, the indices of its answer's first and last word, or None if the
+            context does not answer it; None instead of the list for prediction.
         max_length: Maximum row length; longer contexts are truncated at the end.
 
     Returns:
@@ -177,7 +177,7 @@ def _positions(words, span, count, index) -> tuple[int, int]:
     first, last = span
     if not 0 <= first <= last < count:
         raise ValueError(
-            f"`spans` must be pairs of words of the context, from 0 to {count - 1}. "
+            f"`spans` must be pairs of word indices of the context, from 0 to {count - 1}. "
             f"Received: {tuple(span)!r} at index {index}."
         )
     if first not in words or last not in words:

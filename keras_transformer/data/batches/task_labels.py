@@ -83,7 +83,7 @@ def read_labels(labels: Any, lengths: Sequence[int] | None, count: int) -> Label
         The labels.
 
     Raises:
-        ValueError: If the labels have another form.
+        ValueError: If the labels have none of these forms.
     """
     if isinstance(labels, Mapping):
         return NamedLabels(

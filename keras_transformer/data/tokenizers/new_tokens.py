@@ -1,4 +1,4 @@
-"""Tokenizers with new tokens."""
+"""Adding new tokens to tokenizers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def with_new_tokens(
     Args:
         tokenizer: A tokenizer of `kt.data`, including those of `kt.data.train_tokenizer` and
             `kt.pretrained.load_tokenizer`.
-        tokens: The new tokens. They are found inside of words, too.
+        tokens: The new tokens. They are also found inside words.
         first_id: Id of the first of them; None for the tokenizer's vocabulary size. Give the
             model's vocabulary size if that is larger.
 
@@ -90,7 +90,7 @@ def _checked(tokenizer: Any, tokens: Sequence[str]) -> list[str]:
         if token in known or _is_token(tokenizer, token):
             raise ValueError(
                 "`tokens` must be new and distinct. "
-                f"Received: tokens[{index}]={token!r}, which there is already."
+                f"Received: tokens[{index}]={token!r}, which already exists."
             )
         known.add(token)
     return list(tokens)
@@ -113,7 +113,7 @@ def _longer_proto(proto: bytes, tokens: Sequence[str], first_id: int | None = No
     model.ParseFromString(proto)
     piece_type = type(model).SentencePiece
     for index in range(len(model.pieces), len(model.pieces) if first_id is None else first_id):
-        # A special id that no text contains, such as a padding id that only the model has.
+        # Fill up the ids that no text contains, such as a padding id that only the model has.
         model.pieces.add(piece=f"<unused {index}>", score=0.0, type=piece_type.UNUSED)
     for token in tokens:
         text = token.replace(" ", _SPACE)

@@ -13,7 +13,7 @@ from keras_transformer.pretrained.config_keys import Keys
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.mapping import ROW, Form, Rule
 
-# The settings of the model below; other architectures of Marian are rejected, naming the key.
+# The settings that `_build` assumes; other architectures of Marian are rejected, naming the key.
 _REQUIRED = {
     "type": "transformer",
     "transformer-ffn-depth": 2,
@@ -49,9 +49,9 @@ _KEYS = Keys(
 
 
 def _with_zeros(count: int) -> Form:
-    """Returns the form of a table that gets rows of zeros.
+    """Returns the form of an embedding table to which rows of zeros are added.
 
-    Marian starts decoding from a zero vector, and batches need padding.
+    Marian starts decoding from a zero vector, and batches need a padding id.
     """
     return Form(
         lambda array: [np.pad(array, ((0, count), (0, 0)))],
@@ -60,7 +60,7 @@ def _with_zeros(count: int) -> Form:
 
 
 def _columns_with_zeros(count: int) -> Form:
-    """Returns the form of a kernel (in, out) that gets columns of zeros."""
+    """Returns the form of a kernel (in, out) to which columns of zeros are added."""
     return Form(
         lambda array: [np.pad(array, ((0, 0), (0, count)))],
         lambda arrays: arrays[0][:, :-count],
@@ -68,7 +68,7 @@ def _columns_with_zeros(count: int) -> Form:
 
 
 def _transposed_with_zeros(count: int) -> Form:
-    """Returns the form of such a kernel that the file stores as (out, in)."""
+    """Returns the form of such a kernel if the file stores it transposed, as (out, in)."""
     return Form(
         lambda array: [np.pad(array, ((0, count), (0, 0))).T],
         lambda arrays: arrays[0].T[:-count],
@@ -99,7 +99,7 @@ class _Vocabularies(NamedTuple):
 
     @property
     def padding_id(self) -> int:
-        """The id of padding and start, on both sides: the first that is in neither vocabulary."""
+        """The padding and start id on both sides: the first id that is in neither vocabulary."""
         return max(self.source, self.target)
 
 
@@ -199,7 +199,7 @@ def _embeddings(config: Config) -> list[Rule]:
     if not vocabularies.tied:
         name, kernel = "logits", "decoder_ff_logit_out_Wt"
         form = _transposed_with_zeros(more_targets)
-        if config.has_tensor("decoder_ff_logit_out_W"):  # of an older Marian
+        if config.has_tensor("decoder_ff_logit_out_W"):  # from older versions of Marian
             kernel, form = "decoder_ff_logit_out_W", _columns_with_zeros(more_targets)
         rules += [Rule(kernel, ("logits/kernel",), form)]
     bias = _bias_with_zeros(more_targets)

@@ -34,7 +34,7 @@ _T5_KEYS = Keys(
         "dropout_rate": 0.1,
         "layer_norm_epsilon": 1e-6,
         "feed_forward_proj": "relu",
-        # These two follow from the one above unless they are given.
+        # Unless given, these two follow from `feed_forward_proj`.
         "dense_act_fn": None,
         "is_gated_act": None,
         "tie_word_embeddings": True,
@@ -57,13 +57,13 @@ _MT5_KEYS = _T5_KEYS._replace(
     followed={**_T5_KEYS.followed, **_MT5_SIZES, "feed_forward_proj": "gated-gelu"},
     architectures=("MT5ForConditionalGeneration",),
 )
-# Activations and whether the network is gated, by the name of both.
+# The activation, and whether the network is gated, for each value of `feed_forward_proj`.
 _FEED_FORWARDS = {name: (ours, False) for name, ours in ACTIVATIONS.items()}
 _FEED_FORWARDS |= {f"gated-{name}": (ours, True) for name, ours in ACTIVATIONS.items()}
-_FEED_FORWARDS["gated-gelu"] = ("gelu_approximate", True)  # only here is it the tanh form
+_FEED_FORWARDS["gated-gelu"] = ("gelu_approximate", True)  # plain "gelu" is the exact form
 _HEAD = "lm_head.weight"
 _TABLE = "shared.weight"
-# Old files hold this table of cross-attention, which has no relative positions.
+# Old files contain this table, although cross-attention has no relative positions.
 _UNUSED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 _MAX_NEW_TOKENS = 512  # the length of the training texts
 
@@ -74,8 +74,8 @@ _MAX_NEW_TOKENS = 512  # the length of the training texts
 def _scales_logits(config: Config) -> bool:
     """Returns whether logits are divided by sqrt(D).
 
-    In T5 they are unless `tie_word_embeddings` is false, which T5 1.1 says; newer files say it in
-    `scale_decoder_outputs`. mT5's logits never are.
+    Newer files say so in `scale_decoder_outputs`. In older ones, T5's logits are divided unless
+    `tie_word_embeddings` is false, as in T5 1.1. mT5's logits never are.
     """
     if config.values["model_type"] == "mt5":
         return False
@@ -85,10 +85,10 @@ def _scales_logits(config: Config) -> bool:
 
 
 def _is_tied(config: Config) -> bool:
-    """Returns whether the logits have the matrix of the embeddings.
+    """Returns whether the logits are computed with the embedding matrix.
 
-    `tie_word_embeddings` does not tell: transformers 5 writes true for all, and compares the
-    tensors. Scaled logits are those of the embeddings, so a copy of these must be equal.
+    `tie_word_embeddings` does not decide this: transformers 5 always writes true and compares the
+    tensors instead. Scaled logits are always tied, so a stored copy of the matrix must equal it.
     """
     return _scales_logits(config) or not config.has_tensor(_HEAD)
 
@@ -134,7 +134,7 @@ def _build(config: Config) -> keras.Model:
         head_dim=None if head_dim * num_heads == hidden_dim else head_dim,
         hidden_dim=hidden_dim,
         intermediate_dim=config.size("d_ff"),
-        # In training, T5 also drops entries of what a stack returns.
+        # In training, T5 also applies dropout to the output of a stack.
         dropout=rate,
         attention_dropout=rate,
         activation_dropout=rate,
@@ -163,7 +163,7 @@ def _matrix(source: str, target: str) -> Rule:
 
 
 def _sublayers(stack: str) -> tuple[tuple[str, str, str], ...]:
-    """Returns names of a block's sublayers: theirs, and ours of the sublayer and its norm."""
+    """Returns T5's name of each sublayer of a block, and our names of it and of its norm."""
     own = ("SelfAttention", "self_attention/attention", "self_attention_norm")
     cross = ("EncDecAttention", "cross_attention", "cross_attention_norm")
     last = ("DenseReluDense", "feed_forward", "feed_forward_norm")
@@ -279,12 +279,12 @@ def _family(model_type: str, keys: Keys) -> Family:
         keys,
         copies=_copies,
         left_out=lambda config: (_UNUSED,),
-        # Both have the same layers: mT5 goes by its name.
+        # Both have the same layers, so the model's name identifies mT5.
         recognizes=lambda model, names: (
             _recognizes(model, names) and (model.name == "mt5") == (model_type == "mt5")
         ),
         describe=lambda model, ids: _describe(model, ids, model_type, keys),
-        # The default size of a head may be given or not.
+        # A file may give the default head size or omit it.
         adapted=("block.head_dim",),
         generation=lambda config, ids: generation_values(config, ids, _MAX_NEW_TOKENS),
         write_tokenizer=write_t5_tokenizer,

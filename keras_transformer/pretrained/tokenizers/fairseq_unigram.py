@@ -15,8 +15,8 @@ SPECIAL = {
     **{"pad": "<pad>", "cls": "<s>", "mask": "<mask>"},
 }
 _SPACE = "\u2581"
-# fairseq's ids begin with these tokens, SentencePiece's only with three of them, so the id of every
-# piece increases by one.
+# fairseq's ids begin with these four tokens, SentencePiece's with only three of them, so each
+# piece's id is one higher than in the file.
 _FIRST = ("<s>", "<pad>", "</s>", "<unk>")
 _PIECES = ("<unk>", "<s>", "</s>")
 _UNKNOWN_ID = 3
@@ -32,7 +32,7 @@ def from_pieces(files: TokenFiles) -> Any:
         A `tokenizers.Tokenizer`.
 
     Raises:
-        ValueError: If the file is not such a model, or defines symbols.
+        ValueError: If the file is not such a model, or has user-defined symbols.
     """
     path = files.folder / FILE
     proto = read_pieces(path)
@@ -68,7 +68,7 @@ def read_pieces(path: Path) -> Any:
     proto = import_text_package("sentencepiece.sentencepiece_model_pb2").ModelProto()
     try:
         proto.ParseFromString(path.read_bytes())
-    except Exception as error:  # protobuf raises types of its library
+    except Exception as error:  # protobuf has its own exception types
         raise ValueError(f"`{path}` must be a SentencePiece model. Received: {error}.") from error
     if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
         raise ValueError(
@@ -84,7 +84,7 @@ def empty_model(files: TokenFiles) -> Any:
 
 
 def dress(files: TokenFiles, tokenizer: Any, class_name: str = "XLMRobertaTokenizer") -> None:
-    """Sets the parts around the model like transformers, which reads only a file's character map.
+    """Sets the steps around the model as transformers does, which reads only the character map.
 
     Args:
         files: The folder's tokens and settings.
@@ -113,7 +113,7 @@ def dress(files: TokenFiles, tokenizer: Any, class_name: str = "XLMRobertaTokeni
 
 
 def _parts(part: Any, key: str) -> list[dict[str, Any]]:
-    """Returns the parts of a sequence, or the only one."""
+    """Returns the parts of a `Sequence`; any other part as the only one."""
     if part is None:
         return []
     return list(part[key]) if part["type"] == "Sequence" else [part]
@@ -126,8 +126,8 @@ def _precompiled(files, normalizer, class_name):
             precompiled = part
         elif part["type"] != "Replace" or part["pattern"] != {"Regex": " {2,}"}:
             raise ValueError(
-                f"The normalizer in {files.folder / 'tokenizer.json'} must be that of an "
-                f"{class_name}, a character map. Received: {part['type']}."
+                f"The normalizer in {files.folder / 'tokenizer.json'} must be a character map, as "
+                f"in {class_name}. Received: {part['type']}."
             )
     return precompiled
 
@@ -138,6 +138,6 @@ def _check_pre_tokenizer(files, pre_tokenizer, class_name):
     known = kinds in ([], ["Metaspace"], ["WhitespaceSplit", "Metaspace"])
     if not known or (parts and parts[-1]["replacement"] != _SPACE):
         raise ValueError(
-            f"The pre_tokenizer in {files.folder / 'tokenizer.json'} must be that of an "
-            f"{class_name}, WhitespaceSplit and Metaspace. Received: {kinds}."
+            f"The pre_tokenizer in {files.folder / 'tokenizer.json'} must consist of "
+            f"WhitespaceSplit and Metaspace, as in {class_name}. Received: {kinds}."
         )

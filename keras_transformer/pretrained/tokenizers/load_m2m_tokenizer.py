@@ -189,7 +189,7 @@ def _nllb_from_pieces(files: TokenFiles, config: dict[str, Any], form: str) -> M
 
 
 def _dress_nllb(files: TokenFiles, tokenizer: Any) -> None:
-    """Sets the parts like transformers, which reads only the file's character map."""
+    """Sets the steps around the model as transformers does, which reads only the character map."""
     package = import_text_package("tokenizers")
     normalizer = json.loads(tokenizer.to_str())["normalizer"] or {}
     steps = normalizer.get("normalizers", [normalizer])

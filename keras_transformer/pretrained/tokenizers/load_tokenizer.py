@@ -55,16 +55,17 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     `config.json` names the architecture: BERT, RoBERTa, XLM-RoBERTa, DistilBERT, GPT-1
     (`openai-gpt`), GPT-2, GPT-Neo, OPT, Llama, Qwen2, Qwen3, T5, mT5, Marian or M2M100 (`m2m_100`,
     also NLLB and SMaLL-100). The tokenizer is read from `tokenizer.json`, or in older folders from
-    `vocab.json` and `merges.txt`, from `vocab.txt`, or from a SentencePiece model (T5's is
-    `spiece.model`, followed by the sentinels `<extra_id_0>` and so on); Marian's from `source.spm`,
-    `target.spm` and `vocab.json`; M2M100's from `sentencepiece.bpe.model` and `vocab.json`; NLLB's
-    from `tokenizer.json`, or only from `sentencepiece.bpe.model`. A multilingual tokenizer has the
-    ids of its language tokens in `languages`. The ids are those of Hugging Face's tokenizer,
-    without special ids around a text: `kt.data.encode` adds those. For Llama and Qwen,
-    tokenizer.json is used as is, whatever class the folder names; transformers 5 builds a different
-    tokenizer if that class is GPT-2's, as in SmolLM2. A GGUF file contains its byte-level BPE. A
-    Firefox Translations folder has one SentencePiece model for both languages, or one for each.
-    Nothing in a file is executed.
+    `vocab.json` and `merges.txt`, from `vocab.txt`, or from a SentencePiece model (for T5 from
+    `spiece.model`, to which the sentinels `<extra_id_0>` and so on are added). Marian's is read
+    from `source.spm`, `target.spm` and `vocab.json`; M2M100's from `sentencepiece.bpe.model` and
+    `vocab.json`; NLLB's from `tokenizer.json`, or only from `sentencepiece.bpe.model`. A GGUF file
+    contains a byte-level BPE tokenizer. A Firefox Translations folder has one SentencePiece model
+    for both languages, or one for each. Nothing in a file is executed.
+
+    The ids are those of Hugging Face's tokenizer, without special ids around a text:
+    `kt.data.encode` adds those. The `languages` of a multilingual tokenizer map each language to
+    the id of its token. For Llama and Qwen, tokenizer.json is used as is, whatever class the folder
+    names; transformers 5 builds a different tokenizer if that class is GPT-2's, as in SmolLM2.
 
     Args:
         folder: A folder, a GGUF file or a name on the Hugging Face hub, as in
@@ -126,7 +127,7 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
 
 def _firefox(folder: Path, target: bool) -> SentencePieceTokenizer:
     protos = firefox_vocabularies(folder)
-    # The loaded model has ids that neither language has; the first is that of padding and start.
+    # The padding and start id of the loaded model is the first that is in neither vocabulary.
     size = max(SentencePieceTokenizer(proto).vocabulary_size() for proto in protos)
     return SentencePieceTokenizer(protos[target], padding_id=size, start_id=size)
 
@@ -165,7 +166,7 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) 
         # An id that the tokenizer does not have cannot end a text.
         end_id=end if end is not None and end < num_tokens else None,
         unknown_id=named.get("unk"),
-        # The rules are for word-level tokenizers; BPE preserves spaces.
+        # Cleaning up is for word-level tokenizers; BPE preserves spaces.
         clean_up_spaces=bool(files.flag("clean_up_tokenization_spaces", False)) and not is_bpe,
         vocabulary_size=larger_size(config.get("vocab_size"), num_tokens),
         split_special_tokens=bool(files.flag("split_special_tokens", False)),
@@ -191,7 +192,7 @@ def _start_id(
 
 
 def _languages(inner: Any, usual: Kind) -> dict[str, Any]:
-    """Returns the languages of MADLAD-400, a T5 whose sources name their target language."""
+    """Returns the language arguments of MADLAD-400, a T5 whose sources name the target language."""
     tokens = language_tokens(inner) if usual is T5 else []
     return {"language_tokens": tokens, "language_form": "target_first"} if tokens else {}
 

@@ -1,4 +1,4 @@
-"""T5's tokenizer: SentencePiece's unigram pieces, then the sentinels of its training."""
+"""T5's tokenizer: SentencePiece's unigram pieces, followed by the sentinels of pre-training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _num_sentinels(files: TokenFiles) -> int:
     number = files.settings.get("extra_ids", 100)
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         raise ValueError(
-            f"`extra_ids` in {files.path} must be a number of tokens. Received: {number!r}."
+            f"`extra_ids` in {files.path} must be a non-negative integer. Received: {number!r}."
         )
     return number
 
@@ -39,7 +39,7 @@ def _from_pieces(files: TokenFiles) -> Any:
         result.normalizer = package.normalizers.Precompiled(charsmap)
     _dress(files, result)
     result.add_special_tokens([package.AddedToken(name, normalized=False) for name in sentinels])
-    # A symbol is never split, even where it touches a word.
+    # User-defined symbols are never split, even next to a word.
     symbols = [piece.piece for piece in proto.pieces if piece.type == piece.USER_DEFINED]
     result.add_tokens([package.AddedToken(name, normalized=False) for name in symbols])
     return result
@@ -63,13 +63,13 @@ T5 = Kind(
 
 
 def language_tokens(tokenizer: Any) -> list[str]:
-    """Returns the tokens of target languages, such as MADLAD-400's "<2de>".
+    """Returns the tokens that name target languages, such as MADLAD-400's "<2de>".
 
     Args:
         tokenizer: The `tokenizers.Tokenizer`.
 
     Returns:
-        The tokens by id; none unless a text can start with them as single ids.
+        The tokens in order of id; empty unless each is a single id at the start of a text.
     """
 
     def ids(text):

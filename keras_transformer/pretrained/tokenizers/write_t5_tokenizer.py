@@ -13,7 +13,7 @@ from keras_transformer.pretrained.tokenizers.write_tokenizer_json import write_t
 
 
 def write_t5_tokenizer(tokenizers: tuple[Any, ...], config: Config, folder: Path) -> None:
-    """Writes tokenizer.json, which ends each text, and tokenizer_config.json.
+    """Writes tokenizer.json, which adds the end token to each text, and tokenizer_config.json.
 
     Args:
         tokenizers: The tokenizer of both source and target.
@@ -25,7 +25,7 @@ def write_t5_tokenizer(tokenizers: tuple[Any, ...], config: Config, folder: Path
     """
     if len(tokenizers) != 1:
         raise ValueError(
-            "`tokenizer` must be a single one for a T5 model, which has one vocabulary. "
+            "`tokenizer` must be a single tokenizer for a T5 model, which has one vocabulary. "
             f"Received: {len(tokenizers)} tokenizers."
         )
     write_tokenizer_json(tokenizers, config, folder)
@@ -36,7 +36,7 @@ def write_t5_tokenizer(tokenizers: tuple[Any, ...], config: Config, folder: Path
         single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, end_id)]
     )
     tokenizer.save(path)
-    # The start is that of a translation, not of a text.
+    # The start token begins translations, not texts.
     settings = read_json(folder / "tokenizer_config.json")
     settings.pop("bos_token", None)
     write_json(folder / "tokenizer_config.json", settings)
