@@ -45,7 +45,9 @@ def naming_file(path: str | os.PathLike, must: str = "be an intact file") -> Ite
     except Exception as error:
         message = str(error)
         is_ours = type(error) is ValueError
-        named = os.fspath(path) in message or Path(path).name in message
+        # A name without a suffix may be a common word.
+        has_suffix = bool(Path(path).suffix)
+        named = os.fspath(path) in message or (has_suffix and Path(path).name in message)
         if is_ours and named and len(message) <= _LONGEST:
             raise
         raise ValueError(_named(path, must, error, message, is_ours)) from error
