@@ -6,6 +6,7 @@ import struct
 import pytest
 from safetensors.numpy import save_file
 
+from tests.pretrained import firefox
 from tests.robustness.subjects import (
     SUBJECTS,
     edit,
@@ -77,20 +78,15 @@ def test_no_tensors_and_a_billion_layers(built, tmp_path):
     refused("safetensors", folder, "`n_layer` in .*config.json must be at most 0")
 
 
-@pytest.mark.parametrize(("old", "new"), [(b"dim-emb: 12", b"dim-emb: 10000000000")])
-def test_settings_of_firefox(built, old, new, tmp_path):
+@pytest.mark.parametrize("key", ["dim-emb", "transformer-dim-ffn", "enc-depth", "dim-vocabs"])
+def test_settings_of_firefox(built, key, tmp_path):
     folder = built("firefox", tmp_path / "folder")
-    content = (folder / "model.xxyy.bin").read_bytes()
-    assert content.count(old) == 1
-    # The settings are the last tensor; its header states its size, and its shape its length.
-    size = len(content) - content.index(b"type: ") if b"type: " in content else 0
-    settings = content[-size:] if size else content
-    changed = settings.replace(old, new)
-    content = content[:-size] + changed
-    content = content.replace(struct.pack("<Q", size), struct.pack("<Q", len(changed)))
-    content = content.replace(struct.pack("<i", size), struct.pack("<i", len(changed)))
+    tensors = firefox.random_tensors(firefox.SETTINGS)
+    value = [10**9, 10**9] if key == "dim-vocabs" else 10**9
+    content = firefox.to_bytes({**firefox.SETTINGS, key: value}, tensors)
     (folder / "model.xxyy.bin").write_bytes(content)
-    refused("firefox", folder, "model.xxyy.bin")
+    message = "must be at most" if "depth" in key else "must describe a model whose values are"
+    refused("firefox", folder, f"model.xxyy.bin.*{message}")
 
 
 def test_sizes_of_gguf(built, tmp_path):

@@ -41,7 +41,7 @@ def make_folder(path):
 
 CHANGES = [make_pipe, make_device, make_loop, make_link_out, make_folder]
 # The files of these are the users' own paths, which may be links.
-OWN = {"lora", "shortlist"}
+OWN = {"lora", "shortlist", "gguf"}
 QUICK = ["merges", "tokenizer_json", "vocab_txt", "unigram_spm", "fairseq_spm", "marian_spm"]
 QUICK += ["m2m_spm", "shortlist"]
 MODELS = sorted(SUBJECTS.keys() - {*QUICK})
@@ -54,11 +54,7 @@ def check_special_files(built, name, change, tmp_path):
             continue
         built(name, folder)
         change(folder / place)
-        if name == "gguf" and change is make_link_out:
-            name = "gguf_folder"
-        with pytest.raises(ValueError, match=(folder / place).name):
-            load = SUBJECTS[name].load if name in SUBJECTS else kt.TextGenerator.from_pretrained
-            load(folder)
+        refused(name, folder, (folder / place).name)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
@@ -101,3 +97,10 @@ def test_a_tokenizer_folder_that_is_a_link(built, tmp_path):
     (folder / "tokenizer").rename(tmp_path / "elsewhere")
     (folder / "tokenizer").symlink_to("../elsewhere")
     refused("text_generator", folder, "tokenizer` must be inside its folder")
+
+
+def test_a_gguf_file_found_in_a_folder(built, tmp_path):
+    folder = tmp_path / "a" / "b" / "folder"
+    make_link_out(built("gguf", folder) / "model.gguf")
+    with pytest.raises(ValueError, match="model.gguf` must be inside its folder"):
+        kt.TextGenerator.from_pretrained(folder)
