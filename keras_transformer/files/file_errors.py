@@ -61,6 +61,6 @@ def naming_file(path: str | os.PathLike, must: str = "be an intact file") -> Ite
 def _named(path, must, error, message, is_ours):
     message = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
     if is_ours and message:
-        return f"{message} Read from {path}."
+        return f"{message.rstrip('.')}. Read from {path}."
     received = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return f"`{path}` must {must}. Received: {received.rstrip('.')}."

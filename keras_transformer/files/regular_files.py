@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 # More than any text that is read as a whole: the largest tokenizer.json have tens of megabytes.
 TEXT_LIMIT = 2**28
+_PIECE = 2**16
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -166,12 +167,14 @@ def read_bytes(path: str | os.PathLike, limit: int = TEXT_LIMIT) -> bytes:
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
+        # Not `limit + 1`, for which Python would allocate a buffer first.
+        content = file.read(size) if size <= limit else b""
         # A file may grow, or state no size, as those of /proc do.
-        content = file.read(limit + 1) if size <= limit else b""
-    if size > limit or len(content) > limit:
-        raise ValueError(
-            f"`{path}` must have at most {limit} bytes. Received: {max(size, len(content))} bytes."
-        )
+        while len(content) <= limit and (more := file.read(_PIECE)):
+            content += more
+            size = max(size, len(content))
+    if size > limit:
+        raise ValueError(f"`{path}` must have at most {limit} bytes. Received: {size} bytes.")
     return content
 
 

@@ -73,4 +73,5 @@ def read_translator(folder: str | os.PathLike) -> OpenedTranslator:
     shortlist = None
     if is_listed(folder / _SHORTLIST):
         shortlist = LexicalShortlist.load(file_in(folder, _SHORTLIST))
-    return OpenedTranslator(read_model(folder), source, target, defaults, shortlist)
+    path = folder / _KIND.file
+    return OpenedTranslator(read_model(folder), source, target, defaults, path, shortlist)

@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONFAULTHANDLER": "1",
+    "RUST_BACKTRACE": "0",
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
 # The kinds of folders in subjects.py, known without importing the library.
@@ -34,7 +35,7 @@ SUBJECT_NAMES = (
     *("unigram_spm", "fairseq_spm", "marian_spm", "m2m_spm"),
 )
 # Enough for the imports, and for what the alarm cannot interrupt.
-START_SECONDS, STUCK_SECONDS = 300.0, 30.0
+START_SECONDS, STUCK_SECONDS = 300.0, 120.0
 GOOD = ("loaded", "refused")
 
 
@@ -72,7 +73,7 @@ class Worker:
     def ended(self, outcome):
         code = self.process.wait()
         self.errors.seek(0)
-        message = self.errors.read().decode(errors="replace")[-1500:]
+        message = self.errors.read().decode(errors="replace")[-3000:]
         self.close()
         return {"outcome": outcome, "message": f"exit status {code}\n{message}", "file": "?"}
 
@@ -124,7 +125,7 @@ def main():
     for result in fuzz(cases, options.only, options.minutes * 60):
         counts[result["outcome"]] += 1
         if result["outcome"] not in GOOD:
-            print(json.dumps(result, indent=1), flush=True)
+            print(json.dumps(result), flush=True)
     print(dict(counts))
     return any(outcome not in GOOD for outcome in counts)
 

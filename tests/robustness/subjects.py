@@ -1,5 +1,6 @@
 """Tiny folders of every kind that the library loads, written on the spot, with their loaders."""
 
+import functools
 import json
 import shutil
 import zipfile
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gguf
+import keras
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -31,8 +33,10 @@ class Subject(NamedTuple):
     load: Callable[[Path], Any]
 
 
-def tokenizer(size=60):
-    return kt.data.train_tokenizer(TEXTS, size)
+@functools.cache
+def tokenizer(size=90):
+    ids = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}
+    return kt.data.SentencePieceTokenizer(folders.sentence_piece(TEXTS, size, **ids))
 
 
 def language_model(size):
@@ -125,7 +129,8 @@ def write_gguf(folder):
 def write_sentence_encoder(folder):
     own = tokenizer()
     body = kt.models.bert(own.vocabulary_size(), **SIZE, max_length=13, pooler=False)
-    dense = kt.models.sentence_encoder(body, projection=5)
+    projection = keras.layers.Dense(5, activation="tanh")
+    dense = kt.models.sentence_encoder(body, projection=projection)
     kt.pretrained.save_huggingface(dense, own, folder)
 
 

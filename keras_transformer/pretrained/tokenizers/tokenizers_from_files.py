@@ -72,8 +72,9 @@ def read_kind(folder: Path, config: dict[str, Any], usual: Kind) -> tuple[TokenF
         if named in (kind.class_name, f"{kind.class_name}Fast"):
             return TokenFiles(folder, kind.defaults), kind, False
     known = sorted({*_PLAIN, *(kind.class_name for kind in (usual, *KINDS.values()))})
+    path = files.path if files.settings.get("tokenizer_class") else folder / "config.json"
     raise ValueError(
-        f"`tokenizer_class` in {folder} must be one of {known}. Received: {shortened(named)}."
+        f"`tokenizer_class` in {path} must be one of {known}. Received: {shortened(named)}."
     )
 
 
@@ -317,7 +318,7 @@ def add_tokens(files: TokenFiles, inner: Any) -> dict[str, int]:
             inner.add_tokens([_tokenizers().AddedToken(token.content, **token.flags)])
         if token.token_id not in (None, inner.token_to_id(token.content)):
             raise ValueError(
-                f"The tokens of {files.folder} must have the ids in its files. Received: id "
+                f"The tokens of {files.path} must have the ids in its files. Received: id "
                 f"{token.token_id} for {token.content!r}, but id "
                 f"{inner.token_to_id(token.content)} in the vocabulary."
             )
