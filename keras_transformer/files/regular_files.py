@@ -15,7 +15,6 @@ from typing import BinaryIO
 
 # More than any text that is read as a whole: the largest tokenizer.json have tens of megabytes.
 TEXT_LIMIT = 2**28
-_PIECE = 2**16
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -167,14 +166,12 @@ def read_bytes(path: str | os.PathLike, limit: int = TEXT_LIMIT) -> bytes:
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        # Not `limit + 1`, for which Python would allocate a buffer first.
-        content = file.read(size) if size <= limit else b""
-        # A file may grow, or state no size, as those of /proc do.
-        while len(content) <= limit and (more := file.read(_PIECE)):
-            content += more
-            size = max(size, len(content))
-    if size > limit:
-        raise ValueError(f"`{path}` must have at most {limit} bytes. Received: {size} bytes.")
+        if size > limit:
+            raise ValueError(f"`{path}` must have at most {limit} bytes. Received: {size} bytes.")
+        # Not `limit` bytes, for which Python would allocate a buffer first.
+        content = file.read(size)
+        if file.read(1):  # it grows, or states no size, like those of /proc
+            raise ValueError(f"`{path}` must be an ordinary file. Received: one that grows.")
     return content
 
 
