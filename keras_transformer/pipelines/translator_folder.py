@@ -6,13 +6,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
+from keras_transformer.data.tokenizers.tokenizer_folder import save_tokenizer
 from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
+from keras_transformer.files import file_in, is_listed
 from keras_transformer.pipelines.defaults import read_defaults
 from keras_transformer.pipelines.folder import (
     Kind,
     read_description,
     read_model,
+    read_tokenizer,
     write_folder,
     write_model,
 )
@@ -64,10 +66,12 @@ def read_translator(folder: str | os.PathLike) -> OpenedTranslator:
     """
     folder = Path(folder)
     description = read_description(folder, _KIND)
-    source = load_tokenizer(folder / "source_tokenizer")
+    source = read_tokenizer(folder, "source_tokenizer")
     shared = description["shared_tokenizer"]
-    target = source if shared else load_tokenizer(folder / "target_tokenizer")
+    target = source if shared else read_tokenizer(folder, "target_tokenizer")
     defaults = read_defaults(folder / _KIND.file, description.get("defaults", {}))
-    path = folder / _SHORTLIST
-    shortlist = LexicalShortlist.load(path) if path.exists() else None
-    return OpenedTranslator(read_model(folder), source, target, defaults, shortlist)
+    shortlist = None
+    if is_listed(folder / _SHORTLIST):
+        shortlist = LexicalShortlist.load(file_in(folder, _SHORTLIST))
+    path = folder / _KIND.file
+    return OpenedTranslator(read_model(folder), source, target, defaults, path, shortlist)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
 
+from keras_transformer.checks import shortened
 from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
 from keras_transformer.data.tokenizers.sentence_piece import SentencePieceTokenizer
+from keras_transformer.files import is_listed, naming_file
 from keras_transformer.pretrained.families.firefox_files import firefox_model, firefox_vocabularies
 from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.generation import GenerationSettings, read_generation
@@ -94,7 +97,12 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
         Sennrich et al. 2016 (byte-pair encoding); Wu et al. 2016 (WordPiece); Kudo and Richardson
         2018 (SentencePiece).
     """
-    folder = find_folder(folder, weights=False)
+    found = find_folder(folder, weights=False)
+    with naming_file(found):
+        return _load(found, target)
+
+
+def _load(folder: Path, target: bool) -> Any:
     gguf = find_gguf(folder)
     if firefox_model(folder) is not None:
         return _firefox(folder, target)
@@ -115,7 +123,7 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     if not isinstance(model_type, str) or model_type not in _KINDS:
         raise ValueError(
             f"`model_type` in {path} must be one of {sorted([*_KINDS, 'm2m_100', 'marian'])} "
-            f"for a tokenizer. Received: {model_type!r}."
+            f"for a tokenizer. Received: {shortened(model_type)}."
         )
     if target and _KINDS[model_type] is not T5:
         raise ValueError(
@@ -126,19 +134,22 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
 
 
 def _firefox(folder: Path, target: bool) -> SentencePieceTokenizer:
-    protos = firefox_vocabularies(folder)
+    sides = []
+    for path in firefox_vocabularies(folder):
+        proto = read_proto(path)
+        sides.append(accepted(path, functools.partial(SentencePieceTokenizer, proto)))
     # The padding and start id of the loaded model is the first that is in neither vocabulary.
-    size = max(SentencePieceTokenizer(proto).vocabulary_size() for proto in protos)
-    return SentencePieceTokenizer(protos[target], padding_id=size, start_id=size)
+    size = max(side.vocabulary_size() for side in sides)
+    return SentencePieceTokenizer(sides[target].proto, padding_id=size, start_id=size)
 
 
 def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) -> Any:
     settings = read_generation(folder, several_ends=True)
-    pieces = [folder / name for name in _SENTENCE_PIECE if (folder / name).is_file()]
+    pieces = [folder / name for name in _SENTENCE_PIECE if is_listed(folder / name)]
     if fairseq_unigram.FILE in usual.files or lowercase:
         pieces = []  # the ids would differ from the model's, or texts would not be lowercased
     others = ("tokenizer.json", *usual.files)
-    if pieces and not any((folder / name).is_file() for name in others):
+    if pieces and not any(is_listed(folder / name) for name in others):
         return _sentence_piece(pieces[0], config, settings)
     files, kind, plain = read_kind(folder, config, usual)
     inner = open_tokenizer(files, kind, plain)

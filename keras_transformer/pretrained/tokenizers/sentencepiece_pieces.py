@@ -16,7 +16,7 @@ def empty_proto() -> Any:
     return import_text_package("sentencepiece.sentencepiece_model_pb2").ModelProto()
 
 
-def read_proto(content: bytes) -> Any:
+def parse_proto(content: bytes) -> Any:
     """Parses the content of a SentencePiece file."""
     proto = empty_proto()
     proto.ParseFromString(content)

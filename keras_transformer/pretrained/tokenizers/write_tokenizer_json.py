@@ -12,7 +12,7 @@ from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.tokenizers.export_parts import sentencepiece_of, write_json
 from keras_transformer.pretrained.tokenizers.sentencepiece_pieces import (
     SPACE,
-    read_proto,
+    parse_proto,
     tokenizer_from_pieces,
 )
 
@@ -72,7 +72,7 @@ def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Pa
     else:
         # Special tokens in a text are plain text here.
         content["split_special_tokens"] = True
-        tokenizer = tokenizer_from_pieces(read_proto(own.proto))
+        tokenizer = tokenizer_from_pieces(parse_proto(own.proto))
         check_same_ids(sentencepiece_of(own), tokenizer)
     if config.values["model_type"] in _ENCODERS:
         content |= _of_encoders(tokenizer, ids, config.values["model_type"])
