@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_transformer.files.whole_file import whole_file
+
 _FIELDS = ("offsets", "ids", "num_first", "include_source", "multiple")
 
 
@@ -88,8 +90,13 @@ class LexicalShortlist:
 
         Args:
             path: The path of the file.
+
+        Raises:
+            OSError: If the disk is full or refuses the write; an earlier file is unchanged.
         """
-        np.savez_compressed(path, **{name: getattr(self, name) for name in _FIELDS})
+        fields = {name: getattr(self, name) for name in _FIELDS}
+        with whole_file(path) as work, open(work, "wb") as file:
+            np.savez_compressed(file, **fields)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> LexicalShortlist:

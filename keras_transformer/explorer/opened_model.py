@@ -16,6 +16,7 @@ from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.explorer.fields import Refused
 from keras_transformer.explorer.token_texts import TokenTexts
+from keras_transformer.files.whole_folder import path_in
 from keras_transformer.pipelines.folder import read_model
 from keras_transformer.pipelines.from_pretrained import open_language_model, open_translator
 from keras_transformer.pipelines.languages import is_multilingual
@@ -178,7 +179,7 @@ def open_model(path: str | os.PathLike) -> OpenedModel:
     if path.is_file() and find_gguf(path) is None:
         return _open_keras(keras.models.load_model(path, compile=False), path.parent, title)
     for name, pipeline in _PIPELINES.items():
-        if (path / name).is_file():
+        if path_in(path, name).is_file():
             opened = pipeline.load(path)  # type: ignore[attr-defined]
             return OpenedModel(opened.model, title, opened)
     if (path / "model.keras").is_file():

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_transformer.data.tokenizers.special_ids import special_ids
+from keras_transformer.files.whole_folder import is_empty, path_in, update_folder
 from keras_transformer.pretrained.tokenizers.export_parts import check_size
-from keras_transformer.pretrained.whole_folder import replace_folder
 
 _FORMAT = 1
 _MODEL_FILE = "model.keras"
@@ -25,11 +25,13 @@ class Kind(NamedTuple):
         name: Name of the class that writes the folder.
         file: Name of the JSON file that describes the folder.
         fields: Further fields of that file, as types by name.
+        others: Names of the other files and folders that a save may write, besides the model.
     """
 
     name: str
     file: str
     fields: dict[str, type]
+    others: tuple[str, ...]
 
     @property
     def words(self) -> str:
@@ -43,16 +45,18 @@ def write_folder(
     description: dict[str, Any],
     write: Callable[[Path], None],
 ) -> None:
-    """Writes a temporary folder and moves it into place when complete.
+    """Writes all files of a pipeline, or none.
 
     Args:
-        folder: A new or empty folder, or one of the same kind, which is replaced.
+        folder: A new or empty folder, or one of the same kind, whose files are replaced. Files that
+            no pipeline writes are kept.
         kind: The kind of pipeline.
         description: The values of the kind's fields.
         write: Writes everything except the description to the folder it is given.
 
     Raises:
         ValueError: if the folder holds something else.
+        OSError: if the disk is full or refuses a write; the message names the file and the folder.
     """
     folder = Path(folder)
     if folder.exists() and not _is_replaceable(folder, kind):
@@ -63,14 +67,27 @@ def write_folder(
 
     def write_all(work):
         write(work)
-        content = {"kind": _full_name(kind), "format": _FORMAT, **description}
+        files = sorted(path.name for path in work.iterdir())
+        content = {"kind": _full_name(kind), "format": _FORMAT, "files": files, **description}
         (work / kind.file).write_text(json.dumps(content, indent=2) + "\n")
 
-    replace_folder(folder, write_all)
+    update_folder(folder, write_all, own=kind.others)
 
 
 def _is_replaceable(folder, kind):
-    return folder.is_dir() and ((folder / kind.file).is_file() or not any(folder.iterdir()))
+    return path_in(folder, kind.file).is_file() or is_empty(folder)
+
+
+def has_file(folder: Path, description: dict[str, Any], name: str) -> bool:
+    """Whether a file belongs to a pipeline; one of an earlier save may still be in the folder.
+
+    Args:
+        folder: The folder.
+        description: Its description, from `read_description`.
+        name: Name of the file.
+    """
+    files = description.get("files")  # missing in folders of older versions
+    return name in files if isinstance(files, list) else path_in(folder, name).exists()
 
 
 def _full_name(kind):
@@ -90,7 +107,7 @@ def read_description(folder: Path, kind: Kind) -> dict[str, Any]:
     Raises:
         ValueError: if the file is missing or of another kind.
     """
-    path = folder / kind.file
+    path = path_in(folder, kind.file)
     if not path.is_file():
         raise ValueError(
             f"`folder` must contain the file {path.name}, as written by {kind.name}.save. "
@@ -144,7 +161,7 @@ def read_model(folder: Path) -> keras.Model:
     Raises:
         ValueError: if the file is missing or not a Keras model.
     """
-    path = folder / _MODEL_FILE
+    path = path_in(folder, _MODEL_FILE)
     if not path.is_file():
         raise ValueError(f"`folder` must contain the file {_MODEL_FILE}. Received: no {path}.")
     try:

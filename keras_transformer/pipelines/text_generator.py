@@ -15,6 +15,7 @@ from keras_transformer.data.tokenizers.subwords import encode
 from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.prompts import check_count
+from keras_transformer.files.whole_folder import path_in
 from keras_transformer.pipelines.continuations import check_stops, start
 from keras_transformer.pipelines.defaults import (
     GenerationDefaults,
@@ -33,7 +34,7 @@ from keras_transformer.pipelines.folder import (
 )
 from keras_transformer.pipelines.from_pretrained import open_language_model
 
-_KIND = Kind("TextGenerator", "text_generator.json", {})
+_KIND = Kind("TextGenerator", "text_generator.json", {}, others=("tokenizer",))
 
 
 class TextGenerator:
@@ -260,13 +261,16 @@ class TextGenerator:
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `model.keras`, the tokenizer and `text_generator.json` to a folder.
 
-        Like `kt.Translator.save`, it writes atomically and without the optimizer.
+        Like `kt.Translator.save`, it writes all files or none, even if the process is killed, and
+        leaves out the optimizer.
 
         Args:
-            folder: A new folder, or one that holds a text generator, which is replaced.
+            folder: A new or empty folder, or one that holds a text generator, which is replaced.
 
         Raises:
             ValueError: if the folder holds something else.
+            OSError: if the disk is full or refuses a write. The message names the file and the
+                folder, which still holds the previous text generator.
         """
 
         def write(work):
@@ -293,7 +297,7 @@ class TextGenerator:
         description = read_description(folder, _KIND)
         values = description.get("defaults", {})
         defaults = read_defaults(folder / _KIND.file, values, GenerationDefaults)
-        tokenizer = load_tokenizer(folder / "tokenizer")
+        tokenizer = load_tokenizer(path_in(folder, "tokenizer"))
         banned_ids = description.get("banned_ids")
         return cls(read_model(folder), tokenizer, banned_ids=banned_ids, defaults=defaults)
 

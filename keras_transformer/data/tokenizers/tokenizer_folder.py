@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from typing import Any, NamedTuple
 
 from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
@@ -15,6 +14,7 @@ from keras_transformer.data.tokenizers.sentence_piece import (
     open_sentence_piece,
 )
 from keras_transformer.data.tokenizers.text_packages import import_text_package
+from keras_transformer.files.whole_folder import path_in, update_folder
 
 _FORMAT_VERSION = 1
 _CONFIG_FILE = "config.json"
@@ -92,8 +92,8 @@ def _class_name(tokenizer: Any) -> str:
 def save_tokenizer(tokenizer: Tokenizer, folder: str | os.PathLike[str]) -> None:
     """Saves a tokenizer to a folder.
 
-    The folder gets `config.json` and the vocabulary files; other files in it are kept. Everything
-    is written to temporary files first, so that a failure leaves existing files intact.
+    The folder gets `config.json` and the vocabulary files; other files in it are kept. At any
+    moment it holds either the previous tokenizer or the new one, even if the process is killed.
 
     Args:
         tokenizer: A tokenizer of `kt.data`, or a `SentencePieceTokenizer`, `BytePairTokenizer` or
@@ -102,6 +102,8 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | os.PathLike[str]) -> None
 
     Raises:
         ValueError: If the tokenizer is of an unsupported class or has no vocabulary.
+        OSError: If the disk is full or refuses a write; the message names the file and the folder,
+            whose files are unchanged.
 
     Example:
         >>> import tempfile
@@ -123,14 +125,13 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | os.PathLike[str]) -> None
     }
     if saved.own is None:
         config["keras_hub_version"] = import_text_package("keras_hub").__version__
-    os.makedirs(folder, exist_ok=True)
-    # Inside the folder, because a file can only be replaced within its file system.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-        tokenizer.save_assets(temporary)  # type: ignore[attr-defined]
-        with open(os.path.join(temporary, _CONFIG_FILE), "w", encoding="utf-8") as file:
-            json.dump(config, file, indent=2, sort_keys=True)
-        for name in (*saved.files, _CONFIG_FILE):
-            os.replace(os.path.join(temporary, name), os.path.join(folder, name))
+
+    def write(work):
+        tokenizer.save_assets(str(work))  # type: ignore[attr-defined]
+        content = json.dumps(config, indent=2, sort_keys=True)
+        (work / _CONFIG_FILE).write_text(content, encoding="utf-8")
+
+    update_folder(folder, write)
 
 
 def _read(path: str) -> bytes:
@@ -241,9 +242,9 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
         11
     """
     folder = os.fspath(folder)
-    class_name, options = _read_config(os.path.join(folder, _CONFIG_FILE))
+    class_name, options = _read_config(os.fspath(path_in(folder, _CONFIG_FILE)))
     saved = _SAVED_CLASSES[class_name]
-    paths = [os.path.join(folder, name) for name in saved.files]
+    paths = [os.fspath(path_in(folder, name)) for name in saved.files]
     vocabulary = _read_vocabulary(paths)
     owner = saved.own or getattr(import_text_package("keras_hub").tokenizers, class_name)
     try:
