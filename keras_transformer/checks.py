@@ -22,10 +22,34 @@ def is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
+def shortened(value: Any, limit: int = 200) -> str:
+    """Returns the `repr` of a value for a message, cut to about `limit` characters.
+
+    Args:
+        value: Any value, also one whose `repr` fails or would be huge.
+        limit: Maximum number of characters that are kept.
+
+    Returns:
+        The text; if it is cut, it ends with the full length.
+
+    Example:
+        >>> from keras_transformer.checks import shortened
+        >>> shortened([7] * 1000, limit=9)
+        '[7, 7, 7,... (3000 characters)'
+    """
+    if isinstance(value, (str, bytes)) and len(value) > limit:
+        return f"{value[:limit]!r}... ({len(value)} characters)"
+    try:
+        text = repr(value)
+    except Exception:  # values nested too deeply, and whatever a foreign `__repr__` raises
+        return f"a {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+
+
 def check(holds: bool, must: str, name: str, value: Any) -> None:
     """Raises unless a condition holds: "`name` must ... Received: name=value."."""
     if not holds:
-        raise ValueError(f"`{name}` must {must}. Received: {name}={value!r}.")
+        raise ValueError(f"`{name}` must {must}. Received: {name}={shortened(value)}.")
 
 
 def given(**arguments: Any) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""Errors about files: a ValueError that names the file, whatever the reader underneath raises."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# What is passed on as it is: nothing there, a package that is not installed, no memory left.
+_AS_THEY_ARE = (FileNotFoundError, ImportError, MemoryError)
+
+
+@contextlib.contextmanager
+def naming_file(path: str | os.PathLike, must: str = "be an intact file") -> Iterator[None]:
+    """A context in which errors become a ValueError that names a file.
+
+    Libraries that parse damaged files raise many types of errors, few of which name the file.
+    FileNotFoundError, ImportError and MemoryError are passed on.
+
+    Args:
+        path: The file, or the folder with the files that are read.
+        must: What the file must do, used in messages for errors other than ValueError.
+
+    Returns:
+        A context manager.
+
+    Raises:
+        ValueError: In place of an error inside the context. A ValueError that names the file is
+            passed on, one that does not gets the name added.
+
+    Example:
+        >>> from keras_transformer.files import naming_file
+        >>> with naming_file("lengths.bin"):
+        ...     [1, 2][7]
+        Traceback (most recent call last):
+        ValueError: `lengths.bin` must be an intact file. Received: IndexError: list index out of range.
+    """  # noqa: E501  # the message of the example
+    try:
+        yield
+    except _AS_THEY_ARE:
+        raise
+    except Exception as error:
+        message = str(error)
+        is_ours = type(error) is ValueError
+        if is_ours and (os.fspath(path) in message or Path(path).name in message):
+            raise
+        raise ValueError(_named(path, must, error, message, is_ours)) from error
+    except BaseException as error:
+        # The type of a panic in a library written in Rust, which no `except Exception` catches.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(_named(path, must, error, str(error), False)) from error
+
+
+def _named(path, must, error, message, is_ours):
+    message = message if len(message) <= 1000 else f"{message[:1000]}..."
+    if is_ours and message:
+        return f"{message} Read from {path}."
+    received = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return f"`{path}` must {must}. Received: {received.rstrip('.')}."
