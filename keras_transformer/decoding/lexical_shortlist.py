@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transformer.files.whole_file import whole_file
+from keras_transformer.files import whole_file
 
 _FIELDS = ("offsets", "ids", "num_first", "include_source", "multiple")
 

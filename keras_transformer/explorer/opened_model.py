@@ -16,7 +16,7 @@ from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.explorer.fields import Refused
 from keras_transformer.explorer.token_texts import TokenTexts
-from keras_transformer.files.whole_folder import path_in
+from keras_transformer.files import path_in
 from keras_transformer.pipelines.folder import read_model
 from keras_transformer.pipelines.from_pretrained import open_language_model, open_translator
 from keras_transformer.pipelines.languages import is_multilingual

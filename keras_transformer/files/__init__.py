@@ -19,6 +19,8 @@ from keras_transformer.files.regular_files import (
     read_text,
     regular_file,
 )
+from keras_transformer.files.whole_file import whole_file
+from keras_transformer.files.whole_folder import is_empty, path_in, update_folder, write_new_folder
 from keras_transformer.files.yaml_texts import parse_yaml
 from keras_transformer.files.zip_archives import open_archive, read_entry
 
@@ -29,6 +31,7 @@ __all__ = [
     "datasets_of",
     "file_in",
     "folder_in",
+    "is_empty",
     "is_listed",
     "load_keras_model",
     "naming_file",
@@ -38,9 +41,13 @@ __all__ = [
     "parameter_limit",
     "parse_json",
     "parse_yaml",
+    "path_in",
     "read_bytes",
     "read_entry",
     "read_json",
     "read_text",
     "regular_file",
+    "update_folder",
+    "whole_file",
+    "write_new_folder",
 ]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_transformer.data.tokenizers.special_ids import special_ids
-from keras_transformer.files.whole_folder import is_empty, path_in, update_folder
+from keras_transformer.files import is_empty, path_in, update_folder
 from keras_transformer.pretrained.tokenizers.export_parts import check_size
 
 _FORMAT = 1

@@ -15,7 +15,7 @@ from keras_transformer.data.tokenizers.subwords import encode
 from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.prompts import check_count
-from keras_transformer.files.whole_folder import path_in
+from keras_transformer.files import path_in
 from keras_transformer.pipelines.continuations import check_stops, start
 from keras_transformer.pipelines.defaults import (
     GenerationDefaults,

@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
 from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
-from keras_transformer.files.whole_folder import path_in
+from keras_transformer.files import path_in
 from keras_transformer.pipelines.defaults import read_defaults
 from keras_transformer.pipelines.folder import (
     Kind,

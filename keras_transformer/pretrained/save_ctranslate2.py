@@ -13,7 +13,7 @@ import keras
 from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
 from keras_transformer.data.tokenizers.special_ids import special_ids
-from keras_transformer.files.whole_folder import write_new_folder
+from keras_transformer.files import write_new_folder
 from keras_transformer.layers.positional import LearnedPositionalEmbedding, PositionalEncoding
 from keras_transformer.layers.relative_positions import RelativePositionBias
 from keras_transformer.pretrained.ctranslate2_writer import SpecWriter, shares_positions

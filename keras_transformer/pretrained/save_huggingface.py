@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_transformer.checks import check_choice
-from keras_transformer.files.whole_folder import write_new_folder
+from keras_transformer.files import write_new_folder
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.families.registry import FAMILIES
 from keras_transformer.pretrained.mapping import assign, to_float32

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transformer.files.whole_file import whole_file
+from keras_transformer.files import whole_file
 from keras_transformer.training.lora import (
     adapted_layers,
     attach,

@@ -15,8 +15,7 @@ import keras
 import numpy as np
 
 from keras_transformer.checks import is_integer, is_number
-from keras_transformer.files import file_in, is_listed, read_json
-from keras_transformer.files.whole_file import whole_file
+from keras_transformer.files import file_in, is_listed, read_json, whole_file
 from keras_transformer.training.model_state import is_description
 
 INDEX = "training.json"

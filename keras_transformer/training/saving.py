@@ -181,13 +181,14 @@ class SaveTraining(keras.callbacks.Callback):
         model = self.model
         bad = first_not_finite(model)
         if bad is not None:
-            self._warn_once(f"{bad} is not finite: the states in {self.folder} stay as they were")
+            self._warn_once("finite", f"{bad} is not finite. What {self.folder} contains stays.")
             return
         arrays = {**adapted_arrays(model), **run_arrays(model)}
         try:
             self._states.add(self._entry(model), model, arrays, self.keep, self._best(value))
+            self._warned.clear()
         except OSError as error:
-            self._warn_once(str(error))
+            self._warn_once("written", str(error))
 
     def _entry(self, model: keras.Model) -> dict[str, Any]:
         return {
@@ -206,10 +207,10 @@ class SaveTraining(keras.callbacks.Callback):
             return None
         return {"monitor": self.monitor, "value": value}
 
-    def _warn_once(self, problem: str) -> None:
-        """Warns for the first of many states that cannot be saved for the same reason."""
-        if problem not in self._warned:
-            self._warned.add(problem)
+    def _warn_once(self, what: str, problem: str) -> None:
+        """Warns for the first of several states in a row that cannot be saved."""
+        if what not in self._warned:
+            self._warned.add(what)
             warnings.warn(
                 f"SaveTraining did not save the state in epoch {self._epoch + 1}, and training "
                 f"goes on: {problem}",

@@ -14,7 +14,7 @@ from keras_transformer.data.tokenizers.sentence_piece import (
     open_sentence_piece,
 )
 from keras_transformer.data.tokenizers.text_packages import import_text_package
-from keras_transformer.files.whole_folder import path_in, update_folder
+from keras_transformer.files import path_in, update_folder
 
 _FORMAT_VERSION = 1
 _CONFIG_FILE = "config.json"
