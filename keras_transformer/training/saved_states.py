@@ -72,16 +72,21 @@ class SavedStates:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         name = self._free_name(entry["batches"])
-        with whole_file(self.folder / f"{name}.keras") as work:
-            model.save(work)
-        with whole_file(self.folder / f"{name}.npz") as work:
-            np.savez(work, **arrays)  # type: ignore[arg-type]
         entry = {"model": f"{name}.keras", **entry}
         best = self.best if best is None else {"model": entry["model"], **best}
         latest, *others = self._kept([entry, *self.entries], keep, best)
         content = {"format": _FORMAT, **latest, "others": others, "best": best}
-        with whole_file(self.folder / INDEX) as work:
-            work.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+        try:
+            with whole_file(self.folder / f"{name}.keras") as work:
+                model.save(work)
+            with whole_file(self.folder / f"{name}.npz") as work:
+                np.savez(work, **arrays)  # type: ignore[arg-type]
+            with whole_file(self.folder / INDEX) as work:
+                work.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+        except BaseException:
+            for ending in (".keras", ".npz"):  # room for the next state
+                (self.folder / f"{name}{ending}").unlink(missing_ok=True)
+            raise
         self.entries, self.best = [latest, *others], best
         self._delete_all_but({one["model"].removesuffix(".keras") for one in self.entries})
 
