@@ -6,14 +6,16 @@ Shape letters: V source vocabulary.
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_transformer.files import whole_file
+from keras_transformer.checks import check_flag, check_integer, check_positive
+from keras_transformer.files import naming_file, open_arrays, whole_file
 
+# Token ids are int32.
+_IDS = 2**31
 _FIELDS = ("offsets", "ids", "num_first", "include_source", "multiple")
 
 
@@ -33,8 +35,8 @@ class LexicalShortlist:
             are not candidates yet. Marian's 8-bit matrix products require 8.
 
     Raises:
-        ValueError: If the offsets do not increase from 0 to the number of ids, or an id is
-            negative.
+        ValueError: If the offsets do not increase from 0 to the number of ids, an id is negative
+            or no int32, or a number is negative.
 
     Example:
         >>> import keras_transformer as kt
@@ -56,19 +58,25 @@ class LexicalShortlist:
         include_source: bool = False,
         multiple: int = 1,
     ) -> None:
-        self.offsets = np.asarray(offsets, "int64")
-        self.ids = np.asarray(ids, "int64")
+        check_integer(0, num_first=num_first)
+        check_positive(multiple=multiple)
+        check_flag(include_source=include_source)
+        self.offsets = _integers(offsets, "offsets")
+        self.ids = _integers(ids, "ids")
         self.num_first = num_first
         self.include_source = include_source
         self.multiple = multiple
         ends = self.offsets[[0, -1]].tolist() if len(self.offsets) > 1 else []
-        if ends != [0, len(self.ids)] or (np.diff(self.offsets) < 0).any():
+        if ends != [0, len(self.ids)] or (self.offsets[1:] < self.offsets[:-1]).any():
             raise ValueError(
                 "`offsets` must increase from 0 to the number of `ids`. "
                 f"Received: ends={ends}, {len(self.ids)} ids."
             )
-        if len(self.ids) and self.ids.min() < 0:
-            raise ValueError(f"`ids` must be non-negative. Received: {self.ids.min()}.")
+        if len(self.ids) and not 0 <= self.ids.min() <= self.ids.max() < _IDS:
+            raise ValueError(
+                "`ids` must be non-negative and less than 2^31. "
+                f"Received: ids from {self.ids.min()} to {self.ids.max()}."
+            )
 
     def __call__(self, sources: Iterable[Sequence[int]]) -> list[list[int]]:
         """Returns the candidates of each sentence.
@@ -112,14 +120,35 @@ class LexicalShortlist:
             ValueError: If the file is missing, damaged or not a shortlist.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                fields = {name: file[name] for name in _FIELDS}
-            numbers = {name: fields.pop(name).item() for name in _FIELDS[2:]}
-            return cls(**fields, **numbers)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            with naming_file(path), open_arrays(path) as archive:
+                for name, header in archive.headers.items():
+                    if name in _FIELDS and len(header.shape) != (name in _FIELDS[:2]):
+                        raise ValueError(f"`{name}` with the shape {header.shape}")
+                fields: dict[str, Any] = {name: archive.read(name) for name in _FIELDS}
+                fields |= {name: fields[name].item() for name in _FIELDS[2:]}
+                shortlist = cls(**fields)
+                shortlist.check_numbers()
+            return shortlist
+        except (ValueError, FileNotFoundError) as error:
             raise ValueError(
                 f"`{os.fspath(path)}` must be a shortlist written by `save`. Received: {error}."
             ) from error
+
+    def check_numbers(self) -> None:
+        """Raises a ValueError if a number exceeds the ids that the lists know; used for files.
+
+        Each sentence gets `num_first` candidates: a file with 2^40 of them would take terabytes.
+        """
+        known = self._num_known()
+        for name in ("num_first", "multiple"):
+            if getattr(self, name) > max(known, 1024):
+                raise ValueError(
+                    f"`{name}` must be at most the number of known ids, {known}. "
+                    f"Received: {name}={getattr(self, name)}."
+                )
+
+    def _num_known(self):
+        return max(len(self.offsets) - 1, int(self.ids.max(initial=-1)) + 1)
 
     def _candidates(self, row):
         size = len(self.offsets) - 1
@@ -134,7 +163,18 @@ class LexicalShortlist:
         found = np.unique(np.concatenate([*always, *lists]))
         missing = -len(found) % self.multiple
         if missing:
-            known = max(size, int(self.ids.max(initial=-1)) + 1)
-            rest = np.setdiff1d(np.arange(min(len(found) + missing, known)), found)
+            rest = np.setdiff1d(np.arange(min(len(found) + missing, self._num_known())), found)
             found = np.union1d(found, rest[:missing])
         return found.tolist()
+
+
+def _integers(values: Any, name: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(
+            f"`{name}` must be a sequence of integers. "
+            f"Received: {array.dtype} of shape {array.shape}."
+        )
+    if array.size and array.max() > np.iinfo("int64").max:
+        raise ValueError(f"`{name}` must contain int64. Received: {array.max()}.")
+    return array.astype("int64")

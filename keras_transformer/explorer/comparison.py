@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from keras import ops
 from keras_transformer.datasets.download import cache_folder
 from keras_transformer.decoding.generate import generate
 from keras_transformer.explorer.fields import Fields
+from keras_transformer.files import open_arrays
 from keras_transformer.models.recurrent import recurrent_seq2seq
 from keras_transformer.models.translation import transformer
 from keras_transformer.training.losses import MaskedCrossentropy
@@ -98,10 +98,10 @@ class Comparison:
         if not path.is_file():
             return
         try:
-            with path.open("rb") as file, np.load(file) as saved:
-                model.set_weights([saved[str(i)] for i in range(len(model.weights))])
-                self.accuracies[kind] = float(saved["accuracy"])
-        except (KeyError, OSError, ValueError, zipfile.BadZipFile):
+            with open_arrays(path) as saved:
+                model.set_weights([saved.read(str(i)) for i in range(len(model.weights))])
+                self.accuracies[kind] = float(saved.read("accuracy"))
+        except ValueError:
             self.models[kind] = _make(kind)
 
     def _save(self, kind):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,18 +10,20 @@ from typing import Any
 
 import keras
 
+from keras_transformer.checks import shortened
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.explorer.fields import Refused
 from keras_transformer.explorer.token_texts import TokenTexts
-from keras_transformer.files import path_in
+from keras_transformer.files import folder_in, is_listed, load_keras_model, naming_file, path_in
 from keras_transformer.pipelines.folder import read_model
 from keras_transformer.pipelines.from_pretrained import open_language_model, open_translator
 from keras_transformer.pipelines.languages import is_multilingual
 from keras_transformer.pipelines.text_generator import TextGenerator
 from keras_transformer.pipelines.translator import Translator
 from keras_transformer.pretrained.families.firefox_files import firefox_model
+from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.gguf_file import find_gguf
 from keras_transformer.pretrained.load import load
 from keras_transformer.pretrained.tokenizers.load_tokenizer import (
@@ -176,16 +177,21 @@ def open_model(path: str | os.PathLike) -> OpenedModel:
     if not path.exists():
         raise ValueError(f"`folder` must exist. Received: folder={str(path)!r}.")
     title = path.resolve().name if path.is_dir() else path.stem
+    with naming_file(path):
+        return _open(path, title)
+
+
+def _open(path, title):
     if path.is_file() and find_gguf(path) is None:
-        return _open_keras(keras.models.load_model(path, compile=False), path.parent, title)
+        return _open_keras(load_keras_model(path), path.parent, title)
     for name, pipeline in _PIPELINES.items():
-        if path_in(path, name).is_file():
+        if is_listed(path_in(path, name)):
             opened = pipeline.load(path)  # type: ignore[attr-defined]
             return OpenedModel(opened.model, title, opened)
-    if (path / "model.keras").is_file():
+    if is_listed(path / "model.keras"):
         return _open_keras(read_model(path), path, title)
     checkpoints = (firefox_model, find_gguf)
-    if (path / "config.json").is_file() or any(find(path) is not None for find in checkpoints):
+    if is_listed(path / "config.json") or any(find(path) is not None for find in checkpoints):
         return _open_checkpoint(path, title)
     raise ValueError(
         "`folder` must contain a model: translator.json, text_generator.json, model.keras, the "
@@ -219,7 +225,7 @@ def _first(folder, *names):
             f"`folder` must contain a tokenizer in a folder named {' or '.join(names)}, as "
             f"kt.data.save_tokenizer writes it. Received: folder={str(folder)!r}."
         )
-    return found[0]
+    return folder_in(folder, found[0].name)
 
 
 def _open_checkpoint(path, title):
@@ -245,11 +251,15 @@ def _open_checkpoint(path, title):
 
 
 def _open_vision(path, title, model):
-    names = json.loads((path / "config.json").read_text(encoding="utf-8")).get("id2label") or {}
+    names = read_json(path / "config.json").get("id2label") or {}
+    if not isinstance(names, dict):
+        raise ValueError(
+            f"`id2label` in {path / 'config.json'} must be an object. Received: {shortened(names)}."
+        )
     return OpenedModel(
         model,
         title,
-        classes=[names.get(str(index), str(index)) for index in range(len(names))] or None,
+        classes=[str(names.get(str(index), index)) for index in range(len(names))] or None,
         picture_scale=_picture_scale(path),
     )
 
@@ -257,6 +267,7 @@ def _open_vision(path, title, model):
 def _picture_scale(path):
     """Mean and standard deviation of a checkpoint's pictures, by default those of ViT."""
     file = path / "preprocessor_config.json"
-    settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    mean, deviation = settings.get("image_mean", [0.5]), settings.get("image_std", [0.5])
-    return float(mean[0]), float(deviation[0])
+    settings = read_json(file) if is_listed(file) else {}
+    with naming_file(file):
+        mean, deviation = (settings.get(key, [0.5])[0] for key in ("image_mean", "image_std"))
+        return float(mean), float(deviation)

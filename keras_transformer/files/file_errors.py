@@ -9,6 +9,8 @@ from pathlib import Path
 
 # What is passed on as it is: nothing there, a package that is not installed, no memory left.
 _AS_THEY_ARE = (FileNotFoundError, ImportError, MemoryError)
+# The number of characters after which messages are cut: they may quote half a file.
+_LONGEST = 1000
 
 
 @contextlib.contextmanager
@@ -27,7 +29,7 @@ def naming_file(path: str | os.PathLike, must: str = "be an intact file") -> Ite
 
     Raises:
         ValueError: In place of an error inside the context. A ValueError that names the file is
-            passed on, one that does not gets the name added.
+            passed on, one that does not gets the name added. Long messages are cut.
 
     Example:
         >>> from keras_transformer.files import naming_file
@@ -43,7 +45,8 @@ def naming_file(path: str | os.PathLike, must: str = "be an intact file") -> Ite
     except Exception as error:
         message = str(error)
         is_ours = type(error) is ValueError
-        if is_ours and (os.fspath(path) in message or Path(path).name in message):
+        named = os.fspath(path) in message or Path(path).name in message
+        if is_ours and named and len(message) <= _LONGEST:
             raise
         raise ValueError(_named(path, must, error, message, is_ours)) from error
     except BaseException as error:
@@ -54,7 +57,7 @@ def naming_file(path: str | os.PathLike, must: str = "be an intact file") -> Ite
 
 
 def _named(path, must, error, message, is_ours):
-    message = message if len(message) <= 1000 else f"{message[:1000]}..."
+    message = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
     if is_ours and message:
         return f"{message} Read from {path}."
     received = f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -175,15 +175,19 @@ def read_bytes(path: str | os.PathLike, limit: int = TEXT_LIMIT) -> bytes:
     return content
 
 
-def read_text(path: str | os.PathLike, limit: int = TEXT_LIMIT) -> str:
+def read_text(
+    path: str | os.PathLike, limit: int = TEXT_LIMIT, *, universal_newlines: bool = False
+) -> str:
     """Reads a whole regular file of UTF-8 text.
 
     Args:
         path: The path.
         limit: Maximum number of bytes.
+        universal_newlines: Whether all ends of lines become those of Unix, as in Python's own
+            text files.
 
     Returns:
-        Its text; all ends of lines become those of Unix.
+        Its text.
 
     Raises:
         FileNotFoundError: If there is nothing.
@@ -193,4 +197,4 @@ def read_text(path: str | os.PathLike, limit: int = TEXT_LIMIT) -> str:
         text = read_bytes(path, limit).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"`{path}` must be a file of UTF-8 text. Received: {error}.") from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if universal_newlines else text

@@ -109,8 +109,13 @@ def path_in(folder: str | os.PathLike, name: str) -> Path:
     Returns:
         Its path, which exists only if the file does.
     """
-    unmoved = Path(folder) / _SAVED / name
-    return unmoved if unmoved.exists() else Path(folder) / name
+    return Path(folder, saved_name(folder, name))
+
+
+def saved_name(folder: str | os.PathLike, name: str) -> str:
+    """Returns the same place as `path_in`, relative to the folder, for `file_in`."""
+    unmoved = os.path.join(_SAVED, name)
+    return unmoved if os.path.lexists(Path(folder, unmoved)) else name
 
 
 def is_empty(folder: Path) -> bool:

@@ -17,6 +17,7 @@ from keras_transformer.checks import (
     given,
     is_integer,
     is_number,
+    shortened,
 )
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.decoding.length_penalty import NORMALIZATIONS
@@ -227,6 +228,6 @@ def read_defaults(path: Path, values: Any, kind: type = DecodingDefaults) -> Any
     if not isinstance(values, dict) or set(values) - set(fields):
         raise ValueError(
             f"`defaults` in {path} must be an object with keys among {fields}. "
-            f"Received: defaults={values!r}."
+            f"Received: defaults={shortened(values)}."
         )
     return kind(**values)

@@ -10,8 +10,20 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_transformer.checks import shortened
 from keras_transformer.data.tokenizers.special_ids import special_ids
-from keras_transformer.files import is_empty, path_in, update_folder
+from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer
+from keras_transformer.files import (
+    file_in,
+    folder_in,
+    is_empty,
+    is_listed,
+    load_keras_model,
+    path_in,
+    read_json,
+    saved_name,
+    update_folder,
+)
 from keras_transformer.pretrained.tokenizers.export_parts import check_size
 
 _FORMAT = 1
@@ -87,7 +99,7 @@ def has_file(folder: Path, description: dict[str, Any], name: str) -> bool:
         name: Name of the file.
     """
     files = description.get("files")  # missing in folders of older versions
-    return name in files if isinstance(files, list) else path_in(folder, name).exists()
+    return name in files if isinstance(files, list) else is_listed(path_in(folder, name))
 
 
 def _full_name(kind):
@@ -108,22 +120,21 @@ def read_description(folder: Path, kind: Kind) -> dict[str, Any]:
         ValueError: if the file is missing or of another kind.
     """
     path = path_in(folder, kind.file)
-    if not path.is_file():
+    if not is_listed(path):
         raise ValueError(
             f"`folder` must contain the file {path.name}, as written by {kind.name}.save. "
             f"Received: no {path}."
         )
-    try:
-        description = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"`{path}` must be a JSON file. Received: {error}.") from error
-    known = isinstance(description, dict) and description.get("kind") == _full_name(kind)
+    description = read_json(file_in(folder, saved_name(folder, kind.file)))
+    known = description.get("kind") == _full_name(kind)
     if not known or not all(isinstance(description.get(n), t) for n, t in kind.fields.items()):
-        raise ValueError(f"`{path}` must describe a {kind.words}. Received: {description!r}.")
+        raise ValueError(
+            f"`{path}` must describe a {kind.words}. Received: {shortened(description)}."
+        )
     if description.get("format") != _FORMAT:
         raise ValueError(
             f"`{path}` must have format {_FORMAT}; a newer library may have written it. "
-            f"Received: format={description.get('format')!r}."
+            f"Received: format={shortened(description.get('format'))}."
         )
     return description
 
@@ -162,15 +173,33 @@ def read_model(folder: Path) -> keras.Model:
         ValueError: if the file is missing or not a Keras model.
     """
     path = path_in(folder, _MODEL_FILE)
-    if not path.is_file():
+    if not is_listed(path):
         raise ValueError(f"`folder` must contain the file {_MODEL_FILE}. Received: no {path}.")
     try:
-        return keras.models.load_model(path, compile=False)
-    except Exception as error:
+        return load_keras_model(file_in(folder, saved_name(folder, _MODEL_FILE)))
+    except ValueError as error:
         raise ValueError(
             f"`folder` must contain a Keras model in {_MODEL_FILE}. Received: {path}, which "
             f"cannot be loaded: {error}."
         ) from error
+
+
+def read_tokenizer(folder: Path, name: str) -> Any:
+    """Loads the tokenizer from a folder inside the folder of a pipeline.
+
+    Args:
+        folder: The folder of the pipeline.
+        name: Name of the folder in it.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        ValueError: if it is missing or damaged, or outside the folder.
+    """
+    if not is_listed(path_in(folder, name)):
+        raise ValueError(f"`folder` must contain the folder {name}. Received: no {folder / name}.")
+    return load_tokenizer(folder_in(folder, saved_name(folder, name)))
 
 
 def check_texts(texts: Sequence[Any]) -> None:

@@ -9,6 +9,7 @@ import keras
 
 from keras_transformer.data.tokenizers.sentence_piece import open_sentence_piece
 from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
+from keras_transformer.files import is_listed, naming_file
 from keras_transformer.pipelines.defaults import DecodingDefaults, GenerationDefaults
 from keras_transformer.pipelines.languages import default_languages, is_multilingual
 from keras_transformer.pretrained.families.firefox_files import (
@@ -82,7 +83,7 @@ def open_translator(
 
 def _tokenizer_settings(path):
     file = path / "tokenizer_config.json"
-    return read_json(file) if file.is_file() else {}
+    return read_json(file) if is_listed(file) else {}
 
 
 def _firefox(path, model, source, target):
@@ -91,7 +92,10 @@ def _firefox(path, model, source, target):
     # The padding id, and those before it that only a larger source vocabulary has.
     others = range(open_sentence_piece(target.proto).vocab_size(), target.padding_id + 1)
     defaults = DecodingDefaults(banned_ids=tuple(others), max_length_factor=2.5)
-    shortlist = None if lists is None else LexicalShortlist(*read_shortlist(lists), multiple=8)
+    shortlist = None
+    if lists is not None:
+        with naming_file(lists):
+            shortlist = LexicalShortlist(*read_shortlist(lists), multiple=8)
     return OpenedTranslator(model, source, target, defaults, shortlist)
 
 

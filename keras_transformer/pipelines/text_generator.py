@@ -12,10 +12,10 @@ import keras
 from keras_transformer.data.chat import encode_chat
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.subwords import encode
-from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
+from keras_transformer.data.tokenizers.tokenizer_folder import save_tokenizer
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.prompts import check_count
-from keras_transformer.files import path_in
+from keras_transformer.files import naming_file
 from keras_transformer.pipelines.continuations import check_stops, start
 from keras_transformer.pipelines.defaults import (
     GenerationDefaults,
@@ -29,6 +29,7 @@ from keras_transformer.pipelines.folder import (
     check_tokenizer,
     read_description,
     read_model,
+    read_tokenizer,
     write_folder,
     write_model,
 )
@@ -294,12 +295,13 @@ class TextGenerator:
             ValueError: if a file is missing, invalid or damaged; the message names it.
         """
         folder = Path(folder)
-        description = read_description(folder, _KIND)
-        values = description.get("defaults", {})
-        defaults = read_defaults(folder / _KIND.file, values, GenerationDefaults)
-        tokenizer = load_tokenizer(path_in(folder, "tokenizer"))
-        banned_ids = description.get("banned_ids")
-        return cls(read_model(folder), tokenizer, banned_ids=banned_ids, defaults=defaults)
+        with naming_file(folder):
+            description = read_description(folder, _KIND)
+            values = description.get("defaults", {})
+            defaults = read_defaults(folder / _KIND.file, values, GenerationDefaults)
+            tokenizer = read_tokenizer(folder, "tokenizer")
+            banned_ids = description.get("banned_ids")
+            return cls(read_model(folder), tokenizer, banned_ids=banned_ids, defaults=defaults)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> TextGenerator:
@@ -327,5 +329,6 @@ class TextGenerator:
             generator.generate("The cat sat on the", max_new_tokens=20)
             ```
         """
-        model, tokenizer, banned_ids, defaults = open_language_model(folder)
-        return cls(model, tokenizer, banned_ids=banned_ids, defaults=defaults)
+        with naming_file(folder):
+            model, tokenizer, banned_ids, defaults = open_language_model(folder)
+            return cls(model, tokenizer, banned_ids=banned_ids, defaults=defaults)

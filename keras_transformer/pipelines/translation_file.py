@@ -11,6 +11,10 @@ from typing import Any
 
 import keras
 
+from keras_transformer.files import parse_json, read_bytes
+
+# Translations of a corpus may have gigabytes.
+_BYTES = 2**36
 _KIND = "keras_transformer.translate_corpus"
 
 
@@ -99,11 +103,12 @@ def read_translations(file: str | os.PathLike) -> tuple[list[str], list[str]]:
 
 def _read(path: Path) -> tuple[dict[str, Any], list[tuple[str, str]], int]:
     """Returns the settings, the pairs, and the size of the complete lines in bytes."""
-    content = path.read_bytes()
+    content = read_bytes(path, _BYTES)
     size = content.rfind(b"\n") + 1
     try:
-        head, *lines = [json.loads(line) for line in content[:size].split(b"\n")[:-1]]
-        known = isinstance(head, dict) and head.get("kind") == _KIND
+        first, *rest = content[:size].split(b"\n")[:-1]
+        head, lines = parse_json(first, path), [parse_json(line, path, list) for line in rest]
+        known = head.get("kind") == _KIND and isinstance(head.get("settings"), dict)
         pairs = [(str(source), str(translation)) for source, translation in lines] if known else []
     except ValueError:
         known = False

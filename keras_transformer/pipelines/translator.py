@@ -15,6 +15,7 @@ from keras_transformer.checks import check_flag
 from keras_transformer.data.tokenizers.subwords import encode
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
+from keras_transformer.files import naming_file
 from keras_transformer.pipelines.defaults import DecodingDefaults, check_defaults, overridden
 from keras_transformer.pipelines.documents import translate_document
 from keras_transformer.pipelines.export import export_translator
@@ -248,7 +249,8 @@ class Translator:
         Raises:
             ValueError: if a file is missing, invalid or damaged; the message names it.
         """
-        return cls._of(read_translator(folder))
+        with naming_file(folder):
+            return cls._of(read_translator(folder))
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> Translator:
@@ -283,7 +285,8 @@ class Translator:
             translator.translate(["Hi."], source_language="eng_Latn", target_language="fra_Latn")
             ```
         """
-        return cls._of(open_translator(folder))
+        with naming_file(folder):
+            return cls._of(open_translator(folder))
 
     @classmethod
     def _of(cls, opened):

@@ -6,15 +6,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer, save_tokenizer
+from keras_transformer.data.tokenizers.tokenizer_folder import save_tokenizer
 from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
-from keras_transformer.files import path_in
+from keras_transformer.files import file_in, saved_name
 from keras_transformer.pipelines.defaults import read_defaults
 from keras_transformer.pipelines.folder import (
     Kind,
     has_file,
     read_description,
     read_model,
+    read_tokenizer,
     write_folder,
     write_model,
 )
@@ -75,11 +76,11 @@ def read_translator(folder: str | os.PathLike) -> OpenedTranslator:
     """
     folder = Path(folder)
     description = read_description(folder, _KIND)
-    source = load_tokenizer(path_in(folder, _SOURCE))
+    source = read_tokenizer(folder, _SOURCE)
     shared = description["shared_tokenizer"]
-    target = source if shared else load_tokenizer(path_in(folder, _TARGET))
+    target = source if shared else read_tokenizer(folder, _TARGET)
     defaults = read_defaults(folder / _KIND.file, description.get("defaults", {}))
     shortlist = None
     if has_file(folder, description, _SHORTLIST):
-        shortlist = LexicalShortlist.load(path_in(folder, _SHORTLIST))
+        shortlist = LexicalShortlist.load(file_in(folder, saved_name(folder, _SHORTLIST)))
     return OpenedTranslator(read_model(folder), source, target, defaults, shortlist)

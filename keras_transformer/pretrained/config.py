@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from keras_transformer.checks import shortened
 from keras_transformer.pretrained.config_keys import Keys
 
 # Hugging Face's names of activations, mapped to ours. "gelu" is exact, except in GPT-1.
@@ -30,6 +31,8 @@ class Config:
         values: Content of the file.
         tensor_names: Names of all tensors.
         keys: How the keys are handled.
+        num_tensors: Number of tensors in the checkpoint, which limits the number of layers; None
+            for no limit.
 
     Raises:
         ValueError: If two names of one setting have different values, or a setting or a kind of
@@ -42,8 +45,10 @@ class Config:
         values: dict[str, Any],
         tensor_names: Iterable[str] = (),
         keys: Keys = Keys(),  # noqa: B008  # immutable
+        num_tensors: int | None = None,
     ):
         self.path = path
+        self._num_tensors = num_tensors
         self.keys = keys
         self.values = self._by_own_names(values)
         self.tensor_names = tuple(tensor_names)
@@ -58,7 +63,8 @@ class Config:
                 if own.setdefault(key, value) != value:
                     raise ValueError(
                         f"`{alias}` and `{key}` in {self.path} must be equal, because both name "
-                        f"the same setting. Received: {alias}={value!r}, {key}={own[key]!r}."
+                        f"the same setting. Received: {alias}={shortened(value)}, "
+                        f"{key}={shortened(own[key])}."
                     )
         return own
 
@@ -67,7 +73,7 @@ class Config:
         if known and (not isinstance(named, list) or not set(map(str, named)) <= {*known}):
             raise ValueError(
                 f"`architectures` in {self.path} must be a list of names from {known}. "
-                f"Received: {named!r}."
+                f"Received: {shortened(named)}."
             )
 
     def has_tensor(self, name: str) -> bool:
@@ -91,7 +97,8 @@ class Config:
         fits = isinstance(value, int | float if kind is float else kind)
         if not fits or (kind in (int, float) and isinstance(value, bool)):
             raise ValueError(
-                f"`{key}` in {self.path} must be of type {kind.__name__}. Received: {value!r}."
+                f"`{key}` in {self.path} must be of type {kind.__name__}. "
+                f"Received: {shortened(value)}."
             )
         return value
 
@@ -111,6 +118,19 @@ class Config:
             raise ValueError(f"`{key}` in {self.path} must be at least 1. Received: {value}.")
         return value
 
+    def depth(self, key: str, otherwise: int | None = None) -> int:
+        """Returns a number of layers, like `size`; more than the tensors are refused.
+
+        A billion layers would fill the memory before their weights are missed.
+        """
+        value = self.size(key, otherwise)
+        if self._num_tensors is not None and value > max(1, self._num_tensors):
+            raise ValueError(
+                f"`{key}` in {self.path} must be at most {self._num_tensors}, the number of "
+                f"tensors. Received: {value}."
+            )
+        return value
+
     def sides(self, key: str) -> tuple[int, int]:
         """Returns two positive integers; a single one is used for both."""
         value = self._value(key)
@@ -118,7 +138,8 @@ class Config:
         is_number = [isinstance(side, int) and not isinstance(side, bool) for side in sides]
         if len(sides) != 2 or not all(is_number) or min(sides) < 1:
             raise ValueError(
-                f"`{key}` in {self.path} must be one or two positive integers. Received: {value!r}."
+                f"`{key}` in {self.path} must be one or two positive integers. "
+                f"Received: {shortened(value)}."
             )
         return sides[0], sides[1]
 
@@ -134,7 +155,8 @@ class Config:
         name = self.get(key, str)
         if name not in names:
             raise ValueError(
-                f"`{key}` in {self.path} must be one of {sorted(names)}. Received: {name!r}."
+                f"`{key}` in {self.path} must be one of {sorted(names)}. "
+                f"Received: {shortened(name)}."
             )
         return names[name]
 
@@ -145,7 +167,7 @@ class Config:
             if received != value and (received or value):
                 raise ValueError(
                     f"`{key}` in {self.path} must be {value!r}, the only supported value. "
-                    f"Received: {received!r}."
+                    f"Received: {shortened(received)}."
                 )
 
     def require_equal(self, first: str, second: str) -> None:
@@ -154,5 +176,5 @@ class Config:
         if one != other:
             raise ValueError(
                 f"`{first}` and `{second}` in {self.path} must be equal. "
-                f"Received: {first}={one!r}, {second}={other!r}."
+                f"Received: {first}={shortened(one)}, {second}={shortened(other)}."
             )

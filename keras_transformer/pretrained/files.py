@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
+import math
+import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_transformer import files
+from keras_transformer.checks import shortened
+from keras_transformer.files import file_in, is_listed, naming_file, open_archive
+
 _SAFETENSORS, _TORCH = "model.safetensors", "pytorch_model.bin"
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object.
+    """Reads a JSON object from a file of a checkpoint, see `keras_transformer.files`.
 
     Args:
-        path: Path of the file.
+        path: Path of the file, inside its folder.
 
     Returns:
         Its content.
@@ -25,17 +30,9 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If the file is missing or holds anything else.
     """
-    if not path.is_file():
+    if not is_listed(path):
         raise ValueError(f"`folder` must contain the file {path.name}. Received: no {path}.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"`{path}` must be a JSON file. Received: {error}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"`{path}` must contain a JSON object. Received: {type(content).__name__}."
-        )
-    return content
+    return files.read_json(file_in(path.parent, path.name))
 
 
 class TensorFiles:
@@ -54,19 +51,24 @@ class TensorFiles:
 
     def __init__(self, folder: Path):
         self._files: dict[str, Any] = {}
-        for path in _files_of(folder):
+        self.paths = _files_of(folder)
+        for path in self.paths:
             opened = _open(path)
             for name in opened.names():
                 if name in self._files:
                     raise ValueError(
-                        f"`folder` must contain each tensor once. Received: {name!r} twice in "
-                        f"{folder}."
+                        f"`folder` must contain each tensor once. Received: {shortened(name)} "
+                        f"twice in {folder}."
                     )
                 self._files[name] = opened
 
     def names(self) -> Iterator[str]:
         """Returns the names of all tensors."""
         return iter(self._files)
+
+    def num_values(self) -> int:
+        """Returns the number of values in all tensors."""
+        return sum(opened.num_values() for opened in {*self._files.values()})
 
     def stored(self, name: str) -> np.ndarray:
         """Reads one tensor of any type, as stored."""
@@ -89,17 +91,18 @@ class TensorFiles:
             array = array.astype("float32")
         if not np.issubdtype(array.dtype, np.floating):
             raise ValueError(
-                f"The tensor {name!r} must contain floating-point numbers. Received: {array.dtype}."
+                f"The tensor {shortened(name)} must contain floating-point numbers. "
+                f"Received: {array.dtype}."
             )
         return array
 
 
 def _files_of(folder):
     for whole in (_SAFETENSORS, _TORCH):
-        if (folder / whole).is_file():
-            return [folder / whole]
+        if is_listed(folder / whole):
+            return [file_in(folder, whole)]
         index = folder / f"{whole}.index.json"
-        if index.is_file():
+        if is_listed(index):
             return _shards(folder, index)
     raise ValueError(
         f"`folder` must contain {_SAFETENSORS} or {_TORCH}, or their index. Received: {folder}."
@@ -109,19 +112,21 @@ def _files_of(folder):
 def _shards(folder, index):
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ValueError(f"`{index}` must contain a `weight_map`. Received: {weight_map!r}.")
+        raise ValueError(
+            f"`{index}` must contain a `weight_map`. Received: {shortened(weight_map)}."
+        )
     names = sorted({str(name) for name in weight_map.values()})
     for name in names:
         if Path(name).name != name or Path(name).suffix not in _READERS:
             raise ValueError(
                 f"`{index}` must name only {' or '.join(_READERS)} files in its own folder. "
-                f"Received: {name!r}."
+                f"Received: {shortened(name)}."
             )
-        if not (folder / name).is_file():
+        if not is_listed(folder / name):
             raise ValueError(
                 f"`folder` must contain the file {name}. Received: no {folder / name}."
             )
-    return [folder / name for name in names]
+    return [file_in(folder, name) for name in names]
 
 
 class _Safetensors:
@@ -132,9 +137,14 @@ class _Safetensors:
         with _damage(path):
             # Not memory-mapped: the pages would count as memory on top of the model.
             self.file = safe_open(path, framework="np", backend="pread")
+            # Which safetensors has compared with their bytes.
+            self.shapes = {one: self.file.get_slice(one).get_shape() for one in self.file.keys()}
 
     def names(self):
-        return self.file.keys()
+        return self.shapes.keys()
+
+    def num_values(self):
+        return sum(map(math.prod, self.shapes.values()))
 
     def read(self, name):
         with _damage(self.path):
@@ -150,29 +160,55 @@ class _Torch:
 
         self.path = path
         with _damage(path):
+            if zipfile.is_zipfile(path):
+                with open_archive(path):  # torch unpacks without limits
+                    pass
             try:
                 self.tensors = load(mmap=True)
             except RuntimeError:  # the format before torch 1.6 cannot be memory-mapped
                 self.tensors = load()
         if not isinstance(self.tensors, dict) or not all(
-            isinstance(tensor, torch.Tensor) for tensor in self.tensors.values()
+            isinstance(name, str) and isinstance(tensor, torch.Tensor)
+            for name, tensor in self.tensors.items()
         ):
             raise ValueError(
                 f"`{path}` must contain tensors by name, and nothing else. Received: other objects."
             )
+        for name, tensor in self.tensors.items():
+            if not _is_plain(tensor):
+                raise ValueError(
+                    f"`{path}` must contain plain dense tensors. Received: {shortened(name)} of "
+                    f"the shape {tuple(tensor.shape)} and the layout {tensor.layout}."
+                )
 
     def names(self):
         return self.tensors.keys()
 
+    def num_values(self):
+        return min(
+            sum(tensor.numel() for tensor in self.tensors.values()), os.stat(self.path).st_size
+        )
+
     def read(self, name):
         import torch
 
-        tensor = self.tensors[name].detach()
-        if tensor.dtype != torch.bfloat16:
-            return tensor.numpy()
-        import ml_dtypes
+        with _damage(self.path):
+            tensor = self.tensors[name].detach()
+            if tensor.dtype != torch.bfloat16:
+                return tensor.numpy()
+            import ml_dtypes
 
-        return tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+            return tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+
+
+def _is_plain(tensor):
+    """Whether a tensor has a value in memory for each element: none is sparse or expanded."""
+    import torch
+
+    is_dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    if not is_dense or tensor.is_quantized or tensor.is_conj() or tensor.is_neg():
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 # The reader of each file extension, and what to install for it.
@@ -190,14 +226,5 @@ def _open(path):
         raise ImportError(f"Reading {path.name} requires {advice}.") from error
 
 
-@contextlib.contextmanager
 def _damage(path):
-    """Turns any error inside the context into a ValueError about the file."""
-    try:
-        yield
-    except ImportError:
-        raise
-    except Exception as error:
-        raise ValueError(
-            f"`{path}` must be an intact file that holds only weights. Received: {error}."
-        ) from error
+    return naming_file(path, "be an intact file that holds only weights")

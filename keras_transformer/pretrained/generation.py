@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keras_transformer.files import is_listed
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.config_keys import Keys
 from keras_transformer.pretrained.files import read_json
@@ -243,7 +244,7 @@ def read_search(folder: Path, is_translator: bool) -> SearchSettings:
 
 def _read(folder, keys):
     path = folder / "generation_config.json"
-    path = path if path.is_file() else folder / "config.json"
+    path = path if is_listed(path) else folder / "config.json"
     # null counts as missing.
     values = {key: value for key, value in read_json(path).items() if value is not None}
     return Config(path, values, keys=keys)

@@ -16,6 +16,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from keras_transformer.checks import shortened
+from keras_transformer.files import file_in, is_listed, naming_file, open_file
+
 _MAGIC, _VERSIONS = b"GGUF", (2, 3)
 # The types of settings, by their numbers in a file.
 _STRING, _ARRAY = 8, 9
@@ -23,6 +26,7 @@ _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _NUMBERS[12] = "d"
 # Rows dequantized at a time: more take more memory, and fewer take more time.
 _ROWS = 1024
+_AXES = 8
 
 
 def find_gguf(path: str | os.PathLike) -> Path | None:
@@ -40,7 +44,7 @@ def find_gguf(path: str | os.PathLike) -> Path | None:
     path = Path(path)
     if path.is_file():
         return path if path.suffix == ".gguf" else None
-    if not path.is_dir() or (path / "config.json").is_file():
+    if not path.is_dir() or is_listed(path / "config.json"):
         return None
     found = sorted(path.glob("*.gguf"))
     if len(found) > 1:
@@ -48,7 +52,7 @@ def find_gguf(path: str | os.PathLike) -> Path | None:
             "`folder` must contain only one GGUF file, or be the path of a file. Received: "
             f"{[one.name for one in found]} in {path}."
         )
-    return found[0] if found else None
+    return file_in(path, found[0].name) if found else None
 
 
 class _Tensor(NamedTuple):
@@ -71,7 +75,7 @@ class GGUFFile:
 
     def __init__(self, path: Path):
         self.path = path
-        with open(path, "rb") as file:
+        with open_file(path) as file, naming_file(path, "be an intact file in the GGUF format"):
             header = _Header(path, file)
             count = header.start()
             num_settings = header.number("Q")
@@ -222,6 +226,8 @@ class _Header:
     def tensor(self) -> tuple[str, _Tensor]:
         name = self.text()
         axes = self.number("I")
+        if axes > _AXES:
+            raise self.damaged(f"Received: the tensor {shortened(name)} with {axes} axes.")
         shape = tuple(self.number("Q") for _ in range(axes))[::-1]
         kind, offset = _tensor_type(self, name, self.number("I")), self.number("Q")
         block, block_bytes = _sizes(self.path.name)[kind]

@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from keras_transformer.checks import shortened
+from keras_transformer.files import is_listed, naming_file, parameter_limit
 from keras_transformer.pretrained.audit import find_tensors
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.families.family import Family
@@ -84,15 +86,21 @@ def load(folder: str | os.PathLike) -> keras.Model:
         2018, "Marian: Fast Neural Machine Translation in C++".
     """
     found = find_folder(folder)
-    return load_sentence_encoder(found, _load) if has_modules(found) else _load(found)
+    with naming_file(found):
+        return load_sentence_encoder(found, _load) if has_modules(found) else _load(found)
 
 
 def _load(folder: Path) -> keras.Model:
     family, config, files = _open(folder)
-    rules = family.rules(config)
-    names = find_tensors(family, config, {rule.source for rule in rules}, files)
-    model = family.build(config)
-    assign(model, rules, names, lambda name: files.read(names[name]))
+    with naming_file(config.path):
+        rules = family.rules(config)
+    weights = files.paths[0]
+    with naming_file(weights):
+        names = find_tensors(family, config, {rule.source for rule in rules}, files)
+    with naming_file(config.path), parameter_limit(files.num_values(), config.path):
+        model = family.build(config)
+    with naming_file(weights):
+        assign(model, rules, names, lambda name: files.read(names[name]))
     return model
 
 
@@ -104,10 +112,10 @@ def _open(folder: Path) -> tuple[Family, Config, Any]:
     binary = firefox_model(folder)
     if binary is not None:
         marian = MarianBinary(binary)
-        return FIREFOX, Config(binary, marian.settings(), marian.names(), FIREFOX.keys), marian
+        return FIREFOX, _config(binary, marian.settings(), marian, FIREFOX), marian
     values = read_json(path)
     adapters = folder / "adapter_config.json"
-    if adapters.exists():
+    if is_listed(adapters):
         raise ValueError(
             "`folder` must contain a complete model; merge its adapters first, with the library "
             f"that wrote them. Received: {adapters}."
@@ -115,10 +123,16 @@ def _open(folder: Path) -> tuple[Family, Config, Any]:
     model_type = values.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ValueError(
-            f"`model_type` in {path} must be one of {sorted(FAMILIES)}. Received: {model_type!r}."
+            f"`model_type` in {path} must be one of {sorted(FAMILIES)}. "
+            f"Received: {shortened(model_type)}."
         )
     family, files = FAMILIES[model_type], TensorFiles(folder)
-    return family, Config(path, values, files.names(), family.keys), files
+    return family, _config(path, values, files, family), files
+
+
+def _config(path, values, files, family):
+    names = tuple(files.names())
+    return Config(path, values, names, family.keys, num_tensors=len(names))
 
 
 def find_folder(folder: str | os.PathLike, weights: bool = True) -> Path:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import keras
 
+from keras_transformer import files
+from keras_transformer.checks import shortened
+from keras_transformer.files import file_in, folder_in, is_listed, naming_file, parameter_limit
 from keras_transformer.models.sentence_encoder import sentence_encoder
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.config_keys import Keys
@@ -82,7 +84,7 @@ class Modules(NamedTuple):
 
 def has_modules(folder: Path) -> bool:
     """Returns whether a folder is one of sentence-transformers."""
-    return (folder / MODULES).is_file()
+    return is_listed(folder / MODULES)
 
 
 def read_modules(folder: Path) -> Modules:
@@ -122,25 +124,28 @@ def read_modules(folder: Path) -> Modules:
 
 def _listed(path):
     """Yields the kind and the folder of each module."""
+    modules = files.read_json(file_in(path.parent, path.name), list)
     try:
-        modules = json.loads(path.read_text(encoding="utf-8"))
         listed = [(str(one["type"]), str(one["path"])) for one in modules]
-    except (ValueError, TypeError, KeyError) as error:
+    except (TypeError, KeyError) as error:
         raise ValueError(
             f"`{path}` must be a JSON list of modules with type and path. Received: {error!r}."
         ) from error
     for kind, place in listed:
-        inside = PurePosixPath(place)
-        if inside.is_absolute() or ".." in inside.parts:
+        if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
             raise ValueError(
-                f"`{path}` must name folders inside its own. Received: path={place!r}."
+                f"`{path}` must name folders inside its own. Received: path={shortened(place)}."
             )
         library, _, name = kind.partition(".")
         if library != "sentence_transformers":
             raise ValueError(
-                f"`{path}` must list modules of sentence_transformers. Received: type={kind!r}."
+                f"`{path}` must list modules of sentence_transformers. "
+                f"Received: type={shortened(kind)}."
             )
-        yield name.rpartition(".")[2], path.parent / place
+        # A folder without files may be missing, as that of a normalization.
+        folder = path.parent / place
+        is_there = place and is_listed(folder)
+        yield name.rpartition(".")[2], folder_in(path.parent, place) if is_there else folder
 
 
 def _read_pooling(path):
@@ -160,13 +165,13 @@ def _read_pooling(path):
 
 
 def _optional(path, keys):
-    return Config(path, read_json(path) if path.is_file() else {}, keys=keys)
+    return Config(path, read_json(path) if is_listed(path) else {}, keys=keys)
 
 
 def _is_lowercase(folder):
     """Reads whether texts are lowercased, from a file that older folders name by architecture."""
     found = [folder / "sentence_bert_config.json", *sorted(folder.glob("sentence_*_config.json"))]
-    path = next((path for path in found if path.is_file()), found[0])
+    path = next((path for path in found if is_listed(path)), found[0])
     return _optional(path, _TRANSFORMER_KEYS).get("do_lower_case", bool)
 
 
@@ -211,7 +216,10 @@ def _read_dense(folder, size):
         name="projection",
     )
     vectors = keras.Input((size,))
-    files = TensorFiles(folder)
+    tensors = TensorFiles(folder)
     rules = linear("linear", layer.name)[: 2 if layer.use_bias else 1]
-    assign(keras.Model(vectors, layer(vectors)), rules, files.names(), files.read)
+    with naming_file(path), parameter_limit(tensors.num_values(), path):
+        model = keras.Model(vectors, layer(vectors))
+    with naming_file(tensors.paths[0]):
+        assign(model, rules, tensors.names(), tensors.read)
     return layer

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_transformer.files import whole_file
+from keras_transformer.checks import is_integer, is_number, shortened
+from keras_transformer.files import is_listed, naming_file, open_arrays, parse_json, whole_file
 from keras_transformer.training.lora import (
     adapted_layers,
     attach,
@@ -93,10 +95,12 @@ def load_lora(model: keras.Model, path: str | os.PathLike) -> None:
         Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.
     """
     check_not_adapted(model)
-    header, arrays = _read(Path(path))
+    header, shapes = _read(Path(path))
     layers = dense_layers(model)
     weights = {weight.path: weight for weight in model.weights}
-    _check(path, header, arrays, layers, weights)
+    # Before the arrays are read: a small file may unpack to a large array.
+    _check(path, header, shapes, layers, weights)
+    arrays = _read_arrays(Path(path), shapes)
     own = {f"{name}/{part}" for name in header for part in _PARTS}
     kept = [weights[name] for name in arrays if name not in own]
     attach(model, {name: (entry["rank"], entry["alpha"]) for name, entry in header.items()}, kept)
@@ -113,27 +117,43 @@ def _array(weight: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32"))
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    if not path.is_file():
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """Returns the ranks and factors of a file, and the shapes of its arrays."""
+    if not is_listed(path):
         raise ValueError(f"`path` must be a file. Received: path={str(path)!r}.")
+    with _written_by_save_lora(path), open_arrays(path) as archive:
+        headers = dict(archive.headers)
+        text = archive.read(_HEADER) if headers.pop(_HEADER, None) else np.zeros(0)
+        if text.ndim or text.dtype.kind != "U":
+            raise ValueError(f"no text {_HEADER!r}")
+        entries = parse_json(str(text), path)
+        for name, entry in entries.items():
+            rank, alpha = entry["rank"], entry["alpha"]
+            if not is_integer(rank) or rank < 1 or not is_number(alpha) or not alpha > 0:
+                raise ValueError(f"{shortened(name)} with {shortened(entry)}")
+        for name, header in headers.items():
+            if header.dtype.kind != "f":
+                raise ValueError(f"{shortened(name)} of the dtype {header.dtype}")
+    return entries, {name: header.shape for name, header in headers.items()}
+
+
+@contextlib.contextmanager
+def _written_by_save_lora(path: Path) -> Iterator[None]:
     try:
-        # Given a path, NumPy would leave a damaged file open.
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(str(arrays.pop(_HEADER)))
-        for entry in header.values():
-            entry["rank"], entry["alpha"] = int(entry["rank"]), float(entry["alpha"])
-            if entry["rank"] < 1 or not entry["alpha"] > 0:
-                raise ValueError(f"invalid header entry {entry}.")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        with naming_file(path):
+            yield
+    except ValueError as error:
         raise ValueError(
-            f"`path` must be a file written by `save_lora`. Received: path={str(path)!r} "
-            f"({error!r})."
+            f"`path` must be a file written by `save_lora`. Received: path={str(path)!r} ({error})."
         ) from error
-    return header, arrays
 
 
-def _check(path, header, arrays, layers, weights):
+def _read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    with _written_by_save_lora(path), open_arrays(path) as archive:
+        return {name: archive.read(name) for name in names}
+
+
+def _check(path, header, found, layers, weights):
     """Raises unless every array in a file matches a weight of the model."""
     expected: dict[str, tuple[int, ...] | None] = {}
     for name, entry in header.items():
@@ -147,14 +167,13 @@ def _check(path, header, arrays, layers, weights):
             expected |= {f"{name}/{part}": None for part in _PARTS}
     expected |= {
         name: tuple(weights[name].shape) if name in weights else None
-        for name in arrays
+        for name in found
         if name not in expected
     }
     for name, shape in expected.items():
-        found = arrays[name].shape if name in arrays else None
-        if shape is None or found != shape:
+        if shape is None or found.get(name) != shape:
             raise ValueError(
                 "`path` must contain adapters of the model's architecture. Received: "
-                f"path={os.fspath(path)!r}, where {name!r} has shape {found}, but {shape} in "
-                "the model."
+                f"path={os.fspath(path)!r}, where {name!r:.200} has shape {found.get(name)}, "
+                f"but {shape} in the model."
             )

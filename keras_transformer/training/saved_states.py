@@ -81,12 +81,13 @@ class SavedStates:
                 model.save(work)
             with whole_file(self.folder / f"{name}.npz") as work:
                 np.savez(work, **arrays)  # type: ignore[arg-type]
-            with whole_file(self.folder / INDEX) as work:
-                work.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
         except BaseException:
-            for ending in (".keras", ".npz"):  # room for the next state
+            # Room for the next state. Not later: once the index is written, it names the files.
+            for ending in (".keras", ".npz"):
                 (self.folder / f"{name}{ending}").unlink(missing_ok=True)
             raise
+        with whole_file(self.folder / INDEX) as work:
+            work.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
         self.entries, self.best = [latest, *others], best
         self._delete_all_but({one["model"].removesuffix(".keras") for one in self.entries})
 

@@ -1,10 +1,10 @@
 """Averages of saved weights."""
 
+import contextlib
 import os
 import shutil
 import tempfile
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import h5py
@@ -12,7 +12,10 @@ import keras
 import ml_dtypes
 import numpy as np
 
+from keras_transformer.files import datasets_of, naming_file, open_archive, regular_file
 from keras_transformer.training.lora import dense_layers
+
+_WEIGHTS = "model.weights.h5"
 
 
 def is_float(dtype: Any) -> bool:
@@ -29,16 +32,10 @@ def float64_mean(arrays: Iterable[np.ndarray]) -> np.ndarray:
     return total / count
 
 
-def _saved_arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
+def _saved_arrays(file: h5py.File, filepath: Any) -> dict[str, h5py.Dataset]:
     """Returns the datasets of a weights file by path, without the optimizer's state."""
-    found = {}
-
-    def visit(path: str, entry: Any) -> None:
-        if isinstance(entry, h5py.Dataset) and path.split("/")[0] != "optimizer":
-            found[path] = entry
-
-    file.visititems(visit)
-    return found
+    found = datasets_of(file, filepath)
+    return {path: one for path, one in found.items() if path.split("/")[0] != "optimizer"}
 
 
 def _read(dataset: h5py.Dataset) -> np.ndarray:
@@ -53,9 +50,9 @@ def _weights_file(filepath: Any, folder: str, index: int) -> str:
     """Returns the path of the HDF5 file behind ``filepath``, unpacked from a `.keras` archive."""
     path = os.fspath(filepath)
     if not path.endswith(".keras"):
-        return path
+        return os.fspath(regular_file(path))
     unpacked = os.path.join(folder, f"{index}.weights.h5")
-    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as source:
+    with open_archive(path) as archive, archive.open(_WEIGHTS) as source:
         with open(unpacked, "wb") as target:
             shutil.copyfileobj(source, target)
     return unpacked
@@ -130,7 +127,7 @@ def average_checkpoints(model: keras.Model, filepaths: Iterable[Any]) -> None:
         files: list[h5py.File] = []
         try:
             with h5py.File(average_path, "r+") as average_file:
-                average = _saved_arrays(average_file)
+                average = _saved_arrays(average_file, average_path)
                 checkpoints = []
                 for index, filepath in enumerate(filepaths):
                     checkpoints.append(_open_checkpoint(filepath, folder, index, files))
@@ -146,10 +143,18 @@ def _open_checkpoint(
     filepath: Any, folder: str, index: int, files: list[h5py.File]
 ) -> dict[str, h5py.Dataset]:
     """Opens a checkpoint, appends it to ``files`` for closing, and returns its arrays."""
-    try:
+    with _readable(filepath):
         files.append(h5py.File(_weights_file(filepath, folder, index), "r"))
-        return _saved_arrays(files[-1])
-    except (OSError, KeyError, RuntimeError, TypeError, zipfile.BadZipFile) as error:
+        return _saved_arrays(files[-1], filepath)
+
+
+@contextlib.contextmanager
+def _readable(filepath: Any) -> Iterator[None]:
+    """Turns errors of reading a checkpoint into a ValueError that names it."""
+    try:
+        with naming_file(filepath):
+            yield
+    except (ValueError, FileNotFoundError) as error:
         raise ValueError(
             "`filepaths` must name readable .weights.h5 or .keras files. "
             f"Received: filepaths with {str(filepath)!r} ({error})."
@@ -162,13 +167,11 @@ def _write_average(
     """Overwrites the arrays in ``average`` with their means over ``checkpoints``."""
 
     def values(path: str, index: int) -> np.ndarray:
-        try:
-            return _read(checkpoints[index][path])
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                "`filepaths` must name readable .weights.h5 or .keras files. "
-                f"Received: filepaths with {str(filepaths[index])!r} ({error})."
-            ) from error
+        with _readable(filepaths[index]):
+            array = _read(checkpoints[index][path])
+            if is_float(array.dtype) != is_float(own.dtype):
+                raise ValueError(f"{path!r} has the dtype {array.dtype}, not {own.dtype}")
+            return array
 
     for path, dataset in average.items():
         own = _read(dataset)

@@ -223,9 +223,9 @@ def _edited(saved, **changes):
     [
         ("config.json", lambda _: None, "no readable file .*config.json"),
         ("vocabulary.spm", lambda _: None, "no readable file .*vocabulary.spm"),
-        ("config.json", lambda _: b"{", "config.json, which is not JSON"),
-        ("config.json", lambda _: b"\xff", "config.json, which is not UTF-8"),
-        ("config.json", lambda _: b"[]", "config.json, which does not describe a known"),
+        ("config.json", lambda _: b"{", "config.json` must be a JSON file"),
+        ("config.json", lambda _: b"\xff", "config.json` must be a JSON file.*decode"),
+        ("config.json", lambda _: b"[]", "config.json` must contain a JSON object"),
         ("config.json", lambda c: _edited(c, class_name="os.system"), "not describe a known"),
         ("config.json", lambda c: _edited(c, class_name=["x"]), "not describe a known"),
         ("config.json", lambda c: _edited(c, format_version=9), "format version 9 instead of 1"),
@@ -250,9 +250,9 @@ def test_load_errors(tokenizer, tmp_path, name, edit, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("vocabulary.json", b"{", "vocabulary.json, which is not JSON"),
+        ("vocabulary.json", b"{", "vocabulary.json` must be a JSON file"),
         ("vocabulary.json", b"{}", "vocabulary.json and .*merges.txt, not accepted by keras-hub"),
-        ("merges.txt", b"\xff", "merges.txt, which is not UTF-8"),
+        ("merges.txt", b"\xff", "merges.txt` must be a file of UTF-8 text"),
     ],
 )
 def test_load_errors_of_byte_pairs(byte_pair_tokenizer, tmp_path, name, content, message):

@@ -142,7 +142,8 @@ def test_too_large(tmp_path):
 def test_text(tmp_path):
     path = tmp_path / "merges.txt"
     path.write_bytes("é\r\nb\rc\n".encode())
-    assert read_text(path) == "é\nb\nc\n"
+    assert read_text(path) == "é\r\nb\rc\n"
+    assert read_text(path, universal_newlines=True) == "é\nb\nc\n"
     path.write_bytes(b"\xf1\xf1")
     with pytest.raises(ValueError, match="merges.txt` must be a file of UTF-8 text.*can't decode"):
         read_text(path)

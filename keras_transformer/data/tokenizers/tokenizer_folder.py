@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from keras_transformer.checks import shortened
 from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.interface import SpecialTokenizer, Tokenizer
+from keras_transformer.data.tokenizers.json_vocabularies import check_tokenizer_json
 from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
 from keras_transformer.data.tokenizers.sentence_piece import (
     SentencePieceTokenizer,
     open_sentence_piece,
 )
 from keras_transformer.data.tokenizers.text_packages import import_text_package
-from keras_transformer.files import path_in, update_folder
+from keras_transformer.files import (
+    file_in,
+    naming_file,
+    read_bytes,
+    read_json,
+    read_text,
+    saved_name,
+    update_folder,
+)
 
 _FORMAT_VERSION = 1
 _CONFIG_FILE = "config.json"
@@ -134,17 +145,18 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | os.PathLike[str]) -> None
     update_folder(folder, write)
 
 
-def _read(path: str) -> bytes:
+def _place(folder: str, name: str) -> Path:
+    """Returns the path of a file in a folder, or raises."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
+        return file_in(folder, saved_name(folder, name))
+    except FileNotFoundError as error:
         raise ValueError(
-            f"`folder` must contain a saved tokenizer. Received: no readable file {path}."
+            "`folder` must contain a saved tokenizer. "
+            f"Received: no readable file {os.path.join(folder, name)}."
         ) from error
 
 
-def _foreign(path: str, problem: str) -> ValueError:
+def _foreign(path: str | os.PathLike, problem: str) -> ValueError:
     return ValueError(f"`folder` must contain a saved tokenizer. Received: {path}, {problem}")
 
 
@@ -157,56 +169,44 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (str, int))
 
 
-def _read_config(path: str) -> tuple[str, dict[str, Any]]:
+def _read_config(path: Path) -> tuple[str, dict[str, Any]]:
     """Returns the class name and the options of a saved tokenizer."""
+    saved = read_json(path)
     try:
-        saved = json.loads(_read(path).decode("utf-8"))
         version, class_name, options = (
             saved[key] for key in ("format_version", "class_name", "config")
         )
         unknown = set(options) - set(_SAVED_CLASSES[class_name].options)
         plain = all(map(_is_plain, options.values()))
         plain = plain and isinstance(options.get("dtype"), (str, type(None)))
-    except UnicodeDecodeError as error:
-        raise _foreign(path, "which is not UTF-8 text") from error
-    except json.JSONDecodeError as error:
-        raise _foreign(path, "which is not JSON") from error
     except (AttributeError, KeyError, TypeError) as error:
         raise _foreign(path, "which does not describe a known tokenizer") from error
     if version != _FORMAT_VERSION:
-        raise _foreign(path, f"of format version {version!r} instead of {_FORMAT_VERSION}")
+        raise _foreign(path, f"of format version {shortened(version)} instead of {_FORMAT_VERSION}")
     if unknown or not plain:
         raise _foreign(path, "with unknown or invalid options")
     return class_name, options
 
 
-def _read_vocabulary(paths: list[str]) -> dict[str, Any]:
+def _read_vocabulary(paths: list[Path]) -> dict[str, Any]:
     """Returns the vocabulary arguments, as contents because Keras's safe mode rejects paths."""
     arguments: dict[str, Any] = {}
     for path in paths:
-        content = _read(path)
-        if path.endswith(".spm"):
-            arguments["proto"] = _sentence_piece(path, content)
-            continue
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise _foreign(path, "which is not UTF-8 text") from error
-        if path.endswith("vocabulary.json"):
-            try:
-                arguments["vocabulary"] = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise _foreign(path, "which is not JSON") from error
-        elif path.endswith("merges.txt"):
-            arguments["merges"] = [line for line in text.split("\n") if line]
-        elif path.endswith("tokenizer.json"):
-            arguments["content"] = text
+        if path.suffix == ".spm":
+            arguments["proto"] = _sentence_piece(path, read_bytes(path))
+        elif path.name == "vocabulary.json":
+            arguments["vocabulary"] = read_json(path)
+        elif path.name == "merges.txt":
+            arguments["merges"] = [line for line in read_text(path).split("\n") if line]
+        elif path.name == "tokenizer.json":
+            arguments["content"] = read_text(path)
+            check_tokenizer_json(arguments["content"], path)
         else:
-            arguments["vocabulary"] = text.removesuffix("\n").split("\n")
+            arguments["vocabulary"] = read_text(path).removesuffix("\n").split("\n")
     return arguments
 
 
-def _sentence_piece(path: str, content: bytes) -> bytes:
+def _sentence_piece(path: Path, content: bytes) -> bytes:
     try:
         # Before keras-hub reads it, because TensorFlow raises errors of other types.
         open_sentence_piece(content)
@@ -242,15 +242,15 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
         11
     """
     folder = os.fspath(folder)
-    class_name, options = _read_config(os.fspath(path_in(folder, _CONFIG_FILE)))
+    class_name, options = _read_config(_place(folder, _CONFIG_FILE))
     saved = _SAVED_CLASSES[class_name]
-    paths = [os.fspath(path_in(folder, name)) for name in saved.files]
+    paths = [_place(folder, name) for name in saved.files]
     vocabulary = _read_vocabulary(paths)
     owner = saved.own or getattr(import_text_package("keras_hub").tokenizers, class_name)
     try:
-        return owner(**options, **vocabulary)
-    except ImportError:
-        raise
-    except Exception as error:  # keras-hub and what it calls raise many types
+        with naming_file(folder):  # keras-hub and what it calls raise many types
+            return owner(**options, **vocabulary)
+    except ValueError as error:
         whose = "keras-hub" if saved.own is None else "its class"
-        raise _foreign(" and ".join(paths), f"not accepted by {whose}: {error}") from error
+        names = " and ".join(map(str, paths))
+        raise _foreign(names, f"not accepted by {whose}: {error}") from error

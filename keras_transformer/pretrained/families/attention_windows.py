@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_transformer.checks import shortened
 from keras_transformer.pretrained.config import Config
 
 _FULL, _LOCAL = "full_attention", "sliding_attention"
@@ -22,16 +23,17 @@ def windows_of(config: Config) -> int | tuple[int | None, ...] | None:
     Raises:
         ValueError: If a layer's type is unknown, or the window of local layers is missing.
     """
-    count, types = config.size("num_hidden_layers"), config.values.get("layer_types")
+    count, types = config.depth("num_hidden_layers"), config.values.get("layer_types")
     has_size = config.values.get("sliding_window", 0) is not None
     is_local = config.get("use_sliding_window", bool) and has_size
     if types is None:
         first = config.get("max_window_layers", int) if is_local else count
-        types = [_FULL] * min(first, count) + [_LOCAL] * (count - first)
+        first = min(max(0, first), count)
+        types = [_FULL] * first + [_LOCAL] * (count - first)
     if not isinstance(types, list) or len(types) != count or not {*types} <= {_FULL, _LOCAL}:
         raise ValueError(
             f"`layer_types` in {config.path} must contain {_FULL!r} or {_LOCAL!r} for each layer. "
-            f"Received: {types!r}."
+            f"Received: {shortened(types)}."
         )
     if _LOCAL not in types:
         return None

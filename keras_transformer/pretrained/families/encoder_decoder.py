@@ -25,8 +25,8 @@ ALIASES = {
 def stack_arguments(config: Config) -> dict[str, Any]:
     """Returns the arguments of `kt.models.transformer` that describe the two stacks."""
     return {
-        "num_layers": config.size("encoder_layers"),
-        "num_decoder_layers": config.size("decoder_layers"),
+        "num_layers": config.depth("encoder_layers"),
+        "num_decoder_layers": config.depth("decoder_layers"),
         "num_heads": config.size("encoder_attention_heads"),
         "num_decoder_heads": config.size("decoder_attention_heads"),
         "hidden_dim": config.size("d_model"),
@@ -61,7 +61,7 @@ def block_rules(config: Config) -> list[Rule]:
     """Returns the rules of the blocks of both stacks."""
     rules: list[Rule] = []
     for stack in ("encoder", "decoder"):
-        for index in range(config.size(f"{stack}_layers")):
+        for index in range(config.depth(f"{stack}_layers")):
             source, target = f"model.{stack}.layers.{index}", f"{stack}/block_{index}"
             rules += _attention(f"{source}.self_attn", f"{target}/self_attention/attention")
             rules += norm(f"{source}.self_attn_layer_norm", f"{target}/self_attention_norm")

@@ -126,8 +126,8 @@ def _build(config: Config) -> keras.Model:
         size,
         None if vocabularies.shared else size,
         share_embeddings=vocabularies.tied,
-        num_layers=config.size("enc-depth"),
-        num_decoder_layers=config.size("dec-depth"),
+        num_layers=config.depth("enc-depth"),
+        num_decoder_layers=config.depth("dec-depth"),
         num_heads=config.size("transformer-heads"),
         hidden_dim=config.size("dim-emb"),
         intermediate_dim=config.size("transformer-dim-ffn"),
@@ -169,12 +169,12 @@ def _norm(source: str, target: str) -> list[Rule]:
 
 def _rules(config: Config) -> list[Rule]:
     rules = _embeddings(config)
-    for index in range(config.size("enc-depth")):
+    for index in range(config.depth("enc-depth")):
         source, target = f"encoder_l{index + 1}", f"encoder/block_{index}"
         rules += _attention(f"{source}_self", f"{target}/self_attention/attention")
         rules += _norm(f"{source}_self_Wo", f"{target}/self_attention_norm")
         rules += _feed_forward(source, target)
-    for index in range(config.size("dec-depth")):
+    for index in range(config.depth("dec-depth")):
         source, target = f"decoder_l{index + 1}", f"decoder/block_{index}"
         rules += [Rule(f"{source}_rnn_W", (f"{target}/ssru/candidate/kernel",))]
         rules += _dense(f"{source}_rnn", "f", f"{target}/ssru/forget")

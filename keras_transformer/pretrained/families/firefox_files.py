@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_transformer.files import file_in, is_listed, read_bytes
+
 
 def firefox_model(folder: Path) -> Path | None:
     """Returns the weights file of a Firefox Translations folder, None for any other folder.
@@ -15,13 +17,13 @@ def firefox_model(folder: Path) -> Path | None:
     Raises:
         ValueError: If there is more than one.
     """
-    if (folder / "config.json").is_file():
+    if is_listed(folder / "config.json"):
         return None
     found = sorted(folder.glob("model.*.bin"))
     if len(found) > 1:
         names = [path.name for path in found]
         raise ValueError(f"`folder` must contain one file model.*.bin. Received: {names}.")
-    return found[0] if found else None
+    return file_in(folder, found[0].name) if found else None
 
 
 def firefox_vocabularies(folder: Path) -> tuple[bytes, bytes]:
@@ -40,7 +42,7 @@ def firefox_vocabularies(folder: Path) -> tuple[bytes, bytes]:
             f"trgvocab.*.spm. Received: {names} in {folder}."
         )
     (one,), (other,) = shared or source, shared or target
-    return one.read_bytes(), other.read_bytes()
+    return read_bytes(file_in(folder, one.name)), read_bytes(file_in(folder, other.name))
 
 
 def find_shortlist(folder: Path) -> Path | None:
@@ -53,7 +55,7 @@ def find_shortlist(folder: Path) -> Path | None:
     if len(found) > 1:
         names = [path.name for path in found]
         raise ValueError(f"`folder` must contain one file lex.*.bin. Received: {names}.")
-    return found[0] if found else None
+    return file_in(folder, found[0].name) if found else None
 
 
 class ShortlistFile(NamedTuple):
@@ -79,7 +81,7 @@ def read_shortlist(path: Path) -> ShortlistFile:
     Raises:
         ValueError: If the file is damaged or of another format.
     """
-    data = path.read_bytes()
+    data = read_bytes(path)
     if len(data) < 48:
         raise _not_a_shortlist(path, f"{len(data)} bytes")
     magic, _, num_first, _, num_offsets, num_ids = struct.unpack_from("<6Q", data)
@@ -90,6 +92,10 @@ def read_shortlist(path: Path) -> ShortlistFile:
         raise _not_a_shortlist(path, sizes)
     offsets = np.frombuffer(data, "<u8", num_offsets, 48)
     ids = np.frombuffer(data, "<u4", num_ids, 48 + 8 * num_offsets)
+    # Frequent ids come first; there cannot be more of them than ids.
+    known = max(num_offsets - 1, int(ids.max(initial=0)) + 1)
+    if num_first > max(known, 1024):
+        raise _not_a_shortlist(path, f"{num_first} first ids of {known}")
     return ShortlistFile(offsets, ids, num_first)
 
 

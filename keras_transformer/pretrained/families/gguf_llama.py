@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,11 +71,16 @@ class GGUFTensors:
 
     def __init__(self, file: GGUFFile, values: dict[str, Any]):
         self._file, self._values = file, values
+        self.paths = [file.path]
         self._names = {_own_name(name): name for name in file.names() if name != _DIVISORS}
 
     def names(self) -> Iterator[str]:
         """Returns the names of all tensors."""
         return iter(self._names)
+
+    def num_values(self) -> int:
+        """Returns the number of values in all tensors."""
+        return sum(math.prod(self._file.shape(name)) for name in self._file.names())
 
     def stored(self, name: str) -> np.ndarray:
         """Reads one tensor, like `read`."""
@@ -145,7 +151,8 @@ def open_gguf(path: Path) -> tuple[Family, Config, GGUFTensors]:
     if architecture == "llama":
         values["mlp_bias"] = "model.layers.0.mlp.gate_proj.bias" in names
     family = _FAMILIES[architecture]
-    return family, Config(path, values, names, family.keys), tensors
+    config = Config(path, values, names, family.keys, num_tensors=len(names))
+    return family, config, tensors
 
 
 def _values(file, architecture):
@@ -211,10 +218,10 @@ def _scaling(file, prefix, values):
         return {"rope_type": "linear", "factor": factor}
     if _DIVISORS not in set(file.names()):
         return None
-    divisors = file.read(_DIVISORS)
+    divisors = file.read(_DIVISORS).ravel()
     for factor in (8.0, 32.0):
-        expected = _llama3_divisors(factor, values)
-        if divisors.shape == expected.shape and np.allclose(divisors, expected, rtol=1e-4):
+        expected = _llama3_divisors(factor, values, len(divisors))
+        if expected is not None and np.allclose(divisors, expected, rtol=1e-4):
             return {"rope_type": "llama3", "factor": factor, **_LLAMA3}
     raise ValueError(
         f"The tensor {_DIVISORS!r} in {file.path} must contain the divisors of Llama 3.1 or 3.2. "
@@ -222,8 +229,10 @@ def _scaling(file, prefix, values):
     )
 
 
-def _llama3_divisors(factor, values):
+def _llama3_divisors(factor, values, num_divisors):
     size = values["head_dim"]
+    if num_divisors != (size + 1) // 2:
+        return None
     frequencies = values.get("rope_theta", 1e4) ** (-np.arange(0, size, 2) / size)
     turns = frequencies * _LLAMA3["original_max_position_embeddings"] / (2 * np.pi)
     low, high = _LLAMA3["low_freq_factor"], _LLAMA3["high_freq_factor"]

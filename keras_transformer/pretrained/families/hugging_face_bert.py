@@ -68,7 +68,7 @@ def build_bert(
         config.require(tie_word_embeddings=True)
     return bert(
         vocabulary_size=config.size("vocab_size"),
-        num_layers=config.size("num_hidden_layers"),
+        num_layers=config.depth("num_hidden_layers"),
         num_heads=config.size("num_attention_heads"),
         hidden_dim=config.size("hidden_size"),
         intermediate_dim=config.size("intermediate_size"),
@@ -107,7 +107,7 @@ def body_rules(config: Config, prefix: str, positions: Form = SAME) -> list[Rule
         Rule(f"{embeddings}.token_type_embeddings.weight", ("segment_embedding/embeddings",)),
         *norm(f"{embeddings}.LayerNorm", "embedding_norm"),
     ]
-    for index in range(config.size("num_hidden_layers")):
+    for index in range(config.depth("num_hidden_layers")):
         source, target = f"{prefix}encoder.layer.{index}", f"encoder/block_{index}"
         parts = ("self.query", "self.key", "self.value", "output.dense")
         rules += attention(

@@ -49,7 +49,7 @@ def _build(config: Config) -> keras.Model:
         config.require(tie_word_embeddings=True)
     return bert(
         vocabulary_size=config.size("vocab_size"),
-        num_layers=config.size("n_layers"),
+        num_layers=config.depth("n_layers"),
         num_heads=config.size("n_heads"),
         hidden_dim=config.size("dim"),
         intermediate_dim=config.size("hidden_dim"),
@@ -74,7 +74,7 @@ def _rules(config: Config) -> list[Rule]:
         Rule(f"{embeddings}.position_embeddings.weight", ("positional_encoding/embeddings",)),
         *norm(f"{embeddings}.LayerNorm", "embedding_norm"),
     ]
-    for index in range(config.size("n_layers")):
+    for index in range(config.depth("n_layers")):
         source, target = f"{_PREFIX}transformer.layer.{index}", f"encoder/block_{index}"
         rules += attention(
             (f"{source}.attention.{part}" for part in _ATTENTION),

@@ -84,7 +84,7 @@ def _build(
         config.require_equal("n_ctx", "n_positions")  # the maximum length in old files
     lm = gpt(
         vocabulary_size=config.size("vocab_size"),
-        num_layers=config.size("n_layer"),
+        num_layers=config.depth("n_layer"),
         num_heads=config.size("n_head"),
         hidden_dim=config.size("n_embd"),
         intermediate_dim=intermediate_dim,
@@ -132,7 +132,7 @@ def _rules(config: Config, tokens: str, positions: str) -> list[Rule]:
         Rule(f"transformer.{tokens}.weight", ("token_embedding/embeddings",)),
         Rule(f"transformer.{positions}.weight", ("decoder/positional_encoding/embeddings",)),
     ]
-    for index in range(config.size("n_layer")):
+    for index in range(config.depth("n_layer")):
         source, target = f"transformer.h.{index}", f"decoder/block_{index}"
         attention = f"{target}/self_attention/attention"
         # Conv1D stores (in, out), like a Dense kernel; query, key and value share one matrix.
@@ -165,8 +165,9 @@ def _rules_gpt2(config):
 def _is_causal(array: np.ndarray, config: Config) -> bool:
     """Returns whether a buffer is the causal mask (1, 1, T, T)."""
     length = config.size("n_positions")
-    causal = np.tri(length, dtype=bool)[None, None]
-    return array.shape == causal.shape and np.array_equal(array.astype("float32"), causal)
+    if array.shape != (1, 1, length, length):
+        return False
+    return np.array_equal(array.astype("float32"), np.tri(length, dtype=bool)[None, None])
 
 
 def is_very_low(array: np.ndarray, config: Config) -> bool:

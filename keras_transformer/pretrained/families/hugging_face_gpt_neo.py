@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from keras_transformer.checks import shortened
 from keras_transformer.data.tokenizers.special_ids import SpecialIds
 from keras_transformer.models.language_model import gpt
 from keras_transformer.pretrained.config import ACTIVATIONS, Config
@@ -48,21 +49,23 @@ _GLOBAL, _LOCAL = "global", "local"
 def _layer_kinds(config: Config) -> list[str]:
     """Returns whether each layer's attention is global or local."""
     groups = config.values.get("attention_types") or [[[_GLOBAL, _LOCAL], 12]]
+    num_layers = config.depth("num_layers")
     kinds: list[str] = []
     try:
         for names, count in groups:
-            kinds += [*names] * count
+            kinds += [*names] * min(count, num_layers + 1)
     except (TypeError, ValueError):
         kinds = []
-    if len(kinds) != config.size("num_layers") or not {*kinds} <= {_GLOBAL, _LOCAL}:
+    if len(kinds) != num_layers or not {*map(str, kinds)} <= {_GLOBAL, _LOCAL}:
         raise ValueError(
             f"`attention_types` in {config.path} must contain lists of {_GLOBAL!r} and {_LOCAL!r}, "
-            f"each with a number of repetitions, for all layers. Received: {groups!r}."
+            f"each with a number of repetitions, for all layers. Received: "
+            f"{shortened(groups)}."
         )
     if config.values.get("attention_layers") not in (None, kinds):
         raise ValueError(
             f"`attention_layers` in {config.path} must be those of `attention_types`, {kinds}. "
-            f"Received: {config.values['attention_layers']!r}."
+            f"Received: {shortened(config.values['attention_layers'])}."
         )
     return kinds
 
@@ -78,7 +81,7 @@ def _build(config: Config) -> keras.Model:
     hidden_dim = config.size("hidden_size")
     return gpt(
         vocabulary_size=config.size("vocab_size"),
-        num_layers=config.size("num_layers"),
+        num_layers=config.depth("num_layers"),
         num_heads=config.size("num_heads"),
         hidden_dim=hidden_dim,
         intermediate_dim=config.size("intermediate_size", otherwise=4 * hidden_dim),
@@ -103,7 +106,7 @@ def _rules(config: Config) -> list[Rule]:
         Rule("transformer.wte.weight", ("token_embedding/embeddings",)),
         Rule("transformer.wpe.weight", ("decoder/positional_encoding/embeddings",)),
     ]
-    for index in range(config.size("num_layers")):
+    for index in range(config.depth("num_layers")):
         source, target = f"transformer.h.{index}", f"decoder/block_{index}"
         attention = f"{target}/self_attention/attention"
         for name, part in (("q", "query"), ("k", "key"), ("v", "value")):
@@ -120,11 +123,11 @@ def _rules(config: Config) -> list[Rule]:
 def _is_mask(array: np.ndarray, config: Config) -> bool:
     """Returns whether a buffer is the causal mask (1, 1, T, T), of all tokens or of a window."""
     length = config.size("max_position_embeddings")
+    if array.shape != (1, 1, length, length):
+        return False
     causal = np.tri(length, dtype=bool)
     near = causal & ~np.tri(length, k=-config.size("window_size"), dtype=bool)
-    return array.shape == (1, 1, length, length) and any(
-        np.array_equal(array[0, 0].astype("float32"), mask) for mask in (causal, near)
-    )
+    return any(np.array_equal(array[0, 0].astype("float32"), mask) for mask in (causal, near))
 
 
 def _recognizes(model: keras.Model, names: set[str]) -> bool:

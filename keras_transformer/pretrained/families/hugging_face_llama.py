@@ -105,7 +105,7 @@ def _build(config: Config) -> keras.Model:
     head_dim = _head_dim(config)
     return gpt(
         vocabulary_size=config.size("vocab_size"),
-        num_layers=config.size("num_hidden_layers"),
+        num_layers=config.depth("num_hidden_layers"),
         num_heads=num_heads,
         hidden_dim=hidden_dim,
         intermediate_dim=config.size("intermediate_size"),
@@ -157,7 +157,7 @@ def _layer_rules(config: Config, index: int) -> list[Rule]:
 
 def _rules(config: Config) -> list[Rule]:
     rules = [Rule("model.embed_tokens.weight", ("token_embedding/embeddings",))]
-    for index in range(config.size("num_hidden_layers")):
+    for index in range(config.depth("num_hidden_layers")):
         rules += _layer_rules(config, index)
     rules.append(rms_norm("model.norm", "decoder/final_norm"))
     if not config.get("tie_word_embeddings", bool):

@@ -53,7 +53,7 @@ def _build(config: Config) -> keras.Model:
     has_biases = config.get("enable_bias", bool)
     return gpt(
         vocabulary_size=config.size("vocab_size"),
-        num_layers=config.size("num_hidden_layers"),
+        num_layers=config.depth("num_hidden_layers"),
         num_heads=config.size("num_attention_heads"),
         hidden_dim=hidden_dim,
         intermediate_dim=config.size("ffn_dim"),
@@ -78,7 +78,7 @@ def _rules(config: Config) -> list[Rule]:
         Rule(f"{top}.embed_tokens.weight", ("token_embedding/embeddings",)),
         Rule(f"{top}.embed_positions.weight", positions, after_rows(_NUM_UNUSED)),
     ]
-    for index in range(config.size("num_hidden_layers")):
+    for index in range(config.depth("num_hidden_layers")):
         source, target = f"{top}.layers.{index}", f"decoder/block_{index}"
         attention, network = f"{target}/self_attention/attention", f"{target}/feed_forward"
         pairs = {

@@ -125,11 +125,11 @@ def _build(config: Config) -> keras.Model:
     rate, padding_id = config.rate("dropout_rate"), config.get("pad_token_id", int)
     activation, is_gated = _feed_forward(config)
     hidden_dim, num_heads = config.size("d_model"), config.size("num_heads")
-    num_layers, head_dim = config.size("num_layers"), config.size("d_kv")
+    num_layers, head_dim = config.depth("num_layers"), config.size("d_kv")
     return transformer(
         config.size("vocab_size"),
         num_layers=num_layers,
-        num_decoder_layers=config.size("num_decoder_layers", otherwise=num_layers),
+        num_decoder_layers=config.depth("num_decoder_layers", otherwise=num_layers),
         num_heads=num_heads,
         head_dim=None if head_dim * num_heads == hidden_dim else head_dim,
         hidden_dim=hidden_dim,
@@ -189,10 +189,10 @@ def _block_rules(stack: str, index: int, is_gated: bool) -> list[Rule]:
 def _rules(config: Config) -> list[Rule]:
     rules = [Rule(_TABLE, ("token_embedding/embeddings",))]
     _, is_gated = _feed_forward(config)
-    num_layers = config.size("num_layers")
+    num_layers = config.depth("num_layers")
     numbers = {
         "encoder": num_layers,
-        "decoder": config.size("num_decoder_layers", otherwise=num_layers),
+        "decoder": config.depth("num_decoder_layers", otherwise=num_layers),
     }
     for stack, number in numbers.items():
         for index in range(number):

@@ -73,7 +73,7 @@ def _build(config: Config) -> keras.Model:
         image_size=config.sides("image_size"),
         patch_size=config.sides("patch_size"),
         num_classes=_num_classes(config),
-        num_layers=config.size("num_hidden_layers"),
+        num_layers=config.depth("num_hidden_layers"),
         num_heads=num_heads,
         hidden_dim=hidden_dim,
         intermediate_dim=config.size("intermediate_size"),
@@ -98,7 +98,7 @@ def _rules(config: Config) -> list[Rule]:
         Rule(f"{patches}.weight", ("patch_embedding/kernel",), _CONVOLUTION),
         Rule(f"{patches}.bias", ("patch_embedding/bias",)),
     ]
-    for index in range(config.size("num_hidden_layers")):
+    for index in range(config.depth("num_hidden_layers")):
         source, target = f"vit.encoder.layer.{index}", f"encoder/block_{index}"
         parts = ("attention.query", "attention.key", "attention.value", "output.dense")
         rules += attention(

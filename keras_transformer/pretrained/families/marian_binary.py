@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_transformer.checks import shortened
+from keras_transformer.files import parse_yaml, read_bytes
+
 _VERSION = 1
 _FLOAT32, _INT8, _QUANTIZED = 0x0404, 0x0101, 0x4101
 _SETTINGS = "special:model.yml"
+# The file is read as a whole; the largest models have some gigabytes.
+_BYTES = 2**34
+_AXES = 8
 
 
 class _Item(NamedTuple):
@@ -39,8 +46,8 @@ class MarianBinary:
     """
 
     def __init__(self, path: Path):
-        self.path = path
-        self._bytes = path.read_bytes()
+        self.path, self.paths = path, [path]
+        self._bytes = read_bytes(path, _BYTES)
         try:
             self._items = self._read_header()
         except (struct.error, UnicodeDecodeError) as error:
@@ -63,6 +70,8 @@ class MarianBinary:
             names.append(name.split(b"\0")[0].decode("ascii"))
             place += length
         for _, _, rank, _ in headers:
+            if rank > _AXES:
+                raise self._damage(f"Received: a tensor with {rank} axes.")
             self._within(place, 4 * rank)
             shapes.append(struct.unpack_from(f"<{rank}i", data, place))
             place += 4 * rank
@@ -71,7 +80,7 @@ class MarianBinary:
         items = {}
         for name, shape, (_, kind, _, length) in zip(names, shapes, headers, strict=True):
             if name in items:
-                raise self._damage(f"Received: the tensor {name!r} twice.")
+                raise self._damage(f"Received: the tensor {shortened(name)} twice.")
             items[name] = self._check(
                 name, _Item(kind, shape, place, self._within(place, length, name))
             )
@@ -92,18 +101,24 @@ class MarianBinary:
         extra = {_FLOAT32: 0, _INT8: 0, _QUANTIZED: 4}
         if item.kind not in extra:
             raise self._damage(
-                f"The type of {name!r} must be one of {[hex(kind) for kind in extra]}. "
+                f"The type of {shortened(name)} must be one of {[hex(kind) for kind in extra]}. "
                 f"Received: {hex(item.kind)}."
             )
         width = 4 if item.kind == _FLOAT32 else 1
-        count = int(np.prod(item.shape, dtype=object)) if item.shape else 0
+        count = math.prod(item.shape) if item.shape else 0
         if min(item.shape, default=0) < 1 or count * width + extra[item.kind] > item.size:
-            raise self._damage(f"Received: {name!r} with shape {item.shape} in {item.size} bytes.")
+            raise self._damage(
+                f"Received: {shortened(name)} with shape {item.shape} in {item.size} bytes."
+            )
         return item
 
     def names(self) -> Iterator[str]:
         """Returns the names of all tensors."""
         return (name for name in self._items if name != _SETTINGS)
+
+    def num_values(self) -> int:
+        """Returns the number of values in all tensors."""
+        return sum(math.prod(self._items[name].shape) for name in self.names())
 
     def settings(self) -> dict[str, Any]:
         """Returns the settings of the model, which the file holds as YAML.
@@ -115,25 +130,11 @@ class MarianBinary:
             ValueError: If there are none, or they are not a YAML mapping.
             ImportError: If the package pyyaml is not installed.
         """
-        try:
-            import yaml
-        except ImportError as error:
-            raise ImportError(
-                f"The settings in {self.path.name} can only be read with the package pyyaml: "
-                "`pip install pyyaml`."
-            ) from error
         if _SETTINGS not in self._items:
             raise self._damage(f"Received: no {_SETTINGS}.")
         item = self._items[_SETTINGS]
-        text = self._bytes[item.start : item.start + item.size].split(b"\0")[0]
-        try:
-            # Plain values only: no tag can call anything.
-            values = yaml.safe_load(text.decode())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise self._damage(f"Its settings must be YAML. Received: {error}.") from error
-        if not isinstance(values, dict):
-            raise self._damage(f"Its settings must be a mapping. Received: {values!r:.80}.")
-        return values
+        text = self._bytes[item.start : item.start + item.size].split(b"\0", 1)[0]
+        return parse_yaml(text, self.path)
 
     def read(self, name: str) -> np.ndarray:
         """Reads one tensor.
@@ -145,7 +146,7 @@ class MarianBinary:
             A float32 array, matrices as (in, out).
         """
         item = self._items[name]
-        count = int(np.prod(item.shape))
+        count = math.prod(item.shape)
         if item.kind == _FLOAT32:
             array = np.frombuffer(self._bytes, "<f4", count, item.start)
             return array.reshape(item.shape)

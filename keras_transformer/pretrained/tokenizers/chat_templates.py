@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keras_transformer.files import file_in, is_listed, read_text
 from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
 
 
@@ -18,11 +19,8 @@ def read_chat_template(files: TokenFiles) -> str | None:
         ValueError: If the template is not a string.
     """
     path = files.folder / "chat_template.jinja"
-    if path.is_file():
-        try:
-            return path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"`{path}` must be a text in UTF-8. Received: {error}.") from error
+    if is_listed(path):
+        return read_text(file_in(path.parent, path.name), universal_newlines=True)
     template = files.settings.get("chat_template")
     if isinstance(template, list):  # several, by name
         named = [one for one in template if isinstance(one, dict)]

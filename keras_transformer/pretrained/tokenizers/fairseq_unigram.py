@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_transformer.data.tokenizers.text_packages import import_text_package
 from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
+from keras_transformer.pretrained.tokenizers.vocabulary_files import read_proto
 
 FILE = "sentencepiece.bpe.model"
 SPECIAL = {
@@ -66,8 +67,9 @@ def read_pieces(path: Path) -> Any:
         ValueError: If it is another file, or another kind of model.
     """
     proto = import_text_package("sentencepiece.sentencepiece_model_pb2").ModelProto()
+    content = read_proto(path)
     try:
-        proto.ParseFromString(path.read_bytes())
+        proto.ParseFromString(content)
     except Exception as error:  # protobuf raises types of its library
         raise ValueError(f"`{path}` must be a SentencePiece model. Received: {error}.") from error
     if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:

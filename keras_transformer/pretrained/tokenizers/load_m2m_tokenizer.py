@@ -11,6 +11,7 @@ from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
 from keras_transformer.data.tokenizers.sentence_piece import open_sentence_piece
 from keras_transformer.data.tokenizers.text_packages import import_text_package
+from keras_transformer.files import is_listed
 from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.generation import read_generation
 from keras_transformer.pretrained.tokenizers.language_codes import M2M100, NLLB, WMT21
@@ -44,7 +45,7 @@ def tokenizer_class(folder: Path, config: dict[str, Any]) -> str:
         config: Content of its config.json.
     """
     path = folder / "tokenizer_config.json"
-    settings = read_json(path) if path.is_file() else {}
+    settings = read_json(path) if is_listed(path) else {}
     named = settings.get("tokenizer_class") or config.get("tokenizer_class") or "M2M100Tokenizer"
     return str(named).removesuffix("Fast")
 

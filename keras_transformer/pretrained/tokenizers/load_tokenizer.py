@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from keras_transformer.checks import shortened
 from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
 from keras_transformer.data.tokenizers.sentence_piece import SentencePieceTokenizer
+from keras_transformer.files import is_listed, naming_file
 from keras_transformer.pretrained.families.firefox_files import firefox_model, firefox_vocabularies
 from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.generation import GenerationSettings, read_generation
@@ -93,7 +95,12 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
         Sennrich et al. 2016 (byte-pair encoding); Wu et al. 2016 (WordPiece); Kudo and Richardson
         2018 (SentencePiece).
     """
-    folder = find_folder(folder, weights=False)
+    found = find_folder(folder, weights=False)
+    with naming_file(found):
+        return _load(found, target)
+
+
+def _load(folder: Path, target: bool) -> Any:
     gguf = find_gguf(folder)
     if firefox_model(folder) is not None:
         return _firefox(folder, target)
@@ -114,7 +121,7 @@ def load_tokenizer(folder: str | os.PathLike, target: bool = False) -> Any:
     if not isinstance(model_type, str) or model_type not in _KINDS:
         raise ValueError(
             f"`model_type` in {path} must be one of {sorted([*_KINDS, 'm2m_100', 'marian'])} "
-            f"for a tokenizer. Received: {model_type!r}."
+            f"for a tokenizer. Received: {shortened(model_type)}."
         )
     if target and _KINDS[model_type] is not T5:
         raise ValueError(
@@ -133,11 +140,11 @@ def _firefox(folder: Path, target: bool) -> SentencePieceTokenizer:
 
 def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) -> Any:
     settings = read_generation(folder, several_ends=True)
-    pieces = [folder / name for name in _SENTENCE_PIECE if (folder / name).is_file()]
+    pieces = [folder / name for name in _SENTENCE_PIECE if is_listed(folder / name)]
     if fairseq_unigram.FILE in usual.files or lowercase:
         pieces = []  # the ids would differ from the model's, or texts would not be lowercased
     others = ("tokenizer.json", *usual.files)
-    if pieces and not any((folder / name).is_file() for name in others):
+    if pieces and not any(is_listed(folder / name) for name in others):
         return _sentence_piece(pieces[0], config, settings)
     files, kind, plain = read_kind(folder, config, usual)
     inner = open_tokenizer(files, kind, plain)

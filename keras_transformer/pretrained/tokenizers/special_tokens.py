@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keras_transformer.checks import shortened
+from keras_transformer.files import is_listed
 from keras_transformer.pretrained.files import read_json
 
 # New tokens get their ids in this order.
@@ -71,13 +73,17 @@ class TokenFiles:
         """Returns a setting of tokenizer_config.json that is true, false or null."""
         value = self.settings.get(name, default)
         if value is not None and not isinstance(value, bool):
-            raise ValueError(f"`{name}` in {self.path} must be true or false. Received: {value!r}.")
+            raise ValueError(
+                f"`{name}` in {self.path} must be true or false. Received: {shortened(value)}."
+            )
         return value
 
     def _token(self, value: Any, token_id: int | None = None) -> Token:
         content = value.get("content") if isinstance(value, dict) else value
         if not isinstance(content, str) or not content:
-            raise ValueError(f"The tokens in {self.path} must be strings. Received: {value!r}.")
+            raise ValueError(
+                f"The tokens in {self.path} must be strings. Received: {shortened(value)}."
+            )
         # Listed tokens state whether they are special; named ones always are.
         flags = {"special": token_id is None}
         if isinstance(value, dict):
@@ -88,10 +94,10 @@ class TokenFiles:
 
     def _added(self, known: bool) -> list[Token]:
         listed = self.settings["added_tokens_decoder"] if known else {}
-        if not isinstance(listed, dict) or not all(key.isdecimal() for key in listed):
+        if not isinstance(listed, dict) or not all(map(_is_id, listed)):
             raise ValueError(
                 f"`added_tokens_decoder` in {self.path} must map ids to tokens. "
-                f"Received: {listed!r}."
+                f"Received: {shortened(listed)}."
             )
         return [self._token(listed[key], int(key)) for key in sorted(listed, key=int)]
 
@@ -101,7 +107,8 @@ class TokenFiles:
             values = list(values.values()) if isinstance(values, dict) else values
             if not isinstance(values, list):
                 raise ValueError(
-                    f"`{name}` in {self.path} must be a list of tokens. Received: {values!r}."
+                    f"`{name}` in {self.path} must be a list of tokens. "
+                    f"Received: {shortened(values)}."
                 )
             if values:
                 return [self._token(value) for value in values]
@@ -114,7 +121,9 @@ class TokenFiles:
         added = []
         for content, token_id in _optional(path).items():
             if isinstance(token_id, bool) or not isinstance(token_id, int):
-                raise ValueError(f"`{path}` must map tokens to ids. Received: {token_id!r}.")
+                raise ValueError(
+                    f"`{path}` must map tokens to ids. Received: {shortened(token_id)}."
+                )
             is_special = content in special
             flags = {"special": is_special, "normalized": not is_special}
             added.append(Token(content, flags, token_id))
@@ -122,4 +131,8 @@ class TokenFiles:
 
 
 def _optional(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+    return read_json(path) if is_listed(path) else {}
+
+
+def _is_id(key: str) -> bool:
+    return key.isdecimal() and len(key) <= 10

@@ -6,20 +6,23 @@ import functools
 import re
 from typing import Any
 
+from keras_transformer.checks import is_integer, shortened
 from keras_transformer.data.tokenizers.text_packages import import_text_package
 from keras_transformer.pretrained.tokenizers import fairseq_unigram
 from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
 from keras_transformer.pretrained.tokenizers.tokenizers_from_files import Kind, accepted
 
 _CLASS = "T5Tokenizer"
+_MOST_SENTINELS = 10_000
 _LANGUAGE = r"<2[a-z]{2,3}(_[A-Za-z]+)*>"
 
 
 def _num_sentinels(files: TokenFiles) -> int:
     number = files.settings.get("extra_ids", 100)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+    if not is_integer(number) or not 0 <= number <= _MOST_SENTINELS:
         raise ValueError(
-            f"`extra_ids` in {files.path} must be a number of tokens. Received: {number!r}."
+            f"`extra_ids` in {files.path} must be a number of tokens, at most {_MOST_SENTINELS}. "
+            f"Received: {shortened(number)}."
         )
     return number
 

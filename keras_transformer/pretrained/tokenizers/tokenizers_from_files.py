@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keras_transformer.checks import shortened
+from keras_transformer.data.tokenizers.json_vocabularies import check_ids, check_tokenizer_json
 from keras_transformer.data.tokenizers.text_packages import import_text_package
+from keras_transformer.files import file_in, is_listed, naming_file, read_text
 from keras_transformer.pretrained.files import read_json
 from keras_transformer.pretrained.tokenizers import fairseq_unigram
 from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
@@ -57,7 +60,7 @@ def read_kind(folder: Path, config: dict[str, Any], usual: Kind) -> tuple[TokenF
     Raises:
         ValueError: If the class of the tokenizer is unknown.
     """
-    if usual.as_is and (folder / "tokenizer.json").is_file():
+    if usual.as_is and is_listed(folder / "tokenizer.json"):
         return TokenFiles(folder, {}), usual, True
     files = TokenFiles(folder, usual.defaults)
     named = files.settings.get("tokenizer_class") or config.get("tokenizer_class")
@@ -69,7 +72,9 @@ def read_kind(folder: Path, config: dict[str, Any], usual: Kind) -> tuple[TokenF
         if named in (kind.class_name, f"{kind.class_name}Fast"):
             return TokenFiles(folder, kind.defaults), kind, False
     known = sorted({*_PLAIN, *(kind.class_name for kind in (usual, *KINDS.values()))})
-    raise ValueError(f"`tokenizer_class` in {folder} must be one of {known}. Received: {named!r}.")
+    raise ValueError(
+        f"`tokenizer_class` in {folder} must be one of {known}. Received: {shortened(named)}."
+    )
 
 
 def open_tokenizer(files: TokenFiles, kind: Kind, plain: bool = False) -> Any:
@@ -90,14 +95,15 @@ def open_tokenizer(files: TokenFiles, kind: Kind, plain: bool = False) -> Any:
         ValueError: If a file is damaged or does not match its class; the message names it.
     """
     path = files.folder / "tokenizer.json"
-    if path.is_file():
+    if is_listed(path):
         content = _text(path)
+        check_tokenizer_json(content, path)
         inner = accepted(path, lambda: _tokenizers().Tokenizer.from_str(content))
         if not plain:
             _check_parts(path, inner, files, kind)
             kind.dress(files, inner)
         return inner
-    if all((files.folder / name).is_file() for name in kind.files):
+    if all(is_listed(files.folder / name) for name in kind.files):
         if kind.build is _bert and files.flag("do_basic_tokenize", True) is False:
             raise ValueError(
                 f"`do_basic_tokenize` in {files.path} must be true, the only supported value. "
@@ -132,28 +138,26 @@ def _tokenizers() -> Any:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"`{path}` must be a file of UTF-8 text. Received: {error}.") from error
+    return read_text(file_in(path.parent, path.name), universal_newlines=True)
 
 
 def accepted(path: Path, make: Callable[[], Any]) -> Any:
     """Returns `make()`, which reads a file; any exception becomes a ValueError about the file."""
     try:
-        return make()
-    except ImportError:
+        with naming_file(path, "describe a tokenizer"):
+            return make()
+    except FileNotFoundError:
         raise
-    except Exception as error:
+    except ValueError as error:
+        if f"`{path}` must" in str(error):
+            raise
         raise ValueError(f"`{path}` must describe a tokenizer. Received: {error}.") from error
 
 
 def ids_of(path: Path) -> dict[str, int]:
     """Reads a vocab.json."""
     vocabulary = read_json(path)
-    for token, token_id in vocabulary.items():
-        if isinstance(token_id, bool) or not isinstance(token_id, int) or token_id < 0:
-            raise ValueError(f"`{path}` must map tokens to ids. Received: {token!r}: {token_id!r}.")
+    check_ids(vocabulary, path)
     return vocabulary
 
 
@@ -164,7 +168,9 @@ def byte_pairs(files: TokenFiles, **options: Any) -> Any:
     merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
     for merge in merges:
         if len(merge) != 2:
-            raise ValueError(f"`{path}` must contain pairs. Received: {' '.join(merge)!r}.")
+            raise ValueError(
+                f"`{path}` must contain pairs. Received: {shortened(' '.join(merge))}."
+            )
     model, vocabulary = _tokenizers().models.BPE, ids_of(files.folder / "vocab.json")
     made = accepted(path, lambda: model(vocab=vocabulary, merges=merges, **options))
     return _tokenizers().Tokenizer(made)

@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from keras_transformer.checks import shortened
+from keras_transformer.files import file_in, is_listed, read_bytes
 from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
 
 
 def read_proto(path: Path) -> bytes:
     """Returns the content of a SentencePiece model file; raises a ValueError if it is missing."""
-    if not path.is_file():
+    if not is_listed(path):
         raise ValueError(f"`folder` must contain the file {path.name}. Received: no {path}.")
-    return path.read_bytes()
+    return read_bytes(file_in(path.parent, path.name))
 
 
 def larger_size(size: Any, num_tokens: int) -> int | None:
@@ -27,7 +29,7 @@ def check_plain_settings(files: TokenFiles) -> None:
         if files.settings.get(name):
             raise ValueError(
                 f"`{name}` in {files.path} must be false or missing. "
-                f"Received: {files.settings[name]!r}."
+                f"Received: {shortened(files.settings[name])}."
             )
 
 
@@ -41,10 +43,12 @@ def with_special_tokens(
         if stripped or not token.is_special:
             raise ValueError(
                 f"The added tokens of {path.parent} must be special and must not strip spaces. "
-                f"Received: {token.content!r}."
+                f"Received: {shortened(token.content)}."
             )
         if token.content not in vocabulary and token.token_id is not None:
             vocabulary[token.content] = token.token_id
         if token.content not in vocabulary:
-            raise ValueError(f"`{path}` must contain {token.content!r}. Received: no such token.")
+            raise ValueError(
+                f"`{path}` must contain {shortened(token.content)}. Received: no such token."
+            )
     return vocabulary
