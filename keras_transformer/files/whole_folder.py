@@ -45,17 +45,17 @@ def write_new_folder(folder: str | os.PathLike, write: Callable[[Path], None]) -
         )
     work = folder.with_name(f".{folder.name}{_SAVING}")
     shutil.rmtree(work, ignore_errors=True)
-    with naming_failed_writes(folder, work, "There is no new folder."):
-        work.mkdir(parents=True)
-        try:
+    try:
+        with naming_failed_writes(folder, work, "There is no new folder."):
+            work.mkdir(parents=True)
             write(work)
             _flush(work)
             if folder.exists():
                 shutil.rmtree(folder)  # of interrupted saves at most
             work.rename(folder)
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
     flush_folder(folder.parent)
 
 

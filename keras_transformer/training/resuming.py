@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_transformer.checks import check
 from keras_transformer.files import file_in, is_listed, load_keras_model, naming_file, open_arrays
 from keras_transformer.training.model_state import (
     check_adapters,
@@ -96,6 +97,9 @@ def _load_model(folder, entry, arrays):
     with naming_file(path.with_suffix(".npz")):
         restore_arrays(model, arrays)
     with naming_file(index):
-        for seed, value in zip(random_seeds(model), entry["seeds"], strict=True):
+        seeds = random_seeds(model)
+        shapes = [tuple(seed.shape) for seed in seeds], [(len(one),) for one in entry["seeds"]]
+        check(shapes[0] == shapes[1], f"be {len(seeds)} pairs of integers", "seeds", entry["seeds"])
+        for seed, value in zip(seeds, entry["seeds"], strict=True):
             seed.assign(np.array(value, seed.dtype))
     return model

@@ -46,6 +46,11 @@ class Break(keras.callbacks.Callback):
             weights[-1].assign(np.full(weights[-1].shape, 1e30, "float32"))
 
 
+def messages(found):
+    """Our warnings; on torch, NumPy has some as well."""
+    return [str(one.message) for one in found if one.category is RuntimeWarning]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("chunked", [False, True])
 def test_it_finds_the_layer_and_the_gradient(chunked):
@@ -57,9 +62,9 @@ def test_it_finds_the_layer_and_the_gradient(chunked):
         fit(model, data, [Break(9, "intermediate/kernel"), stop])
     assert stop.found.epoch == 1 and stop.found.batch == 2 and stop.found.step == 9
     assert stop.found.place == {"epoch": 1, "batch": 2} and stop.found.problem is None
-    assert stop.found.layer.split("/")[:2] == ["decoder", "block_1"], stop.found
+    assert "decoder/block_1" in stop.found.layer, stop.found
     assert stop.found.weight is not None
-    message = str(found[0].message)
+    (message,) = messages(found)
     assert "after batch 2 of epoch 1 (both from 0), update 9" in message
     assert "It is batch 2 of pass 1 over the data" in message
     assert repr(stop.found.layer) in message and repr(stop.found.weight) in message
@@ -110,7 +115,7 @@ def test_no_state_is_saved_after_it(tmp_path):
     save = kt.training.SaveTraining(tmp_path, data, every_steps=1)
     with pytest.warns(RuntimeWarning) as found:
         fit(model, data, [Break(4, "intermediate/kernel"), StopOnNonFinite(data), save])
-    assert len(found) == 2 and "did not save the state" in str(found[1].message)
+    assert len(messages(found)) == 2 and "did not save the state" in messages(found)[1]
     again = make_batches()
     loaded, _ = kt.training.load_training(tmp_path, again)
     assert again.state()["batch"] == 3 and first_not_finite(loaded) is None
