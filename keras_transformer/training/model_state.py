@@ -18,7 +18,7 @@ _PENALTY = (dict, type(None))
 
 
 def describe_state(model: keras.Model) -> dict[str, Any]:
-    """Returns which layers and weights are trainable, the adapters, and the weights' penalties.
+    """Returns what is trainable, the adapters, the weights' penalties and the model's policy.
 
     Args:
         model: A built model.
@@ -28,6 +28,8 @@ def describe_state(model: keras.Model) -> dict[str, Any]:
     """
     layers = layers_by_place(model)
     return {
+        # `compile` scales the loss of a model that was built under the policy "mixed_float16".
+        "dtype_policy": model.dtype_policy.name,
         "layers": {place: bool(layer.trainable) for place, layer in layers.items()},
         "adapters": {
             place: [layer.lora_rank, layer.lora_alpha] for place, layer in _adapted(layers).items()
@@ -50,7 +52,8 @@ def is_description(state: Any) -> bool:
         return False
     layers, adapters, weights = (state.get(key) for key in ("layers", "adapters", "weights"))
     return (
-        isinstance(layers, dict)
+        isinstance(state.get("dtype_policy", ""), str)
+        and isinstance(layers, dict)
         and all(isinstance(flag, bool) for flag in layers.values())
         and isinstance(adapters, dict)
         and all(
@@ -108,7 +111,7 @@ def adapted_arrays(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def restore_state(model: keras.Model, state: dict[str, Any]) -> None:
-    """Freezes and adapts a model according to a saved state.
+    """Freezes and adapts a model according to a saved state, and sets its policy.
 
     Args:
         model: A built model of the same architecture, without adapters.
@@ -119,6 +122,8 @@ def restore_state(model: keras.Model, state: dict[str, Any]) -> None:
     """
     layers = layers_by_place(model)
     _check_same("layers", sorted(state["layers"]), sorted(layers))
+    if state.get("dtype_policy", model.dtype_policy.name) != model.dtype_policy.name:
+        model.dtype_policy = keras.dtype_policies.get(state["dtype_policy"])
     for place, (rank, alpha) in state["adapters"].items():
         if not hasattr(layers.get(place), "enable_lora"):
             raise ValueError(

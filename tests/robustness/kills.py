@@ -67,7 +67,9 @@ def half_precision():
     import keras
 
     keras.mixed_precision.set_global_policy("mixed_float16")  # with a loss scale
-    return language_model()
+    model = language_model()
+    keras.mixed_precision.set_global_policy("float32")  # what is resumed knows its own
+    return model
 
 
 def compiled(model, recipe):

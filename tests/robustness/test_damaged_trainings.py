@@ -128,7 +128,7 @@ def test_an_optimizer_that_does_not_fit_is_refused(folder):
         entries = {name: archive.read(name) for name in archive.namelist()}
     config = json.loads(entries["config.json"])
     optimizer = config["compile_config"]["optimizer"]
-    optimizer.update({"class_name": "SGD", "module": "keras.optimizers"})
+    optimizer.update(class_name="SGD", module="keras.optimizers", registered_name=None)
     optimizer["config"] = {"learning_rate": 0.1}
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in entries.items():
