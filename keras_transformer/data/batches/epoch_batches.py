@@ -199,8 +199,8 @@ class EpochBatches(ReadAheadDataset):
         try:
             self._resume(state)
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     def _resume(self, state: dict[str, Any]) -> None:
