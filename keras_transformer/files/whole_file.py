@@ -41,7 +41,8 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
 def flush_to_disk(path: Path) -> None:
     """Waits until a file is on the disk, so that not even a power failure leaves part of it."""
-    handle = os.open(path, os.O_RDWR)
+    # Only Windows needs write access, which files that were copied may lack.
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

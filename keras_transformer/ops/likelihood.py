@@ -166,8 +166,11 @@ def check_labels_in_vocabulary(labels: Any, vocabulary_size: int, padding_id: in
     """
     if not is_concrete(labels):
         return
-    if keras.backend.backend() == "torch" and labels.device.type != "cpu":
-        return
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if labels.device.type != "cpu" or torch.compiler.is_compiling():
+            return
     ids = np.asarray(ops.convert_to_numpy(labels))
     wrong = (ids < 0) | (ids >= vocabulary_size)
     if padding_id is not None:

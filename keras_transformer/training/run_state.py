@@ -57,18 +57,18 @@ def run_arrays(model: keras.Model) -> dict[str, np.ndarray]:
     return arrays
 
 
-def restore_metrics(model: keras.Model, arrays: dict[str, np.ndarray], batch: Any) -> None:
+def restore_metrics(model: keras.Model, arrays: dict[str, np.ndarray], batches: Any) -> None:
     """Sets the metrics of a model to those of an interrupted epoch.
 
     Args:
         model: The compiled model.
         arrays: The result of `run_arrays`.
-        batch: A batch of the training, in case the metrics have to be built.
+        batches: The batches of the training, in case the metrics have to be built.
     """
     saved = [arrays[name] for name in sorted(arrays, key=_index) if name.startswith(_METRICS)]
     if len(model.metrics_variables) < len(saved):
         # TensorFlow builds the metrics in the first step.
-        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
+        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batches[0])
         model.compute_metrics(inputs, labels, model(inputs, training=False), weights)
         model.reset_metrics()
     variables = model.metrics_variables

@@ -128,7 +128,7 @@ class SaveTraining(keras.callbacks.Callback):
         """Records the epoch number of `fit`."""
         self._epoch, self._last_batch = epoch, -1
         if self._resumed is not None and self._resumed.within_epoch:
-            restore_metrics(self.model, self._resumed.arrays, self.batches[0])
+            restore_metrics(self.model, self._resumed.arrays, self.batches)
         elif self._resumed is not None:
             self._restore_random_states()
 

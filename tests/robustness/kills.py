@@ -106,7 +106,7 @@ def train(setting, folder, kill):
     else:
         model = make_model()
     save = kt.training.SaveTraining(folder, batches, every_steps=2, keep=2, monitor="loss")
-    callbacks = [save, Killer(kill, folder)]
+    callbacks = [save, killer(kill, folder)]
     history = model.fit(
         batches,
         epochs=EPOCHS,
@@ -121,7 +121,7 @@ def train(setting, folder, kill):
     np.savez(folder / "end.npz", **arrays)
 
 
-def Killer(kill, folder):
+def killer(kill, folder):
     """A callback that kills the process some seconds, or some file operations, after a step."""
     import keras
 
