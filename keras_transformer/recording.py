@@ -46,7 +46,7 @@ class Recorder:
         """Returns the tensor, or the result of its edit."""
         if self.is_muted:
             return tensor
-        if not _is_concrete(tensor):
+        if not is_concrete(tensor):
             self._check_eager(tensor)
             return tensor
         name = "/".join([*self.path, name])
@@ -74,7 +74,7 @@ def is_recording(*tensors: Tensor) -> bool:
         *tensors: Tensors of the call. If one has no values, the call is being traced and the result
             is False: a compiled program must not depend on whether it was traced while recording.
     """
-    return _current.get() is not None and all(map(_is_concrete, tensors))
+    return _current.get() is not None and all(map(is_concrete, tensors))
 
 
 def report(name: str, tensor: Tensor) -> Tensor:
@@ -194,7 +194,7 @@ def _with_first(result, output):
     return (output, *result[1:]) if isinstance(result, (list, tuple)) else output
 
 
-def _is_concrete(tensor):
+def is_concrete(tensor: Any) -> bool:
     """Whether a tensor has values: it is neither symbolic nor traced."""
     if isinstance(tensor, keras.KerasTensor):
         return False
@@ -230,7 +230,7 @@ def report_recurrence(
     """
     step = step_of(layer.cell)
     recorder = _current.get()
-    if step is None or recorder is None or recorder.is_muted or not _is_concrete(inputs):
+    if step is None or recorder is None or recorder.is_muted or not is_concrete(inputs):
         return
     states = initial_state
     if states is None:

@@ -23,6 +23,7 @@ from keras_transformer.decoding.beam_search_loop import (
 )
 from keras_transformer.decoding.compilation import run_compiled, run_loop
 from keras_transformer.decoding.decoding_model import DecodingModel
+from keras_transformer.decoding.finite_logits import check_finite
 from keras_transformer.decoding.forced_terms import check_room, ids_of_terms, read_terms
 from keras_transformer.decoding.length_penalty import (
     NORMALIZATIONS,
@@ -144,7 +145,7 @@ def beam_search(
             source contains only padding, an id is not in the vocabulary, the model has too few
             positions, `count_prefix` is set for prefixes of different lengths, a forced term is
             empty, contains an id that cannot be generated or does not fit, there is only one beam
-            for forced terms, or a number is out of range.
+            for forced terms, a number is out of range, or the model's logits are not finite.
 
     Example:
         >>> import keras_transformer as kt
@@ -189,6 +190,7 @@ def beam_search(
     tables = _make_tables(parts, settings, prefixes, max_length, candidate_ids, forced_terms)
     programs = programs_of(model, settings)
     state = _search(programs, inputs, tables, max_length)
+    check_finite(ops.convert_to_numpy(state.is_broken))
     ids, lengths, scores = _best(state, settings, prefixes)
     alignments = None
     if return_alignments:

@@ -59,6 +59,7 @@ class SearchState(NamedTuple):
         finished_lengths: int (B, K); 0 for empty places.
         done: boolean (B,), True once no alive hypothesis can be returned.
         cache: The decoder's self-attention cache, with R rows, or B rows with shared slots.
+        is_broken: boolean (B,), True once the logits of a source were not finite.
         tracks: `Tracks` of the forced terms in each alive hypothesis; empty without forced terms.
     """
 
@@ -71,6 +72,7 @@ class SearchState(NamedTuple):
     finished_lengths: Tensor
     done: Tensor
     cache: tuple
+    is_broken: Tensor
     tracks: Any = ()
 
 
@@ -112,6 +114,7 @@ def begin_search(
         ops.zeros_like(zeros, dtype="int32"),
         ops.zeros_like(zeros[:, 0], dtype="bool"),
         cache,
+        ops.zeros_like(zeros[:, 0], dtype="bool"),
         () if terms is None else start_tracks(terms, beams),
     )
     return _extend(parts, settings, state, hidden, history, limit, candidates, terms), context
@@ -203,6 +206,7 @@ def _extend(parts, settings, state, hidden, history, limit, candidates, terms):
             state.done, _is_done(settings, alive_scores, finished_scores, length, limit)
         ),
         state.cache if parts.shares_slots else reorder_cache(state.cache, rows),
+        ops.logical_or(state.is_broken, ops.any(ops.isnan(totals), axis=1)),
         () if terms is None else pick_tracks(tracks, best),
     )
 

@@ -102,8 +102,8 @@ def generate(
 
     Raises:
         ValueError: If the batch is empty, a prompt contains only padding, an id is not in the
-            vocabulary, the model has too few positions, the sampler is unknown, or a number is out
-            of range.
+            vocabulary, the model has too few positions, the sampler is unknown, a number is out of
+            range, or the model's logits are not finite.
 
     Example:
         >>> import keras_transformer as kt
@@ -180,7 +180,8 @@ def stream(
         complete.
 
     Raises:
-        ValueError: As in `generate`, at the call rather than at the first token.
+        ValueError: As in `generate`, at the call rather than at the first token, except for logits
+            that are not finite.
 
     Example:
         >>> import keras_transformer as kt

@@ -15,6 +15,7 @@ from keras import ops
 
 from keras_transformer.decoding.compilation import run_compiled, run_loop
 from keras_transformer.decoding.decoding_model import DecodingModel
+from keras_transformer.decoding.finite_logits import check_finite
 from keras_transformer.decoding.logit_filters import (
     check_positive_number,
     least_logit,
@@ -70,7 +71,8 @@ class _State(NamedTuple):
     Attributes:
         step: scalar, the number of tokens generated so far.
         new_ids: int (R, L), the tokens generated so far, 0 after a stop.
-        log_probs: float (R, L), their log-probabilities if requested, otherwise 0.
+        log_probs: float (R, L), their log-probabilities if requested, otherwise 0; NaN where the
+            logits are not finite.
         finished: boolean (R,), True for rows that have generated a stop id.
         cache: The self-attention cache, with R rows.
     """
@@ -183,7 +185,7 @@ class GenerationRun:
 
     def rows(self):
         """Returns the prompt and new tokens of each row as a list, up to its stop id."""
-        new_ids = ops.convert_to_numpy(self.state.new_ids)
+        new_ids = self._new_ids()
         return [
             [*prompt, *row[:end].tolist()]
             for prompt, row, end in zip(self.prompts(), new_ids, self._ends(), strict=True)
@@ -191,11 +193,11 @@ class GenerationRun:
 
     def tokens(self, start):
         """Returns the tokens (R,) of each step from `start` on."""
-        return list(ops.convert_to_numpy(self.state.new_ids)[:, start : self.step].T.copy())
+        return list(self._new_ids()[:, start : self.step].T.copy())
 
     def result(self):
         """Returns the ids, prompts included, and their log-probabilities, each (R, longest)."""
-        new_ids = ops.convert_to_numpy(self.state.new_ids)
+        new_ids = self._new_ids()
         new_log_probs = ops.convert_to_numpy(self.state.log_probs)
         prompts, ends = self.prompts(), self._ends()
         width = max(len(prompt) + end for prompt, end in zip(prompts, ends, strict=True))
@@ -211,6 +213,12 @@ class GenerationRun:
     def prompts(self):
         """Returns the prompt of each row as a list."""
         return [row for row in self.inputs.prefixes for _ in range(self.settings.num_return)]
+
+    def _new_ids(self):
+        """Returns the new tokens (R, L), or raises if the logits of one are not finite."""
+        log_probs = ops.convert_to_numpy(self.state.log_probs)
+        check_finite(np.isnan(log_probs[:, : self.step]).any(axis=1), self.settings.num_return)
+        return ops.convert_to_numpy(self.state.new_ids)
 
     def _ends(self):
         """Returns the number of new tokens of each row, including its stop id."""
@@ -268,10 +276,13 @@ def _choose(parts, settings, state, hidden, uniform, history, candidates):
     logits = next_logits(parts, hidden, candidates)  # (R, V), or (R, C)
     filtered = _filter(parts, settings, logits, state, history, candidates)
     place = ops.cast(settings.sampler(filtered, column(uniform, step)[:, 0]), "int32")
+    chosen = ops.take_along_axis(logits, place[:, None], axis=1)[:, 0]
     if settings.log_probs:
-        chosen = ops.take_along_axis(logits, place[:, None], axis=1)[:, 0]
-        log_prob = ops.where(state.finished, 0.0, chosen - ops.logsumexp(logits, axis=-1))
-        state = state._replace(log_probs=write_column(state.log_probs, step, log_prob))
+        log_prob = chosen - ops.logsumexp(logits, axis=-1)
+    else:
+        log_prob = ops.where(ops.isfinite(chosen), 0.0, float("nan"))
+    log_prob = ops.cast(ops.where(state.finished, 0.0, log_prob), "float32")
+    state = state._replace(log_probs=write_column(state.log_probs, step, log_prob))
     finished, token = state.finished, ops.where(state.finished, 0, to_ids(place, candidates))
     for stop_id in settings.stop_ids:
         finished = ops.logical_or(finished, ops.equal(token, stop_id))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_transformer.checks import check_flag, check_integer, check_positive
-from keras_transformer.files import naming_file, open_arrays
+from keras_transformer.files import naming_file, open_arrays, whole_file
 
 # Token ids are int32.
 _IDS = 2**31
@@ -98,8 +98,13 @@ class LexicalShortlist:
 
         Args:
             path: The path of the file.
+
+        Raises:
+            OSError: If the disk is full or refuses the write; an earlier file is unchanged.
         """
-        np.savez_compressed(path, **{name: getattr(self, name) for name in _FIELDS})
+        fields = {name: getattr(self, name) for name in _FIELDS}
+        with whole_file(path) as work, open(work, "wb") as file:
+            np.savez_compressed(file, **fields)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> LexicalShortlist:

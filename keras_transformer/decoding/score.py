@@ -15,6 +15,7 @@ from keras import ops
 from keras_transformer.checks import check_as_many, check_flag
 from keras_transformer.decoding.compilation import run_compiled
 from keras_transformer.decoding.decoding_model import DecodingModel
+from keras_transformer.decoding.finite_logits import check_finite
 from keras_transformer.decoding.logit_filters import ban_ids
 from keras_transformer.decoding.programs import programs_of
 from keras_transformer.decoding.prompts import check_count, check_id, check_ids, pad_rows
@@ -60,7 +61,8 @@ def score(
     Raises:
         ValueError: If an input is missing or unknown, the inputs differ in number, a row is empty,
             has ids outside the vocabulary or does not fit the model's positions, a target has a
-            banned id with `renormalize`, or a number is out of range.
+            banned id with `renormalize`, a number is out of range, or the model's logits are not
+            finite.
 
     Example:
         >>> import keras_transformer as kt
@@ -90,6 +92,7 @@ def score(
         values = ops.convert_to_numpy(run_compiled(programs, _log_probabilities, tensors))
         for row, i in zip(values, members, strict=True):
             found[i] = row[starts[i] : starts[i] + len(targets[i])].astype("float32")
+    check_finite(np.array([np.isnan(one).any() for one in found]))
     if per_token:
         return found
     return np.array([one.sum(dtype="float64") for one in found], "float32")

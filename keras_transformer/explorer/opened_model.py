@@ -16,7 +16,7 @@ from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.explorer.fields import Refused
 from keras_transformer.explorer.token_texts import TokenTexts
-from keras_transformer.files import folder_in, is_listed, load_keras_model, naming_file
+from keras_transformer.files import folder_in, is_listed, load_keras_model, naming_file, path_in
 from keras_transformer.pipelines.folder import read_model
 from keras_transformer.pipelines.from_pretrained import open_language_model, open_translator
 from keras_transformer.pipelines.languages import is_multilingual
@@ -185,7 +185,7 @@ def _open(path, title):
     if path.is_file() and find_gguf(path) is None:
         return _open_keras(load_keras_model(path), path.parent, title)
     for name, pipeline in _PIPELINES.items():
-        if is_listed(path / name):
+        if is_listed(path_in(path, name)):
             opened = pipeline.load(path)  # type: ignore[attr-defined]
             return OpenedModel(opened.model, title, opened)
     if is_listed(path / "model.keras"):

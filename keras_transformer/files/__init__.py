@@ -1,7 +1,9 @@
-"""Readers of files that somebody else may have written; every loader of the library uses them.
+"""Readers of files that somebody else may have written, and writers of whole files and folders.
 
-They accept regular files inside the folder that the user names, check sizes and headers before
-anything is allocated, execute nothing, and raise a ValueError that names the file.
+Every loader of the library uses the readers: they accept regular files inside the folder that the
+user names, check sizes and headers before anything is allocated, execute nothing, and raise a
+ValueError that names the file. Every `save` uses the writers: what they replace stays until the new
+files are complete, even if the process is killed or the disk is full.
 """
 
 from keras_transformer.files.array_archives import ArrayArchive, ArrayHeader, open_arrays
@@ -19,6 +21,14 @@ from keras_transformer.files.regular_files import (
     read_text,
     regular_file,
 )
+from keras_transformer.files.whole_file import whole_file
+from keras_transformer.files.whole_folder import (
+    is_empty,
+    path_in,
+    saved_name,
+    update_folder,
+    write_new_folder,
+)
 from keras_transformer.files.yaml_texts import parse_yaml
 from keras_transformer.files.zip_archives import open_archive, read_entry
 
@@ -29,6 +39,7 @@ __all__ = [
     "datasets_of",
     "file_in",
     "folder_in",
+    "is_empty",
     "is_listed",
     "load_keras_model",
     "naming_file",
@@ -38,9 +49,14 @@ __all__ = [
     "parameter_limit",
     "parse_json",
     "parse_yaml",
+    "path_in",
     "read_bytes",
     "read_entry",
     "read_json",
     "read_text",
     "regular_file",
+    "saved_name",
+    "update_folder",
+    "whole_file",
+    "write_new_folder",
 ]

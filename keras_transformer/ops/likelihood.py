@@ -6,7 +6,10 @@ Shape letters: B batch, T length, V vocabulary.
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+
+from keras_transformer.recording import is_concrete
 
 
 def label_logits(labels: Any, logits: Any) -> Any:
@@ -144,4 +147,36 @@ def check_labels_and_logits(labels: Any, logits: Any) -> None:
         raise ValueError(
             "`y_true` must have the shape of `y_pred` without its last axis. "
             f"Received: y_true.shape={label_shape}, y_pred.shape={logit_shape}."
+        )
+
+
+def check_labels_in_vocabulary(labels: Any, vocabulary_size: int, padding_id: int | None) -> None:
+    """Raises if a label is outside the vocabulary, where labels can be seen at no cost.
+
+    That is in calls that run eagerly: compiled programs give NaN for such a label. On a GPU, torch
+    would have to wait for the labels in every step.
+
+    Args:
+        labels: (...) integer ids.
+        vocabulary_size: V.
+        padding_id: The id to ignore, which may be outside the vocabulary; or None.
+
+    Raises:
+        ValueError: if a label is not in [0, V).
+    """
+    if not is_concrete(labels):
+        return
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if labels.device.type != "cpu" or torch.compiler.is_compiling():
+            return
+    ids = np.asarray(ops.convert_to_numpy(labels))
+    wrong = (ids < 0) | (ids >= vocabulary_size)
+    if padding_id is not None:
+        wrong &= ids != padding_id
+    if wrong.any():
+        raise ValueError(
+            f"`y_true` must contain ids in the range [0, {vocabulary_size}), the vocabulary of "
+            f"`y_pred`. Received: id {ids[wrong][0]} at {np.argwhere(wrong)[0].tolist()}."
         )

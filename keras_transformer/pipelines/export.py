@@ -21,9 +21,9 @@ from keras_transformer.decoding.beam_search_loop import (
 from keras_transformer.decoding.compilation import repeat_steps
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.prompts import check_count
+from keras_transformer.files import write_new_folder
 from keras_transformer.pipelines.defaults import limit_of, overridden, search_options
 from keras_transformer.pipelines.graph_tokenizers import check_graph_tokenizer, make_graph_tokenizer
-from keras_transformer.pretrained.whole_folder import write_new_folder
 
 
 def export_translator(

@@ -13,9 +13,18 @@ import keras
 from keras_transformer.checks import shortened
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.tokenizer_folder import load_tokenizer
-from keras_transformer.files import file_in, folder_in, is_listed, load_keras_model, read_json
+from keras_transformer.files import (
+    file_in,
+    folder_in,
+    is_empty,
+    is_listed,
+    load_keras_model,
+    path_in,
+    read_json,
+    saved_name,
+    update_folder,
+)
 from keras_transformer.pretrained.tokenizers.export_parts import check_size
-from keras_transformer.pretrained.whole_folder import replace_folder
 
 _FORMAT = 1
 _MODEL_FILE = "model.keras"
@@ -28,11 +37,13 @@ class Kind(NamedTuple):
         name: Name of the class that writes the folder.
         file: Name of the JSON file that describes the folder.
         fields: Further fields of that file, as types by name.
+        others: Names of the other files and folders that a save may write, besides the model.
     """
 
     name: str
     file: str
     fields: dict[str, type]
+    others: tuple[str, ...]
 
     @property
     def words(self) -> str:
@@ -46,16 +57,18 @@ def write_folder(
     description: dict[str, Any],
     write: Callable[[Path], None],
 ) -> None:
-    """Writes a temporary folder and moves it into place when complete.
+    """Writes all files of a pipeline, or none.
 
     Args:
-        folder: A new or empty folder, or one of the same kind, which is replaced.
+        folder: A new or empty folder, or one of the same kind, whose files are replaced. Files that
+            no pipeline writes are kept.
         kind: The kind of pipeline.
         description: The values of the kind's fields.
         write: Writes everything except the description to the folder it is given.
 
     Raises:
         ValueError: if the folder holds something else.
+        OSError: if the disk is full or refuses a write; the message names the file and the folder.
     """
     folder = Path(folder)
     if folder.exists() and not _is_replaceable(folder, kind):
@@ -66,14 +79,27 @@ def write_folder(
 
     def write_all(work):
         write(work)
-        content = {"kind": _full_name(kind), "format": _FORMAT, **description}
+        files = sorted(path.name for path in work.iterdir())
+        content = {"kind": _full_name(kind), "format": _FORMAT, "files": files, **description}
         (work / kind.file).write_text(json.dumps(content, indent=2) + "\n")
 
-    replace_folder(folder, write_all)
+    update_folder(folder, write_all, own=kind.others)
 
 
 def _is_replaceable(folder, kind):
-    return folder.is_dir() and ((folder / kind.file).is_file() or not any(folder.iterdir()))
+    return path_in(folder, kind.file).is_file() or is_empty(folder)
+
+
+def has_file(folder: Path, description: dict[str, Any], name: str) -> bool:
+    """Whether a file belongs to a pipeline; one of an earlier save may still be in the folder.
+
+    Args:
+        folder: The folder.
+        description: Its description, from `read_description`.
+        name: Name of the file.
+    """
+    files = description.get("files")  # missing in folders of older versions
+    return name in files if isinstance(files, list) else is_listed(path_in(folder, name))
 
 
 def _full_name(kind):
@@ -93,13 +119,13 @@ def read_description(folder: Path, kind: Kind) -> dict[str, Any]:
     Raises:
         ValueError: if the file is missing or of another kind.
     """
-    path = folder / kind.file
+    path = path_in(folder, kind.file)
     if not is_listed(path):
         raise ValueError(
             f"`folder` must contain the file {path.name}, as written by {kind.name}.save. "
             f"Received: no {path}."
         )
-    description = read_json(file_in(folder, kind.file))
+    description = read_json(file_in(folder, saved_name(folder, kind.file)))
     known = description.get("kind") == _full_name(kind)
     if not known or not all(isinstance(description.get(n), t) for n, t in kind.fields.items()):
         raise ValueError(
@@ -146,11 +172,11 @@ def read_model(folder: Path) -> keras.Model:
     Raises:
         ValueError: if the file is missing or not a Keras model.
     """
-    path = folder / _MODEL_FILE
+    path = path_in(folder, _MODEL_FILE)
     if not is_listed(path):
         raise ValueError(f"`folder` must contain the file {_MODEL_FILE}. Received: no {path}.")
     try:
-        return load_keras_model(file_in(folder, _MODEL_FILE))
+        return load_keras_model(file_in(folder, saved_name(folder, _MODEL_FILE)))
     except ValueError as error:
         raise ValueError(
             f"`folder` must contain a Keras model in {_MODEL_FILE}. Received: {path}, which "
@@ -171,9 +197,9 @@ def read_tokenizer(folder: Path, name: str) -> Any:
     Raises:
         ValueError: if it is missing or damaged, or outside the folder.
     """
-    if not is_listed(folder / name):
+    if not is_listed(path_in(folder, name)):
         raise ValueError(f"`folder` must contain the folder {name}. Received: no {folder / name}.")
-    return load_tokenizer(folder_in(folder, name))
+    return load_tokenizer(folder_in(folder, saved_name(folder, name)))
 
 
 def check_texts(texts: Sequence[Any]) -> None:

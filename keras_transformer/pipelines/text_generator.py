@@ -35,7 +35,7 @@ from keras_transformer.pipelines.folder import (
 )
 from keras_transformer.pipelines.from_pretrained import open_language_model
 
-_KIND = Kind("TextGenerator", "text_generator.json", {})
+_KIND = Kind("TextGenerator", "text_generator.json", {}, others=("tokenizer",))
 
 
 class TextGenerator:
@@ -262,13 +262,16 @@ class TextGenerator:
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `model.keras`, the tokenizer and `text_generator.json` to a folder.
 
-        Like `kt.Translator.save`, it writes atomically and without the optimizer.
+        Like `kt.Translator.save`, it writes all files or none, even if the process is killed, and
+        leaves out the optimizer.
 
         Args:
-            folder: A new folder, or one that holds a text generator, which is replaced.
+            folder: A new or empty folder, or one that holds a text generator, which is replaced.
 
         Raises:
             ValueError: if the folder holds something else.
+            OSError: if the disk is full or refuses a write. The message names the file and the
+                folder, which still holds the previous text generator.
         """
 
         def write(work):

@@ -13,13 +13,13 @@ import keras
 from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
 from keras_transformer.data.tokenizers.special_ids import special_ids
+from keras_transformer.files import write_new_folder
 from keras_transformer.layers.positional import LearnedPositionalEmbedding, PositionalEncoding
 from keras_transformer.layers.relative_positions import RelativePositionBias
 from keras_transformer.pretrained.ctranslate2_writer import SpecWriter, shares_positions
 from keras_transformer.pretrained.settings import block_of
 from keras_transformer.pretrained.tokenizers.export_parts import sentencepiece_of, tokenizers_of
 from keras_transformer.pretrained.weight_paths import check_not_quantized, check_start_is_seen
-from keras_transformer.pretrained.whole_folder import write_new_folder
 
 _QUANTIZATIONS = (
     None,
@@ -72,6 +72,7 @@ def save_ctranslate2(
         ValueError: If `folder` is not empty, the quantization is unknown, CTranslate2 does not
             support the model or a setting, or a tokenizer has more ids than the model or is not
             supported.
+        OSError: If the disk is full or refuses a write; the message names the file and the folder.
         ImportError: If the `ctranslate2` extra is not installed.
 
     Example:

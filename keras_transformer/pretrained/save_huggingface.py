@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_transformer.checks import check_choice
+from keras_transformer.files import write_new_folder
 from keras_transformer.pretrained.families.family import Family
 from keras_transformer.pretrained.families.registry import FAMILIES
 from keras_transformer.pretrained.mapping import assign, to_float32
@@ -21,7 +22,6 @@ from keras_transformer.pretrained.tokenizers.export_parts import (
     write_json,
 )
 from keras_transformer.pretrained.weight_paths import variables_of
-from keras_transformer.pretrained.whole_folder import write_new_folder
 
 _DTYPES = ("float32", "float16", "bfloat16")
 _TOLERANCE = 1e-4
@@ -93,6 +93,7 @@ def save_huggingface(
         ValueError: If `folder` is not empty, the dtype is unknown, no family supports the model or
             a setting, float16 cannot hold the weights, or a tokenizer has more ids than the model
             or cannot be written.
+        OSError: If the disk is full or refuses a write; the message names the file and the folder.
         ImportError: If the `weights` extra is not installed.
 
     Example:

@@ -11,6 +11,7 @@ from keras_transformer.training.lora import enable_lora, merge_lora
 from keras_transformer.training.lora_files import load_lora, save_lora
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
+from keras_transformer.training.non_finite import NonFinite, StopOnNonFinite
 from keras_transformer.training.optimizer_arguments import AccumulationSchedule
 from keras_transformer.training.recipes import (
     bert_finetuning_recipe,
@@ -18,7 +19,8 @@ from keras_transformer.training.recipes import (
     gpt1_pretraining_recipe,
     transformer_recipe,
 )
-from keras_transformer.training.saving import SaveTraining, load_training
+from keras_transformer.training.resuming import load_training
+from keras_transformer.training.saving import SaveTraining
 from keras_transformer.training.schedules import (
     InverseSquareRootSchedule,
     NoamSchedule,
@@ -43,9 +45,11 @@ __all__ = [
     "MaskedAccuracy",
     "MaskedCrossentropy",
     "NoamSchedule",
+    "NonFinite",
     "Perplexity",
     "SaveTraining",
     "StopAfter",
+    "StopOnNonFinite",
     "TimeBudget",
     "TranslationEvaluation",
     "TranslationSample",

@@ -11,7 +11,12 @@ from keras_transformer.checks import check_positive
 from keras_transformer.layers.embedding import TokenEmbedding
 from keras_transformer.models.model_parts import find_parts
 from keras_transformer.ops.chunked_crossentropy import CHUNK, chunked_crossentropy
-from keras_transformer.ops.likelihood import check_labels_and_logits, real_tokens, token_weights
+from keras_transformer.ops.likelihood import (
+    check_labels_and_logits,
+    check_labels_in_vocabulary,
+    real_tokens,
+    token_weights,
+)
 from keras_transformer.ops.replicas import num_replicas
 from keras_transformer.training.loss_reductions import reduce_sums
 from keras_transformer.training.losses import MaskedCrossentropy
@@ -142,6 +147,7 @@ class ChunkedLossModel(keras.Model):
         if not projection.transposed:
             hidden = self._projection_layer.before_projection(hidden)
         vocabulary_size = projection.matrix.shape[1 if projection.transposed else 0]
+        check_labels_in_vocabulary(y, vocabulary_size, loss.padding_id)
         label_weight, mean_weight = loss.target_weights(vocabulary_size)
         sums = chunked_crossentropy(
             ops.cast(ops.reshape(hidden, (-1, hidden.shape[-1])), projection.dtype),

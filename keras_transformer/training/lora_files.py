@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_transformer.checks import is_integer, is_number, shortened
-from keras_transformer.files import is_listed, naming_file, open_arrays, parse_json
+from keras_transformer.files import is_listed, naming_file, open_arrays, parse_json, whole_file
 from keras_transformer.training.lora import (
     adapted_layers,
     attach,
@@ -37,6 +37,7 @@ def save_lora(model: keras.Model, path: str | os.PathLike) -> None:
 
     Raises:
         ValueError: if the model has no adapters, or `path` does not end in `.npz`.
+        OSError: if the disk is full or refuses the write; an earlier file is unchanged.
 
     Example:
         ```python
@@ -63,13 +64,9 @@ def save_lora(model: keras.Model, path: str | os.PathLike) -> None:
         for name, layer in layers.items()
         for part in _PARTS
     }
-    temporary = path.with_name(f".partial-{path.name}")
-    try:
-        content: dict[str, Any] = {_HEADER: np.array(json.dumps(header)), **arrays}
-        np.savez(temporary, **content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content: dict[str, Any] = {_HEADER: np.array(json.dumps(header)), **arrays}
+    with whole_file(path) as work:
+        np.savez(work, **content)
 
 
 def load_lora(model: keras.Model, path: str | os.PathLike) -> None:

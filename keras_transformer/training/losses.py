@@ -12,6 +12,7 @@ from keras_transformer.checks import check_choice, check_rate
 from keras_transformer.ops.block_loop import differentiate
 from keras_transformer.ops.likelihood import (
     check_labels_and_logits,
+    check_labels_in_vocabulary,
     label_logits,
     log_likelihood_terms,
     real_tokens,
@@ -132,7 +133,8 @@ class MaskedCrossentropy(keras.losses.Loss):
             float32 scalar, or (B, T) if the reduction is ``"none"``.
 
         Raises:
-            ValueError: if the shapes of labels and logits do not match.
+            ValueError: if the shapes of labels and logits do not match, or, in a call that is not
+                compiled, a label is outside the vocabulary. Compiled, its loss is NaN.
         """
         # Keras's __call__ would cast the ids to floats and apply the mask of y_pred.
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
@@ -156,6 +158,7 @@ class MaskedCrossentropy(keras.losses.Loss):
         """
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         check_labels_and_logits(y_true, y_pred)
+        check_labels_in_vocabulary(y_true, y_pred.shape[-1], self.padding_id)
         real = real_tokens(y_true, self.padding_id)
         # A padding id outside the vocabulary must not be looked up.
         labels = ops.where(real, y_true, ops.zeros_like(y_true))

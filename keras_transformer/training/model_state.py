@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import json
-import zipfile
+import warnings
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_transformer.checks import is_integer, is_number
+from keras_transformer.files import open_archive, parse_json, read_entry
 from keras_transformer.training.trainable_layers import layers_by_place
+
+_TORCH_OPTIMIZERS = "keras.src.backend.torch.optimizers."
+_PENALTY = (dict, type(None))
 
 
 def describe_state(model: keras.Model) -> dict[str, Any]:
-    """Returns which layers and weights are trainable, the adapters, and the weights' penalties.
+    """Returns what is trainable, the adapters, the weights' penalties and the model's policy.
 
     Args:
         model: A built model.
@@ -24,6 +28,8 @@ def describe_state(model: keras.Model) -> dict[str, Any]:
     """
     layers = layers_by_place(model)
     return {
+        # `compile` scales the loss of a model that was built under the policy "mixed_float16".
+        "dtype_policy": model.dtype_policy.name,
         "layers": {place: bool(layer.trainable) for place, layer in layers.items()},
         "adapters": {
             place: [layer.lora_rank, layer.lora_alpha] for place, layer in _adapted(layers).items()
@@ -38,6 +44,54 @@ def describe_state(model: keras.Model) -> dict[str, Any]:
             for weight in model.weights
         ],
     }
+
+
+def is_description(state: Any) -> bool:
+    """Whether a value has the types of a result of `describe_state`, as read from JSON."""
+    if not isinstance(state, dict):
+        return False
+    layers, adapters, weights = (state.get(key) for key in ("layers", "adapters", "weights"))
+    return (
+        isinstance(state.get("dtype_policy", ""), str)
+        and isinstance(layers, dict)
+        and all(isinstance(flag, bool) for flag in layers.values())
+        and isinstance(adapters, dict)
+        and all(
+            isinstance(pair, list)
+            and len(pair) == 2
+            and is_integer(pair[0])
+            and pair[0] > 0
+            and is_number(pair[1])
+            for pair in adapters.values()
+        )
+        and isinstance(weights, list)
+        and all(isinstance(weight, list) and len(weight) == 3 for weight in weights)
+        and all(
+            isinstance(shape, list) and isinstance(flag, bool) and isinstance(penalty, _PENALTY)
+            for shape, flag, penalty in weights
+        )
+    )
+
+
+def check_adapters(state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Raises a ValueError unless adapters have the rank of their saved weights.
+
+    Args:
+        state: The result of `describe_state`.
+        arrays: The result of `adapted_arrays`.
+    """
+    for place, (rank, _) in state["adapters"].items():
+        shapes = [array.shape for name, array in arrays.items() if name.startswith(f"{place}/lora")]
+        if not shapes or any(rank not in shape for shape in shapes):
+            raise ValueError(
+                f"`adapters` must have the rank of their saved weights. Received: rank {rank} for "
+                f"{place!r}, whose weights have the shapes {shapes}."
+            )
+
+
+def random_seeds(model: keras.Model) -> list[Any]:
+    """Returns the random states of a model, in the order of its layers."""
+    return [v for v in model.variables if v.path.endswith("seed_generator_state")]
 
 
 def adapted_arrays(model: keras.Model) -> dict[str, np.ndarray]:
@@ -57,7 +111,7 @@ def adapted_arrays(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def restore_state(model: keras.Model, state: dict[str, Any]) -> None:
-    """Freezes and adapts a model according to a saved state.
+    """Freezes and adapts a model according to a saved state, and sets its policy.
 
     Args:
         model: A built model of the same architecture, without adapters.
@@ -68,7 +122,13 @@ def restore_state(model: keras.Model, state: dict[str, Any]) -> None:
     """
     layers = layers_by_place(model)
     _check_same("layers", sorted(state["layers"]), sorted(layers))
+    if state.get("dtype_policy", model.dtype_policy.name) != model.dtype_policy.name:
+        model.dtype_policy = keras.dtype_policies.get(state["dtype_policy"])
     for place, (rank, alpha) in state["adapters"].items():
+        if not hasattr(layers.get(place), "enable_lora"):
+            raise ValueError(
+                f"`adapters` must belong to layers that can have them. Received: {place!r}."
+            )
         layers[place].enable_lora(rank, lora_alpha=alpha)
     shapes = [shape for shape, *_ in state["weights"]]
     _check_same("weights", shapes, [list(weight.shape) for weight in model.weights])
@@ -92,7 +152,23 @@ def restore_arrays(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
             weight.assign(arrays[f"{place}/{weight.name}"])
 
 
-def compile_as_saved(model: keras.Model, path: Any) -> None:
+def read_config(path: Any) -> dict[str, Any]:
+    """Reads the config of a model from a `.keras` file, without creating anything.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The config, in which Keras's optimizers for torch are those of every backend.
+
+    Raises:
+        ValueError: if the file is damaged; the message names it.
+    """
+    with open_archive(path) as archive:
+        return _portable(parse_json(read_entry(archive, "config.json"), path, constants=True))
+
+
+def compile_as_saved(model: keras.Model, path: Any, config: dict[str, Any]) -> None:
     """Compiles a model like the one in a file and loads the weights and optimizer state.
 
     `keras.saving.load_model` would do so before anything can be frozen, and then drop the state of
@@ -101,12 +177,31 @@ def compile_as_saved(model: keras.Model, path: Any) -> None:
     Args:
         model: The model, frozen and adapted like the one in the file.
         path: A `.keras` file.
+        config: The result of `read_config`.
     """
-    with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json"))
-    if config.get("compile_config"):
+    if not config.get("compile_config"):
+        return
+    with warnings.catch_warnings():
+        # Keras would go on with an optimizer that starts from zero.
+        warnings.filterwarnings("error", "Skipping variable loading for optimizer")
         model.compile_from_config(config["compile_config"])
         model.load_weights(path)
+
+
+def _portable(config: Any) -> Any:
+    """Replaces Keras's optimizers for torch, which other backends lack, by the public classes.
+
+    On torch, `keras.optimizers.Adam` creates an object of a class that only torch has, and its
+    file names that class.
+    """
+    if isinstance(config, list):
+        return [_portable(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    config = {name: _portable(value) for name, value in config.items()}
+    if str(config.get("module", "")).startswith(_TORCH_OPTIMIZERS):
+        return {**config, "module": "keras.optimizers", "registered_name": None}
+    return config
 
 
 def _adapted(layers):

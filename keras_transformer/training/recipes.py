@@ -35,6 +35,8 @@ def transformer_recipe(
     classes share the smoothing: all of them by default, as in fairseq and Keras;
     ``smoothing_spread`` selects the other convention, that of tensor2tensor.
 
+    For long runs, pass `kt.training.StopOnNonFinite` and `kt.training.SaveTraining` to `fit`.
+
     Args:
         hidden_dim: The model's hidden size (d_model).
         warmup_steps: Number of updates until the learning rate peaks.
@@ -95,6 +97,8 @@ def gpt1_pretraining_recipe(
 
     Adam's beta 0.9 and 0.999 and epsilon 1e-8, which the paper does not give, are those of the code
     that its authors published for fine-tuning.
+
+    For long runs, pass `kt.training.StopOnNonFinite` and `kt.training.SaveTraining` to `fit`.
 
     Args:
         total_steps: Total number of updates; larger than ``warmup_steps``.

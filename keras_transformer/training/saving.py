@@ -1,54 +1,64 @@
-"""Saving the state of a training run, and resuming it after an interruption."""
+"""Saving the state of a training run, so that it can be resumed after an interruption."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_transformer.checks import check_above, check_positive, given
-from keras_transformer.training.model_state import (
-    adapted_arrays,
-    compile_as_saved,
-    describe_state,
-    restore_arrays,
-    restore_state,
+from keras_transformer.checks import check, check_above, check_positive, given
+from keras_transformer.training.best_metric import check_monitor, is_better
+from keras_transformer.training.finite_weights import first_not_finite
+from keras_transformer.training.model_state import adapted_arrays, describe_state, random_seeds
+from keras_transformer.training.run_state import (
+    recall,
+    restore_metrics,
+    restore_random_states,
+    run_arrays,
 )
-
-_STATE = "training.json"
-_PATTERN = "model-*"
+from keras_transformer.training.saved_states import SavedStates, check_batches
 
 
 class SaveTraining(keras.callbacks.Callback):
     """Saves everything needed to resume training exactly, with `kt.training.load_training`.
 
-    The folder holds the model with its optimizer, the position in the batches, and what Keras does
-    not save with a model: frozen layers and weights, unmerged adapters, penalties added by
-    `add_l2`, and the random states of dropout. (On torch, dropout draws from the process-wide
-    random generator, as do the iterators of every `fit`: a resumed run sees the same batches but
-    different dropout masks.) The state is saved after every epoch, even one that was stopped early,
-    and every `every_batches` batches or `every_minutes` minutes. It names the model files it
-    belongs to and replaces the previous one atomically, so that the folder always contains a
-    complete state even if the process dies.
+    A state holds the model with its optimizer (with its step, its loss scale and accumulated
+    gradients), the position in the batches, the metrics of the current epoch, the random states of
+    dropout, and what Keras does not save with a model: frozen layers and weights, unmerged
+    adapters, and penalties added by `add_l2`. A training that is killed and resumed ends with the
+    weights of one that was not: the same bits on TensorFlow (with
+    `tf.config.experimental.enable_op_determinism`) and JAX, up to rounding on torch.
+
+    A state is saved after every epoch, even one that was stopped early, and every `every_steps`
+    steps or `every_minutes` minutes. At any moment the folder contains complete states, even if the
+    process is killed while it saves. If the disk is full, a warning names the file, the earlier
+    states stay, training goes on, and the next state is tried when it is due. A state whose weights
+    or optimizer contain NaN or infinity is not saved, and a warning says so.
 
     Pass `shuffle=False` to `fit`, which would otherwise shuffle the batches again in an order that
     cannot be resumed. The state of other callbacks (the clock of `TimeBudget`, the checkpoints of
-    `CheckpointAveraging`) is not saved.
+    `CheckpointAveraging`, the patience of `EarlyStopping`) is not saved.
 
     Args:
         folder: The folder to save to; created if missing.
         batches: The batches passed to `fit`: `TranslationBatches`, `LanguageModelBatches`,
             `PackedBatches` or `TaskBatches` of `kt.data`.
-        every_batches: Number of batches after which to save within an epoch; None never does.
+        every_batches: The earlier name of `every_steps`.
         every_minutes: Wall-clock minutes after which to save within an epoch; None never does.
+        every_steps: Number of training steps after which to save within an epoch; None never does.
+        keep: Number of latest states to keep.
+        monitor: Name of a metric in the `logs` of an epoch, such as "val_loss". The state after
+            the epoch with its best value is kept as well, for `load_training(..., which="best")`.
+        mode: "min" or "max", whether small or large values of `monitor` are better; "auto" decides
+            by the name.
 
     Raises:
-        ValueError: if `batches` cannot be resumed, or a number is out of range.
+        ValueError: if `batches` cannot be resumed, a number is out of range, or `mode` is "auto"
+            and the name of `monitor` says nothing.
 
     Example:
         >>> import tempfile, numpy as np, keras_transformer as kt
@@ -57,11 +67,13 @@ class SaveTraining(keras.callbacks.Callback):
         >>> lm.compile(**kt.training.gpt1_pretraining_recipe(total_steps=10, warmup_steps=1))
         >>> ids, folder = np.arange(1, 90), tempfile.mkdtemp()
         >>> batches = kt.data.LanguageModelBatches(ids, length=8, batch_size=4)
-        >>> save = kt.training.SaveTraining(folder, batches, every_minutes=10)
+        >>> save = kt.training.SaveTraining(folder, batches, every_steps=1000, monitor="loss")
         >>> history = lm.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[save])
         >>> again = kt.data.LanguageModelBatches(ids, length=8, batch_size=4)
         >>> lm, epoch = kt.training.load_training(folder, again)
-        >>> history = lm.fit(again, initial_epoch=epoch, epochs=2, shuffle=False, verbose=0)
+        >>> save = kt.training.SaveTraining(folder, again, every_steps=1000, monitor="loss")
+        >>> history = lm.fit(again, initial_epoch=epoch, epochs=2, shuffle=False, verbose=0,
+        ...                  callbacks=[save])
     """
 
     def __init__(
@@ -70,141 +82,138 @@ class SaveTraining(keras.callbacks.Callback):
         batches: Any,
         every_batches: int | None = None,
         every_minutes: float | None = None,
+        *,
+        every_steps: int | None = None,
+        keep: int = 1,
+        monitor: str | None = None,
+        mode: str = "auto",
     ) -> None:
         super().__init__()
-        _check_batches(batches)
-        check_positive(**given(every_batches=every_batches))
+        check_batches(batches)
+        check_positive(**given(every_batches=every_batches, every_steps=every_steps), keep=keep)
         check_above(0, **given(every_minutes=every_minutes))
+        check(
+            every_steps is None or every_batches is None,
+            "be given only if `every_batches`, its earlier name, is not",
+            "every_steps",
+            every_steps,
+        )
         self.folder = Path(folder)
         self.batches = batches
-        self.every_batches = every_batches
+        self.every_steps = every_steps if every_batches is None else every_batches
         self.every_minutes = every_minutes
-        self._epoch = 0
+        self.keep = keep
+        self.monitor = monitor
+        self.mode = check_monitor(monitor, mode)
+        self._states = SavedStates(self.folder)
+        self._resumed: Any = None
+        self._epoch, self._last_batch = 0, -1
         self._state: dict[str, Any] | None = None
         self._restart()
 
     def _restart(self) -> None:
-        self._batches_since, self._saved_at = 0, time.monotonic()
+        self._steps_since, self._saved_at = 0, time.monotonic()
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Starts the clock."""
+        """Starts the clock, and takes over the states of a resumed run."""
         self._state = None
+        self._warned: set[str] = set()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._resumed = recall(self.model)
+        if self._resumed is not None and self._resumed.folder == os.path.abspath(self.folder):
+            self._states = SavedStates(self.folder, self._resumed.content, self.monitor)
         self._restart()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Records the epoch number of `fit`."""
         self._epoch, self._last_batch = epoch, -1
+        if self._resumed is not None and self._resumed.within_epoch:
+            restore_metrics(self.model, self._resumed.arrays, self.batches)
+        elif self._resumed is not None:
+            self._restore_random_states()
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Restores the random states within an epoch, after Keras has prepared the data."""
+        if self._resumed is not None:
+            self._restore_random_states()
+
+    def _restore_random_states(self) -> None:
+        restore_random_states(self._resumed.arrays)
+        self._resumed = None
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Records the position in the batches, and saves if due."""
         # With steps_per_execution, the last index may lie beyond the end of the epoch.
         done = min(batch + 1, len(self.batches))
         self._state = self.batches.state(done, self.params["steps"])
-        self._batches_since += batch - self._last_batch
+        self._steps_since += batch - self._last_batch
         self._last_batch = batch
         minutes = (time.monotonic() - self._saved_at) / 60.0
-        due = self.every_batches is not None and self._batches_since >= self.every_batches
-        if due or (self.every_minutes is not None and minutes >= self.every_minutes):
+        due = self.every_steps is not None and self._steps_since >= self.every_steps
+        due = due or (self.every_minutes is not None and minutes >= self.every_minutes)
+        # After the last batch, `on_epoch_end` saves a state that includes the validation.
+        if due and not self._ends_epoch():
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Saves the state at the end of each epoch."""
         # By `on_train_end`, other callbacks may already have replaced the weights.
         if self._state is not None:
-            self._save()
+            value = None if self.monitor is None else (logs or {}).get(self.monitor)
+            self._save(None if value is None else float(value))
 
-    def _save(self) -> None:
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Warns if the monitored metric never occurred."""
+        if self.monitor is not None and self._state is not None and self._states.best is None:
+            warnings.warn(
+                f"`monitor` must name a finite metric in the logs of `fit`. Received: monitor="
+                f"{self.monitor!r}, with the logs {sorted(logs or {})}: no best state was kept.",
+                stacklevel=2,
+            )
+
+    def _ends_epoch(self) -> bool:
         state = self._state or {}
+        return 0 in (state["batch"], state["steps_left"])
+
+    def _save(self, value: float | None = None) -> None:
+        self._restart()
         # On JAX, where training keeps its state separately, reading `self.model` syncs the model.
         model = self.model
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"model-{state['epoch']}-{state['batch']}.keras"
-        part = self.folder / "unfinished.keras"
-        model.save(part)
-        os.replace(part, path)
-        kept = {path, self._save_adapters(model, path)}
-        content = {
-            "model": path.name,
+        bad = first_not_finite(model)
+        if bad is not None:
+            self._warn_once("finite", f"{bad} is not finite. What {self.folder} contains stays.")
+            return
+        arrays = {**adapted_arrays(model), **run_arrays(model)}
+        try:
+            self._states.add(self._entry(model), model, arrays, self.keep, self._best(value))
+            self._warned.clear()
+        except OSError as error:
+            self._warn_once("written", str(error))
+
+    def _entry(self, model: keras.Model) -> dict[str, Any]:
+        return {
             "state": describe_state(model),
             # The epoch for `fit` to start with: the next one if this one is complete.
-            "initial_epoch": self._epoch + (0 in (state["batch"], state["steps_left"])),
-            "batches": state,
-            "seeds": [keras.ops.convert_to_numpy(seed).tolist() for seed in _seeds(model)],
+            "initial_epoch": self._epoch + self._ends_epoch(),
+            "batches": self._state,
+            "seeds": [keras.ops.convert_to_numpy(seed).tolist() for seed in random_seeds(model)],
         }
-        part = self.folder / f"{_STATE}.unfinished"
-        part.write_text(json.dumps(content), encoding="utf-8")
-        os.replace(part, self.folder / _STATE)
-        for old in self.folder.glob(_PATTERN):
-            if old not in kept:
-                old.unlink(missing_ok=True)
-        self._restart()
 
-    def _save_adapters(self, model, path):
-        """Saves any adapters next to the model file, and returns the last path written."""
-        arrays: dict[str, Any] = adapted_arrays(model)
-        if not arrays:
-            return path
-        part = self.folder / "unfinished.npz"
-        np.savez(part, **arrays)
-        os.replace(part, path.with_suffix(".npz"))
-        return path.with_suffix(".npz")
+    def _best(self, value: float | None) -> dict[str, Any] | None:
+        """Describes the state as the best one, if it is."""
+        earlier = self._states.best
+        earlier = None if earlier is None else earlier["value"]
+        if value is None or not is_better(value, earlier, self.mode):
+            return None
+        return {"monitor": self.monitor, "value": value}
 
-
-def load_training(folder: Any, batches: Any) -> tuple[keras.Model, int]:
-    """Loads the training state saved by `SaveTraining`, to resume exactly where it was saved.
-
-    Resume with `model.fit(batches, initial_epoch=initial_epoch, epochs=..., shuffle=False)`, where
-    `epochs` is the total of the original run: the first epoch is the rest of the interrupted one.
-
-    Args:
-        folder: The folder of `SaveTraining`.
-        batches: Batches of the same corpus with the same settings, in any shard of it; their
-            position is set to that of the saved run.
-
-    Returns:
-        The model, frozen, adapted and compiled as it was, with its optimizer's state, and
-        `initial_epoch` for `fit`.
-
-    Raises:
-        ValueError: if the folder contains no training state, or that of different batches.
-
-    Example:
-        See `SaveTraining`:
-
-        >>> import keras_transformer as kt
-        >>> callable(kt.training.load_training)
-        True
-    """
-    _check_batches(batches)
-    path = Path(folder) / _STATE
-    if not path.is_file():
-        raise ValueError(
-            "`folder` must contain a training state saved by SaveTraining. "
-            f"Received: folder={os.fspath(folder)!r}, without {_STATE}."
-        )
-    content = json.loads(path.read_text(encoding="utf-8"))
-    batches.resume(content["batches"])
-    path = Path(folder) / content["model"]
-    model = keras.saving.load_model(path, compile=False)
-    if "state" in content:  # missing from files of older versions
-        restore_state(model, content["state"])
-    compile_as_saved(model, path)
-    if path.with_suffix(".npz").is_file():
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-            restore_arrays(model, arrays)
-    for seed, value in zip(_seeds(model), content["seeds"], strict=True):
-        seed.assign(value)
-    return model, content["initial_epoch"]
-
-
-def _seeds(model: keras.Model) -> list[Any]:
-    """Returns the random states of a model, in the order of its layers."""
-    return [v for v in model.variables if v.path.endswith("seed_generator_state")]
-
-
-def _check_batches(batches: Any) -> None:
-    if not (hasattr(batches, "state") and hasattr(batches, "resume")):
-        raise ValueError(
-            "`batches` must have the methods `state` and `resume`, like those of kt.data. "
-            f"Received: batches={batches!r}."
-        )
+    def _warn_once(self, what: str, problem: str) -> None:
+        """Warns for the first of several states in a row that cannot be saved."""
+        if what not in self._warned:
+            self._warned.add(what)
+            warnings.warn(
+                f"SaveTraining did not save the state in epoch {self._epoch + 1}, and training "
+                f"goes on: {problem}",
+                RuntimeWarning,
+                stacklevel=2,
+            )

@@ -143,10 +143,26 @@ def test_padding_does_not_matter():
     assert longer == pytest.approx(before, rel=1e-6)
 
 
-def test_label_outside_the_vocabulary_gives_nan():
+@pytest.mark.parametrize("label", [VOCABULARY, VOCABULARY + 2, -1])
+def test_label_outside_the_vocabulary(label):
     labels, logits = random_batch()
-    labels[1, 1] = VOCABULARY + 2
-    assert np.isnan(number(MaskedCrossentropy()(labels, logits)))
+    labels[1, 1] = label
+    loss, message = MaskedCrossentropy(), rf"`y_true` must contain ids .*id {label} at \[1, 1\]"
+    with pytest.raises(ValueError, match=message):
+        loss(labels, logits)
+    assert np.isfinite(number(MaskedCrossentropy(padding_id=label)(labels, logits)))
+    if keras.backend.backend() == "torch":
+        return  # where nothing is compiled
+    # A compiled program cannot raise: its loss is NaN.
+    if keras.backend.backend() == "jax":
+        import jax as compiler
+
+        compiled = compiler.jit(loss)
+    else:
+        import tensorflow as compiler
+
+        compiled = compiler.function(loss)
+    assert np.isnan(number(compiled(labels, logits)))
 
 
 def test_padding_id_elsewhere():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from keras_transformer.checks import check_integer
+from keras_transformer.checks import check, check_integer, given
+from keras_transformer.data.batches.epoch_parts import EpochLength, Part
 from keras_transformer.data.batches.epoch_plans import fingerprint
 from keras_transformer.data.batches.read_ahead import ReadAheadDataset
 
@@ -62,9 +63,9 @@ class EpochBatches(ReadAheadDataset):
         self._batches = [step[self.shard_index] for step in steps]
         self._num_batches = len(self._batches)
         # The batches that Keras takes for the whole dataset.
-        self._part = _Part(0, self._num_batches)
+        self._part = Part(0, self._num_batches)
         # The part to read first after `resume`; until then Keras must see whole epochs.
-        self._resumed: _Part | None = None
+        self._resumed: Part | None = None
         self._is_begun = False
         # Batches of the current Keras epoch trained so far; None if Keras does not report them.
         self._seen: int | None = None
@@ -79,9 +80,9 @@ class EpochBatches(ReadAheadDataset):
         super()._begin_reading()
         if self._is_begun:
             self.epoch += 1
-        elif self._part != _Part(0, self._num_batches):
+        elif self._part != Part(0, self._num_batches):
             self._resumed = self._part
-        self._part = _Part(0, self._num_batches)
+        self._part = Part(0, self._num_batches)
         self._seen = self._seen_before = 0
 
     def on_epoch_end(self) -> None:
@@ -99,7 +100,7 @@ class EpochBatches(ReadAheadDataset):
             # Keras continues where it is, or has only read a batch to build the model.
             self._seen_before = self._seen
         elif self._part.end < self._num_batches:
-            self._part = _Part(self._part.end, self._num_batches)
+            self._part = Part(self._part.end, self._num_batches)
             self._seen, self._seen_before = None, 0
         else:
             self.epoch += 1
@@ -129,7 +130,7 @@ class EpochBatches(ReadAheadDataset):
         """Number of batches, as read by Keras."""
         if len(self) < self._num_batches:
             return len(self)
-        length = _EpochLength(self._num_batches)
+        length = EpochLength(self._num_batches)
         length._dataset = self
         return length
 
@@ -191,9 +192,18 @@ class EpochBatches(ReadAheadDataset):
 
         Raises:
             ValueError: If `state` is not such a dict, or comes from another corpus, other
-                settings or another order.
+                settings or another order. The position is then unchanged.
         """
         self._check_state(state)
+        before = dict(vars(self))
+        try:
+            self._resume(state)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _resume(self, state: dict[str, Any]) -> None:
         self.epoch = state["epoch"]
         if state["order"] not in (None, self._order):
             raise ValueError(
@@ -209,7 +219,18 @@ class EpochBatches(ReadAheadDataset):
         # If the Keras epoch was complete, nothing is cut.
         steps = state.get("steps_left") or self._num_batches
         end = min(first + steps, self._num_batches)
-        self._resumed = _Part(first, end, bool(state.get("steps_left")))
+        self._resumed = Part(first, end, bool(state.get("steps_left")))
+
+    def batch_in_training(self, batch: int) -> Any:
+        """Makes a batch once more, to examine it during training.
+
+        Args:
+            batch: Index of the batch in the current epoch of `fit`, as callbacks receive it.
+
+        Returns:
+            The batch, provided that `fit` was called with `shuffle=False`.
+        """
+        return self._make_batch(self.state(batch)["batch"])
 
     def _check_state(self, state: Any) -> None:
         """Raises unless the state belongs to the same corpus and settings."""
@@ -222,6 +243,9 @@ class EpochBatches(ReadAheadDataset):
             )
         for name in ("epoch", "batch"):
             check_integer(0, **{name: state[name]})
+        check_integer(0, **given(steps_left=state.get("steps_left")))
+        check(state["epoch"] < 2**31, "be below 2^31", "epoch", state["epoch"])
+        check(isinstance(state["settings"], dict), "be a dict", "settings", state["settings"])
         own, other = expected["settings"], state["settings"]
         differences = [
             f"{name}={other.get(name)!r} in the state, {own.get(name)!r} here"
@@ -256,33 +280,3 @@ def _fingerprint_of_plan(steps):
     batches = [batch[-1] if isinstance(batch, tuple) else batch for step in steps for batch in step]
     lengths = np.array([len(batch) for batch in batches])
     return fingerprint(lengths, np.concatenate([batch.reshape(-1) for batch in batches]))
-
-
-class _Part(NamedTuple):
-    """The batches of an epoch that Keras takes for the whole dataset.
-
-    Attributes:
-        first: Index of the first batch.
-        end: Index of the last batch plus 1.
-        is_cut: Whether it may end before `fit` has run all steps of its epoch.
-    """
-
-    first: int
-    end: int
-    is_cut: bool = False
-
-
-class _EpochLength(int):
-    """The number of batches per epoch, which is smaller during a resumed epoch.
-
-    Keras reads one number for all epochs of a `fit`, and ends each when `steps_seen >= number`.
-    For a subclass of int, Python evaluates `number <= steps_seen` instead, so the answer can
-    depend on the current epoch. Otherwise Keras would request one batch too many, warn that it is
-    missing, and on TensorFlow count an extra optimizer step. The comparison also tells the
-    dataset when a Keras epoch ends in the middle of a pass.
-    """
-
-    _dataset: EpochBatches
-
-    def __le__(self, steps_seen: int) -> bool:
-        return self._dataset._is_over(steps_seen)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,15 @@ from keras_transformer.data.tokenizers.sentence_piece import (
     open_sentence_piece,
 )
 from keras_transformer.data.tokenizers.text_packages import import_text_package
-from keras_transformer.files import file_in, naming_file, read_bytes, read_json, read_text
+from keras_transformer.files import (
+    file_in,
+    naming_file,
+    read_bytes,
+    read_json,
+    read_text,
+    saved_name,
+    update_folder,
+)
 
 _FORMAT_VERSION = 1
 _CONFIG_FILE = "config.json"
@@ -96,8 +103,8 @@ def _class_name(tokenizer: Any) -> str:
 def save_tokenizer(tokenizer: Tokenizer, folder: str | os.PathLike[str]) -> None:
     """Saves a tokenizer to a folder.
 
-    The folder gets `config.json` and the vocabulary files; other files in it are kept. Everything
-    is written to temporary files first, so that a failure leaves existing files intact.
+    The folder gets `config.json` and the vocabulary files; other files in it are kept. At any
+    moment it holds either the previous tokenizer or the new one, even if the process is killed.
 
     Args:
         tokenizer: A tokenizer of `kt.data`, or a `SentencePieceTokenizer`, `BytePairTokenizer` or
@@ -106,6 +113,8 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | os.PathLike[str]) -> None
 
     Raises:
         ValueError: If the tokenizer is of an unsupported class or has no vocabulary.
+        OSError: If the disk is full or refuses a write; the message names the file and the folder,
+            whose files are unchanged.
 
     Example:
         >>> import tempfile
@@ -127,20 +136,19 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | os.PathLike[str]) -> None
     }
     if saved.own is None:
         config["keras_hub_version"] = import_text_package("keras_hub").__version__
-    os.makedirs(folder, exist_ok=True)
-    # Inside the folder, because a file can only be replaced within its file system.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-        tokenizer.save_assets(temporary)  # type: ignore[attr-defined]
-        with open(os.path.join(temporary, _CONFIG_FILE), "w", encoding="utf-8") as file:
-            json.dump(config, file, indent=2, sort_keys=True)
-        for name in (*saved.files, _CONFIG_FILE):
-            os.replace(os.path.join(temporary, name), os.path.join(folder, name))
+
+    def write(work):
+        tokenizer.save_assets(str(work))  # type: ignore[attr-defined]
+        content = json.dumps(config, indent=2, sort_keys=True)
+        (work / _CONFIG_FILE).write_text(content, encoding="utf-8")
+
+    update_folder(folder, write)
 
 
 def _place(folder: str, name: str) -> Path:
     """Returns the path of a file in a folder, or raises."""
     try:
-        return file_in(folder, name)
+        return file_in(folder, saved_name(folder, name))
     except FileNotFoundError as error:
         raise ValueError(
             "`folder` must contain a saved tokenizer. "
