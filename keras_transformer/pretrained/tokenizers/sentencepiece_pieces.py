@@ -33,7 +33,7 @@ def tokenizer_from_pieces(proto: Any) -> Any:
         The `tokenizers.Tokenizer`. Control and unknown pieces are its special tokens.
     """
     tokenizers = import_text_package("tokenizers")
-    of_type = {kind: [] for kind in range(7)}
+    of_type: dict[int, list[str]] = {kind: [] for kind in range(7)}
     for piece in proto.pieces:
         of_type[piece.type].append(piece.piece)
     pieces = proto.SentencePiece
