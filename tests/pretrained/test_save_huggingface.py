@@ -479,9 +479,9 @@ def test_equally_likely_cuts_are_the_only_difference_of_a_lossless_unigram(tmp_p
 
 
 def test_a_tokenizer_that_tokenizers_cannot_be_is_refused(monkeypatch, tmp_path):
-    from keras_transformer.pretrained.tokenizers import write_tokenizer_json as tokenizer_json
+    from keras_transformer.pretrained.tokenizers import sentencepiece_pieces
 
-    monkeypatch.setattr(tokenizer_json, "_normalizers", lambda tokenizers, proto: [])
+    monkeypatch.setattr(sentencepiece_pieces, "_normalizers", lambda tokenizers, proto: [])
     message = "must give the same ids as its conversion to a tokenizer.json.*`tokenizer=None`"
     refuse(gpt(vocabulary_size=130), tmp_path, message, trained())
 
