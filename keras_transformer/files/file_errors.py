@@ -45,10 +45,7 @@ def naming_file(path: str | os.PathLike, must: str = "be an intact file") -> Ite
     except Exception as error:
         message = str(error)
         is_ours = type(error) is ValueError
-        # A name without a suffix may be a common word.
-        has_suffix = bool(Path(path).suffix)
-        named = os.fspath(path) in message or (has_suffix and Path(path).name in message)
-        if is_ours and named and len(message) <= _LONGEST:
+        if is_ours and _names(message, Path(path)) and len(message) <= _LONGEST:
             raise
         raise ValueError(_named(path, must, error, message, is_ours)) from error
     except BaseException as error:
@@ -56,6 +53,14 @@ def naming_file(path: str | os.PathLike, must: str = "be an intact file") -> Ite
         if type(error).__name__ != "PanicException":
             raise
         raise ValueError(_named(path, must, error, str(error), False)) from error
+
+
+def _names(message: str, path: Path) -> bool:
+    """Returns whether a message names a file, or another one of its folder."""
+    # A name without a suffix may be a common word.
+    if str(path) in message or (path.suffix and path.name in message):
+        return True
+    return path.parent != Path() and f"{path.parent}{os.sep}" in message
 
 
 def _named(path, must, error, message, is_ours):

@@ -101,8 +101,9 @@ def open_tokenizer(files: TokenFiles, kind: Kind, plain: bool = False) -> Any:
         check_tokenizer_json(content, path)
         inner = accepted(path, lambda: _tokenizers().Tokenizer.from_str(content))
         if not plain:
-            _check_parts(path, inner, files, kind)
-            kind.dress(files, inner)
+            with naming_file(files.path):  # with its settings
+                _check_parts(path, inner, files, kind)
+                kind.dress(files, inner)
         return inner
     if all(is_listed(files.folder / name) for name in kind.files):
         if kind.build is _bert and files.flag("do_basic_tokenize", True) is False:
@@ -110,7 +111,8 @@ def open_tokenizer(files: TokenFiles, kind: Kind, plain: bool = False) -> Any:
                 f"`do_basic_tokenize` in {files.path} must be true, the only supported value. "
                 "Received: False."
             )
-        return kind.build(files)
+        with naming_file(files.path):
+            return kind.build(files)
     return None
 
 

@@ -65,9 +65,9 @@ def test_adapters_that_would_unpack_to_much_more(built, tmp_path):
     np.savez_compressed(path, **arrays)
     assert path.stat().st_size < 200_000
     refused("lora", path.parent, r"adapters.npz', where .* has shape \(4000000, 2\), but \(6, 2\)")
-    arrays[name] = np.zeros((40_000_000, 10), "float32")
+    arrays[name] = np.zeros((2_000_000, 10), "float32")
     np.savez_compressed(path, **arrays)
-    refused("lora", path.parent, "adapters.npz.*bytes that unpack to 16")
+    refused("lora", path.parent, "adapters.npz.*bytes that unpack to 80")
 
 
 def array_file(array):
