@@ -127,14 +127,14 @@ class LexicalShortlist:
                 fields: dict[str, Any] = {name: archive.read(name) for name in _FIELDS}
                 fields |= {name: fields[name].item() for name in _FIELDS[2:]}
                 shortlist = cls(**fields)
-                shortlist.check_numbers()
+                shortlist._check_numbers()
             return shortlist
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(
                 f"`{os.fspath(path)}` must be a shortlist written by `save`. Received: {error}."
             ) from error
 
-    def check_numbers(self) -> None:
+    def _check_numbers(self) -> None:
         """Raises a ValueError if a number exceeds the ids that the lists know; used for files.
 
         Each sentence gets `num_first` candidates: a file with 2^40 of them would take terabytes.

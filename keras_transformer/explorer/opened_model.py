@@ -242,7 +242,7 @@ def _open_checkpoint(path, title):
         )
         return OpenedModel(model, title, translator)
     if "decoder" in layers:
-        _, tokenizer, banned_ids, defaults = open_language_model(path, model)
+        _, tokenizer, banned_ids, defaults, _ = open_language_model(path, model)
         generator = TextGenerator(model, tokenizer, banned_ids=banned_ids, defaults=defaults)
         return OpenedModel(model, title, generator)
     if "patch_embedding" in layers:

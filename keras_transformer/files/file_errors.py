@@ -45,8 +45,7 @@ def naming_file(path: str | os.PathLike, must: str = "be an intact file") -> Ite
     except Exception as error:
         message = str(error)
         is_ours = type(error) is ValueError
-        named = os.fspath(path) in message or Path(path).name in message
-        if is_ours and named and len(message) <= _LONGEST:
+        if is_ours and _names(message, Path(path)) and len(message) <= _LONGEST:
             raise
         raise ValueError(_named(path, must, error, message, is_ours)) from error
     except BaseException as error:
@@ -56,9 +55,17 @@ def naming_file(path: str | os.PathLike, must: str = "be an intact file") -> Ite
         raise ValueError(_named(path, must, error, str(error), False)) from error
 
 
+def _names(message: str, path: Path) -> bool:
+    """Returns whether a message names a file, or another one of its folder."""
+    # A name without a suffix may be a common word.
+    if str(path) in message or (path.suffix and path.name in message):
+        return True
+    return path.parent != Path() and f"{path.parent}{os.sep}" in message
+
+
 def _named(path, must, error, message, is_ours):
     message = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
     if is_ours and message:
-        return f"{message} Read from {path}."
+        return f"{message.rstrip('.')}. Read from {path}."
     received = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return f"`{path}` must {must}. Received: {received.rstrip('.')}."

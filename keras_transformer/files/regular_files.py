@@ -166,12 +166,12 @@ def read_bytes(path: str | os.PathLike, limit: int = TEXT_LIMIT) -> bytes:
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        # A file may grow, or state no size, as those of /proc do.
-        content = file.read(limit + 1) if size <= limit else b""
-    if size > limit or len(content) > limit:
-        raise ValueError(
-            f"`{path}` must have at most {limit} bytes. Received: {max(size, len(content))} bytes."
-        )
+        if size > limit:
+            raise ValueError(f"`{path}` must have at most {limit} bytes. Received: {size} bytes.")
+        # Not `limit` bytes, for which Python would allocate a buffer first.
+        content = file.read(size)
+        if file.read(1):  # it grows, or states no size, like those of /proc
+            raise ValueError(f"`{path}` must be an ordinary file. Received: one that grows.")
     return content
 
 

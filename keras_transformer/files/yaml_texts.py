@@ -10,6 +10,8 @@ from keras_transformer.files.file_errors import naming_file
 
 # Marian's settings have some thousand bytes, and PyYAML takes a second for some hundred thousand.
 _BYTES = 2**17
+# Each open one costs PyYAML time for each letter that follows.
+_BRACKETS = 500
 
 
 def parse_yaml(content: bytes, path: str | os.PathLike) -> dict[str, Any]:
@@ -43,6 +45,11 @@ def parse_yaml(content: bytes, path: str | os.PathLike) -> dict[str, Any]:
     if len(content) > _BYTES:
         raise ValueError(
             f"`{path}` must contain YAML of at most {_BYTES} bytes. Received: {len(content)} bytes."
+        )
+    brackets = content.count(b"[") + content.count(b"{")
+    if brackets > _BRACKETS:
+        raise ValueError(
+            f"`{path}` must contain YAML with at most {_BRACKETS} lists. Received: {brackets}."
         )
     with naming_file(path, "contain YAML of plain values"):
         values = yaml.load(content.decode("utf-8"), _loader(yaml))

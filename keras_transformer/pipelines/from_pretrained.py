@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -18,19 +19,24 @@ from keras_transformer.pretrained.families.firefox_files import (
     read_shortlist,
 )
 from keras_transformer.pretrained.files import read_json
-from keras_transformer.pretrained.generation import read_generation, read_search
+from keras_transformer.pretrained.generation import (
+    generation_file,
+    read_generation,
+    read_search,
+)
 from keras_transformer.pretrained.gguf_file import find_gguf
 from keras_transformer.pretrained.load import find_folder, load
 from keras_transformer.pretrained.tokenizers.load_tokenizer import load_tokenizer
 
 
 class OpenedTranslator(NamedTuple):
-    """The parts of a `kt.Translator`."""
+    """The parts of a `kt.Translator`, and the file with its defaults."""
 
     model: keras.Model
     source_tokenizer: Any
     target_tokenizer: Any
     defaults: DecodingDefaults
+    path: Path
     shortlist: LexicalShortlist | None = None
 
 
@@ -57,8 +63,9 @@ def open_translator(
     source = load_tokenizer(path)
     has_languages = is_multilingual(source)
     target = source if has_languages else load_tokenizer(path, target=True)
-    if firefox_model(path) is not None:
-        return _firefox(path, model, source, target)
+    binary = firefox_model(path)
+    if binary is not None:
+        return _firefox(path, binary, model, source, target)
     settings = read_generation(path, has_languages)
     search = read_search(path, is_translator=True)
     languages = default_languages(source, _tokenizer_settings(path), settings.forced_start_id)
@@ -78,7 +85,7 @@ def open_translator(
         renormalize=search.renormalize,
         **languages,
     )
-    return OpenedTranslator(model, source, target, defaults)
+    return OpenedTranslator(model, source, target, defaults, generation_file(path))
 
 
 def _tokenizer_settings(path):
@@ -86,7 +93,7 @@ def _tokenizer_settings(path):
     return read_json(file) if is_listed(file) else {}
 
 
-def _firefox(path, model, source, target):
+def _firefox(path, binary, model, source, target):
     target = source if source.proto == target.proto else target
     lists = find_shortlist(path)
     # The padding id, and those before it that only a larger source vocabulary has.
@@ -96,16 +103,17 @@ def _firefox(path, model, source, target):
     if lists is not None:
         with naming_file(lists):
             shortlist = LexicalShortlist(*read_shortlist(lists), multiple=8)
-    return OpenedTranslator(model, source, target, defaults, shortlist)
+    return OpenedTranslator(model, source, target, defaults, binary, shortlist)
 
 
 class OpenedLanguageModel(NamedTuple):
-    """The parts of a `kt.TextGenerator`."""
+    """The parts of a `kt.TextGenerator`, and the file with its defaults."""
 
     model: keras.Model
     tokenizer: Any
     banned_ids: tuple[int, ...] | None
     defaults: GenerationDefaults
+    path: Path
 
 
 def open_language_model(
@@ -128,8 +136,9 @@ def open_language_model(
     model = load(path) if model is None else model
     if "encoder" in _stacks(model) or "decoder" not in _stacks(model):
         raise _other_model("language model", folder, model)
-    if find_gguf(path) is not None:  # without generation settings
-        return OpenedLanguageModel(model, load_tokenizer(path), None, GenerationDefaults())
+    gguf = find_gguf(path)
+    if gguf is not None:  # without generation settings
+        return OpenedLanguageModel(model, load_tokenizer(path), None, GenerationDefaults(), gguf)
     search = read_search(path, is_translator=False)
     settings = read_generation(path, several_ends=True)
     defaults = GenerationDefaults(
@@ -141,7 +150,8 @@ def open_language_model(
         sampling=search.sampling,
         stop_ids=settings.more_end_ids,
     )
-    return OpenedLanguageModel(model, load_tokenizer(path), settings.banned_ids, defaults)
+    tokenizer, settings_file = load_tokenizer(path), generation_file(path)
+    return OpenedLanguageModel(model, tokenizer, settings.banned_ids, defaults, settings_file)
 
 
 def _stacks(model):

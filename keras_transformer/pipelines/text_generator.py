@@ -301,7 +301,9 @@ class TextGenerator:
             defaults = read_defaults(folder / _KIND.file, values, GenerationDefaults)
             tokenizer = read_tokenizer(folder, "tokenizer")
             banned_ids = description.get("banned_ids")
-            return cls(read_model(folder), tokenizer, banned_ids=banned_ids, defaults=defaults)
+            model = read_model(folder)
+        with naming_file(folder / _KIND.file):
+            return cls(model, tokenizer, banned_ids=banned_ids, defaults=defaults)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> TextGenerator:
@@ -330,5 +332,6 @@ class TextGenerator:
             ```
         """
         with naming_file(folder):
-            model, tokenizer, banned_ids, defaults = open_language_model(folder)
+            model, tokenizer, banned_ids, defaults, path = open_language_model(folder)
+        with naming_file(path):
             return cls(model, tokenizer, banned_ids=banned_ids, defaults=defaults)

@@ -290,5 +290,6 @@ class Translator:
 
     @classmethod
     def _of(cls, opened):
-        model, source, target, defaults, shortlist = opened
-        return cls(model, source, target, defaults=defaults, shortlist=shortlist)
+        model, source, target, defaults, path, shortlist = opened
+        with naming_file(path):
+            return cls(model, source, target, defaults=defaults, shortlist=shortlist)

@@ -83,4 +83,5 @@ def read_translator(folder: str | os.PathLike) -> OpenedTranslator:
     shortlist = None
     if has_file(folder, description, _SHORTLIST):
         shortlist = LexicalShortlist.load(file_in(folder, saved_name(folder, _SHORTLIST)))
-    return OpenedTranslator(read_model(folder), source, target, defaults, shortlist)
+    path = folder / _KIND.file
+    return OpenedTranslator(read_model(folder), source, target, defaults, path, shortlist)

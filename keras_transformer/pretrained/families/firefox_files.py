@@ -26,8 +26,8 @@ def firefox_model(folder: Path) -> Path | None:
     return file_in(folder, found[0].name) if found else None
 
 
-def firefox_vocabularies(folder: Path) -> tuple[bytes, bytes]:
-    """Returns the SentencePiece models of source and target, which are equal if shared.
+def firefox_vocabularies(folder: Path) -> tuple[Path, Path]:
+    """Returns the files of the SentencePiece models of source and target, twice one if shared.
 
     Raises:
         ValueError: If there is none, or more than one for a language.
@@ -42,7 +42,7 @@ def firefox_vocabularies(folder: Path) -> tuple[bytes, bytes]:
             f"trgvocab.*.spm. Received: {names} in {folder}."
         )
     (one,), (other,) = shared or source, shared or target
-    return read_bytes(file_in(folder, one.name)), read_bytes(file_in(folder, other.name))
+    return file_in(folder, one.name), file_in(folder, other.name)
 
 
 def find_shortlist(folder: Path) -> Path | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_transformer.data.tokenizers.text_packages import import_text_package
+from keras_transformer.files import naming_file
 from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
 from keras_transformer.pretrained.tokenizers.vocabulary_files import read_proto
 
@@ -46,12 +47,30 @@ def from_pieces(files: TokenFiles) -> Any:
     package = import_text_package("tokenizers")
     pieces = [(piece.piece, piece.score) for piece in proto.pieces[3:]]
     vocabulary = [*((name, 0.0) for name in _FIRST), *pieces, ("<mask>", 0.0)]
-    result = package.Tokenizer(package.models.Unigram(vocabulary, _UNKNOWN_ID, False))
+    with naming_file(path):
+        result = package.Tokenizer(package.models.Unigram(vocabulary, _UNKNOWN_ID, False))
     charsmap = proto.normalizer_spec.precompiled_charsmap
     if charsmap:
-        result.normalizer = package.normalizers.Precompiled(charsmap)
+        result.normalizer = character_map(path, charsmap)
     dress(files, result)
     return result
+
+
+def character_map(path: Path, charsmap: bytes) -> Any:
+    """Returns the normalizer with the character map of a SentencePiece model.
+
+    Args:
+        path: The file, for messages.
+        charsmap: The map.
+
+    Returns:
+        A `tokenizers.normalizers.Precompiled`.
+
+    Raises:
+        ValueError: If the map is damaged.
+    """
+    with naming_file(path):
+        return import_text_package("tokenizers").normalizers.Precompiled(charsmap)
 
 
 def read_pieces(path: Path) -> Any:

@@ -67,7 +67,8 @@ def load_m2m_tokenizer(folder: Path, config: dict[str, Any]) -> Any:
     if name not in _CLASSES:
         known = sorted([*_CLASSES, "MarianTokenizer"])
         raise ValueError(
-            f"`tokenizer_class` in {folder} must be one of {known} for m2m_100. Received: {name!r}."
+            f"`tokenizer_class` in {folder / 'tokenizer_config.json'} must be one of {known} for "
+            f"m2m_100. Received: {name!r:.200}."
         )
     return _CLASSES[name](folder, config)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -132,10 +133,13 @@ def _load(folder: Path, target: bool) -> Any:
 
 
 def _firefox(folder: Path, target: bool) -> SentencePieceTokenizer:
-    protos = firefox_vocabularies(folder)
+    sides = []
+    for path in firefox_vocabularies(folder):
+        proto = read_proto(path)
+        sides.append(accepted(path, functools.partial(SentencePieceTokenizer, proto)))
     # The loaded model has ids that neither language has; the first is that of padding and start.
-    size = max(SentencePieceTokenizer(proto).vocabulary_size() for proto in protos)
-    return SentencePieceTokenizer(protos[target], padding_id=size, start_id=size)
+    size = max(side.vocabulary_size() for side in sides)
+    return SentencePieceTokenizer(sides[target].proto, padding_id=size, start_id=size)
 
 
 def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) -> Any:

@@ -39,7 +39,7 @@ def _from_pieces(files: TokenFiles) -> Any:
     result = package.Tokenizer(accepted(path, lambda: model(vocabulary, unknown_id, has_bytes)))
     charsmap = proto.normalizer_spec.precompiled_charsmap
     if charsmap:
-        result.normalizer = package.normalizers.Precompiled(charsmap)
+        result.normalizer = fairseq_unigram.character_map(path, charsmap)
     _dress(files, result)
     result.add_special_tokens([package.AddedToken(name, normalized=False) for name in sentinels])
     # A symbol is never split, even where it touches a word.

@@ -72,8 +72,9 @@ def read_kind(folder: Path, config: dict[str, Any], usual: Kind) -> tuple[TokenF
         if named in (kind.class_name, f"{kind.class_name}Fast"):
             return TokenFiles(folder, kind.defaults), kind, False
     known = sorted({*_PLAIN, *(kind.class_name for kind in (usual, *KINDS.values()))})
+    path = files.path if files.settings.get("tokenizer_class") else folder / "config.json"
     raise ValueError(
-        f"`tokenizer_class` in {folder} must be one of {known}. Received: {shortened(named)}."
+        f"`tokenizer_class` in {path} must be one of {known}. Received: {shortened(named)}."
     )
 
 
@@ -100,8 +101,9 @@ def open_tokenizer(files: TokenFiles, kind: Kind, plain: bool = False) -> Any:
         check_tokenizer_json(content, path)
         inner = accepted(path, lambda: _tokenizers().Tokenizer.from_str(content))
         if not plain:
-            _check_parts(path, inner, files, kind)
-            kind.dress(files, inner)
+            with naming_file(files.path):  # with its settings
+                _check_parts(path, inner, files, kind)
+                kind.dress(files, inner)
         return inner
     if all(is_listed(files.folder / name) for name in kind.files):
         if kind.build is _bert and files.flag("do_basic_tokenize", True) is False:
@@ -109,7 +111,8 @@ def open_tokenizer(files: TokenFiles, kind: Kind, plain: bool = False) -> Any:
                 f"`do_basic_tokenize` in {files.path} must be true, the only supported value. "
                 "Received: False."
             )
-        return kind.build(files)
+        with naming_file(files.path):
+            return kind.build(files)
     return None
 
 
@@ -317,7 +320,7 @@ def add_tokens(files: TokenFiles, inner: Any) -> dict[str, int]:
             inner.add_tokens([_tokenizers().AddedToken(token.content, **token.flags)])
         if token.token_id not in (None, inner.token_to_id(token.content)):
             raise ValueError(
-                f"The tokens of {files.folder} must have the ids in its files. Received: id "
+                f"The tokens of {files.path} must have the ids in its files. Received: id "
                 f"{token.token_id} for {token.content!r}, but id "
                 f"{inner.token_to_id(token.content)} in the vocabulary."
             )
