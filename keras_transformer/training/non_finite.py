@@ -1,4 +1,4 @@
-"""Stopping a training whose loss is no longer finite, and finding where that began."""
+"""Stopping a training whose loss or weights are no longer finite, and finding where that began."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NonFinite(NamedTuple):
     """Where a training became non-finite.
 
     Attributes:
-        loss: The loss that `fit` reported, NaN or infinite.
+        loss: The loss that `fit` reported. It is finite if only the weights are not.
         epoch: Index of the epoch of `fit`, from 0.
         batch: Index of the batch in that epoch, from 0.
         step: Number of the optimizer's updates so far.
@@ -28,7 +28,8 @@ class NonFinite(NamedTuple):
         layer: Path of the first layer whose output was not finite when the batch was computed
             again; None if there was none or it was not computed.
         weight: Path of the first weight whose gradient was not finite; None likewise.
-        problem: Any other cause that was found, such as a label outside the vocabulary; or None.
+        problem: What else was found, such as a label outside the vocabulary, or the first weight
+            that is not finite after the step; or None.
 
     Example:
         >>> import keras_transformer as kt
@@ -47,7 +48,7 @@ class NonFinite(NamedTuple):
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Stops training when the loss is NaN or infinite, and reports where that began.
+    """Stops training when the loss or a weight is NaN or infinite, and reports where that began.
 
     The warning names the step, the place of the batch in the data, the first layer whose output is
     not finite, and the first weight whose gradient is not finite. For the latter two, the batch is
@@ -55,15 +56,16 @@ class StopOnNonFinite(keras.callbacks.Callback):
     these weights. `SaveTraining` saves no state after such a step, so that the training can be
     resumed from the one before, with a lower learning rate for example.
 
-    The loss is read after every step, as a progress bar does, and the weights are copied before
-    every step, which takes as much memory as the weights. Infinite gradients that a
-    `LossScaleOptimizer` skips are not reported, because the loss is finite.
+    The loss is read after every step, as a progress bar does. The weights are copied before every
+    step, which takes as much memory as they do, and checked after it: a gradient can be infinite
+    while the loss still is finite. Infinite gradients that a `LossScaleOptimizer` skips do no harm,
+    and are not reported.
 
     Args:
         batches: The batches passed to `fit`, of `kt.data` or any other `keras.utils.PyDataset`,
             with `shuffle=False` in `fit`; None if the batch need not be computed again.
-        keep_weights: Whether to copy the weights before every step. Without a copy, the weights
-            after the step are examined.
+        keep_weights: Whether to copy and check the weights. If not, only the loss is checked, and
+            the batch is computed again with the weights from after the step.
 
     Attributes:
         found: A `NonFinite` once training has been stopped, otherwise None.
@@ -109,39 +111,42 @@ class StopOnNonFinite(keras.callbacks.Callback):
             self._before = [ops.copy(variable.value) for variable in self.model.variables]
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Stops if the loss is not finite."""
+        """Stops if the loss or a weight is not finite."""
         loss = float((logs or {}).get("loss", 0.0))
-        if math.isfinite(loss):
+        if math.isfinite(loss) and self._before is None:
             return
         model = self.model
+        bad = first_not_finite_weight(model)
+        if math.isfinite(loss) and bad is None:
+            return
         model.stop_training = True
-        self.found = self._examine(model, loss, batch)
+        self.found = self._examine(model, loss, bad, batch)
         warnings.warn(_message(self.found), RuntimeWarning, stacklevel=2)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Frees the copy of the weights."""
         self._before = None
 
-    def _examine(self, model: keras.Model, loss: float, batch: int) -> NonFinite:
+    def _examine(self, model: keras.Model, loss: float, bad: str | None, batch: int) -> NonFinite:
         place = None
         if hasattr(self.batches, "state"):
             state = self.batches.state(batch)
             place = {"epoch": state["epoch"], "batch": state["batch"]}
         step = int(ops.convert_to_numpy(model.optimizer.iterations))
-        found = NonFinite(loss, self._epoch, batch, step, place)
+        problem = None if bad is None else f"{bad} is not finite after this step."
+        found = NonFinite(loss, self._epoch, batch, step, place, problem=problem)
         if self._before is not None:
             _assign(model, self._before)
-        bad = first_not_finite_weight(model)
-        if bad is not None:
-            when = "after" if self._before is None else "before"
-            return found._replace(problem=f"{bad} was not finite {when} this step.")
+            bad = first_not_finite_weight(model)
+        if bad is not None:  # everything else follows from that
+            return found
         # With steps_per_execution, it could be any batch of a group.
         if self.batches is None or batch != self._first:
             return found
         try:
             return _compute_again(model, self._data(batch), found)
-        except ValueError as error:  # such as a label outside the vocabulary
-            return found._replace(problem=str(error))
+        except Exception as error:  # such as a label outside the vocabulary; training has ended
+            return found._replace(problem=f"Computed again, the batch raises: {error}")
         finally:
             if self._before is not None:  # dropout has drawn random numbers
                 _assign(model, self._before)
@@ -179,7 +184,7 @@ def _assign(model, values):
 
 def _message(found):
     text = (
-        f"Training stopped: the loss is {found.loss} after batch {found.batch} of epoch "
+        f"Training stopped with the loss {found.loss} after batch {found.batch} of epoch "
         f"{found.epoch} (both from 0), update {found.step}."
     )
     if found.place is not None:
