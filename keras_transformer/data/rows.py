@@ -15,7 +15,13 @@ def check_ids(
 ) -> None:
     """Raises a ValueError if a flat array holds padding or an id outside [0, size)."""
     if ids.dtype.kind not in "iu":
-        raise ValueError(f"`{name}` must contain integers. Received: dtype={ids.dtype}.")
+        values = ids.tolist()
+        wrong = [place for place, value in enumerate(values) if value != _as_integer(value)] or [0]
+        index = int(np.searchsorted(np.cumsum(lengths), wrong[0], side="right"))
+        raise ValueError(
+            f"`{name}` must contain integers. "
+            f"Received: {values[wrong[0]]!r} at index {index}, dtype={ids.dtype}."
+        )
     upper = np.iinfo("int32").max if size is None else size - 1
     wrong = np.flatnonzero((ids < 0) | (ids > upper) | (ids == padding_id))
     if len(wrong):
@@ -24,6 +30,14 @@ def check_ids(
             f"`{name}` must contain ids other than padding ({padding_id}), from 0 to {upper}. "
             f"Received: id {ids[wrong[0]]} at index {index}."
         )
+
+
+def _as_integer(value: Any) -> int | None:
+    """Returns a finite number without its fraction; None for anything else."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def one_text(token_ids: Any, vocabulary_size: int | None) -> np.ndarray:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_transformer.decoding.padded_rows import as_ids
+
 _FIELDS = ("offsets", "ids", "num_first", "include_source", "multiple")
 
 
@@ -54,8 +56,8 @@ class LexicalShortlist:
         include_source: bool = False,
         multiple: int = 1,
     ) -> None:
-        self.offsets = np.asarray(offsets, "int64")
-        self.ids = np.asarray(ids, "int64")
+        self.offsets = as_ids("offsets", "offsets", offsets, "integers")
+        self.ids = as_ids("ids", "ids", ids, "integers")
         self.num_first = num_first
         self.include_source = include_source
         self.multiple = multiple
@@ -79,9 +81,9 @@ class LexicalShortlist:
             `candidate_ids` of `kt.decoding.generate` and `kt.decoding.beam_search`.
 
         Raises:
-            ValueError: If a source id is out of range.
+            ValueError: If a source id is not an integer or out of range.
         """
-        return [self._candidates(row) for row in sources]
+        return [self._candidates(index, row) for index, row in enumerate(sources)]
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the shortlist to a `.npz` file.
@@ -114,13 +116,13 @@ class LexicalShortlist:
                 f"`{os.fspath(path)}` must be a shortlist written by `save`. Received: {error}."
             ) from error
 
-    def _candidates(self, row):
+    def _candidates(self, index, row):
         size = len(self.offsets) - 1
-        row = np.unique(np.asarray(row, "int64"))
+        row = np.unique(as_ids("sources", f"row {index}", row))
         if len(row) and not 0 <= row[0] <= row[-1] < size:
             raise ValueError(
                 f"`sources` must contain ids in the range [0, {size}). "
-                f"Received: ids from {row[0]} to {row[-1]}."
+                f"Received: row {index} has ids from {row[0]} to {row[-1]}."
             )
         lists = [self.ids[self.offsets[i] : self.offsets[i + 1]] for i in row]
         always = [np.arange(self.num_first), *([row] if self.include_source else [])]

@@ -156,17 +156,6 @@ def read_model(folder: Path) -> keras.Model:
         ) from error
 
 
-def check_texts(texts: Sequence[Any]) -> None:
-    """Raises a ValueError unless there is at least one text and all are non-blank strings."""
-    if not texts:
-        raise ValueError("`texts` must contain at least one text. Received: an empty list.")
-    for index, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(
-                f"`texts` must contain non-blank strings. Received: texts[{index}]={text!r}."
-            )
-
-
 def check_tokenizer(
     name: str, tokenizer: Any, vocabulary_size: int, needed: Sequence[str] = ()
 ) -> None:

@@ -85,6 +85,11 @@ def test_sampling_and_probabilities():
     [
         ([[3, 4]], "`candidate_ids` must be a list of ids for the whole .*Received: 1 rows for a"),
         ([[3, 4], [3, 99], [3, 5]], r"`candidate_ids` must contain ids in the range \[0, 23\).*99"),
+        # Neither is id 0 or 4 in 32 bits.
+        ([3, 2**40], r"`candidate_ids` must contain ids in the range \[0, 23\).*1099511627776"),
+        ([3, 2**32 + 4], r"`candidate_ids` must contain ids in the range \[0, 23\).*4294967300"),
+        ([3, -1], r"`candidate_ids` must contain ids in the range \[0, 23\).*-1"),
+        ([3, 5.7], r"`candidate_ids` must contain integers. Received: .*5.7"),
         ([[3, 4], [], [3, 5]], "`candidate_ids` must contain at least two ids.*0 .* in row 1"),
     ],
 )
