@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # mkdocs-material's notice about a coming major version is no warning of ours.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: browser demo gpt translate explore test test-all lint types unit coverage backends without-tensorflow docs bench bench-decoding experiments constraints clean
+.PHONY: browser demo gpt translate explore test test-all lint types unit coverage backends without-tensorflow docs soak bench bench-decoding experiments constraints clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -82,6 +82,15 @@ without-tensorflow: $(VENV)/all.stamp
 
 docs: $(VENV)/all.stamp
 	$(VENV)/bin/mkdocs build --strict --quiet
+
+## What must hold under load, in long runs (less than half an hour on 2 cores): threads, memory, texts.
+soak: export OMP_NUM_THREADS := 1
+soak: $(VENV)/all.stamp
+	for backend in tensorflow jax torch; do \
+	  KERAS_BACKEND=$$backend $(RUN) -m tests.robustness.soak --only threads --requests 500 && \
+	  KERAS_BACKEND=$$backend $(RUN) -m tests.robustness.soak --only memory --requests 2000 || exit 1; \
+	done
+	KERAS_BACKEND=torch $(RUN) -m tests.robustness.soak --only texts
 
 ## Decoding speed against KerasHub, Hugging Face and CTranslate2 (rewrites its part of docs/benchmarks.md).
 bench-decoding: $(VENV)/all.stamp

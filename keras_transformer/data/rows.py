@@ -16,11 +16,11 @@ def check_ids(
     """Raises a ValueError if a flat array holds padding or an id outside [0, size)."""
     if ids.dtype.kind not in "iu":
         values = ids.tolist()
-        wrong = [place for place, value in enumerate(values) if value != _as_integer(value)] or [0]
-        index = int(np.searchsorted(np.cumsum(lengths), wrong[0], side="right"))
+        place = next((place for place, value in enumerate(values) if not _fits(value)), 0)
+        index = int(np.searchsorted(np.cumsum(lengths), place, side="right"))
         raise ValueError(
             f"`{name}` must contain integers. "
-            f"Received: {values[wrong[0]]!r} at index {index}, dtype={ids.dtype}."
+            f"Received: {values[place]!r} at index {index}, dtype={ids.dtype}."
         )
     upper = np.iinfo("int32").max if size is None else size - 1
     wrong = np.flatnonzero((ids < 0) | (ids > upper) | (ids == padding_id))
@@ -32,12 +32,12 @@ def check_ids(
         )
 
 
-def _as_integer(value: Any) -> int | None:
-    """Returns a finite number without its fraction; None for anything else."""
+def _fits(value: Any) -> bool:
+    """Whether a value is a number of an integer's value, and small enough for an id."""
     try:
-        return int(value)
+        return value == int(value) and abs(value) <= np.iinfo("int64").max
     except (TypeError, ValueError, OverflowError):
-        return None
+        return False
 
 
 def one_text(token_ids: Any, vocabulary_size: int | None) -> np.ndarray:

@@ -39,7 +39,7 @@ def path(tmp_path):
 def test_bad_lines_are_counted_and_the_others_read(path):
     with pytest.warns(UserWarning) as caught:
         pairs = parse_pairs(path, skip_bad_lines=True, max_length=500)
-    assert pairs == TranslationPairs(*map(list, zip(*(line.split("\t") for line in GOOD))))
+    assert list(zip(*pairs, strict=True)) == [tuple(line.split("\t")) for line in GOOD]
     (warning,) = caught
     assert warning.filename == __file__  # the caller's
     report = str(warning.message)

@@ -107,10 +107,16 @@ def test_shortlist():
     assert shortlist([[2, 3], [0]]) == [[0, 1, 2, 3, 4, 8, 9, 12], [0, 1, 2, 3]]
     with pytest.raises(ValueError, match=r"`sources` must contain ids in the range \[0, 4\).*to 4"):
         shortlist([[4]])
+    with pytest.raises(ValueError, match=r"`sources` must contain rows of int.*row 1 is .*5.7"):
+        shortlist([[1], [5.7]])
+    with pytest.raises(ValueError, match="`sources` must .*row 0 has ids from 1 to 1099511627776"):
+        shortlist([[1, 2**40]])
     for offsets, ids, message in (
         ([0, 2, 1, 3], [5, 6, 7], "`offsets` must increase from 0"),
         ([0, 2], [5, 6, 7], "`offsets` must increase from 0 to the number of `ids`.*3 ids"),
         ([0, 1], [-2], "`ids` must be non-negative.*-2"),
+        ([0, 1], [5.7], "`ids` must contain integers. Received: ids is .*5.7"),
+        ([0, 0.5], [5], "`offsets` must contain integers. Received: offsets is .*0.5"),
     ):
         with pytest.raises(ValueError, match=message):
             kt.decoding.LexicalShortlist(offsets, ids)

@@ -102,21 +102,9 @@ def test_all_numbers_of_texts_share_the_programs_of_powers_of_two():
 def test_lengths_are_rounded_to_few():
     rounded = {length: round_up(length) for length in range(1, 4097)}
     assert all(length <= width < length + max(16, length / 4) for length, width in rounded.items())
-    assert sorted(set(rounded.values()))[:12] == [
-        16,
-        32,
-        48,
-        64,
-        80,
-        96,
-        112,
-        128,
-        160,
-        192,
-        224,
-        256,
-    ]
-    assert len(set(rounded.values())) == 8 + 4 * 5
+    widths = sorted(set(rounded.values()))
+    assert widths[:12] == [16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256]
+    assert len(widths) == 8 + 4 * 5
 
 
 @pytest.mark.slow
