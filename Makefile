@@ -65,9 +65,9 @@ unit: $(VENV)/all.stamp browser
 coverage: $(VENV)/all.stamp browser
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --cov=keras_transformer $(TESTS)
 
-# What must hold everywhere: laws, parity, layers (with saving), the pipeline. The other folders pass
+# What must hold everywhere: laws, parity, layers (with saving), the pipeline, load. The others pass
 # there too: KERAS_BACKEND=jax .venv/bin/python -m pytest tests/decoding.
-EVERYWHERE := tests/laws tests/parity tests/layers tests/pipelines
+EVERYWHERE := tests/laws tests/parity tests/layers tests/pipelines tests/robustness
 # JAX compiles thousands of programs that run once: without optimization this takes a quarter less
 # time. `make test-all` optimizes as users do.
 QUICK_XLA ?= --xla_backend_optimization_level=0

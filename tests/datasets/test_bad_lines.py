@@ -55,7 +55,7 @@ def test_bad_lines_are_counted_and_the_others_read(path):
         (b"caf\xe9\tcoffee", "Line 2 must be UTF-8 text. Received: b'caf"),
         (b"a\x00b\tc", r"Line 2 must be text without control characters .*'\\x00'"),
         (b"caf\xef\xbf\xbd\tx", "Line 2 must be text without control characters or damaged ones"),
-        (b"no tab", "Line 2 must be a sentence, a tab and its translation. Received: b'no tab'"),
+        (b"no tab", "Line 2 must be a sentence, a tab and its translation. Received: b'no tab"),
         (b"x" * 501 + b"\ty", "Line 2 must be two sentences of at most 500 characters"),
     ],
 )

@@ -61,7 +61,12 @@ def test_sampled_subwords_are_the_same_text(tokenizers, sentences, name):
 def test_what_normalization_does_not_keep(tokenizers):
     """The exceptions that the documentation names are exceptions."""
     tokenizer, _ = tokenizers["unigram"]
-    for text, kept in (("a\u200db", "a b"), ("a\u200cb", "a b"), ("a\u00a0b", "a b")):
+    for text, kept in (
+        ("a\u200fb", "a b"),
+        ("a\u200cb", "a b"),
+        ("a\u00a0b", "a b"),
+        ("a\x7fb", "ab"),
+    ):
         assert kt.data.decode(tokenizer, kt.data.encode(tokenizer, [text])) == [kept]
     tokenizer, _ = tokenizers["lossless bpe"]
     for text in ("a\u200db", "a\u200cb", "a\u00a0b", " a  b "):

@@ -7,8 +7,8 @@ import keras_transformer as kt
 from tests.robustness.scripts import sentences_by_script
 
 FEWEST_SCRIPTS = 5
-# What the tokenizers' normalization turns into spaces or drops, beyond NFKC.
-NOT_KEPT = re.compile("[\u200b-\u200f\ufeff\u2581\ufffd\x00-\x08\x0e-\x1f\x7f-\x9f]")
+# What SentencePiece's usual normalization turns into spaces or drops, beyond NFKC.
+NOT_KEPT = re.compile("[\u200b\u200c\u200e\u200f\ufeff\u2581\ufffd\x00-\x08\x0e-\x1f\x7f-\x9f]")
 # SentencePiece's own symbol for a space, which even lossless tokenizers cannot tell from one.
 NOT_LOSSLESS = re.compile("\u2581")
 
