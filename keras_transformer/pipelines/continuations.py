@@ -149,6 +149,14 @@ def check_prompts(
             )
 
 
+def fit_together(generator: Any, prompts: list[list[int]], max_new_tokens: int | None) -> bool:
+    """Returns whether the longest prompt leaves room for the most new tokens of all prompts."""
+    most = DecodingModel(generator.model).max_length
+    lengths = [len(row) for row in prompts]
+    limits = generator.defaults.limits(lengths, max_new_tokens)
+    return most is None or max(lengths) + max(limits) - 1 <= most
+
+
 def check_stops(stop_strings: Any) -> tuple[str, ...]:
     """Returns stop strings as a tuple, or raises a ValueError."""
     if isinstance(stop_strings, str) or not all(isinstance(s, str) and s for s in stop_strings):

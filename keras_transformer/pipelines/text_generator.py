@@ -15,7 +15,12 @@ from keras_transformer.data.tokenizers.subwords import encode
 from keras_transformer.data.tokenizers.text_checks import check_text, check_texts
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.prompts import check_count
-from keras_transformer.pipelines.continuations import check_prompts, check_stops, start
+from keras_transformer.pipelines.continuations import (
+    check_prompts,
+    check_stops,
+    fit_together,
+    start,
+)
 from keras_transformer.pipelines.defaults import (
     GenerationDefaults,
     check_banned_ids,
@@ -138,9 +143,12 @@ class TextGenerator:
         check_prompts(self, rows, max_new_tokens, "texts", "texts[{}]")
 
         def run(indices):
+            prompts, half = [rows[index] for index in indices], len(indices) // 2
+            if half and not fit_together(self, prompts, max_new_tokens):
+                return run(indices[:half]) + run(indices[half:])
             continuations = start(
                 self,
-                [rows[index] for index in indices],
+                prompts,
                 max_new_tokens,
                 sampler,
                 seed,

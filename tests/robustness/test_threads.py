@@ -13,7 +13,7 @@ from tests.robustness.threads import ask_together
 
 @pytest.mark.slow
 def test_the_answers_of_one_thread():
-    assert "have the answers of one thread" in threads.run(48)
+    assert "have the answers of one thread" in threads.run(24)
 
 
 def test_threads_that_start_together_compile_each_program_once():
