@@ -77,13 +77,14 @@ def run_compiled(
         with _without_gradients():
             return function(programs.model, programs.settings, state, *parts, **tensors)
     names = tuple(sorted(tensors))
+    arguments: tuple = (state, tensors)
     if backend == "jax":
         # One program per set of shapes: it can be dropped without the others.
-        key = (function, parts, names, _signature((state, tensors)))
-        make, arguments = _compile_jax, (programs.weights, state, tensors)
+        key: Hashable = (function, parts, names, _signature((state, tensors)))
+        make: Callable = _compile_jax
+        arguments = (programs.weights, *arguments)
     else:
-        key = (function, parts, names, _jit_compile)
-        make, arguments = _compile_tensorflow, (state, tensors)
+        key, make = (function, parts, names, _jit_compile), _compile_tensorflow
     run = programs.find(key)
     if run is not None:
         return run(*arguments)
