@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # mkdocs-material's notice about a coming major version is no warning of ours.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: browser demo gpt translate explore test test-all lint types unit coverage backends without-tensorflow docs bench bench-decoding experiments constraints clean
+.PHONY: browser demo gpt translate explore test test-all lint types unit coverage backends without-tensorflow docs soak bench bench-decoding experiments constraints clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -65,9 +65,9 @@ unit: $(VENV)/all.stamp browser
 coverage: $(VENV)/all.stamp browser
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --cov=keras_transformer $(TESTS)
 
-# What must hold everywhere: laws, parity, layers (with saving), the pipeline. The other folders pass
+# What must hold everywhere: laws, parity, layers (with saving), the pipeline, load. The others pass
 # there too: KERAS_BACKEND=jax .venv/bin/python -m pytest tests/decoding.
-EVERYWHERE := tests/laws tests/parity tests/layers tests/pipelines
+EVERYWHERE := tests/laws tests/parity tests/layers tests/pipelines tests/robustness
 # JAX compiles thousands of programs that run once: without optimization this takes a quarter less
 # time. `make test-all` optimizes as users do.
 QUICK_XLA ?= --xla_backend_optimization_level=0
@@ -82,6 +82,16 @@ without-tensorflow: $(VENV)/all.stamp
 
 docs: $(VENV)/all.stamp
 	$(VENV)/bin/mkdocs build --strict --quiet
+
+## What must hold under load, in long runs (less than half an hour on 2 cores): threads, memory, texts.
+soak: export OMP_NUM_THREADS := 1
+soak: $(VENV)/all.stamp
+	for backend in tensorflow jax torch; do \
+	  KERAS_BACKEND=$$backend $(RUN) -m tests.robustness.soak --only threads --requests 500 && \
+	  KERAS_BACKEND=$$backend $(RUN) -m tests.robustness.soak --only memory --requests 2000 && \
+	  KERAS_BACKEND=$$backend $(RUN) -m tests.robustness.soak --only training --minutes 2 || exit 1; \
+	done
+	KERAS_BACKEND=torch $(RUN) -m tests.robustness.soak --only texts
 
 ## Decoding speed against KerasHub, Hugging Face and CTranslate2 (rewrites its part of docs/benchmarks.md).
 bench-decoding: $(VENV)/all.stamp

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from keras_transformer.data.tokenizers.subwords import encode
+from keras_transformer.data.tokenizers.text_checks import check_text
 from keras_transformer.data.tokenizers.text_packages import import_text_package
 
 Messages = Sequence[Mapping[str, Any]]
@@ -107,7 +108,7 @@ def encode_chat(
         [1, 3, 0, 2]
     """
     text = render_chat(tokenizer, messages, add_generation_prompt, **variables)
-    return encode(tokenizer, [text])[0]
+    return encode(tokenizer, [check_text(text, "messages")])[0]
 
 
 def _plain_messages(messages):

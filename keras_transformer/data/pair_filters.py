@@ -7,10 +7,29 @@ from typing import Any
 
 import numpy as np
 
-from keras_transformer.checks import check, check_as_many, check_at_least, check_share, given
+from keras_transformer.checks import (
+    check,
+    check_as_many,
+    check_at_least,
+    check_flag,
+    check_positive,
+    check_share,
+    given,
+)
 from keras_transformer.data.tokenizers.interface import Tokenizer
 from keras_transformer.data.tokenizers.subwords import encode
 from keras_transformer.data.tokenizers.text_checks import check_texts
+
+# What drops pairs, in this order.
+_FILTERS = (
+    "blank",
+    "max_length",
+    "max_length_ratio",
+    "deduplicate",
+    "drop_copies",
+    "min_score",
+    "keep",
+)
 
 
 def filter_pairs(
@@ -23,7 +42,9 @@ def filter_pairs(
     keep: float | None = None,
     deduplicate: bool = True,
     drop_copies: bool = False,
-) -> tuple[list[str], list[str]]:
+    max_length: int | None = None,
+    return_counts: bool = False,
+) -> Any:
     """Drops sentence pairs that are probably wrong.
 
     Pairs with a blank side are always dropped. The order of the others is unchanged.
@@ -40,9 +61,13 @@ def filter_pairs(
             pass all other filters; the first of equal scores are kept.
         deduplicate: Whether to keep only the first of several equal pairs.
         drop_copies: Whether to drop pairs whose sides are equal.
+        max_length: Maximum number of characters of either side; None for no limit.
+        return_counts: Whether to also return how many pairs were dropped.
 
     Returns:
-        The tuple of the sources and the targets that remain.
+        The tuple of the sources and the targets that remain; with `return_counts`, also a dict
+        from "blank" and the names of the filters to the numbers of pairs that they dropped. A pair
+        counts for the first of them, in the order of the dict.
 
     Raises:
         ValueError: If the numbers of sources, targets and scores differ, a side is not a list of
@@ -63,23 +88,33 @@ def filter_pairs(
     check_as_many(targets=targets, sources=sources)
     check_at_least(1, **given(max_length_ratio=max_length_ratio))
     check_share(**given(keep=keep))
+    check_positive(**given(max_length=max_length))
+    check_flag(return_counts=return_counts)
     values = _check_scores(scores, sources, min_score, keep)
-    kept, seen = [], set()
+    kept: list[int] = []
+    seen: set[tuple[str, str]] = set()
+    counts = dict.fromkeys(_FILTERS, 0)
     for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
-        if not source.strip() or not target.strip():
-            continue
-        lengths = sorted((len(source), len(target)))
-        is_odd = max_length_ratio is not None and lengths[1] > max_length_ratio * lengths[0]
-        is_known = deduplicate and (source, target) in seen
-        is_copy = drop_copies and source.strip() == target.strip()
-        is_poor = min_score is not None and values[index] < min_score
-        if not (is_odd or is_known or is_copy or is_poor):
+        shorter, longer = sorted((len(source), len(target)))
+        fails = (
+            not source.strip() or not target.strip(),
+            max_length is not None and longer > max_length,
+            max_length_ratio is not None and longer > max_length_ratio * shorter,
+            deduplicate and (source, target) in seen,
+            drop_copies and source.strip() == target.strip(),
+            min_score is not None and values[index] < min_score,
+        )
+        if any(fails):
+            counts[_FILTERS[fails.index(True)]] += 1
+        else:
             kept.append(index)
             seen.add((source, target))
     if keep is not None:
         best = np.argsort(-values[kept], kind="stable")[: round(keep * len(kept))]
+        counts["keep"] = len(kept) - len(best)
         kept = [kept[place] for place in sorted(best.tolist())]
-    return [sources[index] for index in kept], [targets[index] for index in kept]
+    left = [sources[index] for index in kept], [targets[index] for index in kept]
+    return (*left, counts) if return_counts else left
 
 
 def _check_scores(

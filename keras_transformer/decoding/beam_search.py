@@ -31,8 +31,9 @@ from keras_transformer.decoding.length_penalty import (
     counted_ids,
 )
 from keras_transformer.decoding.logit_filters import worst_score
+from keras_transformer.decoding.padded_rows import round_up
 from keras_transformer.decoding.programs import programs_of
-from keras_transformer.decoding.prompts import check_count, check_id, check_ids, prepare, round_up
+from keras_transformer.decoding.prompts import check_count, check_id, check_ids, prepare
 from keras_transformer.decoding.steps import grow, grow_cache
 from keras_transformer.decoding.term_tables import make_tables
 from keras_transformer.decoding.vocabulary_subset import make_candidates
@@ -224,8 +225,10 @@ def _check_beams(num_beams, num_return, vocabulary_size, max_length):
             "`model` must have at least two ids in its vocabulary. "
             f"Received: vocabulary_size={vocabulary_size}."
         )
-    # A beam for every prefix makes the search exhaustive, which is useful on tiny vocabularies.
-    exhaustive = num_beams >= (vocabulary_size - 1) ** (max_length - 1)
+    # A beam for every prefix makes the search exhaustive, which is useful on tiny vocabularies. A
+    # longer maximum than this has more prefixes than beams anyway.
+    steps = min(max_length - 1, int(num_beams).bit_length())
+    exhaustive = num_beams >= (vocabulary_size - 1) ** steps
     if num_beams > vocabulary_size and not exhaustive:
         raise ValueError(
             "`num_beams` must be at most the size of the vocabulary. "
@@ -245,7 +248,7 @@ def _search(programs, inputs, tables, max_length):
     room = min(round_up(max_length), _FIRST_ROOM)
     loop = {
         "history": np.repeat(inputs.history, settings.num_beams, axis=0),
-        "limit": np.int32(max_length),
+        "limit": np.int32(min(max_length, np.iinfo("int32").max)),
         **tables,
     }
     begin = {"buffer": np.zeros((1, room), "int32"), **loop}

@@ -7,8 +7,9 @@ of tensor operations (`torch_graph.py`), which Python runs in a loop.
 from __future__ import annotations
 
 import contextlib
+import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import keras
@@ -20,6 +21,10 @@ from keras_transformer.decoding.programs import Programs
 from keras_transformer.recording import is_recording
 
 _jit_compile = True
+
+# Threads compile one at a time: each program is compiled once, and the recording of a step on
+# PyTorch replaces methods of all modules meanwhile. Compiled programs run in parallel.
+_compiling = threading.RLock()
 
 
 def set_jit_compile(enabled: bool) -> None:
@@ -71,13 +76,26 @@ def run_compiled(
     if backend == "torch" or is_recording():
         with _without_gradients():
             return function(programs.model, programs.settings, state, *parts, **tensors)
-    key = (function, parts, tuple(sorted(tensors)), _jit_compile)
-    if key not in programs.compiled:
-        make = _compile_jax if backend == "jax" else _compile_tensorflow
-        programs.compiled[key] = make(programs, function, tensors, state, parts)
+    names = tuple(sorted(tensors))
+    arguments: tuple = (state, tensors)
     if backend == "jax":
-        return programs.compiled[key](programs.weights, state, tensors)
-    return programs.compiled[key](state, tensors)
+        # One program per set of shapes: it can be dropped without the others.
+        key: Hashable = (function, parts, names, _signature((state, tensors)))
+        make: Callable = _compile_jax
+        arguments = (programs.weights, *arguments)
+    else:
+        key, make = (function, parts, names, _jit_compile), _compile_tensorflow
+    run = programs.find(key)
+    if run is not None:
+        return run(*arguments)
+    with _compiling:
+        run = programs.find(key)
+        if run is None:
+            run = make(programs, function, tensors, state, parts)
+            result = run(*arguments)  # JAX compiles in the first call
+            programs.keep(key, run)
+            return result
+    return run(*arguments)
 
 
 def run_loop(
@@ -146,18 +164,21 @@ def _loop_torch(programs, proceed, advance, tensors, state):
         kernels.refresh(programs.weights)
         device = state[0].device.type
         autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-        key = (proceed, advance, _signature((state, tensors)), autocast)
-        if key not in programs.compiled:
-            programs.compiled[key] = record(step, state, tensors, kernels)
-        run = programs.compiled[key]
+        key = (proceed, advance, _signature((state, tensors)), str(state[0].device), autocast)
+        run = programs.find(key)
+        if run is None:
+            with _compiling:
+                run = programs.find(key)
+                if run is None:
+                    run = record(step, state, tensors, kernels)
+                    programs.keep(key, run)
         while goes_on:
             state, goes_on = run(state, tensors)
         return state
 
 
-def _signature(nest):
-    leaves = tree.flatten(nest)
-    return tuple((tuple(leaf.shape), leaf.dtype, str(leaf.device)) for leaf in leaves)
+def _signature(nest) -> Hashable:
+    return tuple((tuple(leaf.shape), leaf.dtype) for leaf in tree.flatten(nest))
 
 
 @contextlib.contextmanager
@@ -192,36 +213,13 @@ def _compile_jax(programs, function, tensors, state, parts):
 
 
 def _compile_tensorflow(programs, function, tensors, state, parts):
-    import tensorflow as tf
-
-    def open_axes(tensor):
-        # One trace serves all batch sizes and lengths; XLA specializes it. Only the number of heads
-        # and their size stay static, in caches (B, heads, L, size).
-        shape = [None] * tensor.ndim
-        if tensor.ndim == 4:
-            shape[1], shape[3] = tensor.shape[1], tensor.shape[3]
-        return tf.TensorSpec(shape, tensor.dtype)
+    from keras_transformer.decoding.tensorflow_program import TensorFlowProgram
 
     model, settings = programs.model, programs.settings
     reference = weakref.ref(model)  # so that the programs do not keep the model alive
-    given, returned = tree.map_structure(lambda tensor: 0, (state, tensors)), None
 
-    def traced(*flat):
-        nonlocal returned
-        state, tensors = tree.pack_sequence_as(given, flat)
-        result = function(reference(), settings, state, *parts, **tensors)
-        returned = tree.map_structure(lambda tensor: 0, result)
-        return tree.flatten(result)
+    def call(state, tensors):
+        return function(reference(), settings, state, *parts, **tensors)
 
-    program = tf.function(
-        traced,
-        input_signature=[open_axes(tensor) for tensor in tree.flatten((state, tensors))],
-        autograph=False,
-        jit_compile=_jit_compile and all(layer.supports_jit for layer in model.layers),
-    )
-    # Call the concrete function with flat tensors: processing nests and the signature would cost
-    # another millisecond per call, which adds up in a stream.
-    concrete = program.get_concrete_function()
-    return lambda state, tensors: tree.pack_sequence_as(
-        returned, concrete(*tree.flatten((state, tensors)))
-    )
+    use_xla = _jit_compile and all(layer.supports_jit for layer in model.layers)
+    return TensorFlowProgram(call, state, tensors, use_xla, _compiling)

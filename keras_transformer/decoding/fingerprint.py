@@ -97,7 +97,8 @@ def fingerprint(model: keras.Model) -> Fingerprint:
         notes.add(layer)
     known = {id(variable) for variable in notes.variables}
     rest = [variable for variable in model.variables if id(variable) not in known]
-    notes.add(_global_settings())
+    # By value: other threads have their own objects, which are not those of the layers.
+    notes.add(describe(_global_settings()))
     return Fingerprint(tuple(notes.written), [*notes.variables, *rest])
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from keras_transformer.decoding.decoding_model import DecodingModel
-from keras_transformer.decoding.prompts import as_integer, as_list, check_ids
+from keras_transformer.decoding.padded_rows import as_list
+from keras_transformer.decoding.prompts import as_integer, check_ids
 from keras_transformer.decoding.term_tables import Term, TermTables, fewest_tokens
 
 _EXPECTED = "a list of terms, or one list of terms per source"

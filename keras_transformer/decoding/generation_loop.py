@@ -22,9 +22,11 @@ from keras_transformer.decoding.logit_filters import (
     penalize_repetition,
     used_ids,
 )
+from keras_transformer.decoding.padded_rows import round_up
 from keras_transformer.decoding.programs import programs_of
-from keras_transformer.decoding.prompts import Inputs, check_count, check_ids, prepare, round_up
-from keras_transformer.decoding.samplers import get_sampler, random_numbers
+from keras_transformer.decoding.prompts import Inputs, check_count, check_ids, prepare
+from keras_transformer.decoding.random_numbers import RandomNumbers
+from keras_transformer.decoding.samplers import get_sampler, greedy
 from keras_transformer.decoding.steps import (
     Context,
     column,
@@ -111,7 +113,7 @@ class GenerationRun:
         self.candidates = make_candidates(options.candidate_ids, len(self.inputs.prefixes), size)
         self._check_bans(size)
         seed = None if options.seed is None else check_count("seed", options.seed, 0)
-        self._begin(seed, options.first_row)
+        self._begin(seed, options.row_indices)
 
     def _check_bans(self, vocabulary_size):
         """Raises if a row has no id that it may start with."""
@@ -130,12 +132,14 @@ class GenerationRun:
                 f"Received: banned_ids={banned_ids}, stop_ids={self.settings.stop_ids}."
             )
 
-    def _begin(self, seed, first_row):
+    def _begin(self, seed, row_indices):
         # The capacity is rounded up and the limit passed separately: fewer shapes to compile.
         room = min(round_up(self.limit), _FIRST_ROOM)
         repeats = self.settings.num_return
-        num_rows = len(self.inputs.prefixes) * repeats
-        self.uniform = random_numbers(seed, num_rows, self.limit, first_row)
+        indices = range(len(self.inputs.prefixes)) if row_indices is None else row_indices
+        rows = [index * repeats + copy for index in indices for copy in range(repeats)]
+        # Greedy decoding needs no numbers.
+        self.numbers = None if self.settings.sampler is greedy else RandomNumbers(seed, rows)
         self.history = np.repeat(self.inputs.history, repeats, axis=0)
         self.programs = programs_of(self.model, self.settings)
         self._make_loop_tensors(room)
@@ -147,10 +151,12 @@ class GenerationRun:
 
     def _make_loop_tensors(self, room):
         """Makes the constant tensors of the steps, once per capacity rather than per token."""
-        numbers = self.uniform[:, :room]
-        numbers = np.pad(numbers, ((0, 0), (0, room - numbers.shape[1])))
+        if self.numbers is None:
+            uniform = np.zeros((len(self.history), room), "float32")
+        else:
+            uniform = self.numbers.first(room)
         self.loop_tensors = {
-            "uniform": ops.convert_to_tensor(numbers),
+            "uniform": ops.convert_to_tensor(uniform),
             "history": ops.convert_to_tensor(self.history),
         }
         if self.candidates is not None:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 class GenerationOptions(NamedTuple):
     """The options that `generate`, `stream` and the pipelines share, with their defaults.
 
-    All attributes but `first_row` are arguments of `kt.decoding.generate`. `first_row` is the index
-    of the batch's first row among all rows, on which the random numbers depend.
+    All attributes but `row_indices` are arguments of `kt.decoding.generate`. `row_indices` are the
+    indices of the batch's prompts among all prompts, on which their random numbers depend; None for
+    0, 1, 2 and so on.
     """
 
     max_new_tokens: int = 64
@@ -26,4 +27,4 @@ class GenerationOptions(NamedTuple):
     return_log_probs: bool = False
     candidate_ids: Sequence[int] | Sequence[Sequence[int]] | None = None
     prefix_ids: Any = None
-    first_row: int = 0
+    row_indices: Sequence[int] | None = None

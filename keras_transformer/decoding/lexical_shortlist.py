@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_transformer.checks import check_flag, check_integer, check_positive
+from keras_transformer.decoding.padded_rows import as_ids
 from keras_transformer.files import naming_file, open_arrays, whole_file
 
 # Token ids are int32.
@@ -61,8 +62,8 @@ class LexicalShortlist:
         check_integer(0, num_first=num_first)
         check_positive(multiple=multiple)
         check_flag(include_source=include_source)
-        self.offsets = _integers(offsets, "offsets")
-        self.ids = _integers(ids, "ids")
+        self.offsets = as_ids("offsets", "offsets", offsets, "integers")
+        self.ids = as_ids("ids", "ids", ids, "integers")
         self.num_first = num_first
         self.include_source = include_source
         self.multiple = multiple
@@ -89,9 +90,9 @@ class LexicalShortlist:
             `candidate_ids` of `kt.decoding.generate` and `kt.decoding.beam_search`.
 
         Raises:
-            ValueError: If a source id is out of range.
+            ValueError: If a source id is not an integer or out of range.
         """
-        return [self._candidates(row) for row in sources]
+        return [self._candidates(index, row) for index, row in enumerate(sources)]
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the shortlist to a `.npz` file.
@@ -150,13 +151,13 @@ class LexicalShortlist:
     def _num_known(self):
         return max(len(self.offsets) - 1, int(self.ids.max(initial=-1)) + 1)
 
-    def _candidates(self, row):
+    def _candidates(self, index, row):
         size = len(self.offsets) - 1
-        row = np.unique(np.asarray(row, "int64"))
+        row = np.unique(as_ids("sources", f"row {index}", row))
         if len(row) and not 0 <= row[0] <= row[-1] < size:
             raise ValueError(
                 f"`sources` must contain ids in the range [0, {size}). "
-                f"Received: ids from {row[0]} to {row[-1]}."
+                f"Received: row {index} has ids from {row[0]} to {row[-1]}."
             )
         lists = [self.ids[self.offsets[i] : self.offsets[i + 1]] for i in row]
         always = [np.arange(self.num_first), *([row] if self.include_source else [])]
@@ -166,15 +167,3 @@ class LexicalShortlist:
             rest = np.setdiff1d(np.arange(min(len(found) + missing, self._num_known())), found)
             found = np.union1d(found, rest[:missing])
         return found.tolist()
-
-
-def _integers(values: Any, name: str) -> np.ndarray:
-    array = np.asarray(values)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise ValueError(
-            f"`{name}` must be a sequence of integers. "
-            f"Received: {array.dtype} of shape {array.shape}."
-        )
-    if array.size and array.max() > np.iinfo("int64").max:
-        raise ValueError(f"`{name}` must contain int64. Received: {array.max()}.")
-    return array.astype("int64")

@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import keras
 
+from keras_transformer.checks import check_positive
 from keras_transformer.decoding.fingerprint import Same, describe, fingerprint
 
 # Limits per model: forms, such as the model with different adapters, and option sets of each form.
 _MOST_FORMS = 4
 _MOST_SETTINGS = 64
+
+# The limit of all models together. On JAX, a program takes about 6 MB and 124 memory mappings, of
+# which Linux allows a process 65,530.
+_max_programs = 128
+
+
+def set_max_programs(max_programs: int) -> None:
+    """Sets how many compiled programs decoding keeps, over all models (128 by default).
+
+    Each combination of options, batch size and rounded-up lengths has programs of its own. When
+    there are too many, those that were used longest ago are dropped, and compiled again when they
+    are needed. A larger number suits a server with many different requests and enough memory: on
+    JAX, a program takes about 6 MB. TensorFlow never frees what XLA has compiled for a set of
+    shapes; once there are this many sets, it runs further ones without XLA.
+
+    Args:
+        max_programs: The number of programs, at least 1.
+
+    Raises:
+        ValueError: If `max_programs` is not a positive integer.
+
+    Example:
+        >>> import keras_transformer as kt
+        >>> kt.decoding.set_max_programs(256)
+        >>> kt.decoding.set_max_programs(128)
+    """
+    global _max_programs
+    check_positive(max_programs=max_programs)
+    _max_programs = int(max_programs)
+    with _lock:
+        _drop_oldest()
+
+
+def max_programs() -> int:
+    """Returns the number set by `set_max_programs`."""
+    return _max_programs
 
 
 class Programs(NamedTuple):
@@ -23,15 +62,38 @@ class Programs(NamedTuple):
         model: The model.
         settings: What the programs depend on besides the model and the tensors' shapes.
         weights: The values of the model's variables, in the order of its `fingerprint`.
-        compiled: The programs for these settings and this form of the model, keyed by function.
+        compiled: The programs for these settings and this form of the model.
         shared: Objects shared by all programs of the model, keyed by class.
     """
 
     model: keras.Model
     settings: Any
     weights: list
-    compiled: dict
+    compiled: dict[Hashable, _Program]
     shared: dict
+
+    def find(self, key: Hashable) -> Callable | None:
+        """Returns the compiled program of a key, or None."""
+        program = self.compiled.get(key)
+        if program is None:
+            return None
+        program.last_use = next(_uses)
+        return program.run
+
+    def keep(self, key: Hashable, run: Callable) -> None:
+        """Keeps a compiled program, and drops the oldest ones if there are too many."""
+        with _lock:
+            self.compiled[key] = _Program(run)
+            _drop_oldest()
+
+
+class _Program:
+    """A compiled program, with the number of its last use among the uses of all programs."""
+
+    __slots__ = ("last_use", "run")
+
+    def __init__(self, run: Callable):
+        self.run, self.last_use = run, next(_uses)
 
 
 class _Kept(NamedTuple):
@@ -39,8 +101,11 @@ class _Kept(NamedTuple):
     shared: dict
 
 
+_uses = itertools.count()
 # Entries are dropped with their models.
 _kept: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+# Guards `_kept`. A program that has been found runs without it.
+_lock = threading.RLock()
 
 
 def programs_of(model: keras.Model, settings: Any) -> Programs:
@@ -60,12 +125,13 @@ def programs_of(model: keras.Model, settings: Any) -> Programs:
     # JAX programs take the weights as arguments. Others refer to the tensors they were traced with:
     # they see new values assigned to these, but not tensors that replace them.
     held = () if keras.backend.backend() == "jax" else tuple(map(Same, weights))
-    kept = _kept.setdefault(model, _Kept(OrderedDict(), {}))
-    form = (structure, held)
-    if form not in kept.forms:
-        _forget_lost_weights(kept.forms, held)
-    by_settings = _touch(kept.forms, form, OrderedDict, _MOST_FORMS)
-    compiled = _touch(by_settings, describe(settings), dict, _MOST_SETTINGS)
+    form, described = (structure, held), describe(settings)
+    with _lock:
+        kept = _kept.setdefault(model, _Kept(OrderedDict(), {}))
+        if form not in kept.forms:
+            _forget_lost_weights(kept.forms, held)
+        by_settings = _touch(kept.forms, form, OrderedDict, _MOST_FORMS)
+        compiled = _touch(by_settings, described, dict, _MOST_SETTINGS)
     return Programs(model, settings, weights, compiled, kept.shared)
 
 
@@ -85,3 +151,17 @@ def _forget_lost_weights(forms, held):
     for structure, weights in list(forms):
         if not present.issuperset(weights):
             del forms[structure, weights]
+
+
+def _drop_oldest():
+    """Drops the programs used longest ago until there are `_max_programs`."""
+    found = [
+        (program.last_use, compiled, key)
+        for kept in list(_kept.values())
+        for by_settings in kept.forms.values()
+        for compiled in by_settings.values()
+        for key, program in compiled.items()
+    ]
+    found.sort(key=lambda place: place[0])
+    for _, compiled, key in found[: max(0, len(found) - _max_programs)]:
+        del compiled[key]

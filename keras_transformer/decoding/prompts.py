@@ -1,4 +1,4 @@
-"""Validation of token ids, and their padding into batches with few distinct shapes."""
+"""Validation of the token ids that decoding starts from."""
 
 from __future__ import annotations
 
@@ -6,27 +6,9 @@ import operator
 from typing import Any, NamedTuple
 
 import numpy as np
-from keras import ops
 
 from keras_transformer.decoding.decoding_model import DecodingModel
-
-# Widths are multiples of this, so that a slightly longer prompt does not trigger a compilation.
-_MULTIPLE = 16
-
-
-class PaddedRows(NamedTuple):
-    """Rows of token ids, as lists and as a right-padded array.
-
-    Attributes:
-        rows: The ids of each row, as lists.
-        ids: int32 (B, P), the rows padded on the right.
-        mask: boolean (B, P), the model's own padding mask: a padding id inside a row occupies a
-            position but is masked.
-    """
-
-    rows: list[list[int]]
-    ids: np.ndarray
-    mask: np.ndarray
+from keras_transformer.decoding.padded_rows import PaddedRows, as_list, pad_rows
 
 
 class Inputs(NamedTuple):
@@ -182,14 +164,6 @@ def check_ids(name: str, ids: Any, vocabulary_size: int) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def as_list(name: str, value: Any, expected: str) -> list:
-    """Returns an iterable as a list; raises a ValueError for anything else."""
-    try:
-        return list(value)
-    except TypeError:
-        raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}.") from None
-
-
 def as_integer(value):
     """Returns an integer, NumPy integer or scalar tensor as an `int`, anything else as None."""
     if isinstance(value, (bool, np.bool_)) or getattr(value, "shape", ()) != ():
@@ -198,84 +172,3 @@ def as_integer(value):
         return operator.index(value)
     except (TypeError, RuntimeError):
         return None
-
-
-def round_up(length: int) -> int:
-    """Rounds a length up to a multiple of 16, so that few distinct shapes are compiled."""
-    return -(-length // _MULTIPLE) * _MULTIPLE
-
-
-def pad_rows(
-    name: str,
-    token_ids: Any,
-    vocabulary_size: int,
-    padding_id: int | None = 0,
-    max_length: int | None = None,
-    must_have_token: bool = True,
-) -> PaddedRows:
-    """Pads rows of token ids on the right to a rounded-up width.
-
-    Args:
-        name: The name of the argument, for errors.
-        token_ids: A list of lists of ids, or an int array (B, P) padded with `padding_id` on either
-            side.
-        vocabulary_size: The upper bound of the ids, exclusive.
-        padding_id: The id that the model masks and that pads arrays; None if there is none.
-        max_length: The maximum length of a row, and the maximum width; None for no limit.
-        must_have_token: Whether each row must contain an id other than `padding_id`.
-
-    Returns:
-        `PaddedRows`.
-
-    Raises:
-        ValueError: If there are no rows, or a row is empty, contains only padding, is too long, or
-            contains anything but ids of the vocabulary. The message names the row.
-    """
-    if hasattr(token_ids, "shape") and len(token_ids.shape) != 2:
-        raise ValueError(
-            f"`{name}` must have the shape (batch, length). "
-            f"Received: shape={tuple(token_ids.shape)}."
-        )
-    items = as_list(name, token_ids, "a list of rows of ids or an array")
-    rows = [_as_ids(name, index, row) for index, row in enumerate(items)]
-    if not rows:
-        raise ValueError(f"`{name}` must contain at least one row. Received: an empty batch.")
-    if hasattr(token_ids, "shape") and padding_id is not None:
-        rows = [_strip(row, padding_id) for row in rows]
-    for index, row in enumerate(rows):
-        is_hidden = padding_id is not None and (row == padding_id).all()
-        if not len(row) or (must_have_token and is_hidden):
-            what = "contains only padding" if len(row) else "is empty"
-            raise ValueError(f"`{name}` must not have empty rows. Received: row {index} {what}.")
-        if row.min() < 0 or row.max() >= vocabulary_size:
-            raise ValueError(
-                f"`{name}` must contain ids in the range [0, {vocabulary_size}). "
-                f"Received: row {index} has ids from {row.min()} to {row.max()}."
-            )
-    longest = max(len(row) for row in rows)
-    if max_length is not None and longest > max_length:
-        raise ValueError(
-            f"`{name}` must fit the model's positions. "
-            f"Received: a row of length {longest} for {max_length} positions."
-        )
-    width = min(round_up(longest), max_length or round_up(longest))
-    ids = np.zeros((len(rows), width), "int32")
-    mask = np.zeros((len(rows), width), bool)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = row
-        mask[index, : len(row)] = True if padding_id is None else row != padding_id
-    return PaddedRows([row.tolist() for row in rows], ids, mask)
-
-
-def _as_ids(name, index, row):
-    values = ops.convert_to_numpy(row) if ops.is_tensor(row) else np.asarray(row)
-    if values.ndim != 1 or (values.size and not np.issubdtype(values.dtype, np.integer)):
-        raise ValueError(
-            f"`{name}` must contain rows of integers. Received: row {index} is {row!r}."
-        )
-    return values.astype("int64")
-
-
-def _strip(row, padding_id):
-    real = np.flatnonzero(row != padding_id)
-    return row[real[0] : real[-1] + 1] if real.size else row[:0]

@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from keras import ops
 
 from keras_transformer.decoding.logit_filters import (
@@ -232,15 +231,3 @@ def get_sampler(sampler: str | Callable) -> Callable:
             f"Received: sampler={sampler!r}."
         )
     return _SAMPLERS[sampler]
-
-
-def random_numbers(
-    seed: int | None, num_rows: int, num_steps: int, first_row: int = 0
-) -> np.ndarray:
-    """Draws float32 (rows, steps) in [0, 1 - 2^-23]; a row depends only on seed and row index."""
-    entropy: Any = np.random.SeedSequence().entropy if seed is None else seed
-    numbers = [
-        np.random.default_rng([entropy, row]).random(num_steps)
-        for row in range(first_row, first_row + num_rows)
-    ]
-    return np.minimum(np.stack(numbers), 1.0 - 2.0**-23).astype("float32")

@@ -17,8 +17,9 @@ from keras_transformer.decoding.compilation import run_compiled
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.finite_logits import check_finite
 from keras_transformer.decoding.logit_filters import ban_ids
+from keras_transformer.decoding.padded_rows import pad_rows
 from keras_transformer.decoding.programs import programs_of
-from keras_transformer.decoding.prompts import check_count, check_id, check_ids, pad_rows
+from keras_transformer.decoding.prompts import check_count, check_id, check_ids
 from keras_transformer.ops.likelihood import log_likelihood_terms
 
 

@@ -10,6 +10,7 @@ Shape letters: I inputs, O outputs.
 
 from __future__ import annotations
 
+import threading
 from typing import Any, NamedTuple
 
 from keras_transformer.ops.few_row_matmul import FEW_ROWS, multiply_in_torch
@@ -20,9 +21,10 @@ _NUM_SAMPLES = 1024
 
 
 class TransposedKernels:
-    """Transposed copies of a model's kernels, kept in sync with them."""
+    """Transposed copies of a model's kernels, kept in sync with them, for any number of threads."""
 
     def __init__(self):
+        self._lock = threading.Lock()
         self._copies: dict[int, _Copy] = {}  # keyed by the id() of the kernel
         self._weights: list = []
         self._present: set[int] = set()
@@ -33,10 +35,12 @@ class TransposedKernels:
 
     def copy_of(self, kernel: Tensor) -> Tensor:
         """Returns a contiguous transposed copy (O, I) of a kernel (I, O)."""
-        if id(kernel) not in self._copies:
-            transposed = kernel.detach().t().contiguous()
-            self._copies[id(kernel)] = _Copy(kernel, transposed, _version(kernel), _sample(kernel))
-        return self._copies[id(kernel)].transposed
+        with self._lock:
+            if id(kernel) not in self._copies:
+                transposed = kernel.detach().t().contiguous()
+                copy = _Copy(kernel, transposed, _version(kernel), _sample(kernel))
+                self._copies[id(kernel)] = copy
+            return self._copies[id(kernel)].transposed
 
     def refresh(self, weights: list) -> None:
         """Updates the copies of changed kernels, and drops those of removed ones.
@@ -45,6 +49,10 @@ class TransposedKernels:
             weights: The tensors of all the model's weights. Passing the same list object again
                 means the same run, in which only version counters are compared, to save time.
         """
+        with self._lock:
+            self._refresh(weights)
+
+    def _refresh(self, weights):
         import torch
 
         is_new_run = weights is not self._weights

@@ -19,7 +19,8 @@ from keras_transformer.decoding.logit_filters import (
     least_logit,
     lowest,
 )
-from keras_transformer.decoding.prompts import as_list, check_ids
+from keras_transformer.decoding.padded_rows import as_list
+from keras_transformer.decoding.prompts import check_ids
 
 Tensor = Any
 
@@ -69,7 +70,7 @@ def make_candidates(
     if more_ids is not None:
         rows = rows * num_rows if len(rows) == 1 else rows
         rows = [
-            np.union1d(row, np.array(more, "int32"))
+            np.union1d(row, np.array(more, "int64"))
             for row, more in zip(rows, more_ids, strict=True)
         ]
     for index, row in enumerate(rows):
@@ -87,7 +88,7 @@ def make_candidates(
     allowed = np.zeros((len(rows), size), bool)
     for index, row in enumerate(rows):
         allowed[index, np.searchsorted(union, row)] = True
-    ids = np.pad(union, (0, size - len(union)))
+    ids = np.pad(union, (0, size - len(union))).astype("int32")
     return Candidates(ids, np.broadcast_to(allowed, (num_rows, size)))
 
 
@@ -117,7 +118,7 @@ def _as_ids(item):
     ids = ops.convert_to_numpy(item) if ops.is_tensor(item) else np.asarray(item)
     if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
         raise ValueError(f"`candidate_ids` must contain integers. Received: {item!r}.")
-    return np.unique(ids.astype("int64")).astype("int32")
+    return np.unique(ids.astype("int64"))
 
 
 def next_logits(parts: DecodingModel, hidden: Tensor, candidates: Candidates | None) -> Tensor:

@@ -7,9 +7,12 @@ from typing import Any
 
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.subwords import decode
+from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.generation_loop import GenerationRun
 from keras_transformer.decoding.generation_options import GenerationOptions
 from keras_transformer.decoding.pace import Pace
+from keras_transformer.decoding.padded_rows import check_rows
+from keras_transformer.decoding.prompts import check_count
 
 # Number of tokens between checks for stop strings; any text after them is cut.
 _TOKENS_PER_LOOK = 16
@@ -114,6 +117,44 @@ def start(
     run = GenerationRun(generator.model, prompts, usual._replace(**given), prompts_name)
     limits = [limit for limit in limits for _ in range(run.settings.num_return)]
     return Continuations(run, generator.tokenizer, limits, stops)
+
+
+def check_prompts(
+    generator: Any, prompts: list[list[int]], max_new_tokens: int | None, name: str, prompt: str
+) -> None:
+    """Raises a ValueError that names the prompt if one has no tokens or does not fit the model.
+
+    Args:
+        generator: The `TextGenerator`.
+        prompts: Rows of ids.
+        max_new_tokens: As in `TextGenerator.generate`.
+        name: Name of the argument with the prompts, for error messages.
+        prompt: What error messages call a prompt, with {} for its index.
+    """
+    parts = DecodingModel(generator.model)
+    most = parts.max_length
+    check_rows(name, prompts, parts.vocabulary_size, parts.padding_id, most, row_name=prompt)
+    if most is None:
+        return
+    lengths = [len(row) for row in prompts]
+    limits = generator.defaults.limits(lengths, max_new_tokens)
+    check_count("max_new_tokens", limits[0], 1)
+    for index, (length, limit) in enumerate(zip(lengths, limits, strict=True)):
+        # The last new token is never fed back, so it needs no position.
+        if length + limit - 1 > most:
+            raise ValueError(
+                f"`{name}` and `max_new_tokens` must fit the model's positions. Received: "
+                f"{prompt.format(index)} of length {length} and max_new_tokens={limit}, for {most} "
+                "positions."
+            )
+
+
+def fit_together(generator: Any, prompts: list[list[int]], max_new_tokens: int | None) -> bool:
+    """Returns whether the longest prompt leaves room for the most new tokens of all prompts."""
+    most = DecodingModel(generator.model).max_length
+    lengths = [len(row) for row in prompts]
+    limits = generator.defaults.limits(lengths, max_new_tokens)
+    return most is None or max(lengths) + max(limits) - 1 <= most
 
 
 def check_stops(stop_strings: Any) -> tuple[str, ...]:

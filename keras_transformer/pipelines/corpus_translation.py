@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 from keras_transformer.checks import check, check_integer, check_positive
+from keras_transformer.data.tokenizers.text_checks import check_texts
 from keras_transformer.pipelines.defaults import overridden
-from keras_transformer.pipelines.folder import check_texts
 from keras_transformer.pipelines.length_batches import in_batches
 from keras_transformer.pipelines.translation_file import TranslationFile, fingerprint_of_weights
 from keras_transformer.pipelines.translation_search import SearchOptions, SearchRow, translate_rows
@@ -82,8 +82,7 @@ def translate_corpus(
         and Birch 2016, "Improving Neural Machine Translation Models with Monolingual Data", section
         3.2; sampling: Edunov et al. 2018, "Understanding Back-Translation at Scale", section 3.
     """
-    texts = list(texts)
-    check_texts(texts)
+    texts = check_texts(texts, filled=True)
     check_positive(num_beams=num_beams, batch_size=batch_size, chunk_size=chunk_size)
     check_integer(0, seed=seed)
     check(sampler == "greedy" or num_beams == 1, "be 1 with a sampler", "num_beams", num_beams)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from keras_transformer.checks import check, check_positive, given
+from keras_transformer.data.tokenizers.text_checks import check_text, check_texts
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.pipelines.sentences import split_sentences, split_to_fit
 
@@ -86,9 +87,7 @@ def translate_document(
     """
     is_one = isinstance(text, str)
     check(is_one or isinstance(text, Sequence), "be a string or a list of strings", "text", text)
-    documents = [text] if isinstance(text, str) else list(text)
-    for index, one in enumerate(documents):
-        check(isinstance(one, str), "be a string", f"text[{index}]", one)
+    documents = [check_text(text)] if isinstance(text, str) else check_texts(text, "text")
     check_positive(**given(max_sentence_length=max_sentence_length))
     for name in _ONE_EACH:
         if name in options:

@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.subwords import encode
+from keras_transformer.data.tokenizers.text_checks import check_text, check_texts
 
 
 def encode_target_prefixes(
@@ -29,7 +30,10 @@ def encode_target_prefixes(
     if target_prefix is None:
         return [[] for _ in range(num_texts)]
     is_one = isinstance(target_prefix, str)
-    texts = [target_prefix] if isinstance(target_prefix, str) else _texts(target_prefix, num_texts)
+    if isinstance(target_prefix, str):
+        texts = [check_text(target_prefix, "target_prefix")]
+    else:
+        texts = _texts(target_prefix, num_texts)
     rows = encode(tokenizer, texts)
     hidden = {*special_ids(tokenizer), *getattr(tokenizer, "languages", {}).values()}
     for index, (text, row) in enumerate(zip(texts, rows, strict=True)):
@@ -49,6 +53,7 @@ def _texts(target_prefix: Any, num_texts: int) -> list[str]:
             "`target_prefix` must be a string, or a list with one string per text. "
             f"Received: target_prefix={target_prefix!r}."
         )
+    check_texts(target_prefix, "target_prefix")
     if len(target_prefix) != num_texts:
         raise ValueError(
             "`target_prefix` must be one string, or one per text. "

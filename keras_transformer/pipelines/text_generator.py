@@ -4,38 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 
+from keras_transformer.checks import check_positive
 from keras_transformer.data.chat import encode_chat
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.subwords import encode
-from keras_transformer.data.tokenizers.tokenizer_folder import save_tokenizer
+from keras_transformer.data.tokenizers.text_checks import check_text, check_texts
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.prompts import check_count
 from keras_transformer.files import naming_file
-from keras_transformer.pipelines.continuations import check_stops, start
+from keras_transformer.pipelines.continuations import (
+    check_prompts,
+    check_stops,
+    fit_together,
+    start,
+)
 from keras_transformer.pipelines.defaults import (
     GenerationDefaults,
     check_banned_ids,
     check_generation_defaults,
-    read_defaults,
 )
-from keras_transformer.pipelines.folder import (
-    Kind,
-    check_texts,
-    check_tokenizer,
-    read_description,
-    read_model,
-    read_tokenizer,
-    write_folder,
-    write_model,
-)
+from keras_transformer.pipelines.folder import check_tokenizer
 from keras_transformer.pipelines.from_pretrained import open_language_model
-
-_KIND = Kind("TextGenerator", "text_generator.json", {}, others=("tokenizer",))
+from keras_transformer.pipelines.length_batches import in_batches
+from keras_transformer.pipelines.text_generator_folder import (
+    read_text_generator,
+    save_text_generator,
+)
 
 
 class TextGenerator:
@@ -118,7 +116,8 @@ class TextGenerator:
                 "greedy".
             stop_strings: Strings before which a continuation ends, in addition to the end token.
             seed: Random seed; None draws a new one at each call.
-            batch_size: Number of prompts to continue together, in the order given.
+            batch_size: Number of prompts to continue together. They are sorted by length first and
+                returned in the order given; a seed gives the same texts for any batch size.
             verbose: 1 shows a progress bar.
             num_return: Number of continuations per prompt, drawn independently; None for one, as a
                 string.
@@ -132,37 +131,49 @@ class TextGenerator:
             with `num_return`, a list of `num_return` texts instead of each string.
 
         Raises:
-            ValueError: as in `kt.decoding.generate`, or if there are no texts or one is blank.
+            ValueError: as in `kt.decoding.generate`, or if there are no texts, or one is blank, not
+                a string, not valid Unicode or too long for the model (the message names it). All
+                texts are checked before the first one is continued.
         """
         single = isinstance(texts, str)
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        check_texts(texts)
+        texts = check_texts([texts] if isinstance(texts, str) else texts, filled=True)
         stops = check_stops(stop_strings)
+        check_positive(batch_size=batch_size)
         copies = 1 if num_return is None else check_count("num_return", num_return, 1)
-        results: list[Any] = []
-        progress = keras.utils.Progbar(len(texts), verbose=verbose, unit_name="text")
-        for first in range(0, len(texts), batch_size):
-            chosen = texts[first : first + batch_size]
-            continuations = self._start(
-                chosen,
+        rows = self._encode(texts)
+        check_prompts(self, rows, max_new_tokens, "texts", "texts[{}]")
+
+        def run(indices):
+            prompts, half = [rows[index] for index in indices], len(indices) // 2
+            if half and not fit_together(self, prompts, max_new_tokens):
+                return run(indices[:half]) + run(indices[half:])
+            continuations = start(
+                self,
+                prompts,
                 max_new_tokens,
                 sampler,
                 seed,
                 stops,
+                "texts",
                 banned_ids=banned_ids,
                 repetition_penalty=repetition_penalty,
                 no_repeat_ngram_size=no_repeat_ngram_size,
                 min_new_tokens=min_new_tokens,
                 num_return=copies,
-                # A text's random numbers depend on its overall index, not on the batch size.
-                first_row=first * copies,
-                prompts_name="texts",
-            )
-            prompts = [text for text in chosen for _ in range(copies)]
-            results += [p + new for p, new in zip(prompts, continuations.finish(), strict=True)]
-            progress.add(len(chosen))
-        if num_return is not None:
-            results = [results[i : i + copies] for i in range(0, len(results), copies)]
+                # A text's random numbers depend on its overall index, not on its batch.
+                row_indices=indices,
+            ).finish()
+            return [continuations[i : i + copies] for i in range(0, len(continuations), copies)]
+
+        found = in_batches(
+            range(len(texts)), batch_size, verbose, run, lambda index: len(rows[index]), "text"
+        )
+        results: list[Any] = [
+            [text + new for new in continuations]
+            for text, continuations in zip(texts, found, strict=True)
+        ]
+        if num_return is None:
+            results = [continued for (continued,) in results]
         return results[0] if single else results
 
     def stream(
@@ -198,18 +209,21 @@ class TextGenerator:
         Raises:
             ValueError: as in `generate`, at the call rather than at the first piece.
         """
-        check_texts([text])
-        return self._start(
-            [text],
+        check_text(text, filled=True)
+        rows = self._encode([text])
+        check_prompts(self, rows, max_new_tokens, "text", "a text")
+        return start(
+            self,
+            rows,
             max_new_tokens,
             sampler,
             seed,
             check_stops(stop_strings),
+            "text",
             banned_ids=banned_ids,
             repetition_penalty=repetition_penalty,
             no_repeat_ngram_size=no_repeat_ngram_size,
             min_new_tokens=min_new_tokens,
-            prompts_name="text",
         ).pieces()
 
     def chat(
@@ -254,32 +268,10 @@ class TextGenerator:
         )
         return answer.pieces() if stream else answer.finish()[0]
 
-    def _start(self, texts, *arguments, **options):
-        with_start = getattr(self.tokenizer, "add_start", False)
-        rows = encode(self.tokenizer, texts, start=with_start)
-        return start(self, rows, *arguments, **options)
+    def _encode(self, texts):
+        return encode(self.tokenizer, texts, start=getattr(self.tokenizer, "add_start", False))
 
-    def save(self, folder: str | os.PathLike) -> None:
-        """Writes `model.keras`, the tokenizer and `text_generator.json` to a folder.
-
-        Like `kt.Translator.save`, it writes all files or none, even if the process is killed, and
-        leaves out the optimizer.
-
-        Args:
-            folder: A new or empty folder, or one that holds a text generator, which is replaced.
-
-        Raises:
-            ValueError: if the folder holds something else.
-            OSError: if the disk is full or refuses a write. The message names the file and the
-                folder, which still holds the previous text generator.
-        """
-
-        def write(work):
-            write_model(self.model, work)
-            save_tokenizer(self.tokenizer, work / "tokenizer")
-
-        description = {"banned_ids": self.banned_ids, "defaults": self.defaults._asdict()}
-        write_folder(folder, _KIND, description, write)
+    save = save_text_generator
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> TextGenerator:
@@ -294,16 +286,7 @@ class TextGenerator:
         Raises:
             ValueError: if a file is missing, invalid or damaged; the message names it.
         """
-        folder = Path(folder)
-        with naming_file(folder):
-            description = read_description(folder, _KIND)
-            values = description.get("defaults", {})
-            defaults = read_defaults(folder / _KIND.file, values, GenerationDefaults)
-            tokenizer = read_tokenizer(folder, "tokenizer")
-            banned_ids = description.get("banned_ids")
-            model = read_model(folder)
-        with naming_file(folder / _KIND.file):
-            return cls(model, tokenizer, banned_ids=banned_ids, defaults=defaults)
+        return cls._of(read_text_generator(folder))
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> TextGenerator:
@@ -332,6 +315,11 @@ class TextGenerator:
             ```
         """
         with naming_file(folder):
-            model, tokenizer, banned_ids, defaults, path = open_language_model(folder)
+            opened = open_language_model(folder)
+        return cls._of(opened)
+
+    @classmethod
+    def _of(cls, opened):
+        model, tokenizer, banned_ids, defaults, path = opened
         with naming_file(path):
             return cls(model, tokenizer, banned_ids=banned_ids, defaults=defaults)

@@ -10,8 +10,8 @@ import numpy as np
 from keras_transformer.checks import check_as_many
 from keras_transformer.data.tokenizers.special_ids import special_ids
 from keras_transformer.data.tokenizers.subwords import encode
+from keras_transformer.data.tokenizers.text_checks import check_texts
 from keras_transformer.decoding.score import score
-from keras_transformer.pipelines.folder import check_texts
 
 
 def score_translations(
@@ -58,9 +58,9 @@ def score_translations(
         Junczys-Dowmunt 2018, "Dual Conditional Cross-Entropy Filtering of Noisy Parallel Corpora",
         section 3.
     """
-    sources, translations = list(sources), list(translations)
+    sources = check_texts(sources, "sources", filled=True)
+    translations = check_texts(translations, "translations")
     check_as_many(translations=translations, sources=sources)
-    check_texts(sources)
     rows, prefix = translator.encode_sources(sources, source_language, target_language)
     tokenizer = translator.target_tokenizer
     targets = [[*prefix, *row] for row in encode(tokenizer, translations, end=True)]

@@ -11,15 +11,17 @@ from typing import Any
 
 import keras
 
-from keras_transformer.checks import check_flag
+from keras_transformer.checks import check_flag, check_positive
 from keras_transformer.data.tokenizers.subwords import encode
+from keras_transformer.data.tokenizers.text_checks import check_texts
 from keras_transformer.decoding.decoding_model import DecodingModel
 from keras_transformer.decoding.lexical_shortlist import LexicalShortlist
+from keras_transformer.decoding.padded_rows import check_rows
 from keras_transformer.files import naming_file
 from keras_transformer.pipelines.defaults import DecodingDefaults, check_defaults, overridden
 from keras_transformer.pipelines.documents import translate_document
 from keras_transformer.pipelines.export import export_translator
-from keras_transformer.pipelines.folder import check_texts, check_tokenizer
+from keras_transformer.pipelines.folder import check_tokenizer
 from keras_transformer.pipelines.from_pretrained import open_translator
 from keras_transformer.pipelines.languages import check_languages, language_ids
 from keras_transformer.pipelines.length_batches import in_batches
@@ -156,23 +158,21 @@ class Translator:
             `num_return`.
 
         Raises:
-            ValueError: if there are no texts, or one is blank or not a string (the message names
-                it); if there are more beams than ids or more translations than beams; if a prefix
-                has characters that the tokenizer lacks, or does not fit the model's positions; if a
-                translation in the terminology is blank, cannot be represented by the target
-                tokenizer or does not fit; if an option is out of range; if a language is missing or
-                unknown, or given although the model is not multilingual.
+            ValueError: if there are no texts, or one is blank, not a string, not valid Unicode or
+                too long for the model (the message names it); if there are more beams than ids or
+                more translations than beams; if a prefix has characters that the tokenizer lacks,
+                or does not fit the model's positions; if a translation in the terminology is blank,
+                cannot be represented by the target tokenizer or does not fit; if an option is out
+                of range; if a language is missing or unknown, or given although the model is not
+                multilingual.
 
         Reference:
             Vaswani et al. 2017, "Attention Is All You Need", section 6.1 (the length limit).
         """
-        if isinstance(texts, str):
-            texts, single = [texts], True
-        else:
-            texts, single = list(texts), False
-        check_texts(texts)
-
+        single = isinstance(texts, str)
+        texts = check_texts([texts] if isinstance(texts, str) else texts, filled=True)
         check_flag(return_scores=return_scores)
+        check_positive(batch_size=batch_size)
         defaults = overridden(
             self.defaults,
             max_new_tokens=max_new_tokens,
@@ -188,6 +188,7 @@ class Translator:
         if terminology is not None:
             check_beams_for_terms(num_beams)
         sources, language = self._encode(texts, defaults)
+        self._check_sources(sources)
         prefixes = encode_target_prefixes(self.target_tokenizer, target_prefix, len(texts))
         terms = find_terms(texts, terminology, self.target_tokenizer)
         rows = [
@@ -229,6 +230,13 @@ class Translator:
         languages = language_ids(self.source_tokenizer, self.target_tokenizer, options)
         rows = encode(self.source_tokenizer, texts, end=True)
         return languages.sources(rows), list(languages.prefix)
+
+    def _check_sources(self, rows):
+        """Raises a ValueError that names the text if one is too long or has no tokens."""
+        parts = DecodingModel(self.model)
+        embedding, most = parts.source_embedding, parts.source_max_length
+        sizes = (embedding.vocabulary_size, embedding.padding_id, most)
+        check_rows("texts", rows, *sizes, row_name="texts[{}]")
 
     translate_document = translate_document
 

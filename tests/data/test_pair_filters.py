@@ -48,9 +48,34 @@ def test_equal_pairs_are_the_same_pair_and_others_are_not():
     assert kt.data.filter_pairs(sources, targets) == (["a", "a", "b"], ["x", "y", "x"])
 
 
+def test_what_is_dropped_is_counted():
+    options = {"max_length": 9, "max_length_ratio": 2, "drop_copies": True, "return_counts": True}
+    scores = [0.0, -1.0, 0.0, 0.0, -2.0, 0.0, 0.0, 0.0]
+    sources, targets, counts = kt.data.filter_pairs(
+        SOURCES, TARGETS, scores=scores, min_score=-1.5, keep=0.5, **options
+    )
+    assert (sources, targets) == (["a cat"], ["un chat"])
+    # Blank: 5 and 7, too long: 3, a duplicate: 2, a copy: 6, a low score: 4, the worse of two: 1.
+    assert counts == {
+        "blank": 2,
+        "max_length": 1,
+        "max_length_ratio": 0,
+        "deduplicate": 1,
+        "drop_copies": 1,
+        "min_score": 1,
+        "keep": 1,
+    }
+    assert sum(counts.values()) + len(sources) == len(SOURCES)
+    *left, counts = kt.data.filter_pairs(SOURCES, TARGETS, return_counts=True)
+    assert tuple(left) == kt.data.filter_pairs(SOURCES, TARGETS)
+    assert counts["blank"] == 2 and sum(counts.values()) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"max_length": 0}, "`max_length` must be a positive integer"),
+        ({"return_counts": 1}, "`return_counts` must be True or False"),
         ({"max_length_ratio": 0.9}, "`max_length_ratio` must be a finite number >= 1"),
         ({"keep": 0.0, "scores": [0] * 8}, r"`keep` must be in the range \(0, 1\]"),
         ({"keep": 0.5}, "`keep` must be None without `scores`. Received: keep=0.5"),

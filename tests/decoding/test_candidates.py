@@ -85,6 +85,11 @@ def test_sampling_and_probabilities():
     [
         ([[3, 4]], "`candidate_ids` must be a list of ids for the whole .*Received: 1 rows for a"),
         ([[3, 4], [3, 99], [3, 5]], r"`candidate_ids` must contain ids in the range \[0, 23\).*99"),
+        # Neither is id 0 or 4 in 32 bits.
+        ([3, 2**40], r"`candidate_ids` must contain ids in the range \[0, 23\).*1099511627776"),
+        ([3, 2**32 + 4], r"`candidate_ids` must contain ids in the range \[0, 23\).*4294967300"),
+        ([3, -1], r"`candidate_ids` must contain ids in the range \[0, 23\).*-1"),
+        ([3, 5.7], r"`candidate_ids` must contain integers. Received: .*5.7"),
         ([[3, 4], [], [3, 5]], "`candidate_ids` must contain at least two ids.*0 .* in row 1"),
     ],
 )
@@ -102,10 +107,16 @@ def test_shortlist():
     assert shortlist([[2, 3], [0]]) == [[0, 1, 2, 3, 4, 8, 9, 12], [0, 1, 2, 3]]
     with pytest.raises(ValueError, match=r"`sources` must contain ids in the range \[0, 4\).*to 4"):
         shortlist([[4]])
+    with pytest.raises(ValueError, match=r"`sources` must contain rows of int.*row 1 is .*5.7"):
+        shortlist([[1], [5.7]])
+    with pytest.raises(ValueError, match="`sources` must .*row 0 has ids from 1 to 1099511627776"):
+        shortlist([[1, 2**40]])
     for offsets, ids, message in (
         ([0, 2, 1, 3], [5, 6, 7], "`offsets` must increase from 0"),
         ([0, 2], [5, 6, 7], "`offsets` must increase from 0 to the number of `ids`.*3 ids"),
         ([0, 1], [-2], "`ids` must be non-negative.*-2"),
+        ([0, 1], [5.7], "`ids` must contain integers. Received: ids is .*5.7"),
+        ([0, 0.5], [5], "`offsets` must contain integers. Received: offsets is .*0.5"),
     ):
         with pytest.raises(ValueError, match=message):
             kt.decoding.LexicalShortlist(offsets, ids)

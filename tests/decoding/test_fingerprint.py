@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import gc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -89,6 +90,15 @@ def test_a_model_is_like_itself():
     model = make_case("gpt", num_layers=2).model
     assert fingerprint(model) == fingerprint(model)
     assert hash(fingerprint(model).structure) == hash(fingerprint(model).structure)
+
+
+def test_other_threads_see_the_same_model():
+    """Keras keeps its global settings per thread; the layers have the policy of the first one."""
+    model = kt.models.gpt(23, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=11)
+    assert model.get_layer("decoder").dtype_policy is keras.config.dtype_policy()
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(fingerprint, model).result()
+    assert other.structure == fingerprint(model).structure
 
 
 @pytest.mark.parametrize("change", CHANGES)

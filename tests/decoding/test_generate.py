@@ -11,7 +11,7 @@ from keras import ops
 
 import keras_transformer as kt
 from keras_transformer.decoding.generation_options import GenerationOptions
-from keras_transformer.decoding.samplers import random_numbers
+from keras_transformer.decoding.random_numbers import RandomNumbers
 from tests.decoding.reference import START, enliven, lively_case, padded, uncached_greedy
 from tests.harness import BACKEND, normal, randomize, token_ids
 from tests.laws.models import NAMES, TRANSLATORS, V, make_case
@@ -294,7 +294,7 @@ def test_a_sampler_gets_float32_logits_and_a_number_a_row():
 
     case = make_case("gpt", dtype="mixed_bfloat16")
     ids = kt.decoding.generate(case.model, [[5], [6]], 3, sampler=sampler, seed=4)
-    expected = np.floor(V * random_numbers(4, 2, 3)).astype(int)
+    expected = np.floor(V * RandomNumbers(4, range(2)).first(3)).astype(int)
     assert ids[:, 1:].tolist() == expected.tolist()
     assert {dtype for dtype, _ in seen} == {"float32"}
     assert {shape[-1] for _, shape in seen} == {V}
@@ -388,7 +388,7 @@ def test_bad_start_id():
 
 
 def test_a_prompt_that_is_too_long():
-    message = "`prompt_ids` must fit the model's positions. Received: a row of length 38 for 37"
+    message = "`prompt_ids` must fit the model's positions. Received: row 0 of length 38 for 37"
     with pytest.raises(ValueError, match=message):
         kt.decoding.generate(lively_case("gpt").model, [[5] * 38], max_new_tokens=1)
 

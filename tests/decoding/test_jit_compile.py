@@ -107,6 +107,25 @@ def test_a_layer_that_xla_cannot_take_is_run_without_it(both):
 
 
 @pytest.mark.slow
+@ONLY_TENSORFLOW
+def test_xla_compiles_no_more_sets_of_shapes_than_allowed(both, monkeypatch):
+    from keras_transformer.decoding import tensorflow_program
+
+    model = lively_case("gpt").model
+    wide = [prompt * 4 for prompt in PROMPTS]  # one more width
+
+    def generate():
+        return [kt.decoding.generate(model, rows, max_new_tokens=5) for rows in (PROMPTS, wide)]
+
+    monkeypatch.setattr(tensorflow_program, "_num_compiled", 0)
+    monkeypatch.setattr(tensorflow_program, "max_programs", lambda: 2)
+    plain, compiled = both(generate)
+    assert tensorflow_program._num_compiled == 2  # the first and the later steps of `PROMPTS`
+    for one, other in zip(plain, compiled, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
 def test_xla_is_on_unless_told_otherwise():
     code = "from keras_transformer.decoding import compilation; print(compilation._jit_compile)"
     assert run_python(code).strip().endswith("True")

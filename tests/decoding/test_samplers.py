@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
-from keras_transformer.decoding.samplers import random_numbers
+from keras_transformer.decoding.random_numbers import RandomNumbers
 from tests.decoding.reference import lively_case
 from tests.harness import normal, to_numpy
 
@@ -69,7 +69,7 @@ def test_draws_follow_the_distribution(name):
     sampler, arguments = SAMPLERS[name]
     expected = expected_distribution(**arguments)
     count = 4000
-    uniform = random_numbers(seed=7, num_rows=count, num_steps=1)[:, 0]
+    uniform = RandomNumbers(7, range(count)).first(1)[:, 0]
     tokens = to_numpy(sampler(ops.tile(LOGITS, (count, 1)), ops.convert_to_tensor(uniform)))
     observed = np.bincount(tokens, minlength=V)
     assert not observed[expected == 0].any()
@@ -87,14 +87,6 @@ def test_draw_reaches_the_last_token_and_no_further():
     assert to_numpy(kt.decoding.draw(logits, uniform)).tolist() == [0, 0, 2, 2]
     flat = ops.zeros((1, 4001))
     assert int(kt.decoding.draw(flat, ops.convert_to_tensor([np.float32(1 - 2.0**-23)]))[0]) < 4001
-
-
-def test_random_numbers_belong_to_seed_and_row():
-    numbers = random_numbers(5, 3, 8)
-    np.testing.assert_array_equal(random_numbers(5, 2, 6), numbers[:2, :6])
-    assert numbers.max() < 1.0 and len(np.unique(numbers)) == 24
-    assert not np.array_equal(random_numbers(6, 3, 8), numbers)
-    assert not np.array_equal(random_numbers(None, 3, 8), random_numbers(None, 3, 8))
 
 
 def test_repetition_penalty():

@@ -137,7 +137,7 @@ def test_errors():
         ),
         (
             lambda: score(lm.model, {"prompt_ids": [[5] * 30], "target_ids": [[6] * 9]}),
-            "`target_ids` must fit the model's positions. Received: a row of length 38",
+            "`target_ids` must fit the model's positions. Received: row 0 of length 38",
         ),
     ):
         with pytest.raises(ValueError, match=message):

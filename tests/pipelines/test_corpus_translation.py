@@ -210,5 +210,5 @@ def test_scores_filter_what_does_not_belong_together(translator, greedy):
 def test_messages_of_scores(translator):
     with pytest.raises(ValueError, match="`translations` must have as many items as `sources`"):
         kt.score_translations(translator, TEXTS, TEXTS[1:])
-    with pytest.raises(ValueError, match=r"Received: texts\[0\]=''"):
+    with pytest.raises(ValueError, match=r"Received: sources\[0\]=''"):
         kt.score_translations(translator, [""], ["a"])

@@ -193,7 +193,7 @@ def test_progress(tokenizer, capsys):  # noqa: F811
     ("text", "options", "message"),
     [
         (5, {}, "`text` must be a string or a list of strings. Received: text=5"),
-        (["a", None], {}, r"`text\[1\]` must be a string. Received: text\[1\]=None"),
+        (["a", None], {}, r"`text` must contain strings. Received: text\[1\]=None"),
         ("a", {"num_return": 2}, "`num_return` must not be given.*num_return=2"),
         ("a", {"return_scores": True}, "`return_scores` must not be given"),
         ("a", {"target_prefix": "x"}, "`target_prefix` must not be given.*='x'"),

@@ -88,6 +88,19 @@ def test_several_continuations_of_each_prompt(generator):
         assert text == PROMPTS[0] + new.split(stop)[0]
 
 
+def test_prompts_of_any_length_share_a_call_up_to_a_total_length(generator):
+    """A short prompt may get more new tokens than fit behind a long one."""
+    defaults = kt.GenerationDefaults(max_length=64)
+    limited = kt.TextGenerator(generator.model, generator.tokenizer, defaults=defaults)
+    prompts = ["the cat", "old " * 26, "a dog", "the old dog slept " * 3]
+    lengths = [len(row) for row in kt.data.encode(generator.tokenizer, prompts)]
+    assert max(lengths) > 40 and min(lengths) < 9
+    expected = [limited.generate(prompt) for prompt in prompts]
+    assert limited.generate(prompts) == expected
+    options = {"sampler": "random", "seed": 3}
+    assert limited.generate(prompts, **options)[0] == limited.generate(prompts[0], **options)
+
+
 def test_save_and_load_continue_alike(generator, tmp_path):
     generator.save(tmp_path / "generator")
     loaded = kt.TextGenerator.load(tmp_path / "generator")

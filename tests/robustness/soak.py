@@ -1,16 +1,19 @@
-"""Long runs of what must hold over time.
+"""Long runs of what must hold under load, which `make soak` starts.
 
-`python -m tests.robustness.soak --only training --requests 5000 --minutes 15` runs one kind on the
-backend that KERAS_BACKEND names.
+`python -m tests.robustness.soak` runs all kinds on the backend that KERAS_BACKEND names, `--only
+threads --requests 2000` one of them.
 """
 
 import argparse
 import time
 
-from tests.robustness import training
+from tests.robustness import memory, texts, threads, training
 
 # Each with its function, which takes an amount, and its usual amount.
 KINDS = {
+    "threads": (threads.run, 2_000),
+    "memory": (memory.run, 10_000),
+    "texts": (texts.run, 100_000),
     "training": (training.run, 5_000),
 }
 

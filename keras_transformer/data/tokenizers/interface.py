@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from keras_transformer.checks import check_choice, check_integer
 from keras_transformer.data.tokenizers.special_ids import SpecialIds, check_special_ids
-from keras_transformer.data.tokenizers.text_checks import check_texts, check_unicode
+from keras_transformer.data.tokenizers.text_checks import check_texts
 
 
 class Tokenizer(Protocol):
@@ -120,10 +120,10 @@ class SpecialTokenizer:
             N lists of Python integers.
 
         Raises:
-            ValueError: If `texts` is a single string or holds anything but strings.
+            ValueError: If `texts` is a single string or holds anything but strings of valid
+                Unicode.
         """
         texts = check_texts(texts)
-        check_unicode(texts)
         return self._encode(texts) if texts else []
 
     def detokenize(self, rows: Iterable[Sequence[int]]) -> list[str]:

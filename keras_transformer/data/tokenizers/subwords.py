@@ -57,9 +57,10 @@ def encode(
         N lists of Python integers.
 
     Raises:
-        ValueError: If `texts` is a single string or holds anything but strings, if `max_length`
-            leaves no room for a token, if the tokenizer pads its rows or lacks a requested id, or
-            if `sampling` is not in (0, 1] or the tokenizer not a SentencePiece tokenizer.
+        ValueError: If `texts` is a single string, or one is not a string of valid Unicode (the
+            message names it), if `max_length` leaves no room for a token, if the tokenizer pads its
+            rows or lacks a requested id, or if `sampling` is not in (0, 1] or the tokenizer not a
+            SentencePiece tokenizer.
 
     Example:
         >>> import keras_transformer as kt

@@ -90,7 +90,9 @@ def train_tokenizer(
 
     Id 0 is padding, 1 the unknown piece, 2 the start and 3 the end of a sentence. The same texts
     and arguments give the same vocabulary. By default the text is normalized with NFKC, and every
-    kind of space (including U+00A0 and U+202F in French punctuation) becomes one plain space.
+    kind of space (including U+00A0 and U+202F in French punctuation) becomes one plain space. So do
+    the zero-width space and non-joiner and the marks of direction (U+200B, U+200C, U+200E, U+200F);
+    control characters are dropped. Decoding restores text that is normalized in this way.
 
     Args:
         texts: Iterable of strings, one sentence or line each.

@@ -120,4 +120,4 @@ def test_a_first_id_of_2_to_the_40(built, tmp_path):
     path.write_bytes(content[:16] + struct.pack("<Q", 2**40) + content[24:])
     refused("firefox", folder, r"lex.*.bin` must be an intact binary Marian shortlist.*10995116")
     path.write_bytes(content[:56] + struct.pack("<Q", 2**63) + content[64:])
-    refused("firefox", folder, "`offsets` must contain int64.*Read from .*lex.*.bin")
+    refused("firefox", folder, "`offsets` must contain integers.*Read from .*lex.*.bin")
