@@ -108,13 +108,13 @@ package: $(VENV)/all.stamp
 ## Known vulnerabilities of the versions in constraints.txt, and the licenses of what is installed.
 audit: vulnerabilities licenses
 
-# Asks the package index's advisory service, which some mirrors do not have.
+# Asks the package index's advisory service; without one (some mirrors have none) it fails.
 vulnerabilities: $(VENV)/audit.stamp
-	$(VENV)/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+	$(VENV)/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict \
+	  --progress-spinner off
 
-# Those that are allowed are listed in pyproject.toml.
-licenses: $(VENV)/audit.stamp $(VENV)/all.stamp
-	$(VENV)/audit/bin/pip-licenses --python $(RUN)
+licenses: $(VENV)/all.stamp
+	$(RUN) -m tests.robustness.licenses
 
 ## Decoding speed against KerasHub, Hugging Face and CTranslate2 (rewrites its part of docs/benchmarks.md).
 bench-decoding: $(VENV)/all.stamp
@@ -183,10 +183,10 @@ $(VENV)/all.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@ $(VENV)/demo.stamp $(VENV)/explorer.stamp
 
-# Apart from the environment that they look at.
-$(VENV)/audit.stamp: Makefile | $(VENV)/bin/python
+# Apart from the environment that it looks at.
+$(VENV)/audit.stamp: | $(VENV)/bin/python
 	$(RUN) -m venv $(VENV)/audit
-	$(VENV)/audit/bin/python -m pip install --quiet 'pip-audit>=2.9' 'pip-licenses>=5.5'
+	$(VENV)/audit/bin/python -m pip install --quiet 'pip-audit>=2.10'
 	touch $@
 
 ## Rewrite constraints.txt from the versions installed in the virtual environment.
