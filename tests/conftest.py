@@ -30,8 +30,9 @@ THIRD_PARTY_WARNINGS = [
 FEW_CASES = 4
 # A sample runs one in this many of the slow tests of a file.
 SLOW_SHARE = 10
-# Run whole in a sample: the laws, and random configurations, whose number has an option.
-RUN_WHOLE = ("tests/laws/", "tests/robustness/properties/")
+# Run whole in a sample: the laws, on random configurations too, whose number has an option, and
+# what is published.
+RUN_WHOLE = ("tests/laws/", "tests/robustness/properties/", "tests/robustness/test_distribution")
 
 
 def pytest_addoption(parser):

@@ -35,10 +35,7 @@ else:
     print("found", path)
 """
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(os.name != "posix", reason="kills processes and drops privileges"),
-]
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes and drops privileges")
 
 
 class Cache:

@@ -27,7 +27,6 @@ def last_line(blocked, tmp_path, **variables):
     return result.stderr.strip().splitlines()[-1]
 
 
-@pytest.mark.slow
 def test_no_tensorflow_and_no_choice(tmp_path):
     assert last_line("tensorflow", tmp_path) == (
         "ModuleNotFoundError: Keras needs a backend, but `tensorflow`, chosen by default or by "
@@ -38,13 +37,11 @@ def test_no_tensorflow_and_no_choice(tmp_path):
     )
 
 
-@pytest.mark.slow
 def test_only_one_other_is_installed(tmp_path):
     line = last_line("tensorflow,jax", tmp_path)
     assert "variable KERAS_BACKEND=torch, which is installed, before Python starts." in line
 
 
-@pytest.mark.slow
 def test_a_chosen_backend_and_no_other(tmp_path):
     line = last_line("tensorflow,jax,torch", tmp_path, KERAS_BACKEND="jax")
     assert "`jax`, chosen by the environment variable KERAS_BACKEND=jax, could not" in line
