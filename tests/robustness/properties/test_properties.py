@@ -66,7 +66,8 @@ import keras, numpy as np
 import keras_transformer
 for path in sorted(Path(sys.argv[1]).glob("*.keras")):
     model = keras.saving.load_model(path)
-    inputs = dict(np.load(path.with_suffix(".npz")))
+    with np.load(path.with_suffix(".npz")) as file:
+        inputs = dict(file)
     outputs = keras.tree.flatten(model(inputs, training=False))
     outputs = [keras.ops.convert_to_numpy(output) for output in outputs]
     np.savez(path.with_suffix(".outputs.npz"), *outputs)
@@ -106,8 +107,9 @@ def test_reload_in_a_fresh_process_on_another_backend():
         save()
         run_python(LOAD, folder, backend=ELSEWHERE[BACKEND])
         for path, (configuration, outputs) in expected.items():
-            found = np.load(path.with_suffix(".outputs.npz"))
-            for output, name in zip(keras.tree.flatten(outputs), found, strict=True):
-                difference = np.abs(found[name] - output).max()
+            with np.load(path.with_suffix(".outputs.npz")) as file:
+                found = list(file.values())
+            for output, other in zip(keras.tree.flatten(outputs), found, strict=True):
+                difference = np.abs(other - output).max()
                 limit = 1e-4 * max(1.0, np.abs(output).max())
                 assert difference <= limit, f"{difference} for {json.dumps(configuration)}"
