@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # mkdocs-material's notice about a coming major version is no warning of ours.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: browser demo gpt translate explore test test-all lint types unit coverage backends without-tensorflow docs soak bench bench-decoding experiments constraints clean
+.PHONY: browser demo gpt translate explore test test-all lint types unit coverage backends without-tensorflow docstrings docs soak properties package audit vulnerabilities licenses bench bench-decoding experiments constraints clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -35,7 +35,7 @@ explore: $(VENV)/explorer.stamp
 SAMPLE ?= 12
 
 ## Lint, types, the suite on TensorFlow, what must hold everywhere on JAX and torch, docs.
-test: lint types unit backends without-tensorflow docs
+test: lint types unit backends without-tensorflow docstrings docs
 
 ## The same with every case of every test (more than an hour).
 test-all:
@@ -56,7 +56,7 @@ browser:
 	$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq -y chromium fonts-ipafont-gothic
 
 # Two processes of tests, each with one thread: more threads than cores make torch crawl.
-unit coverage backends without-tensorflow: export OMP_NUM_THREADS := 1
+unit coverage backends without-tensorflow docstrings properties: export OMP_NUM_THREADS := 1
 
 unit: $(VENV)/all.stamp browser
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --sample $(SAMPLE) --durations 15
@@ -80,6 +80,11 @@ without-tensorflow: $(VENV)/all.stamp
 	BLOCK_TENSORFLOW=1 KERAS_BACKEND=jax $(RUN) -m pytest -q tests/without_tensorflow
 	BLOCK_TENSORFLOW=1 KERAS_BACKEND=torch $(RUN) -m pytest -q tests/without_tensorflow
 
+# All examples of all docstrings: a minute on torch, which has nothing to trace or compile. `unit` runs
+# a sample of them on TensorFlow.
+docstrings: $(VENV)/all.stamp
+	KERAS_BACKEND=torch $(RUN) -m pytest -q -n 2 --dist worksteal tests/test_house.py::test_docstring_examples_run
+
 docs: $(VENV)/all.stamp
 	$(VENV)/bin/mkdocs build --strict --quiet
 
@@ -92,6 +97,34 @@ soak: $(VENV)/all.stamp
 	  KERAS_BACKEND=$$backend $(RUN) -m tests.robustness.soak --only training --minutes 2 || exit 1; \
 	done
 	KERAS_BACKEND=torch $(RUN) -m tests.robustness.soak --only texts
+
+## The laws on random configurations of models: make properties CONFIGURATIONS=100 BACKENDS=torch SEED=7
+# An hour and more for each backend; `make test` checks ten on TensorFlow.
+CONFIGURATIONS ?= 500
+BACKENDS ?= torch jax tensorflow
+SEED := $(or $(SEED),$(shell date +%s))
+properties: $(VENV)/all.stamp
+	for backend in $(BACKENDS); do \
+	  KERAS_BACKEND=$$backend $(RUN) -m pytest tests/robustness/properties -n 2 \
+	    --configurations $(CONFIGURATIONS) --hypothesis-seed $(SEED) || exit; \
+	done
+
+## Builds wheel and sdist, installs them into empty environments with one backend, and uses them there.
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
+BACKEND ?= torch
+package: $(VENV)/all.stamp
+	$(RUN) -m tests.robustness.empty_environments --backend $(BACKEND) $(PYTHONS)
+
+## Known vulnerabilities of the versions in constraints.txt, and the licenses of what is installed.
+audit: vulnerabilities licenses
+
+# Asks the package index's advisory service; without one (some mirrors have none) it fails.
+vulnerabilities: $(VENV)/audit.stamp
+	$(VENV)/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict \
+	  --progress-spinner off
+
+licenses: $(VENV)/all.stamp
+	$(RUN) -m tests.robustness.licenses
 
 ## Decoding speed against KerasHub, Hugging Face and CTranslate2 (rewrites its part of docs/benchmarks.md).
 bench-decoding: $(VENV)/all.stamp
@@ -160,6 +193,12 @@ $(VENV)/all.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@ $(VENV)/demo.stamp $(VENV)/explorer.stamp
 
+# Apart from the environment that it looks at.
+$(VENV)/audit.stamp: | $(VENV)/bin/python
+	$(RUN) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet 'pip-audit>=2.10'
+	touch $@
+
 ## Rewrite constraints.txt from the versions installed in the virtual environment.
 # No suffix such as `+cpu`: the package index has no such versions.
 constraints:
@@ -169,4 +208,4 @@ constraints:
 	rm constraints.new
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage

@@ -8,6 +8,16 @@ pictures of what a model computes (`kt.visualize`) and text-to-text pipelines (`
 `kt.TextGenerator`).
 """
 
+# First, because every package below imports Keras, which says nothing about what to install.
+try:
+    import keras as _keras  # noqa: F401
+except ModuleNotFoundError as error:
+    from keras_transformer.missing_backend import missing_backend
+
+    if (explained := missing_backend(error)) is None:
+        raise
+    raise explained from error
+
 from keras_transformer import (
     data,
     datasets,

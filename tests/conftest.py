@@ -17,6 +17,7 @@ import keras  # noqa: E402
 import pytest  # noqa: E402
 
 import keras_transformer as kt  # noqa: E402
+from tests.memory import forget_programs, forget_written_gradients  # noqa: E402
 
 # Warnings are errors; these come from the libraries below and are not ours to mend.
 THIRD_PARTY_WARNINGS = [
@@ -29,6 +30,9 @@ THIRD_PARTY_WARNINGS = [
 FEW_CASES = 4
 # A sample runs one in this many of the slow tests of a file.
 SLOW_SHARE = 10
+# Run whole in a sample: the laws, on random configurations too, whose number has an option, and
+# what is published.
+RUN_WHOLE = ("tests/laws/", "tests/robustness/properties/", "tests/robustness/test_distribution")
 
 
 def pytest_addoption(parser):
@@ -38,6 +42,13 @@ def pytest_addoption(parser):
         default=1,
         metavar="K",
         help="outside tests/laws, run every K-th case of tests with many, and some slow ones",
+    )
+    parser.addoption(
+        "--configurations",
+        type=int,
+        default=10,
+        metavar="N",
+        help="how many random configurations tests/robustness/properties checks",
     )
 
 
@@ -51,7 +62,7 @@ def pytest_collection_modifyitems(config, items):
         return
     cases = {}
     for item in items:
-        if "tests/laws/" not in item.nodeid:
+        if not is_run_whole(item):
             cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     left_out = set()
     for name, group in cases.items():
@@ -63,11 +74,15 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if item not in left_out]
 
 
+def is_run_whole(item):
+    return item.nodeid.startswith(RUN_WHOLE)
+
+
 def slow_tests_left_out(items):
-    """The slow tests that a sample does not run: most of those of each file, outside tests/laws."""
+    """The slow tests that a sample does not run: most of those of each file."""
     files = {}
     for item in items:
-        if "tests/laws/" not in item.nodeid and item.get_closest_marker("slow"):
+        if not is_run_whole(item) and item.get_closest_marker("slow"):
             files.setdefault(item.nodeid.partition("::")[0], []).append(item)
     left_out = set()
     for name, group in files.items():
@@ -95,35 +110,8 @@ def same_start():
     yield
     keras.config.set_dtype_policy(policy)
     forget_written_gradients()
-    forget_programs()
-
-
-def forget_written_gradients():
-    """Lets go of the graphs of a finished test.
-
-    TensorFlow registers the gradient of each `tf.custom_gradient` in a graph for good, and Keras
-    writes one into every training step: after some hundred models, gigabytes.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return
-    from tensorflow.python.framework import ops
-
-    registered = ops.gradient_registry._registry
-    for name in [name for name in registered if name.startswith("CustomGradient-")]:
-        del registered[name]
+    if next(_finished_tests) % 250 == 0:
+        forget_programs()
 
 
 _finished_tests = itertools.count(1)
-
-
-def forget_programs():
-    """Lets JAX unload its compiled programs now and then.
-
-    Each takes some mappings of memory, of which Linux gives a process 65,530: one that runs several
-    folders of tests would crash in the midst of a compilation.
-    """
-    if keras.backend.backend() == "jax" and next(_finished_tests) % 250 == 0:
-        import jax
-
-        jax.clear_caches()
-        gc.collect()

@@ -34,6 +34,7 @@ ALLOWED = {
     "visualize": MODEL_USERS | {"decoding", "data"},
     "data": set(),
     "datasets": set(),
+    "missing_backend": set(),
     "version": set(),
 }
 ALLOWED["pipelines"] = set(ALLOWED)

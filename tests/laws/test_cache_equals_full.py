@@ -5,55 +5,24 @@ import numpy as np
 import pytest
 from keras import ops
 
-import keras_transformer as kt
 from tests.harness import assert_close, make_decoder, normal, randomize, to_numpy, token_ids
 from tests.laws.models import NAMES, V, get_case, rotary_decoder
+from tests.laws.pieces import cached_logits, run_in_pieces
 
 B, T, S = 2, 5, 7
 SPLITS = [(1, 4), (2, 3), (3, 2), (4, 1), (5,), (1, 1, 1, 1, 1), (2, 1, 2)]
-
-
-def run_in_pieces(decode, cache, pieces):
-    """Feeds pieces of a sequence one after the other; `decode(start, end, cache)`."""
-    outputs, start = [], 0
-    for length in pieces:
-        result = decode(start, start + length, cache)
-        assert sorted(result) == ["cache", "output"]
-        outputs.append(to_numpy(result["output"]))
-        cache, start = result["cache"], start + length
-    return np.concatenate(outputs, axis=1)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("spare_slots", [0, 3])
 def test_cached_logits_are_those_of_the_full_pass(name, spare_slots):
     case = get_case(name)
-    parts = kt.decoding.DecodingModel(case.model)
     target = token_ids(B, T, vocabulary_size=V)
     source = token_ids(B, S, vocabulary_size=V, seed=1)
     source[1, 5:] = 0
     expected = to_numpy(case(target, source))
-    common, encoded = {}, ()
-    if case.is_translator:
-        real = ops.convert_to_tensor(source != 0)
-        common["encoded_padding_mask"] = real
-        encoded = parts.encode(source, real), real
     for pieces in SPLITS:
-        slots = T + spare_slots
-
-        def decode(start, end, cache, slots=slots):
-            real = np.ones((B, slots), bool)
-            return parts.decode(
-                ops.convert_to_tensor(target[:, start:end]),
-                cache=cache,
-                cache_index=start,
-                padding_mask=ops.convert_to_tensor(real),
-                **common,
-            )
-
-        cache = parts.decoder.initial_cache(B, slots, *encoded)
-        hidden = run_in_pieces(decode, cache, pieces)
-        assert_close(parts.logits(ops.convert_to_tensor(hidden)), expected, 1e-5)
+        assert_close(cached_logits(case, target, source, pieces, spare_slots), expected, 1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"normalize_first": False}, {"causal": False}])

@@ -8,6 +8,7 @@ import pytest
 import sentencepiece
 
 import keras_transformer as kt
+from tests.harness import BACKEND
 from tests.pretrained.firefox import (
     SETTINGS,
     TWO_VOCABULARIES,
@@ -183,7 +184,7 @@ def test_two_vocabularies_learn_from_pairs(two):
     model = translator.model
     recipe = {"hidden_dim": 12, "learning_rate": 0.02, "label_smoothing": 0.0}
     recipe["padding_id"] = target.padding_id
-    model.compile(**kt.training.transformer_recipe(**recipe))
+    model.compile(**kt.training.transformer_recipe(**recipe), jit_compile=BACKEND == "jax")
     before = model.evaluate(batches, verbose=0, return_dict=True)
     model.fit(batches, epochs=100, verbose=0)
     after = model.evaluate(batches, verbose=0, return_dict=True)
@@ -221,7 +222,8 @@ def test_it_learns_from_pairs(folder):
             learning_rate=0.02,
             label_smoothing=0.0,
             padding_id=tokenizer.padding_id,
-        )
+        ),
+        jit_compile=BACKEND == "jax",
     )
     before = model.evaluate(batches, verbose=0, return_dict=True)
     model.fit(batches, epochs=60, verbose=0)

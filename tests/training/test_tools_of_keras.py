@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_transformer as kt
-from tests.harness import token_ids
+from tests.harness import BACKEND, token_ids
 
 V = 23
 IDS = token_ids(6, 8, vocabulary_size=V, low=1)
@@ -184,8 +184,9 @@ def test_keras_tuner_finds_and_restores_the_best_model(tmp_path):
             max_length=7,
             dropout=0.0,
         )
-        rate = choices.Choice("rate", [1e-6, 1e-2])
-        model.compile(keras.optimizers.Adam(rate), kt.training.MaskedCrossentropy())
+        optimizer = keras.optimizers.Adam(choices.Choice("rate", [1e-6, 1e-2]))
+        loss = kt.training.MaskedCrossentropy()
+        model.compile(optimizer, loss, jit_compile=BACKEND == "jax")
         return model
 
     tuner = keras_tuner.RandomSearch(
