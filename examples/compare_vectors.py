@@ -72,7 +72,10 @@ print(kt.datasets.movie_reviews.ATTRIBUTION)
 rows = [[1 + numbers[w] for w in text.lower().split() if w in numbers] for text in train.texts]
 longest = max(map(len, rows))
 ids = np.array([[*row, *[0] * (longest - len(row))] for row in rows], "int32")
-embedding = kt.layers.TokenEmbedding(len(words) + 1, hidden_dim=16, scale=False)
+# Small initial vectors, so that what they learn is larger than what they start from.
+embedding = kt.layers.TokenEmbedding(
+    len(words) + 1, hidden_dim=16, scale=False, embeddings_initializer="uniform"
+)
 model = keras.Sequential(
     [
         keras.Input((None,), dtype="int32"),
@@ -115,23 +118,14 @@ for axes, (name, unit) in zip(grid, units.items(), strict=True):
 figure.colorbar(image, ax=grid, shrink=0.7, label="cosine similarity")
 figure.savefig(arguments.output / "why-vectors.png", dpi=130)
 
-# %% [markdown]
-# ## Neighbors
-#
-# Among words that occur in at least ten reviews: the others have hardly moved from their random
-# initial vectors.
-
 # %%
-counts = np.bincount(ids[ids > 0] - 1, minlength=len(words))
-common = np.flatnonzero(counts >= 10)
-lines = ["| word | nearest, learned from reviews | nearest, Word2Vec |", "|---|---|---|"]
-for word in [word for word in ("great", "bad", "funny", "two", "king") if word in numbers]:
-    cells = []
-    for name in ("learned from reviews", "Word2Vec"):
-        likeness = units[name][common] @ units[name][numbers[word]]
-        nearest = [words[common[i]] for i in np.argsort(-likeness)]
-        cells.append(", ".join([other for other in nearest if other != word][:4]))
-    lines.append(f"| {word} | {cells[0]} | {cells[1]} |")
+PAIRS = "great wonderful, great bad, bad terrible, king queen, france italy, two three".split(", ")
+lines = [f"| cosine similarity | {' | '.join(units)} |", "|---|---|---|---|"]
+for pair in map(str.split, PAIRS):
+    if all(word in numbers for word in pair):
+        one, other = (numbers[word] for word in pair)
+        cells = [f"{unit[one] @ unit[other]:.2f}" for unit in units.values()]
+        lines.append(f"| {pair[0]}, {pair[1]} | {' | '.join(cells)} |")
 lines += ["", "![Similarities of words for three kinds of vectors](images/why-vectors.png)"]
 (arguments.output / "tables.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 print("\n".join(lines))

@@ -70,7 +70,7 @@ def test_example_runs(name, arguments, lines, pretrained):
         ("piece_by_piece.py", "The figures are in"),
         ("reverse_digits.py", "| two beams |"),
         ("why_it_works.py", "| norm only |"),
-        ("compare_vectors.py", "| word | nearest, learned from reviews |"),
+        ("compare_vectors.py", "| cosine similarity | one-hot |"),
         ("temperature.py", "| temperature 2, top-k 3 | … "),
     ],
 )
