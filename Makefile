@@ -143,14 +143,23 @@ bench: $(VENV)/all.stamp browser
 	$(RUN) benchmarks/translation.py --write docs/benchmarks.md
 	$(RUN) benchmarks/explorer_page.py --write docs/benchmarks.md
 
-## Every table and figure of docs/from-recurrence-to-attention.md (two hours).
+## The tables and figures of the guides (two hours).
 PAGE := docs/from-recurrence-to-attention.md
 experiments: $(VENV)/all.stamp
+	$(RUN) examples/piece_by_piece.py --output docs/images
+	$(RUN) examples/reverse_digits.py --output runs/reverse-digits
+	$(RUN) benchmarks/page.py docs/piece-by-piece.md "digits backwards" runs/reverse-digits "python examples/reverse_digits.py"
+	$(RUN) examples/why_it_works.py --output runs/why-it-works
+	$(RUN) benchmarks/page.py docs/why-it-works.md depth runs/why-it-works "python examples/why_it_works.py"
+	$(RUN) examples/temperature.py --output runs/temperature
+	$(RUN) benchmarks/page.py docs/why-it-works.md temperature runs/temperature "python examples/temperature.py"
 	$(RUN) benchmarks/recurrence.py --write $(PAGE)
 	$(RUN) examples/long_range.py --output runs/long-range
 	$(RUN) benchmarks/page.py $(PAGE) "long range" runs/long-range "python examples/long_range.py"
 	$(RUN) examples/word2vec.py --output runs/word2vec
 	$(RUN) benchmarks/page.py $(PAGE) word2vec runs/word2vec "python examples/word2vec.py"
+	$(RUN) examples/compare_vectors.py --output runs/compare-vectors
+	$(RUN) benchmarks/page.py docs/why-it-works.md vectors runs/compare-vectors "python examples/compare_vectors.py"
 	$(RUN) benchmarks/ablation.py positions --write $(PAGE)
 	$(RUN) benchmarks/ablation.py regularization --write $(PAGE)
 	$(RUN) examples/pretrain_bert.py --output runs/bert

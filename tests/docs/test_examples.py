@@ -22,7 +22,7 @@ def pretrained(tmp_path_factory):
 
 def run(name, *arguments):
     # Those with many models, of which each would have to be compiled.
-    many = name.startswith(("finetune", "long", "forecast", "pretrain", "distill"))
+    many = name.startswith(("finetune", "long", "forecast", "pretrain", "distill", "why"))
     backend = "torch" if many else os.environ["KERAS_BACKEND"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend}
     command = [sys.executable, str(ROOT / "examples" / name), "--smoke", *map(str, arguments)]
@@ -67,6 +67,11 @@ def test_example_runs(name, arguments, lines, pretrained):
         ("forecast_seismogram.py", "linear autoregression of"),
         ("word2vec.py", "| country to its people |"),
         ("pretrain_bert.py", "| BERT: hidden whole words |"),
+        ("piece_by_piece.py", "The figures are in"),
+        ("reverse_digits.py", "| two beams |"),
+        ("why_it_works.py", "| norm only |"),
+        ("compare_vectors.py", "| cosine similarity | one-hot |"),
+        ("temperature.py", "| temperature 2, top-k 3 | … "),
     ],
 )
 def test_examples_on_their_own(name, line, tmp_path):

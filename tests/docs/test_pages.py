@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("README.md")]
+# Translations such as page.ja.md, whose code is that of the page itself.
+TRANSLATIONS = sorted((ROOT / "docs").glob("*.??.md"))
 # A block of Python, and the block of text after it, if that follows at once.
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```$(?:\s*^```text\n(?P<output>.*?)^```$)?",
@@ -24,6 +26,16 @@ def blocks(page):
         yield match["code"], text.count("\n", 0, match.start("code")), match["output"]
 
 
+# Lines quoted from a file of the library, which the block names as its title.
+QUOTE = re.compile(r'^```py title="(?P<file>.+?)"\n(?P<lines>.*?)^```$', re.DOTALL | re.MULTILINE)
+QUOTES = [
+    (page.name, match["file"], line.strip())
+    for page in PAGES
+    for match in QUOTE.finditer(page.read_text(encoding="utf-8"))
+    for line in match["lines"].splitlines()
+]
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     """More threads only wait for each other over small tensors, longest on a busy machine."""
@@ -33,8 +45,11 @@ def one_thread():
         torch.set_num_threads(1)
 
 
+RUN = [page for page in PAGES if page not in TRANSLATIONS and any(blocks(page))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [p for p in PAGES if any(blocks(p))], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
 def test_code_of_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keras.utils.set_random_seed(1)
@@ -54,3 +69,22 @@ def test_page_has_a_title_and_closed_blocks(page):
     lines = page.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
     assert sum(line.startswith("```") for line in lines) % 2 == 0
+
+
+@pytest.mark.parametrize(("page", "file", "line"), QUOTES)
+def test_quoted_line_is_in_the_file(page, file, line):
+    code = (ROOT / file).read_text(encoding="utf-8")
+    assert line in map(str.strip, code.splitlines()), f"{page} quotes a line that {file} lacks."
+
+
+@pytest.mark.parametrize("page", TRANSLATIONS, ids=lambda page: page.stem)
+def test_translation_has_the_code_and_the_images_of_the_page(page):
+    original = page.with_name(f"{page.name.split('.')[0]}.md")
+    contents = []
+    for one in (original, page):
+        text = one.read_text(encoding="utf-8")
+        code = [(block["code"], block["output"]) for block in BLOCK.finditer(text)]
+        quotes = [match[0] for match in QUOTE.finditer(text)]
+        equations = re.findall(r"^\$\$.*?\$\$$", text, re.DOTALL | re.MULTILINE)
+        contents.append((code, quotes, equations, re.findall(r"\]\((images/.+?)\)", text)))
+    assert contents[0] == contents[1]
