@@ -62,6 +62,10 @@ class SaveTraining(keras.callbacks.Callback):
         >>> again = kt.data.LanguageModelBatches(ids, length=8, batch_size=4)
         >>> lm, epoch = kt.training.load_training(folder, again)
         >>> history = lm.fit(again, initial_epoch=epoch, epochs=2, shuffle=False, verbose=0)
+
+    See Also:
+        `kt.training.load_training` continues from it; `kt.training.CheckpointAveraging` averages
+        weights.
     """
 
     def __init__(
