@@ -46,6 +46,7 @@ def _package_pages(path, module, packages):
     index = [f"# {title}\n\n{_described(module)}\n"]
     if path == LIBRARY:
         index += [
+            "\n[Find it by task](../what-is-where.md#find-it-by-task) sorts the names by use.\n",
             "\n| Package | |\n|---|---|\n",
             *(
                 f"| [`{_short(other)}`]({other.split('.')[-1]}/index.md) | {_summary(package)} |\n"

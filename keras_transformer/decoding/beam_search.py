@@ -156,6 +156,10 @@ def beam_search(
         >>> result.ids.shape[:2], result.scores.shape
         ((1, 2), (1, 2))
 
+    See Also:
+        `kt.decoding.generate` decodes greedily or samples; `kt.decoding.score` scores given
+        targets; `kt.Translator` takes text; `kt.visualize.beam_tree` draws the search.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 6.1; Wu et al. 2016, "Google's
         Neural Machine Translation System", section 7, equation 14. Forced terms: Post and Vilar

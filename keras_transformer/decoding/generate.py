@@ -112,6 +112,10 @@ def generate(
         >>> kt.decoding.generate(lm, [[5, 6, 7], [8]], max_new_tokens=4).shape
         (2, 7)
 
+    See Also:
+        `kt.decoding.stream` yields the tokens one by one; `kt.decoding.beam_search` searches for
+        the most likely sequence; `kt.TextGenerator` and `kt.Translator` take text.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.1 (auto-regressive decoding).
     """
@@ -190,6 +194,9 @@ def stream(
         >>> tokens = list(kt.decoding.stream(lm, [[5, 6, 7]], max_new_tokens=4))
         >>> len(tokens), tokens[0].shape
         (4, (1,))
+
+    See Also:
+        `kt.decoding.generate` returns all tokens at once; `kt.TextGenerator` streams text.
     """
     pace = Pace(tokens_per_call)
     options = GenerationOptions(

@@ -72,6 +72,10 @@ def score(
         >>> pairs = {"source_ids": [[5, 6, 3], [7, 3]], "target_ids": [[8, 3], [9, 10, 3]]}
         >>> kt.decoding.score(model, pairs).shape
         (2,)
+
+    See Also:
+        `kt.decoding.beam_search`, whose unnormalized scores these are; `kt.score_translations`
+        takes text.
     """
     parts = DecodingModel(model)
     check_flag(renormalize=renormalize, per_token=per_token)

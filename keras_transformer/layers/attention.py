@@ -68,6 +68,10 @@ class MultiHeadAttention(Layer):
         >>> attention(keras.ops.ones((2, 3, 8)), keras.ops.ones((2, 5, 8))).shape
         (2, 3, 8)
 
+    See Also:
+        `kt.layers.MultiHeadSelfAttention` attends within one sequence; `kt.layers.DecoderBlock`
+        contains both; `kt.ops.dot_product_attention` is the function that computes them.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.2.2; Shazeer 2019, "Fast
         Transformer Decoding"; Ainslie et al. 2023, "GQA"; norms: Henry et al. 2020, "Query-Key

@@ -67,6 +67,10 @@ class TransformerDecoder(Stack):
         >>> bool(keras.ops.all(keras.ops.abs(result["output"] - full[:, 3:]) < 1e-5))
         True
 
+    See Also:
+        `kt.layers.TransformerEncoder`; `kt.models.gpt` and `kt.models.transformer`, which are built
+        around it; `kt.decoding.generate`, which handles its cache.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.1.
     """

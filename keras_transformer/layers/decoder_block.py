@@ -54,6 +54,10 @@ class DecoderBlock(Block):
         >>> block(keras.ops.ones((2, 3, 8)), keras.ops.ones((2, 5, 8))).shape
         (2, 3, 8)
 
+    See Also:
+        `kt.layers.TransformerDecoder` stacks such blocks and keeps their caches;
+        `kt.layers.TransformerEncoderBlock` is the block that sees both directions.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.1; without cross-attention:
         Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training".

@@ -54,6 +54,10 @@ class TokenEmbedding(Layer):
         >>> embedding(hidden, reverse=True).shape
         (1, 3, 100)
 
+    See Also:
+        `kt.layers.PositionalEncoding` adds positions; `kt.models.with_new_tokens` extends the
+        vocabulary of a model.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.4; Press and Wolf 2017, "Using
         the Output Embedding to Improve Language Models"; scaled logits: Raffel et al. 2020,

@@ -55,6 +55,10 @@ class TransformerEncoder(Stack):
         >>> encoder(keras.ops.ones((2, 5, 8))).shape
         (2, 5, 8)
 
+    See Also:
+        `kt.layers.TransformerDecoder`; `kt.models.bert` and `kt.models.transformer`, which are
+        built around it.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.1.
     """

@@ -67,6 +67,10 @@ class TransformerEncoderBlock(Block):
         >>> block(keras.ops.ones((2, 5, 8))).shape
         (2, 5, 8)
 
+    See Also:
+        `kt.layers.TransformerEncoder` stacks such blocks; `kt.layers.DecoderBlock` is the causal
+        block.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.1; pre-LN: Xiong et al. 2020,
         "On Layer Normalization in the Transformer Architecture".

@@ -43,6 +43,9 @@ class FeedForward(Layer):
         >>> kt.layers.FeedForward(intermediate_dim=32)(keras.ops.ones((2, 5, 8))).shape
         (2, 5, 8)
 
+    See Also:
+        `kt.layers.TransformerEncoderBlock` and `kt.layers.DecoderBlock`, which contain it.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.3, equation 2; gated: Shazeer
         2020, "GLU Variants Improve Transformer", section 2, equations 5 and 6.

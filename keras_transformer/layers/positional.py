@@ -58,6 +58,11 @@ class PositionalEncoding(Layer):
         >>> layer(keras.ops.zeros((2, 5, 8))).shape
         (2, 5, 8)
 
+    See Also:
+        `kt.layers.LearnedPositionalEmbedding` learns its positions; `kt.layers.RotaryEmbedding`,
+        `kt.layers.RelativePositionBias` and `kt.layers.LinearPositionBias` work inside the
+        attention; `kt.visualize.plot_positions` draws them.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.5.
     """
@@ -136,6 +141,10 @@ class LearnedPositionalEmbedding(Layer):
         >>> layer = kt.layers.LearnedPositionalEmbedding(max_length=16)
         >>> layer(keras.ops.zeros((2, 5, 8))).shape
         (2, 5, 8)
+
+    See Also:
+        `kt.layers.PositionalEncoding` has no maximum length; `kt.layers.RotaryEmbedding` works
+        inside the attention.
 
     Reference:
         Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",

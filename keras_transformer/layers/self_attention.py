@@ -65,6 +65,11 @@ class MultiHeadSelfAttention(Layer):
         >>> attention(keras.ops.ones((2, 3, 8))).shape
         (2, 3, 8)
 
+    See Also:
+        `kt.layers.MultiHeadAttention` attends to another sequence;
+        `kt.layers.TransformerEncoderBlock` and `kt.layers.DecoderBlock` are blocks around it;
+        `kt.ops.dot_product_attention` is the function that computes it.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.2.3; windows: Child et al. 2019,
         "Generating Long Sequences with Sparse Transformers", and Parmar et al. 2018, "Image

@@ -99,6 +99,11 @@ def bert(
         >>> outputs["pooled_output"].shape
         (1, 16)
 
+    See Also:
+        `kt.data.MaskedLanguageModelBatches` makes the batches of its pretraining;
+        `kt.models.classifier`, `kt.models.token_classifier` and `kt.models.span_extractor` put
+        heads on it.
+
     Reference:
         Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
         Understanding", section 3; Liu et al. 2019, "RoBERTa: A Robustly Optimized BERT Pretraining

@@ -89,6 +89,11 @@ def gpt(
         >>> model({"token_ids": np.array([[5, 6, 7]])}).shape
         (1, 3, 100)
 
+    See Also:
+        `kt.models.gpt1` has GPT-1's sizes; `kt.training.gpt1_pretraining_recipe` is its training;
+        `kt.data.LanguageModelBatches` and `kt.models.packed` feed it; `kt.decoding.generate` and
+        `kt.TextGenerator` write with it.
+
     Reference:
         Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training",
         section 4.1; windows: Brown et al. 2020, "Language Models are Few-Shot Learners", section

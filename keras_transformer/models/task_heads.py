@@ -81,6 +81,10 @@ def classifier(
         >>> model.predict({"token_ids": np.array([[100, 5, 6, 101]])}, verbose=0).shape
         (1, 3)
 
+    See Also:
+        `kt.models.regressor` predicts a number, `kt.models.token_classifier` a label for each
+        token; `kt.models.sequence_classifier` is trained from nothing.
+
     Reference:
         Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
         Understanding", section 4.1; Radford et al. 2018, "Improving Language Understanding by

@@ -111,6 +111,11 @@ def transformer(
         >>> model(ids).shape
         (1, 2, 100)
 
+    See Also:
+        `kt.models.transformer_base` and `kt.models.transformer_big` have the paper's sizes;
+        `kt.training.transformer_recipe` is its training; `kt.data.TranslationBatches` makes its
+        batches; `kt.decoding.beam_search` and `kt.Translator` translate with it.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3 and table 3.
     """

@@ -87,6 +87,10 @@ def vit(
         >>> model(np.ones((2, 8, 8, 1), "float32")).shape
         (2, 10)
 
+    See Also:
+        `kt.models.classifier` replaces its head; `kt.visualize.plot_vit_attention` shows where it
+        looks.
+
     Reference:
         Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words: Transformers for Image Recognition
         at Scale", section 3.1.

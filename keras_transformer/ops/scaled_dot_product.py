@@ -77,6 +77,10 @@ def dot_product_attention(
         ValueError: if ranks or head counts do not match, `window` is below 1, "fused" or
             "blockwise" is combined with `return_attention_scores`, or a kernel with `dropout`.
 
+    See Also:
+        `kt.layers.MultiHeadSelfAttention` and `kt.layers.MultiHeadAttention` are the layers around
+        it; `kt.ops.combine_masks` makes its mask.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 3.2.1, equation 1; grouped heads:
         Ainslie et al. 2023, "GQA", section 2; blocks: Rabe and Staats 2021, "Self-attention Does

@@ -63,6 +63,9 @@ class TextGenerator:
         >>> pieces = generator.stream("the cat", max_new_tokens=3)
         >>> "the cat" + "".join(pieces) == generator.generate("the cat", max_new_tokens=3)
         True
+
+    See Also:
+        `kt.Translator` for translation; `kt.decoding.generate` and `kt.decoding.stream` for ids.
     """
 
     def __init__(

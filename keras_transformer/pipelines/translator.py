@@ -64,6 +64,10 @@ class Translator:
         ...     vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
         >>> len(kt.Translator(model, tokenizer).translate(["the cat", "the dog"]))
         2
+
+    See Also:
+        `kt.TextGenerator` for language models; `kt.translate_corpus` for many sentences;
+        `kt.decoding.beam_search` for ids.
     """
 
     def __init__(

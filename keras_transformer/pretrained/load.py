@@ -79,6 +79,10 @@ def load(folder: str | os.PathLike) -> keras.Model:
         model = kt.models.classifier(kt.models.with_new_tokens(lm, 2), num_classes=2)
         ```
 
+    See Also:
+        `kt.pretrained.load_tokenizer` loads the tokenizer; `kt.Translator` and `kt.TextGenerator`
+        load both with `from_pretrained`; `kt.pretrained.save_huggingface` is the way back.
+
     Reference:
         Radford et al. 2018 and 2019 (GPT-1 and GPT-2); Devlin et al. 2019 (BERT); Liu et al. 2019
         (RoBERTa); Conneau et al. 2020 (XLM-RoBERTa); Sanh et al. 2019 (DistilBERT); Reimers and

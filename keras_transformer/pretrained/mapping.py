@@ -120,7 +120,7 @@ def assign(
     if names != wanted:
         raise ValueError(
             "The checkpoint must contain exactly the tensors of its architecture. "
-            f"{_listed('Missing', wanted - names)} {_listed('Left over', names - wanted)}."
+            f"{_listed('Missing', wanted - names)}. {_listed('Left over', names - wanted)}."
         )
     for rule in rules:
         targets = [variables.pop(path) for path in rule.targets]
@@ -154,6 +154,6 @@ def to_float32(weight: Any) -> np.ndarray:
 def _listed(word, names: Iterable[str]) -> str:
     names = sorted(names)
     if not names:
-        return f"{word}: none."
+        return f"{word}: none"
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return f"{word}: {', '.join(names[:8])}{more}."
+    return f"{word}: {', '.join(names[:8])}{more}"

@@ -101,6 +101,10 @@ def save_huggingface(
         kt.pretrained.save_huggingface(translator.model, tokenizer, "my-translator")
         transformers.MarianMTModel.from_pretrained("my-translator")
         ```
+
+    See Also:
+        `kt.pretrained.load` is the way back; `kt.pretrained.save_ctranslate2` writes for a fast
+        runtime.
     """
     check_choice(_DTYPES, dtype=dtype)
     parts = sentence_encoder_parts(model)

@@ -52,6 +52,10 @@ class CheckpointAveraging(keras.callbacks.Callback):
         >>> inputs, targets = np.ones((4, 3)), np.ones((4, 2))
         >>> history = model.fit(inputs, targets, epochs=3, verbose=0, callbacks=[averaging])
 
+    See Also:
+        `kt.training.average_checkpoints` averages files; `kt.training.SaveTraining` saves what an
+        interrupted training needs.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 6.1.
     """

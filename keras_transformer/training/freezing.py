@@ -48,6 +48,10 @@ def freeze(model: keras.Model, up_to: int | None = None) -> None:
         >>> len(lm.trainable_weights) == len(lm.get_layer("decoder").blocks[2].weights)
         True
 
+    See Also:
+        `kt.training.unfreeze`; `kt.training.GradualUnfreezing` unfreezes during the training;
+        `kt.training.enable_lora` trains adapters instead.
+
     Reference:
         Howard and Ruder 2018, "Universal Language Model Fine-tuning for Text Classification",
         section 3.3.

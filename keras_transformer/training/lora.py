@@ -62,6 +62,10 @@ def enable_lora(
         >>> len(kt.training.enable_lora(lm, rank=2)), len(lm.trainable_weights)
         (2, 4)
 
+    See Also:
+        `kt.training.save_lora`, `kt.training.load_lora`, `kt.training.merge_lora`;
+        `kt.training.freeze` trains whole blocks instead.
+
     Reference:
         Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.
     """

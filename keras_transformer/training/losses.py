@@ -100,6 +100,10 @@ class MaskedCrossentropy(keras.losses.Loss):
         >>> round(float(loss(labels, logits)), 4)  # log(4), whatever the padding
         1.3863
 
+    See Also:
+        `kt.training.ChunkedLossModel` computes it without the full logits; `kt.training.Perplexity`
+        and `kt.training.MaskedAccuracy` ignore padding in the same way.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", section 5.4; Szegedy et al. 2016,
         "Rethinking the Inception Architecture for Computer Vision", section 7.

@@ -62,6 +62,11 @@ def transformer_recipe(
         >>> model = keras.Sequential([keras.layers.Embedding(11, 8), keras.layers.Dense(11)])
         >>> model.compile(**kt.training.transformer_recipe(hidden_dim=8, warmup_steps=100))
 
+    See Also:
+        `kt.training.NoamSchedule` and `kt.training.MaskedCrossentropy`, its parts;
+        `kt.training.gpt1_pretraining_recipe` for language models;
+        `kt.training.bert_finetuning_recipe` for fine-tuning.
+
     Reference:
         Vaswani et al. 2017, "Attention Is All You Need", sections 5.3 and 5.4.
     """

@@ -74,6 +74,10 @@ class SaveTraining(keras.callbacks.Callback):
         >>> save = kt.training.SaveTraining(folder, again, every_steps=1000, monitor="loss")
         >>> history = lm.fit(again, initial_epoch=epoch, epochs=2, shuffle=False, verbose=0,
         ...                  callbacks=[save])
+
+    See Also:
+        `kt.training.load_training` continues from it; `kt.training.CheckpointAveraging` averages
+        weights.
     """
 
     def __init__(

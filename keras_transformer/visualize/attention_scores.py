@@ -65,6 +65,10 @@ def attention_scores(model: Any, inputs: Any) -> dict[str, list[np.ndarray]]:
         >>> scores = kt.visualize.attention_scores(model, inputs)
         >>> len(scores["cross_attention"]), scores["cross_attention"][0].shape
         (2, (1, 2, 2, 3))
+
+    See Also:
+        `kt.visualize.plot_attention`, `kt.visualize.head_view` and `kt.visualize.model_view` draw
+        them; `kt.visualize.record` records every other tensor.
     """
     if hasattr(model, "layers"):
         with record(model, "*weights") as trace:

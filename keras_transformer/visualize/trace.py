@@ -133,6 +133,10 @@ def record(
         ...     logits = model({"token_ids": np.array([[5, 6, 7]])})
         >>> float(abs(trace["decoder/block_0/self_attention/head_output"][:, 1]).max())
         0.0
+
+    See Also:
+        `kt.visualize.attention_scores` returns the attention weights only;
+        `kt.visualize.plot_attention` draws them.
     """
     patterns = [names] if isinstance(names, str) else list(names)
     check(isinstance(model, keras.layers.Layer), "be a Keras model or layer", "model", model)

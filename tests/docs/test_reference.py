@@ -1,25 +1,16 @@
 """Every public name has its page, and a docstring that says what a reader needs."""
 
-import importlib.util
 import inspect
 import re
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import keras_transformer as kt
+from tests.docs.site import ROOT, load_hook
 
-ROOT = Path(__file__).resolve().parents[2]
 pytest.importorskip("mkdocs")
 pytest.importorskip("griffe")
-
-
-def load_hooks():
-    specification = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
-    hooks = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(hooks)
-    return hooks
 
 
 def public_names():
@@ -36,7 +27,7 @@ CALLABLES = {name: value for name, value in public_names() if callable(value)}
 
 
 def test_every_public_name_has_a_page():
-    hooks = load_hooks()
+    hooks = load_hook("hooks")
     pages = {
         "kt" + page.uri.removeprefix("api").removesuffix(".md").replace("/", "."): page
         for found in hooks.pages().values()
@@ -54,9 +45,26 @@ def test_every_public_name_has_a_page():
 
 
 def test_index_says_something_about_every_name():
-    for found in load_hooks().pages().values():
+    for found in load_hook("hooks").pages().values():
         rows = re.findall(r"(?m)^\| \[`(.*?)`\]\(.*?\) \|(.*)\|$", found[0].markdown)
         assert rows and all(text.strip() for _, text in rows), found[0].uri
+
+
+def test_every_public_name_is_found_by_its_task():
+    page = (ROOT / "docs" / "what-is-where.md").read_text(encoding="utf-8")
+    tasks = page.partition("## Find it by task\n")[2].partition("\n## ")[0]
+    named = re.findall(r"`(kt\.[\w.]+)`", tasks)
+    assert set(named) == {name for name, _ in public_names()}
+
+
+def test_related_names_exist():
+    known, found = {name for name, _ in public_names()}, 0
+    for name, value in CALLABLES.items():
+        related = (inspect.getdoc(value) or "").partition("\nSee Also:\n")[2].partition("\n\n")[0]
+        names = re.findall(r"`(kt\.[\w.]+)`", related)
+        assert set(names) <= known - {name}, name
+        found += bool(names)
+    assert found >= 30
 
 
 def sections(value):

@@ -48,6 +48,10 @@ class LanguageModelBatches(EpochBatches):
         >>> inputs, labels = batches[0]
         >>> inputs["token_ids"][0].tolist(), labels[0].tolist()
         ([1, 2, 3, 4], [2, 3, 4, 5])
+
+    See Also:
+        `kt.data.PackedBatches` keeps sequences apart; `kt.data.SlidingWindows` evaluates;
+        `kt.models.gpt` trains on them.
     """
 
     def __init__(

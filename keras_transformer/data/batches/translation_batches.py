@@ -65,6 +65,10 @@ class TranslationBatches(EpochBatches):
         >>> inputs, labels = batches[0]
         >>> inputs["target_ids"].tolist(), labels.tolist()  # start 2, end 3
         ([[2, 7, 0, 0], [2, 8, 9, 4]], [[7, 3, 0, 0], [8, 9, 4, 3]])
+
+    See Also:
+        `kt.models.transformer`, which trains on them; `kt.data.MixedBatches` mixes several;
+        `kt.data.filter_pairs` cleans the pairs.
     """
 
     def __init__(

@@ -69,6 +69,9 @@ def encode(
         >>> row[0], row[-1]
         (2, 3)
 
+    See Also:
+        `kt.data.decode` is the way back; `kt.data.special_ids` lists the ids that can be added.
+
     Reference:
         Kudo 2018, "Subword Regularization"; Provilkov et al. 2020, "BPE-Dropout" (for merges).
     """

@@ -122,6 +122,10 @@ def train_tokenizer(
         >>> kt.data.decode(tokenizer, kt.data.encode(tokenizer, texts, end=True)) == texts
         True
 
+    See Also:
+        `kt.data.encode` and `kt.data.decode` use it; `kt.data.save_tokenizer` saves it;
+        `kt.pretrained.load_tokenizer` loads that of a checkpoint.
+
     Reference:
         Kudo and Richardson, "SentencePiece" (2018); Kudo, "Subword Regularization" (2018).
     """

@@ -1,50 +1,24 @@
 """A browser, servers with tiny models, and pages that report whatever goes wrong on them."""
 
-import base64
 import contextlib
-import hashlib
-import io
-import shutil
-import tarfile
-import tempfile
-import urllib.request
-from pathlib import Path
 
 import keras
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 import keras_transformer as kt
 from keras_transformer.explorer import Answers
+from tests.browser import axe_text, open_browser
 from tests.explorer import serving, tiny_model
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-AXE = "https://registry.npmjs.org/axe-core/-/axe-core-4.10.3.tgz"
-AXE_SHA512 = (
-    "Xm7bpRXnDSX2YE2YFfBk2FnF0ep6tmG7xPh8iHee8MIcrgq762Nkce856dYtJYLkuIoYZvGfTs/PbZhideTcEg=="
-)
 WAIT = 30_000  # milliseconds: other tests may keep all cores busy
 
 
 # Playwright's event loop runs as long as its browser: not longer than the tests of this folder.
 @pytest.fixture(scope="package")
 def browser():
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        pytest.fail("Chromium is missing: `make browser`, or `apt-get install -y chromium`.")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="package")
@@ -157,17 +131,4 @@ def visit(browser, servers):
 @pytest.fixture(scope="package")
 def axe():
     """The text of axe-core, which finds what keeps people from using a page."""
-    folder = Path(tempfile.gettempdir()) / "keras_transformer_tests"
-    archive = folder / AXE.rsplit("/", 1)[-1]
-    if not archive.is_file() or not _is_axe(archive.read_bytes()):
-        with urllib.request.urlopen(AXE, timeout=60) as response:
-            content = response.read()
-        assert _is_axe(content)
-        folder.mkdir(exist_ok=True)
-        archive.write_bytes(content)
-    with tarfile.open(fileobj=io.BytesIO(archive.read_bytes())) as files:
-        return files.extractfile("package/axe.min.js").read().decode("utf-8")
-
-
-def _is_axe(content):
-    return base64.b64encode(hashlib.sha512(content).digest()).decode("ascii") == AXE_SHA512
+    return axe_text()

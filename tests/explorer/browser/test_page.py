@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 import keras_transformer.explorer
+from tests.browser import serious_violations
 from tests.explorer import KINDS
 
 PAGE = Path(keras_transformer.explorer.__file__).parent / "page"
@@ -20,17 +21,6 @@ STAGES = {
     "vision": "picture embedding attention block classes",
 }
 HOSTILE = "<script>alert(1)</script> & \u2028 \u05e9\u05dc\u05d5\u05dd e\u0301 </textarea> cat"
-
-
-def serious_violations(page, where):
-    found = page.evaluate(
-        "(where) => axe.run(where, {resultTypes: ['violations']})", {"include": [where]}
-    )
-    return [
-        (one["id"], [node["html"] for node in one["nodes"]][:3])
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
-    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
