@@ -95,11 +95,15 @@ class Worker:
 
 
 def fuzz(cases, subjects, seconds):
-    """Yields the result of each case, a subject and a seed, until the time is over."""
-    end = time.monotonic() + seconds
+    """Yields the result of each case, a subject and a seed, until the time is over.
+
+    The time starts when the first process is ready.
+    """
     with tempfile.TemporaryDirectory() as folder:
         worker = Worker(folder, subjects)
         try:
+            worker.start()
+            end = time.monotonic() + seconds
             for subject, seed in cases:
                 if time.monotonic() > end:
                     return
