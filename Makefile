@@ -92,8 +92,8 @@ docs: $(VENV)/all.stamp
 soak: export OMP_NUM_THREADS := 1
 soak: $(VENV)/all.stamp
 	for backend in tensorflow jax torch; do \
-	  KERAS_BACKEND=$$backend $(RUN) -m tests.robustness.soak --only threads --requests 500 && \
-	  KERAS_BACKEND=$$backend $(RUN) -m tests.robustness.soak --only memory --requests 2000 && \
+	  KERAS_BACKEND=$$backend $(RUN) -m tests.robustness.soak --only threads --requests 300 && \
+	  KERAS_BACKEND=$$backend $(RUN) -m tests.robustness.soak --only memory --requests 1000 && \
 	  KERAS_BACKEND=$$backend $(RUN) -m tests.robustness.soak --only training --minutes 2 || exit 1; \
 	done
 	KERAS_BACKEND=torch $(RUN) -m tests.robustness.soak --only texts

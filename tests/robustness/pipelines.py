@@ -97,7 +97,7 @@ def requests_of_all_lengths(count, seed=0):
 
 def _request_of_any_length(generator):
     count = int(generator.integers(1, 17))
-    texts = random_texts(generator, count, int(generator.integers(1, 30)))
+    texts = random_texts(generator, count, int(generator.integers(1, 25)))
     most = int(generator.integers(1, 9))
     if generator.random() < 0.01:  # a new program each
         sampler = kt.decoding.TopP(0.9, temperature=float(generator.uniform(0.5, 2.0)))
