@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import keras_transformer as kt
+from keras_transformer.files import parse_json
 from keras_transformer.training import SaveTraining, load_training
+from tests.robustness.mutations import mutate
 
 V = 20
 ROWS = [np.random.default_rng(row).integers(4, V, 5).tolist() for row in range(16)]
@@ -139,29 +141,6 @@ def test_an_optimizer_that_does_not_fit_is_refused(folder):
 # === Mutations ===
 
 
-def mutated(content, generator):
-    """Bytes that differ from the content: flipped bits, cuts, splices, other numbers."""
-    data = bytearray(content)
-    kind = generator.choice(["flip", "cut", "splice", "digits", "words"])
-    if kind == "flip":
-        for _ in range(generator.randint(1, 8)):
-            data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
-    elif kind == "cut":
-        del data[generator.randrange(len(data)) :]
-    elif kind == "splice":
-        start, place = generator.randrange(len(data)), generator.randrange(len(data))
-        data[place:place] = data[start : start + generator.randint(1, 50)]
-    elif kind == "digits":
-        places = [i for i, byte in enumerate(data) if 48 <= byte <= 57]
-        place = generator.choice(places)
-        data[place : place + 1] = generator.choice([b"-1", b"99999999999", b"null", b"0.5", b'"a"'])
-    else:
-        words = [b"true", b"null", b"[]", b"{}", b'"x"', b"1e999", b"NaN", b"[[[]]]"]
-        place = generator.randrange(len(data))
-        data[place : place + generator.randint(0, 9)] = generator.choice(words)
-    return bytes(data)
-
-
 def load_mutation(folder, name, content):
     """Loads a folder with a changed file; returns whether it was accepted."""
     data = make_batches()
@@ -190,7 +169,7 @@ def test_no_mutation_gets_through(folder, suffix):
     number = {".json": 150, ".keras": 25, ".npz": 60}[suffix]
     accepted = 0
     for index in range(number):
-        changed = mutated(good, generator)
+        changed = mutate(good, name, generator)
         try:
             accepted += load_mutation(folder, name, changed)
         except BaseException:
@@ -219,7 +198,7 @@ def test_no_mutated_position_moves_the_batches(kind):
     refusals = 0
     for _ in range(300):
         try:
-            state = json.loads(mutated(good, generator))
+            state = parse_json(mutate(good, "state.json", generator), "state.json")
         except ValueError:
             continue
         data = STATES[kind]()
