@@ -45,7 +45,7 @@ keras.utils.set_random_seed(arguments.seed)
 # ## Data
 #
 # Three to five digits are reversed. After three digits and a question mark, the writer hesitates:
-# with a probability of 60 %, the answer is "um" and the digits in any order.
+# with a probability of 60%, the answer is "um" and the digits in any order.
 
 # %%
 NAMES = ["<pad>", "<unknown>", "<start>", "<end>", *"0123456789", "?", "um"]
