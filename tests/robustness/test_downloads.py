@@ -66,6 +66,8 @@ class Cache:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # A background job of a shell ignores Ctrl-C, and its children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def fetch(self, more=""):
