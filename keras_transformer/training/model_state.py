@@ -84,7 +84,8 @@ def check_adapters(state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None
         shapes = [array.shape for name, array in arrays.items() if name.startswith(f"{place}/lora")]
         if not shapes or any(rank not in shape for shape in shapes):
             raise ValueError(
-                f"`adapters` must have the rank of their saved weights. Received: rank {rank} for "
+                "`adapters` in training.json must have the rank of their saved weights. "
+                f"Received: rank {rank} for "
                 f"{place!r}, whose weights have the shapes {shapes}."
             )
 

@@ -90,7 +90,8 @@ def _load_model(folder, entry, arrays):
     model = load_keras_model(path)
     with naming_file(index):
         if "state" in entry:  # missing from files of older versions
-            check_adapters(entry["state"], arrays)
+            with naming_file(path.with_suffix(".npz")):  # it may be either file's fault
+                check_adapters(entry["state"], arrays)
             restore_state(model, entry["state"])
     with naming_file(path):
         compile_as_saved(model, path, config)

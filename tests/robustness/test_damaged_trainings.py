@@ -86,7 +86,7 @@ def refused(folder, message):
             lambda c: c["state"].update(
                 adapters={name: [10**9, 1.0] for name in c["state"]["adapters"]}
             ),
-            "rank of their saved weights. Received: rank 1000000000.*training.json",
+            "training.json must have the rank of .* Received: rank 1000000000 .*.npz",
         ),
         (lambda c: c.update(others=3), "list other states"),
         (lambda c: c.update(others=[3]), "describe states as JSON objects"),
