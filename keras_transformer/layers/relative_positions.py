@@ -41,7 +41,8 @@ class RelativePositionBias(Layer):
 
     Raises:
         ValueError: If `num_buckets` is below 2 (with `bidirectional`, below 4 or odd), or
-            `max_distance` is not above the distances with their own buckets.
+            `max_distance` is not above the distances with their own buckets. With
+            `bidirectional=None`, this applies to both True and False.
 
     Example:
         >>> import keras, keras_transformer as kt
@@ -67,7 +68,9 @@ class RelativePositionBias(Layer):
         both = bidirectional is not False
         each = num_buckets // 2 if both else num_buckets
         odd = both and num_buckets % 2
-        if each < 2 or odd or max_distance <= each // 2:
+        # None may become False: in a decoder, all buckets are for keys behind.
+        most = num_buckets // 2 if bidirectional else num_buckets
+        if each < 2 or odd or max_distance <= most // 2:
             raise ValueError(
                 "`num_buckets` must be at least 2 (even and at least 4 with `bidirectional`), and "
                 "`max_distance` must exceed the distances with their own buckets. Received: "

@@ -268,6 +268,11 @@ def test_gated_feed_forward():
         ),
         (lambda: kt.layers.RelativePositionBias(5), "`num_buckets` must be at least 2"),
         (lambda: kt.layers.RelativePositionBias(2), "`num_buckets` must be at least 2"),
+        # It would do in an encoder, not in a decoder.
+        (
+            lambda: kt.layers.RelativePositionBias(8, 4, bidirectional=None),
+            "`max_distance` must exceed .* num_buckets=8, bidirectional=None, max_distance=4",
+        ),
         (lambda: kt.layers.RelativePositionBias(32, 8), "Received: num_buckets=32.*distance=8"),
         (lambda: kt.layers.LinearPositionBias(0), "`max_exponent` must be a positive integer"),
         (lambda: kt.layers.RelativePositionKeys(0), "`max_distance` must be a positive integer"),

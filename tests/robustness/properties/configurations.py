@@ -87,7 +87,7 @@ def rotary(head_dim):
 
 def relative_positions():
     """Their names, and their layers with other arguments than the default ones."""
-    t5 = {"num_buckets": st.sampled_from((4, 6, 8)), "max_distance": st.integers(3, 7)}
+    t5 = {"num_buckets": st.sampled_from((4, 6, 8)), "max_distance": st.integers(5, 9)}
     return st.one_of(
         st.sampled_from(sorted(RELATIVE)),
         st.fixed_dictionaries({"kind": st.just("t5"), "bidirectional": st.none(), **t5}),

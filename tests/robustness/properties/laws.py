@@ -176,7 +176,11 @@ def all_scores(case, read, source, penalty):
 
 
 def check_beams(case, configuration):
-    """With a beam for every prefix, beam search finds what brute force finds."""
+    """With a beam for every candidate, beam search finds what brute force finds.
+
+    A hypothesis that ends must be among as many best candidates as there are beams, so a beam for
+    every prefix that goes on, (V - 1) ** (LENGTH - 1), would lose some.
+    """
     start, penalty = start_of(configuration), (0.0, 0.6, -1.0)[configuration.seed % 3]
     (prompt,) = inputs_of(configuration, batch=1)[int(case.is_translator)].tolist()
     read, source = ([start], prompt) if case.is_translator else (prompt, None)
@@ -185,7 +189,7 @@ def check_beams(case, configuration):
         [prompt],
         start,
         END,
-        num_beams=(V - 1) ** (LENGTH - 1),
+        num_beams=V * (V - 1) ** (LENGTH - 2),
         length_penalty=penalty,
         max_length=LENGTH,
         num_return=5,
