@@ -193,7 +193,7 @@ def test_a_failed_save_leaves_the_old_tokenizer(tokenizer, tmp_path, monkeypatch
     (tmp_path / "notes.txt").write_text("kept")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     other = data.train_tokenizer(TEXTS, vocabulary_size=40)
-    monkeypatch.setattr(storage.json, "dump", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(storage.json, "dumps", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         data.save_tokenizer(other, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
