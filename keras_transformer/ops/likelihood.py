@@ -171,7 +171,9 @@ def check_labels_in_vocabulary(labels: Any, vocabulary_size: int, padding_id: in
 
         if labels.device.type != "cpu" or torch.compiler.is_compiling():
             return
-    ids = np.asarray(ops.convert_to_numpy(labels))
+        ids = labels.numpy()  # Keras's conversion makes NumPy warn
+    else:
+        ids = np.asarray(ops.convert_to_numpy(labels))
     wrong = (ids < 0) | (ids >= vocabulary_size)
     if padding_id is not None:
         wrong &= ids != padding_id
