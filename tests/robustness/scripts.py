@@ -63,5 +63,5 @@ def _django():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             shutil.move(download._download(DJANGO, folder), path)
-    download._check_hash(path, DJANGO.sha256)
+    download._check_hash(path, DJANGO.sha256, str(path))
     return path

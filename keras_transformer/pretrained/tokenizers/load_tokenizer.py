@@ -170,27 +170,29 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) 
     num_tokens = max(inner.get_vocab().values(), default=-1) + 1
     end = named.get("sep", named.get("eos")) if settings.end_id is None else settings.end_id
     is_bpe = type(inner.model).__name__ == "BPE"
-    return HuggingFaceTokenizer(
-        inner.to_str(),
-        padding_id=named.get("pad"),
-        start_id=_start_id(config, usual, settings, named),
-        # An id that the tokenizer does not have cannot end a text.
-        end_id=end if end is not None and end < num_tokens else None,
-        unknown_id=named.get("unk"),
-        # Cleaning up is for word-level tokenizers; BPE preserves spaces.
-        clean_up_spaces=bool(files.flag("clean_up_tokenization_spaces", False)) and not is_bpe,
-        vocabulary_size=larger_size(config.get("vocab_size"), num_tokens),
-        split_special_tokens=bool(files.flag("split_special_tokens", False)),
-        chat_template=read_chat_template(files),
-        template_tokens={
-            f"{name}_token": token.content
-            for name, token in {**files.defaults, **files.named}.items()
-        },
-        **_languages(inner, usual),
-        add_start="cls" not in named
-        and usual is not T5
-        and _adds_start(files, plain, inner, named.get("bos")),
-    )
+    first = "tokenizer.json" if is_listed(folder / "tokenizer.json") else kind.files[0]
+    with naming_file(folder / first):
+        return HuggingFaceTokenizer(
+            inner.to_str(),
+            padding_id=named.get("pad"),
+            start_id=_start_id(config, usual, settings, named),
+            # An id that the tokenizer does not have cannot end a text.
+            end_id=end if end is not None and end < num_tokens else None,
+            unknown_id=named.get("unk"),
+            # Cleaning up is for word-level tokenizers; BPE preserves spaces.
+            clean_up_spaces=bool(files.flag("clean_up_tokenization_spaces", False)) and not is_bpe,
+            vocabulary_size=larger_size(config.get("vocab_size"), num_tokens),
+            split_special_tokens=bool(files.flag("split_special_tokens", False)),
+            chat_template=read_chat_template(files),
+            template_tokens={
+                f"{name}_token": token.content
+                for name, token in {**files.defaults, **files.named}.items()
+            },
+            **_languages(inner, usual),
+            add_start="cls" not in named
+            and usual is not T5
+            and _adds_start(files, plain, inner, named.get("bos")),
+        )
 
 
 def _start_id(
