@@ -65,9 +65,11 @@ unit: $(VENV)/all.stamp browser
 coverage: $(VENV)/all.stamp browser
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --cov=keras_transformer $(TESTS)
 
-# What must hold everywhere: laws, parity, layers (with saving), the pipeline, load. The others pass
-# there too: KERAS_BACKEND=jax .venv/bin/python -m pytest tests/decoding.
-EVERYWHERE := tests/laws tests/parity tests/layers tests/pipelines tests/robustness
+# What must hold everywhere: laws, parity, layers (with saving), the pipeline, and of the promises what
+# depends on the backend. The others pass there too: KERAS_BACKEND=jax .venv/bin/python -m pytest
+# tests/decoding.
+EVERYWHERE := tests/laws tests/parity tests/layers tests/pipelines \
+  $(addprefix tests/robustness/test_,threads.py memory.py kills.py determinism.py)
 # JAX compiles thousands of programs that run once: without optimization this takes a quarter less
 # time. `make test-all` optimizes as users do.
 QUICK_XLA ?= --xla_backend_optimization_level=0

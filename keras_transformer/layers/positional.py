@@ -182,15 +182,16 @@ class LearnedPositionalEmbedding(Layer):
             (B, T, D).
         """
         check_hidden("inputs", inputs)
-        length = known_length(inputs)
-        if length is not None and length > self.max_length:
-            raise ValueError(
-                "`inputs` must not be longer than `max_length`. "
-                f"Received: length={length}, max_length={self.max_length}."
-            )
         if positions is None:
+            length = known_length(inputs)
+            if length is not None and length > self.max_length:
+                raise ValueError(
+                    "`inputs` must not be longer than `max_length`. "
+                    f"Received: length={length}, max_length={self.max_length}."
+                )
             positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
         else:
+            # More tokens than positions are fine, such as beams that all continue at the same one.
             check_rows("positions", positions, self.max_length)
         encoding = ops.cast(take_rows(self.embeddings, positions), inputs.dtype)
         return inputs + report("encoding", encoding)

@@ -49,6 +49,19 @@ def test_learned_positions():
     np.testing.assert_allclose(to_numpy(layer(x, positions)), x + table[positions], atol=1e-6)
 
 
+def test_more_tokens_than_positions():
+    """As beams that share a cache do: all of them continue at the same position."""
+    layer = kt.layers.LearnedPositionalEmbedding(max_length=5)
+    x = normal(2, 7, 3)
+    positions = np.full((2, 7), 4)
+    y = to_numpy(layer(x, positions))
+    np.testing.assert_allclose(
+        y - x, np.broadcast_to(to_numpy(layer.embeddings)[4], y.shape), atol=1e-6
+    )
+    with pytest.raises(ValueError, match="must not be longer than `max_length`. .*length=7"):
+        layer(x)
+
+
 def test_rotary_against_complex_numbers():
     heads, size = 3, 8
     x = normal(B, T, heads, size)

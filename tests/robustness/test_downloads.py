@@ -21,6 +21,8 @@ CONTENT = os.urandom(300_000)
 FETCH = """
 import fcntl, json, os, resource, signal, sys, types
 source, wheel, member, more = json.loads(sys.argv[1])
+# A background job of a shell ignores Ctrl-C, and its children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in ("keras_transformer", "keras_transformer.datasets"):
     package = types.ModuleType(name)
     package.__path__ = [os.path.join(source, *name.split("."))]
@@ -66,8 +68,6 @@ class Cache:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            # A background job of a shell ignores Ctrl-C, and its children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def fetch(self, more=""):
