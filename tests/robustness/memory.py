@@ -45,11 +45,13 @@ def num_mappings():
     return len(Path("/proc/self/maps").read_text().splitlines())
 
 
-def num_programs():
-    """The compiled programs that decoding keeps, over all models."""
+def num_programs(*pipelines):
+    """The compiled programs that decoding keeps for the models of pipelines, by default for all."""
+    models = {id(pipeline.model) for pipeline in pipelines}
     return sum(
         len(compiled)
-        for kept in list(programs._kept.values())
+        for model, kept in list(programs._kept.items())
+        if not models or id(model) in models
         for by_settings in kept.forms.values()
         for compiled in by_settings.values()
     )
