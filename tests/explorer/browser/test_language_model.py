@@ -44,9 +44,19 @@ def test_tokens_are_generated_one_by_one(language_model):
 def test_generation_stops_when_told(language_model):
     page = language_model.page
     page.locator("#new-tokens").fill("30")
-    page.locator("#submit").click()
-    expect(page.locator(".mini-tokens .written").first).to_be_visible()
-    page.locator("#stop").click()
+    # In the page, at the first token: from here, on a busy machine, a click comes too late.
+    page.evaluate(
+        """new Promise((done) => {
+          const observer = new MutationObserver(() => {
+            if (!document.querySelector(".mini-tokens .written")) return;
+            observer.disconnect();
+            document.querySelector("#stop").click();
+            done();
+          });
+          observer.observe(document.body, { childList: true, subtree: true });
+          document.querySelector("#submit").click();
+        })"""
+    )
     expect(page.locator("#submit")).to_be_enabled()
     expect(page.locator("#stop")).to_be_hidden()
     expect(page.locator("#status")).to_have_text(re.compile("^([1-9]|1\\d|2\\d) tokens were"))
