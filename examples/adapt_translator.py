@@ -44,7 +44,7 @@ parser.add_argument("--pairs", type=Path, help="file of pairs; the last 5%% are 
 parser.add_argument("--output", type=Path, default=Path("runs/numbers"), help="folder to save to")
 parser.add_argument("--epochs", type=int, default=1)
 parser.add_argument("--mix", type=float, default=3.0, help="ordinary batches per new one")
-parser.add_argument("--ordinary", type=int, default=9000, help="number of ordinary sentences")
+parser.add_argument("--ordinary", type=int, default=12000, help="number of ordinary sentences")
 parser.add_argument("--lora", type=int, metavar="RANK", help="train adapters of this rank")
 parser.add_argument("--learning-rate", type=float, help="default 5e-5, LoRA 1e-3")
 parser.add_argument("--seed", type=int, default=1)
@@ -73,10 +73,10 @@ else:
 
     numbers = np.random.default_rng(arguments.seed).permutation(1_000_000).tolist()
     numbers = [number for number in numbers if is_portuguese(number)]
-    numbers = numbers[: 60 if arguments.smoke else 3400]
+    numbers = numbers[: 60 if arguments.smoke else 5000]
     source = [f"It costs {num2words(number, lang='en')} euros." for number in numbers]
     target = [f"Custa {num2words(number, lang='pt')} euros." for number in numbers]
-num_test = max(1, len(source) // 20) if arguments.pairs else len(source) * 3 // 34
+num_test = max(1, len(source) // 20) if arguments.pairs else len(source) * 3 // 50
 num_held_out = max(1, num_test // 3)
 pairs = list(zip(source, target, strict=True))
 test, held_out = pairs[-num_test:], pairs[-num_test - num_held_out : -num_test]
@@ -189,7 +189,7 @@ if arguments.lora:
 # %%
 fine_tuned = model.get_weights()
 needed = number_right(held_out)
-for way in (0.25, 0.5, 0.75, 1.0):
+for way in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
     model.set_weights(
         [
             old + way * (new - old) if old.dtype.kind == "f" else new
