@@ -70,6 +70,13 @@ class Cache:
             start_new_session=True,
         )
 
+    def start_halfway(self):
+        """Starts such a process, whose download stops halfway until `index.goes_on` is set."""
+        self.index.goes_on.clear()
+        process = self.start()
+        assert self.index.is_halfway.wait(60)
+        return process
+
     def fetch(self, more=""):
         """What such a process prints."""
         return self.start(more).communicate(timeout=60)[0].strip()
@@ -110,9 +117,7 @@ def test_processes_at_the_same_time_download_once(cache):
 
 
 def test_killed_while_downloading(cache):
-    cache.index.goes_on.clear()
-    process = cache.start()
-    assert cache.index.is_halfway.wait(60)
+    process = cache.start_halfway()
     kill(process)
     assert cache.leftovers() and not cache.file.exists()
     cache.index.goes_on.set()
@@ -121,9 +126,7 @@ def test_killed_while_downloading(cache):
 
 
 def test_a_process_that_waits_takes_over_from_one_that_is_killed(cache):
-    cache.index.goes_on.clear()
-    first = cache.start()
-    assert cache.index.is_halfway.wait(60)
+    first = cache.start_halfway()
     second = cache.start()
     time.sleep(1.0)
     assert second.poll() is None and cache.index.num_downloads == 1
@@ -145,9 +148,7 @@ def test_killed_while_writing(cache):
 
 def test_interrupted(cache):
     """Ctrl-C reaches the process and its pip; nothing is left."""
-    cache.index.goes_on.clear()
-    process = cache.start()
-    assert cache.index.is_halfway.wait(60)
+    process = cache.start_halfway()
     os.killpg(process.pid, signal.SIGINT)
     printed = process.communicate(timeout=60)[0]
     assert process.returncode and "found" not in printed

@@ -10,9 +10,11 @@ from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.interface import Tokenizer
 from keras_transformer.data.tokenizers.marian_tokenizer import MarianTokenizer
 from keras_transformer.data.tokenizers.sentence_piece import SentencePieceTokenizer
-from keras_transformer.data.tokenizers.text_packages import import_text_package
-
-_SPACE = "\u2581"  # how SentencePiece writes a space
+from keras_transformer.data.tokenizers.text_packages import (
+    SPACE,
+    import_text_package,
+    sentencepiece_proto,
+)
 
 
 def with_new_tokens(
@@ -52,7 +54,7 @@ def with_new_tokens(
     check_integer(size, first_id=first_id)
     tokens = _checked(tokenizer, tokens)
     if isinstance(tokenizer, MarianTokenizer):
-        ids = {token.replace(" ", _SPACE): first_id + i for i, token in enumerate(tokens)}
+        ids = {token.replace(" ", SPACE): first_id + i for i, token in enumerate(tokens)}
         vocabulary = {**tokenizer.vocabulary, **ids}
         return MarianTokenizer(
             _longer_proto(tokenizer.proto, tokens), vocabulary, **_config(tokenizer)
@@ -85,7 +87,7 @@ def _checked(tokenizer: Any, tokens: Sequence[str]) -> list[str]:
     check(listed, "be a list of strings", "tokens", tokens)
     known = set()
     for index, token in enumerate(tokens):
-        valid = isinstance(token, str) and bool(token.strip()) and _SPACE not in token
+        valid = isinstance(token, str) and bool(token.strip()) and SPACE not in token
         check(valid, "be a string with visible characters", f"tokens[{index}]", token)
         if token in known or _is_token(tokenizer, token):
             raise ValueError(
@@ -109,14 +111,13 @@ def _config(tokenizer):
 
 def _longer_proto(proto: bytes, tokens: Sequence[str], first_id: int | None = None) -> bytes:
     """Returns a SentencePiece model with more pieces, the first of them with the given id."""
-    model = import_text_package("sentencepiece.sentencepiece_model_pb2").ModelProto()
-    model.ParseFromString(proto)
+    model = sentencepiece_proto(proto)
     piece_type = type(model).SentencePiece
     for index in range(len(model.pieces), len(model.pieces) if first_id is None else first_id):
         # Fill up the ids that no text contains, such as a padding id that only the model has.
         model.pieces.add(piece=f"<unused {index}>", score=0.0, type=piece_type.UNUSED)
     for token in tokens:
-        text = token.replace(" ", _SPACE)
+        text = token.replace(" ", SPACE)
         model.pieces.add(piece=text, score=0.0, type=piece_type.USER_DEFINED)
     return model.SerializeToString()
 

@@ -2,6 +2,10 @@
 
 import importlib
 from types import ModuleType
+from typing import Any
+
+# How SentencePiece writes a space.
+SPACE = "\u2581"
 
 
 def import_text_package(name: str) -> ModuleType:
@@ -23,3 +27,10 @@ def import_text_package(name: str) -> ModuleType:
             f"This needs the package `{name}`, which could not be imported. "
             'Install it with `pip install "keras-transformer-layers[text]"`.'
         ) from error
+
+
+def sentencepiece_proto(content: bytes = b"") -> Any:
+    """Parses a SentencePiece file's content to a `ModelProto`; without content, to an empty one."""
+    proto = import_text_package("sentencepiece.sentencepiece_model_pb2").ModelProto()
+    proto.ParseFromString(content)
+    return proto

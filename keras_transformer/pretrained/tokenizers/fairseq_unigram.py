@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from keras_transformer.data.tokenizers.text_packages import import_text_package
+from keras_transformer.data.tokenizers.text_packages import (
+    SPACE,
+    import_text_package,
+    sentencepiece_proto,
+)
 from keras_transformer.files import naming_file
 from keras_transformer.pretrained.tokenizers.special_tokens import TokenFiles
 from keras_transformer.pretrained.tokenizers.vocabulary_files import read_proto
@@ -16,7 +20,6 @@ SPECIAL = {
     **{"bos": "<s>", "eos": "</s>", "unk": "<unk>", "sep": "</s>"},
     **{"pad": "<pad>", "cls": "<s>", "mask": "<mask>"},
 }
-_SPACE = "\u2581"
 # fairseq's ids begin with these four tokens, SentencePiece's with only three of them, so each
 # piece's id is one higher than in the file.
 _FIRST = ("<s>", "<pad>", "</s>", "<unk>")
@@ -85,7 +88,7 @@ def read_pieces(path: Path) -> Any:
     Raises:
         ValueError: If it is another file, or another kind of model.
     """
-    proto = import_text_package("sentencepiece.sentencepiece_model_pb2").ModelProto()
+    proto = sentencepiece_proto()
     content = read_proto(path)
     try:
         proto.ParseFromString(content)
@@ -128,9 +131,9 @@ def dress(files: TokenFiles, tokenizer: Any, class_name: str = "XLMRobertaTokeni
     scheme = "always" if files.flag("add_prefix_space", True) else "never"
     spaces = package.pre_tokenizers
     tokenizer.pre_tokenizer = spaces.Sequence(
-        [spaces.WhitespaceSplit(), spaces.Metaspace(_SPACE, scheme)]
+        [spaces.WhitespaceSplit(), spaces.Metaspace(SPACE, scheme)]
     )
-    tokenizer.decoder = package.decoders.Metaspace(_SPACE, scheme)
+    tokenizer.decoder = package.decoders.Metaspace(SPACE, scheme)
 
 
 def _parts(part: Any, key: str) -> list[dict[str, Any]]:
@@ -157,7 +160,7 @@ def _check_pre_tokenizer(files, pre_tokenizer, class_name):
     parts = _parts(pre_tokenizer, "pretokenizers")
     kinds = [part["type"] for part in parts]
     known = kinds in ([], ["Metaspace"], ["WhitespaceSplit", "Metaspace"])
-    if not known or (parts and parts[-1]["replacement"] != _SPACE):
+    if not known or (parts and parts[-1]["replacement"] != SPACE):
         raise ValueError(
             f"The pre_tokenizer in {files.folder / 'tokenizer.json'} must consist of "
             f"WhitespaceSplit and Metaspace, as in {class_name}. Received: {kinds}."

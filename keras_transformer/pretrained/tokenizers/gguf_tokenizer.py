@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
-from keras_transformer.data.tokenizers.text_packages import import_text_package
+from keras_transformer.data.tokenizers.text_packages import import_text_package, sentencepiece_proto
 from keras_transformer.pretrained.gguf_file import GGUFFile
 from keras_transformer.pretrained.tokenizers.byte_pairs import (
     LLAMA3_WORDS,
     QWEN2_WORDS,
     split_by_pattern,
 )
-from keras_transformer.pretrained.tokenizers.sentencepiece_pieces import (
-    empty_proto,
-    tokenizer_from_pieces,
-)
+from keras_transformer.pretrained.tokenizers.sentencepiece_pieces import tokenizer_from_pieces
 
 # Types of tokens. Special tokens and tokens that appear in texts are never split.
 _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 2, 3, 4, 5, 6
@@ -141,7 +138,7 @@ def _sentencepiece(file, tokens, kinds):
             f"`{_KEY}scores` in {file.path} must contain one number per token. "
             f"Received: {len(scores)} scores for {len(tokens)} tokens."
         )
-    proto = empty_proto()
+    proto = sentencepiece_proto()
     # The types of tokens are those of SentencePiece.
     if not set(kinds) <= set(proto.SentencePiece.Type.values()):
         raise ValueError(

@@ -5,22 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from keras_transformer.data.tokenizers.text_packages import import_text_package
-
-# What SentencePiece writes for a space.
-SPACE = "\u2581"
-
-
-def empty_proto() -> Any:
-    """Returns a `ModelProto`, the content of a SentencePiece file, without any pieces."""
-    return import_text_package("sentencepiece.sentencepiece_model_pb2").ModelProto()
-
-
-def parse_proto(content: bytes) -> Any:
-    """Parses the content of a SentencePiece file."""
-    proto = empty_proto()
-    proto.ParseFromString(content)
-    return proto
+from keras_transformer.data.tokenizers.text_packages import SPACE, import_text_package
 
 
 def tokenizer_from_pieces(proto: Any) -> Any:

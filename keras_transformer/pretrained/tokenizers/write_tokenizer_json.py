@@ -7,14 +7,14 @@ from typing import Any
 
 from keras_transformer.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from keras_transformer.data.tokenizers.special_ids import special_ids
-from keras_transformer.data.tokenizers.text_packages import import_text_package
+from keras_transformer.data.tokenizers.text_packages import (
+    SPACE,
+    import_text_package,
+    sentencepiece_proto,
+)
 from keras_transformer.pretrained.config import Config
 from keras_transformer.pretrained.tokenizers.export_parts import sentencepiece_of, write_json
-from keras_transformer.pretrained.tokenizers.sentencepiece_pieces import (
-    SPACE,
-    parse_proto,
-    tokenizer_from_pieces,
-)
+from keras_transformer.pretrained.tokenizers.sentencepiece_pieces import tokenizer_from_pieces
 
 # Families whose texts are between [CLS] and [SEP].
 _ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta")
@@ -72,7 +72,7 @@ def write_tokenizer_json(tokenizers: tuple[Any, ...], config: Config, folder: Pa
     else:
         # Special tokens in a text are plain text here.
         content["split_special_tokens"] = True
-        tokenizer = tokenizer_from_pieces(parse_proto(own.proto))
+        tokenizer = tokenizer_from_pieces(sentencepiece_proto(own.proto))
         check_same_ids(sentencepiece_of(own), tokenizer)
     if config.values["model_type"] in _ENCODERS:
         content |= _of_encoders(tokenizer, ids, config.values["model_type"])
