@@ -14,7 +14,8 @@ def packed(lm: keras.Model, *, name: str = "packed") -> keras.Model:
     A functional model from `token_ids` and `segment_ids`, both int32 (B, T), to logits (B, T, V).
     `segment_ids` numbers the sequences of each row, with 0 for padding, see
     `kt.data.PackedBatches`. Tokens attend only within their own sequence, and positions start at 0
-    in each, so the logits are the same as for separate sequences.
+    in each, so the logits are the same as for separate sequences. A row may be longer than the
+    model's `max_length`, a sequence may not.
 
     The model shares its layers with `lm`, so training it also trains `lm`. Use `lm` to generate and
     to export.
@@ -27,8 +28,7 @@ def packed(lm: keras.Model, *, name: str = "packed") -> keras.Model:
         A `keras.Model`.
 
     Raises:
-        ValueError: If `lm` is not a language model, or its decoder does not use causal attention;
-            when called, if a row has more tokens than `lm` has positions.
+        ValueError: If `lm` is not a language model, or its decoder does not use causal attention.
 
     Example:
         >>> import numpy as np, keras_transformer as kt

@@ -105,6 +105,8 @@ def test_the_bars_follow_every_slider_without_a_request(language_model):
 
 def test_a_chosen_token_is_written_out(language_model):
     panel = language_model.part("logits", "probabilities")
+    # A token is its number until the page knows the words.
+    expect(panel.locator("tbody button").nth(2)).not_to_have_text(re.compile(r"^#\d"))
     panel.locator("tbody button").nth(2).click()
     token = panel.locator("tbody button").nth(2).text_content()
     expect(panel.locator(".equation h4")).to_have_text(f"{token}, written out")
