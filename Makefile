@@ -34,8 +34,8 @@ explore: $(VENV)/explorer.stamp
 # Of tests with many cases, one case in this many runs.
 SAMPLE ?= 12
 
-## Lint, types, the suite on TensorFlow, what must hold everywhere on JAX and torch, docs.
-test: lint types unit backends without-tensorflow docstrings docs
+## Lint, types, the suite on TensorFlow (it builds the docs), and on JAX and torch what must hold everywhere.
+test: lint types unit backends without-tensorflow docstrings
 
 ## The same with every case of every test (more than an hour).
 test-all:

@@ -81,7 +81,7 @@ def make_batches(pairs, **options):
         kt.data.encode(tokenizer, pairs.source),
         kt.data.encode(tokenizer, pairs.target),
         tokens_per_batch=TOKENS_PER_BATCH,
-        max_shapes=24,
+        max_shapes=2 if arguments.smoke else 24,
         **options,
     )
 
