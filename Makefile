@@ -32,7 +32,7 @@ explore: $(VENV)/explorer.stamp
 	@$(RUN) -m keras_transformer.explorer $(MODEL)
 
 # Of tests with many cases, one case in this many runs.
-SAMPLE ?= 12
+SAMPLE ?= 16
 
 ## Lint, types, the suite on TensorFlow (it builds the docs), and on JAX and torch what must hold everywhere.
 test: lint types unit backends without-tensorflow docstrings

@@ -40,7 +40,9 @@ import keras_transformer as kt
 
 # %%
 parser = argparse.ArgumentParser(description="Adapt Firefox's English-Portuguese model.")
-parser.add_argument("--pairs", type=Path, help="file of pairs; the last 5%% are test data, 5%% held out")
+parser.add_argument(
+    "--pairs", type=Path, help="file of pairs; the last 5%% are test data, 5%% held out"
+)
 parser.add_argument("--output", type=Path, default=Path("runs/numbers"), help="folder to save to")
 parser.add_argument("--epochs", type=int, default=1)
 parser.add_argument("--mix", type=float, default=3.0, help="ordinary batches per new one")

@@ -35,7 +35,7 @@ arguments = parser.parse_args()
 
 VOCABULARY_SIZE = 600 if arguments.smoke else 6000
 MODEL = {
-    "num_layers": 3,
+    "num_layers": 1 if arguments.smoke else 3,
     "num_heads": 4,
     "hidden_dim": 32 if arguments.smoke else 256,
     "intermediate_dim": 64 if arguments.smoke else 1024,
