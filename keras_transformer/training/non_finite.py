@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_transformer.checks import check, check_flag
 from keras_transformer.recording import Recorder, recording
+from keras_transformer.training.built_optimizer import build_optimizer
 from keras_transformer.training.finite_weights import first_not_finite_of, first_not_finite_weight
 from keras_transformer.training.weight_gradients import weight_gradients
 
@@ -99,6 +100,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Forgets an earlier training."""
         self.found = self._before = None
+        build_optimizer(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Records the epoch number of `fit`."""

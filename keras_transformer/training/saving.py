@@ -12,6 +12,7 @@ import keras
 
 from keras_transformer.checks import check, check_above, check_positive, given
 from keras_transformer.training.best_metric import check_monitor, is_better
+from keras_transformer.training.built_optimizer import build_optimizer
 from keras_transformer.training.finite_weights import first_not_finite
 from keras_transformer.training.model_state import adapted_arrays, describe_state, random_seeds
 from keras_transformer.training.run_state import (
@@ -127,6 +128,7 @@ class SaveTraining(keras.callbacks.Callback):
         if self._resumed is not None and self._resumed.folder == os.path.abspath(self.folder):
             self._states = SavedStates(self.folder, self._resumed.content, self.monitor)
         self._restart()
+        build_optimizer(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Records the epoch number of `fit`."""
