@@ -229,7 +229,7 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
 
     Raises:
         ImportError: If the `text` extra is not installed.
-        ValueError: If a file is missing, damaged or of another format; the message names it.
+        ValueError: If a file is missing, damaged or in another format; the message names it.
 
     Example:
         >>> import tempfile
