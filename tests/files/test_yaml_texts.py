@@ -10,7 +10,7 @@ def test_plain_values():
         "dim-vocabs": [23, 29],
         "dropout": 0.1,
         "ulr": False,
-        "date": "2023-08-24",  # a text, as JSON has it
+        "date": "2023-08-24",  # a text, as in JSON
     }
 
 

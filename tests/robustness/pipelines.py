@@ -16,7 +16,7 @@ MAX_LENGTH = 160
 
 
 class Pipelines(NamedTuple):
-    """What requests go to."""
+    """The pipelines that answer requests."""
 
     translator: kt.Translator
     generator: kt.TextGenerator
