@@ -136,7 +136,7 @@ def on_page_content(html, page, config, files):
         address = get_relative_url(files.get_file_from_path(uri).url, page.url)
         return f'<a href="{address}">{match[0]}</a>'
 
-    # What already is a link, a heading or a block of code stays as it is.
+    # Text that is already a link, a heading or a block of code is left unchanged.
     parts = re.split(r"(<a [^>]*>.*?</a>|<h\d.*?</h\d>|<pre.*?</pre>)", html, flags=re.DOTALL)
     parts[::2] = [re.sub(r"<code>([\w.]+(?:\(\))?)</code>", link, part) for part in parts[::2]]
     return "".join(parts)

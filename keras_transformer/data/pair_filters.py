@@ -139,8 +139,8 @@ def add_tag(tokenizer: Tokenizer, texts: Iterable[str], tag: str = "<BT>") -> li
     """Puts a tag in front of texts, to tell a model where they come from.
 
     With tagged sources, a translator can learn from back-translated pairs without mistaking their
-    sources for human writing: it translates sources without the tag as in the other pairs. Apply
-    any noise before the tag.
+    sources for human writing: it translates untagged sources as in the untagged pairs. Apply any
+    noise before the tag.
 
     Args:
         tokenizer: The source tokenizer, for which the tag must be a single token. Train it with

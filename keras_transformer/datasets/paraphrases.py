@@ -53,7 +53,7 @@ def load_data(
     Args:
         num_validation: Minimum number of paraphrases for validation; there may be a few more, and
             each comes with a negative pair.
-        num_test: Minimum number of paraphrases for testing, likewise.
+        num_test: Minimum number of paraphrases for testing, with negative pairs in the same way.
         seed: Integer from 0 to 2**32 - 1; equal seeds give equal splits, on every machine.
 
     Returns:

@@ -8,7 +8,7 @@ from typing import Any
 
 import h5py
 
-# Datasets may declare up to this many bytes, or up to this multiple of the bytes that are stored.
+# Datasets may declare this many bytes or, if that is more, this multiple of the stored bytes.
 _FREE_BYTES = 2**26
 _EXPANSION = 20
 

@@ -78,7 +78,7 @@ def _loader(yaml: Any) -> type:
             for key_node, _ in node.value:
                 key = self.construct_object(key_node, deep=True)
                 if not isinstance(key, str) or key in seen:
-                    raise yaml.YAMLError(f"{shortened(key)} must be a text, and a key only once")
+                    raise yaml.YAMLError(f"{shortened(key)} must be a text and occur only once")
                 seen.add(key)
             return super().construct_mapping(node, deep)
 

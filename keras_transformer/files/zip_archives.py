@@ -11,8 +11,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 from keras_transformer.files.file_errors import naming_file
 from keras_transformer.files.regular_files import regular_file
 
-# An archive may unpack to up to this many bytes, or up to this multiple of its own size. Weights
-# hardly compress; only text and index tables come close to the limit.
+# An archive may unpack to this many bytes or, if that is more, to this multiple of its own size.
+# Weights hardly compress; only text and index tables come close to the limit.
 _FREE_BYTES = 2**26
 _EXPANSION = 20
 _ENTRIES = 100_000

@@ -12,7 +12,7 @@ _METRICS, _TORCH = "@metrics/", "@torch/"
 
 
 class Resumed(NamedTuple):
-    """What `load_training` leaves for the `SaveTraining` of the resumed run.
+    """The saved state that `load_training` passes on to the `SaveTraining` of the resumed run.
 
     Attributes:
         folder: The folder that the model was loaded from, an absolute path.
@@ -63,7 +63,7 @@ def restore_metrics(model: keras.Model, arrays: dict[str, np.ndarray], batches: 
     Args:
         model: The compiled model.
         arrays: The result of `run_arrays`.
-        batches: The batches of the training, in case the metrics have to be built.
+        batches: The batches of the run, in case the metrics have to be built.
     """
     saved = [arrays[name] for name in sorted(arrays, key=_index) if name.startswith(_METRICS)]
     if len(model.metrics_variables) < len(saved):

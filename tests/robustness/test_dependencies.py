@@ -49,7 +49,7 @@ def imports_by_name(tree):
 
 
 def found_in(path, nodes):
-    """The third-party distributions that import statements of a file name."""
+    """The third-party distributions named in the import statements of a file."""
     nodes = [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
     # The module itself comes first; a name imported from it may not be a module.
     modules = [imported_modules(node, path) for node in nodes]

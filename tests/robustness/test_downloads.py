@@ -1,4 +1,4 @@
-"""Downloads under bad conditions: real processes, a real pip, a package index on this machine."""
+"""Downloads under bad conditions, with real processes, a real pip and a local package index."""
 
 import hashlib
 import json

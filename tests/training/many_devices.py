@@ -1,4 +1,4 @@
-"""Trains small models on several devices, in a new process, since its devices are chosen once.
+"""Trains small models on several devices, which a process can choose only once, at its start.
 
     KERAS_BACKEND=jax python -m tests.training.many_devices losses one data_parallel 2x4
 
@@ -196,7 +196,7 @@ def losses(*cases):
 
 
 def other_sizes():
-    """The shards of models with a vocabulary that does not divide, and of meshes of size 1."""
+    """The shards of models with an indivisible vocabulary, and of meshes of size 1."""
     import keras_transformer as kt
 
     models = {

@@ -1,4 +1,4 @@
-"""Validation of texts, with one wording for all functions that take them."""
+"""Validation of texts, with the same messages for all functions that take them."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def _read_config(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _read_vocabulary(paths: list[Path]) -> dict[str, Any]:
-    """Returns the vocabulary arguments, as contents because Keras's safe mode rejects paths."""
+    """Returns the vocabulary arguments, as file contents since Keras's safe mode rejects paths."""
     arguments: dict[str, Any] = {}
     for path in paths:
         if path.suffix == ".spm":

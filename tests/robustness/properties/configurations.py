@@ -24,7 +24,7 @@ _made = itertools.count(1)
 
 
 class Configuration(NamedTuple):
-    """What builds a model or a stack, and the seed of its weights and inputs."""
+    """Everything that builds a model or a stack, and the seed of its weights and inputs."""
 
     kind: str
     arguments: dict[str, Any]
