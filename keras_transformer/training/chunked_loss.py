@@ -48,7 +48,7 @@ class ChunkedLossModel(keras.Model):
 
     Loss, accuracy, perplexity and gradients match those of the model itself up to rounding. But
     the vocabulary projection and the cross-entropy are computed for one chunk of positions at a
-    time, and of a chunk's logits only what the gradient needs is kept. With a vocabulary of 40,000
+    time, and only what the gradient needs of a chunk's logits is kept. With a vocabulary of 40,000
     and thousands of positions per batch, the logits would take most of the memory.
 
     Compile and fit it instead of the model. Both share the same variables, so this trains the

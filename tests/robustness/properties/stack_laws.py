@@ -123,7 +123,7 @@ def check_stack_formula(stack, configuration):
 
 
 def check_stack_packing(stack, configuration):
-    """Three sequences packed into a row, each with positions from 0, equal each by itself."""
+    """Three sequences packed into a row, each with positions from 0, give what each gives alone."""
     hidden_dim = configuration.arguments["hidden_dim"]
     x = configuration.normal(1, 11, hidden_dim)
     segments = np.array([[1, 1, 1, 2, 2, 3, 3, 3, 3, 0, 0]])
