@@ -8,7 +8,7 @@ import tomllib
 from tests.robustness import REPOSITORY
 from tests.test_house import FILES, imported_modules, parsed, top_level_imports
 
-# Where a module has another name than its distribution.
+# Modules whose distributions have different names.
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 # Not for users of the package.
 OF_DEVELOPERS = {"test", "docs", "bench", "all"}

@@ -6,7 +6,7 @@ import pytest
 
 from tests.robustness.fuzz import GOOD, SUBJECT_NAMES, fuzz
 
-# Another number tries other damage: FUZZ_FIRST=1000 python -m pytest tests/robustness.
+# A different number tries different damage: FUZZ_FIRST=1000 python -m pytest tests/robustness.
 FIRST = int(os.environ.get("FUZZ_FIRST", "0"))
 SEEDS = 40
 SECONDS = 45.0
