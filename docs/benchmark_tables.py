@@ -24,7 +24,7 @@ MARKER = re.compile(r"<!-- from benchmarks\n(?P<settings>.*?)-->", re.DOTALL)
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Replaces the comments of a page by the tables that they ask for."""
+    """Replaces the comments of a page with the tables that they ask for."""
     benchmarks = BENCHMARKS.read_text(encoding="utf-8")
     return MARKER.sub(lambda match: copied_table(benchmarks, **_settings(match)), markdown)
 

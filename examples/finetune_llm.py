@@ -70,13 +70,14 @@ def conversation(text, label=None):
 # %% [markdown]
 # ## What the model says
 #
-# The answer is the more probable of the two words, by `kt.decoding.score`. When it generates an
-# answer freely, the model may say anything; the share of one-word answers as asked is counted too.
+# The model's answer is the word to which `kt.decoding.score` gives the higher probability. If it
+# generates freely, the model may say anything, so the share of answers that are one of the two
+# words is counted too.
 
 
 # %%
 def answer():
-    """Returns the accuracy on the test reviews, and the share of free answers that are as asked."""
+    """Returns the accuracy, and the share of free answers that are one of the two words."""
     prompts = [
         kt.data.encode_chat(tokenizer, conversation(text), add_generation_prompt=True)
         for text in test.texts

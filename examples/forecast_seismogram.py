@@ -36,7 +36,7 @@ parser = argparse.ArgumentParser(description="Forecast a seismogram with encoder
 parser.add_argument(
     "--output", type=Path, default=Path("runs/seismogram"), help="folder for the charts"
 )
-parser.add_argument("--seeds", type=int, default=3, help="trainings of each model")
+parser.add_argument("--seeds", type=int, default=3, help="training runs of each model")
 parser.add_argument("--epochs", type=int, default=12)
 parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()

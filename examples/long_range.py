@@ -38,7 +38,7 @@ parser = argparse.ArgumentParser(description="How far back sequence models can l
 parser.add_argument(
     "--output", type=Path, default=Path("runs/long-range"), help="folder for the charts"
 )
-parser.add_argument("--seeds", type=int, default=3, help="trainings of each model")
+parser.add_argument("--seeds", type=int, default=3, help="training runs of each model")
 parser.add_argument("--steps", type=int, default=320, help="training batches of each")
 parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()

@@ -36,7 +36,7 @@ parser = argparse.ArgumentParser(description="Train a small ViT on handwritten d
 parser.add_argument(
     "--output", type=Path, default=Path("runs/vit"), help="folder for model and chart"
 )
-parser.add_argument("--seeds", type=int, default=3, help="number of trainings")
+parser.add_argument("--seeds", type=int, default=3, help="number of training runs")
 parser.add_argument("--epochs", type=int, default=60)
 parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")
 arguments = parser.parse_args()

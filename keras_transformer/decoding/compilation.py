@@ -22,8 +22,8 @@ from keras_transformer.recording import is_recording
 
 _jit_compile = True
 
-# Threads compile one at a time: each program is compiled once, and the recording of a step on
-# PyTorch replaces methods of all modules meanwhile. Compiled programs run in parallel.
+# Threads compile one at a time, so that each program is compiled once, and because methods of all
+# modules are replaced while a step is recorded on PyTorch. Compiled programs run in parallel.
 _compiling = threading.RLock()
 
 

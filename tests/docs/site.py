@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def load_hook(name):
-    """A module of docs/, which is no package."""
+    """Loads a module of docs/, which is not a package."""
     specification = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
@@ -53,7 +53,7 @@ def serving(folder):
 
 
 class Links(html.parser.HTMLParser):
-    """What a page refers to, and the places in it that can be referred to."""
+    """The links of a page, and the places in it to which links can lead."""
 
     def __init__(self, path):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What Keras offers for training besides `fit`: averages, Muon, TensorBoard, KerasTuner."""
+"""Keras's other tools for training: averaged weights, Muon, TensorBoard, KerasTuner."""
 
 import keras
 import numpy as np
