@@ -11,14 +11,18 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def load_hook(name):
-    """A module of docs/, which is no package."""
+    """A module of docs/, which is no package. As in MkDocs, it can import its neighbors."""
     specification = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "docs")
+        specification.loader.exec_module(module)
     return module
 
 
