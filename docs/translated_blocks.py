@@ -1,4 +1,4 @@
-"""Copies what commands have written into a page to its translations, and no number is typed twice.
+"""Copies what commands write into a page into its translations, so that no number is typed twice.
 
 A translation asks for a block, which lies between `<!-- name -->` and `<!-- end of name -->` in the
 original, with a comment that the built page replaces:
@@ -15,7 +15,6 @@ MkDocs calls the function named `on_...`.
 from __future__ import annotations
 
 import re
-from functools import cache
 from pathlib import Path
 
 import yaml
@@ -59,11 +58,12 @@ def block_of(original: str, name: str) -> str:
     return found[1].strip()
 
 
-@cache
 def phrases(language: str) -> list[tuple[re.Pattern, str]]:
     """Returns the patterns of English phrases with their translations."""
     text = (DOCS / f"phrases.{language}.yml").read_text(encoding="utf-8")
-    return [(pattern(phrase), other) for phrase, other in yaml.safe_load(text).items()]
+    # A phrase without placeholders fits better than one with them.
+    entries = sorted(yaml.safe_load(text).items(), key=lambda entry: "{" in entry[0])
+    return [(pattern(phrase), other) for phrase, other in entries]
 
 
 def pattern(phrase: str) -> re.Pattern:
