@@ -11,13 +11,18 @@ from mkdocs.config.defaults import MkDocsConfig  # noqa: E402
 from mkdocs.structure.files import File, Files  # noqa: E402
 from mkdocs.structure.nav import get_navigation  # noqa: E402
 
-from tests.docs.site import load_hook  # noqa: E402
+from tests.docs.site import ROOT, load_hook  # noqa: E402
 from tests.docs.test_pages import RUN, TRANSLATIONS  # noqa: E402
 
 PAGES = [page.with_name(f"{page.name.split('.')[0]}.md") for page in TRANSLATIONS]
 BOTH = pytest.mark.parametrize(
     ("original", "page"), list(zip(PAGES, TRANSLATIONS, strict=True)), ids=lambda page: page.name
 )
+EXPLORER = ROOT / "keras_transformer" / "explorer" / "page"
+JAPANESE = [*TRANSLATIONS, *(ROOT / "docs").glob("phrases.ja.yml"), *EXPLORER.glob("*.ja.json")]
+# What others write for エンコーダ, デコーダ and so on.
+OTHER_TERMS = ["コーダー", "トークナイザー", "エクスプローラー", "サーバー", "メモリー", "順伝播層"]
+OTHER_TERMS += ["位置エンコーディング", "残差結合", "アテンション", "分散表現", "罰則", "である。"]
 CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 BLOCK = re.compile(r"<!-- (?P<name>[\w ]+) -->\n.*?<!-- end of (?P=name) -->", re.DOTALL)
 IMAGE = re.compile(r"!\[(.*?)\]\(.+?\)")
@@ -67,6 +72,12 @@ def test_sections_have_the_addresses_of_the_page(original, page):
     assert found[: len(expected)] == expected
     # A glossary may follow.
     assert found[len(expected) :] in ([], [(2, "glossary")])
+
+
+@pytest.mark.parametrize("path", JAPANESE, ids=lambda path: path.name)
+def test_terms_are_spelled_as_in_the_glossary(path):
+    text = path.read_text(encoding="utf-8").partition("{#glossary}")[0]
+    assert not re.findall("|".join(OTHER_TERMS), text)
 
 
 @BOTH
