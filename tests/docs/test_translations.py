@@ -85,8 +85,11 @@ def test_links_lead_where_those_of_the_page_lead(original, page):
     wanted, targets = (set(LINK.findall(CODE.sub("", text_of(one)))) for one in (original, page))
     assert {target.replace(".ja.md", ".md") for target in targets} == wanted
     names = {target.partition("#")[0] for target in targets}
-    # A translation leads to translations, where there are any.
+    # A translation leads to translations, where there are any, and says where there are none.
     assert not names & {one.name for one in PAGES}
+    text = CODE.sub("", text_of(page))
+    english = re.findall(r"\]\([\w/-]+\.md[^)]*\)(.{0,4})", text)
+    assert set(english) <= {"（英語）"}
 
 
 def copied_texts():
