@@ -182,6 +182,7 @@ def test_search_finds_words_of_both_languages(word, found, address, browser):
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(f"{address}{start}")
         page.locator(".md-search__input").fill(word)
+        page.locator(".md-search__input").press("End")  # the theme waits for a key
         results = page.locator(".md-search-result__link")
         results.first.wait_for(state="attached")
         paths = [urlsplit(one.evaluate("link => link.href")).path for one in results.all()]
