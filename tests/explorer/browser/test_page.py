@@ -23,9 +23,12 @@ STAGES = {
 HOSTILE = "<script>alert(1)</script> & \u2028 \u05e9\u05dc\u05d5\u05dd e\u0301 </textarea> cat"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_stage_on_narrow_screens_and_for_everybody(kind, visit, axe):
-    page = visit(kind, width=390)
+@pytest.mark.parametrize(
+    ("kind", "language"),
+    [*((kind, "en") for kind in KINDS), ("translator", "ja"), ("vision", "ja")],
+)
+def test_every_stage_on_narrow_screens_and_for_everybody(kind, language, visit, axe):
+    page = visit(kind, width=390, language=language)
     names = [tile.get_attribute("data-stage") for tile in page.page.locator(".tile").all()]
     assert names == STAGES[kind].split()
     page.page.evaluate(axe)
