@@ -11,14 +11,18 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def load_hook(name):
-    """Loads a module of docs/, which is not a package."""
+    """Loads a module of docs/, which is not a package but can import its neighbors, as in MkDocs."""
     specification = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "docs")
+        specification.loader.exec_module(module)
     return module
 
 

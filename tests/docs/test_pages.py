@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("README.md")]
-# Translations such as page.ja.md, whose code is that of the page itself.
+# Translations such as page.ja.md have the code of the page itself, as test_translations.py checks.
 TRANSLATIONS = sorted((ROOT / "docs").glob("*.??.md"))
 # A block of Python and the block of text that directly follows it, if any: the exact output, unless
 # it is marked with "about", for numbers that differ slightly, or with "varies", for output that
@@ -121,16 +121,3 @@ def test_page_has_a_title_and_closed_blocks(page):
 def test_quoted_line_is_in_the_file(page, file, line):
     code = (ROOT / file).read_text(encoding="utf-8")
     assert line in map(str.strip, code.splitlines()), f"{page} quotes a line that {file} lacks."
-
-
-@pytest.mark.parametrize("page", TRANSLATIONS, ids=lambda page: page.stem)
-def test_translation_has_the_code_and_the_images_of_the_page(page):
-    original = page.with_name(f"{page.name.split('.')[0]}.md")
-    contents = []
-    for one in (original, page):
-        text = one.read_text(encoding="utf-8")
-        code = [(block["code"], block["output"]) for block in BLOCK.finditer(text)]
-        quotes = [match[0] for match in QUOTE.finditer(text)]
-        equations = re.findall(r"^\$\$.*?\$\$$", text, re.DOTALL | re.MULTILINE)
-        contents.append((code, quotes, equations, re.findall(r"\]\((images/.+?)\)", text)))
-    assert contents[0] == contents[1]
