@@ -12,7 +12,7 @@
 # also practices what should not change. In the end, the weights go only as far from the original
 # ones as held-out pairs require.
 #
-# Takes about 15 minutes on 2 CPU cores. The weights and sentences, 44 MB, are downloaded once.
+# Takes about 10 minutes on 2 CPU cores. The weights and sentences, 44 MB, are downloaded once.
 #
 #     python examples/adapt_translator.py --output runs/numbers
 #     python examples/adapt_translator.py --mix 0
