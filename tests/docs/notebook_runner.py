@@ -1,4 +1,4 @@
-"""Runs the cells of a notebook in order, as a kernel does: `python notebook_runner.py a.ipynb`."""
+"""Runs the cells of notebooks in order, as a kernel does: `python notebook_runner.py a.ipynb`."""
 
 import json
 import re
@@ -12,7 +12,8 @@ def pip(line):
     subprocess.run(f"{sys.executable} -m pip {line}", shell=True, check=True)
 
 
-def main(path):
+def run(path):
+    """Runs a notebook; returns its variables."""
     namespace = {"__name__": "__main__", "pip": pip}
     for cell in json.loads(Path(path).read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
@@ -21,8 +22,9 @@ def main(path):
                 r"^%pip (.*)$", lambda m: f"pip(f{m[1]!r})", "".join(cell["source"]), flags=re.M
             )
             exec(compile(source, cell["id"], "exec", dont_inherit=True), namespace)
-    print("It used", namespace["kt"].__file__)
+    return namespace
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    for argument in sys.argv[1:]:
+        print("It used", run(argument)["kt"].__file__)

@@ -2,7 +2,6 @@
 
 import argparse
 import ast
-import json
 import os
 import re
 import subprocess
@@ -193,41 +192,45 @@ def test_the_page_lists_all_notebooks():
     assert notebooks.on_page_markdown(other, page=None, config=None, files=None) == other
 
 
+# What two notebooks print, and one of their figures.
 RUN = {
     "piece_by_piece": ("The figures are in", "pieces-schedule.png"),
     "reverse_digits": ("| two beams |", "pieces-beams.png"),
 }
 
 
-# One test, since a sample of the slow tests always has the first one of a file.
+# One test and one process: a sample always has the only slow test of a file, and imports take most
+# of the time.
 @pytest.mark.slow
 def test_notebooks_run_from_top_to_bottom(tmp_path):
     wheel = build("wheel", copy_sources(tmp_path / "sources"), tmp_path / "dist")
-    installed = tmp_path / "installed"
-    installed.mkdir()
-    # The dependencies are those of the tests.
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": "torch",
-        "PYTHONPATH": str(installed),
-        "PIP_TARGET": str(installed),
-        "PIP_UPGRADE": "1",
-        "PIP_NO_DEPS": "1",
-        "PIP_NO_INDEX": "1",
-    }
     notebooks.main(["--output", str(tmp_path), "--library", str(wheel)])
-    for name, (line, figure) in RUN.items():
+    for name in RUN:
         path = tmp_path / f"{name}.ipynb"
         text = path.read_text(encoding="utf-8")
         assert text.count("smoke=False,") == 1
         path.write_text(text.replace("smoke=False,", "smoke=True,"), encoding="utf-8")
-        assert json.loads(text)["cells"][1]["source"][-1].startswith("%pip install")
-        # -P: the folder of the runner is not on the path.
-        command = [sys.executable, "-P", str(ROOT / "tests" / "docs" / "notebook_runner.py")]
-        result = subprocess.run(
-            [*command, path.name], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert result.returncode == 0, result.stderr[-3000:]
+    installed = tmp_path / "installed"
+    installed.mkdir()
+    # pip installs there, without the dependencies, which are those of the tests.
+    settings = {"TARGET": str(installed), "UPGRADE": "1", "NO_DEPS": "1", "NO_INDEX": "1"}
+    environment = {
+        **os.environ,
+        **{f"PIP_{name}": value for name, value in settings.items()},
+        "PYTHONPATH": str(installed),
+        "KERAS_BACKEND": "torch",
+    }
+    # -P: the folder of the runner is not on the path.
+    command = [sys.executable, "-P", str(ROOT / "tests" / "docs" / "notebook_runner.py")]
+    result = subprocess.run(
+        [*command, *(f"{name}.ipynb" for name in RUN)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count(f"It used {installed}") == len(RUN)
+    for line, figure in RUN.values():
         assert line in result.stdout
-        assert f"It used {installed}" in result.stdout
         assert len(list((tmp_path / "runs").rglob(figure))) == 1
