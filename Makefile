@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # Hides mkdocs-material's notice about a coming major version.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: browser demo gpt translate explore test test-all lint types unit coverage backends without-tensorflow docstrings docs soak properties package audit vulnerabilities licenses bench bench-decoding experiments constraints clean
+.PHONY: browser demo gpt translate explore notebooks test test-all lint types unit coverage backends without-tensorflow docstrings docs soak properties package audit vulnerabilities licenses bench bench-decoding experiments constraints clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -30,6 +30,12 @@ translate: $(VENV)/demo.stamp
 ## Look inside a model, on a local page: make explore MODEL=runs/translator
 explore: $(VENV)/explorer.stamp
 	@$(RUN) -m keras_transformer.explorer $(MODEL)
+
+## Notebooks made from the examples, in build/notebooks: make notebooks LIBRARY=dist/name.whl
+# What they install: a name on PyPI, or the path or URL of a wheel.
+LIBRARY ?= keras-transformer-layers
+notebooks: $(VENV)/all.stamp
+	$(RUN) docs/notebooks.py --output build/notebooks --library '$(LIBRARY)'
 
 # Tests with many cases run one case out of this many.
 SAMPLE ?= 16

@@ -2,24 +2,24 @@
 # # Adapt a translator without forgetting
 #
 # Firefox's English-Portuguese model is Brazilian. With plain `model.fit` it learns the European
-# Portuguese numerals, where 16 is "dezasseis" rather than "dezesseis". Such pairs can be generated
-# in any quantity, and the results are unambiguously right or wrong.
+# Portuguese numerals, where 16 is "dezasseis" rather than "dezesseis". You see how many unseen
+# numbers it translates correctly before and after, and how many of 200 ordinary sentences it still
+# translates as before.
 #
-# A translator trained only on the new pairs forgets other things. Therefore each batch comes either
-# from the new pairs or from ordinary sentences whose targets are the model's own translations, so
-# that it also practices what should not change. In the end, the weights go only as far from the
-# original ones as held-out pairs require.
+# Such pairs can be generated in any quantity, and the results are unambiguously right or wrong. A
+# translator trained only on them forgets other things. Therefore each batch comes either from the
+# new pairs or from ordinary sentences whose targets are the model's own translations, so that it
+# also practices what should not change. In the end, the weights go only as far from the original
+# ones as held-out pairs require.
+#
+# Takes about 10 minutes on 2 CPU cores. The weights and sentences, 44 MB, are downloaded once.
 #
 #     python examples/adapt_translator.py --output runs/numbers
 #     python examples/adapt_translator.py --mix 0
 #     python examples/adapt_translator.py --pairs mine.tsv
 #
-# Your own pairs are lines of English, TAB, Portuguese.
-#
-# The script prints how many unseen numbers are translated correctly before and after, how many of
-# 200 other ordinary sentences still have the same translation, and how much the others changed.
-# `--lora 16` trains adapters instead of all weights and prints their size; `--smoke` runs every
-# line on a tiny sample.
+# Your own pairs are lines of English, TAB, Portuguese. `--lora 16` trains adapters instead of all
+# weights and prints their size; `--smoke` runs every line on a tiny sample.
 
 # %%
 from __future__ import annotations

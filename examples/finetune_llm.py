@@ -2,8 +2,11 @@
 # # Fine-tune a chat model with low-rank adapters
 #
 # SmolLM2, a language model of 135 million weights that was trained to chat, is asked whether a
-# reader liked a movie. It learns to answer from a few hundred examples: only the answers contribute
-# to the loss, and only low-rank adapters are trained. They are saved in a separate file.
+# reader liked a movie. You see how many of 200 reviews it judges correctly, and how many answers
+# are one of the two words asked for, before and after it learns from 800 examples: only the answers
+# contribute to the loss, and only low-rank adapters are trained. They are saved in a separate file.
+#
+# Takes about 20 minutes on 2 CPU cores. The weights, 93 MB, are downloaded once.
 #
 #     python examples/finetune_llm.py
 #

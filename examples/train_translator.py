@@ -2,7 +2,11 @@
 # # Train a translator
 #
 # A Transformer learns English to French from Tatoeba sentences with plain `model.fit`: tokenizer,
-# length buckets, the paper's recipe, checkpoint averaging, and BLEU on unseen sentences.
+# length buckets, the paper's recipe and checkpoint averaging. You see the loss fall, ten
+# translations of sentences that were not in training next to a human one, and the BLEU score of
+# 2,000 test sentences.
+#
+# Takes about 15 minutes on 2 CPU cores. The sentences, 22 MB, are downloaded once.
 #
 #     python examples/train_translator.py --output runs/translator
 #
