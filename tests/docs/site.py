@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def load_hook(name):
-    """Loads a module of docs/, which is not a package but can import its neighbors, as in MkDocs."""
+    """Loads a module of docs/, which is not a package but can import the others, as in MkDocs."""
     specification = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(specification)
     with pytest.MonkeyPatch.context() as patch:
