@@ -21,7 +21,7 @@ DEFAULT = "en"
 START = "index.md"
 TRANSLATION = re.compile(r"(?P<name>.+)\.(?P<language>[a-z]{2})\.md")
 LABEL = re.compile(r'(?P<attribute>aria-label|title|content)="(?P<text>[^"]+)"')
-# Here the theme's script would look for a map of the pages in that language.
+# For each of these links, the theme's script would request a sitemap that is not there.
 ALTERNATE = re.compile(r'\s*<link rel="alternate" [^>]*hreflang=[^>]*>')
 MENU_LINK = re.compile(r'hreflang="(?P<language>[a-z]{2})" class="md-select__link"')
 
