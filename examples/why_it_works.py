@@ -6,7 +6,7 @@
 # search: the figures of the guide of this name, two more of which are in `compare_vectors.py` and
 # `temperature.py`.
 #
-# Takes about a minute on 2 CPU cores.
+# Takes less than a minute on 2 CPU cores.
 #
 #     python examples/why_it_works.py
 #
