@@ -6,7 +6,7 @@
 # encoders, Firefox's English-Portuguese translator and MiniLM, whatever the answer is, and then the
 # translator's alignment and its beam search.
 #
-# Takes about a minute on 2 CPU cores. The weights, 22 and 84 MB, are downloaded once.
+# Takes less than a minute on 2 CPU cores. The weights, 22 and 84 MB, are downloaded once.
 #
 #     python examples/look_inside.py
 #

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # The Transformer, piece by piece
 #
-# You see the figures of the guide of this name: the parts and how they connect, attention in
+# You see the figures of the guide with this title: the parts and how they connect, attention in
 # numbers, positions, the causal mask and the learning rate. Those of its trained model are in
 # "Digits backwards", `examples/reverse_digits.py`.
 #

@@ -3,10 +3,10 @@
 #
 # Short experiments on the design of the Transformer, with random weights. You see what scaling the
 # scores does, what residual connections and norms do, why positions are needed, and attention as a
-# search: the figures of the guide of this name, two more of which are in `compare_vectors.py` and
+# search: the figures of the guide with this title. Two more of them are in `compare_vectors.py` and
 # `temperature.py`.
 #
-# Takes about a minute on 2 CPU cores.
+# Takes less than a minute on 2 CPU cores.
 #
 #     python examples/why_it_works.py
 #
