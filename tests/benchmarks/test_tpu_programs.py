@@ -142,9 +142,11 @@ def test_a_split_model_communicates_and_takes_less_memory(program):
     for name in whole:
         assert split[name]["collectives"].get("all-reduce", 0) > 0
         assert split[name]["arguments"] < 0.7 * whole[name]["arguments"]
-    first = whole["step" if program == "fit" else "first token"]
     # Rows need nothing of one another until their gradients are summed.
-    assert bool(first["collectives"]) == (program == "fit")
+    if program == "fit":
+        assert whole["step"]["collectives"]["all-reduce"] > 0
+    if program == "generate":
+        assert not whole["first token"]["collectives"]
 
 
 @pytest.mark.slow
