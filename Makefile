@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # Hides mkdocs-material's notice about a coming major version.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: browser demo gpt translate explore notebooks test test-all lint types unit coverage backends without-tensorflow docstrings docs soak properties package audit vulnerabilities licenses bench bench-decoding experiments constraints clean
+.PHONY: browser demo gpt translate explore notebooks test test-all lint types unit coverage backends without-tensorflow docstrings docs soak properties package audit vulnerabilities licenses bench bench-decoding experiments tpu-check constraints clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -74,7 +74,7 @@ coverage: $(VENV)/all.stamp browser
 # Tests that run on every backend: laws, parity, layers (with saving), pipelines, and those of robustness
 # that depend on the backend. The others pass there too: KERAS_BACKEND=jax .venv/bin/python -m pytest
 # tests/decoding.
-EVERYWHERE := tests/laws tests/parity tests/layers tests/pipelines \
+EVERYWHERE := tests/laws tests/parity tests/layers tests/pipelines tests/benchmarks \
   $(addprefix tests/robustness/test_,threads.py memory.py kills.py determinism.py)
 # JAX compiles thousands of programs that run once. Without optimization, this takes a quarter less
 # time. `make test-all` optimizes, as users do.
@@ -151,6 +151,13 @@ bench: $(VENV)/all.stamp browser
 	$(RUN) benchmarks/translation.py --write docs/benchmarks.md
 	$(RUN) benchmarks/explorer_page.py --write docs/benchmarks.md
 
+## Compiles training and decoding for TPU slices, without a TPU (rewrites its part of
+## docs/many-devices.md). Many hours; it can be interrupted. Some rows: make tpu-check ONLY=v5e-8
+ONLY ?=
+tpu-check: export TPU_LIBRARY_PATH ?= $(VENV)/tpu/libtpu/libtpu.so
+tpu-check: $(VENV)/tpu.stamp
+	$(RUN) benchmarks/tpu_check.py $(if $(ONLY),--only "$(ONLY)") --write docs/many-devices.md
+
 ## The tables and figures of the guides (two hours).
 PAGE := docs/from-recurrence-to-attention.md
 experiments: $(VENV)/all.stamp
@@ -214,6 +221,11 @@ $(VENV)/all.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/audit.stamp: | $(VENV)/bin/python
 	$(RUN) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/python -m pip install --quiet 'pip-audit>=2.10'
+	touch $@
+
+# XLA's compiler for TPUs: a library in a folder of its own, of the version that JAX names.
+$(VENV)/tpu.stamp: benchmarks/tpu_library.py $(VENV)/all.stamp
+	$(RUN) -m pip install --quiet --no-deps --upgrade --target $(VENV)/tpu "$$($(RUN) benchmarks/tpu_library.py)"
 	touch $@
 
 ## Rewrite constraints.txt from the versions installed in the virtual environment.

@@ -195,6 +195,37 @@ def losses(*cases):
     return found
 
 
+def decoding(*cases):
+    """What models decode under each case, and the part of its ids that one device has."""
+    import keras
+
+    import keras_transformer as kt
+    from keras_transformer.decoding.generation_loop import GenerationRun
+    from keras_transformer.decoding.generation_options import GenerationOptions
+
+    found = {}
+    for case in cases:
+        keras.utils.set_random_seed(7)
+        with scope(case):
+            lm = kt.models.gpt(V, max_length=32, initializer_stddev=0.5, **SIZES)
+            translator = kt.models.transformer(V, **SIZES)
+            found[case] = {}
+            for rows in (BATCH, BATCH - 1):
+                ids = np.random.default_rng(5).integers(1, V, (rows, LENGTH)).tolist()
+                pairs = {"source_ids": ids, "target_ids": ids}
+                run = GenerationRun(lm, ids, GenerationOptions(max_new_tokens=5))
+                sharding, shape = run.state.new_ids.sharding, run.state.new_ids.shape
+                best = kt.decoding.beam_search(translator, ids, num_beams=3, max_length=5)
+                found[case][rows] = {
+                    "generate": kt.decoding.generate(lm, ids, 5, "top_p", seed=1).tolist(),
+                    "beam_search": best.ids.tolist(),
+                    "scores": best.scores.tolist(),
+                    "score": kt.decoding.score(translator, pairs).tolist(),
+                    "rows": sharding.shard_shape(shape)[0],
+                }
+    return found
+
+
 def other_sizes():
     """The shards of models with an indivisible vocabulary, and of meshes of size 1."""
     import keras_transformer as kt

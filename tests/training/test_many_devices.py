@@ -96,6 +96,21 @@ def test_what_does_not_divide_is_whole():
     assert shards["vit 2x4"]["classifier/kernel"] == ([16, 5], [16, 5])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("case, parts", [("data_parallel", 8), ("2x4", 2), ("1x8", 1)])
+def test_jax_decodes_on_eight_devices_as_on_one(case, parts):
+    found = one_process("jax", "decoding", "one", "data_parallel", "2x4", "1x8")
+    for rows, expected in found["one"].items():
+        decoded = found[case][rows]
+        for name in ("generate", "beam_search"):
+            assert decoded[name] == expected[name]
+        for name in ("scores", "score"):
+            np.testing.assert_allclose(decoded[name], expected[name], atol=TOLERANCE)
+        # Each device has its share of the rows if all shares are equal, and otherwise all rows.
+        share, rest = divmod(int(rows), parts)
+        assert decoded["rows"] == (int(rows) if rest else share)
+
+
 # === Several processes ===
 
 
