@@ -136,7 +136,7 @@ def _forward(setting, differentiable, constants):
     *of_rows, frozen = constants
 
     def forward(*rows):
-        return _forward_of_rows(setting, *rows, trained, frozen)
+        return _forward_of_rows(setting, rows, trained, frozen)
 
     if setting.parts == 1:
         return forward(hidden, *of_rows)
@@ -146,7 +146,8 @@ def _forward(setting, differentiable, constants):
     return totals[0], [*gradients, *totals[1]]
 
 
-def _forward_of_rows(setting, hidden, labels, weights, metric_weights, trained, frozen):
+def _forward_of_rows(setting, rows, trained, frozen):
+    hidden, labels, weights, metric_weights = rows
     matrix, *bias = trained or frozen
     length = ops.shape(hidden)[0]
     chunks, labels, weights, metric_weights = (
