@@ -133,7 +133,8 @@ def smoke_results(arguments: argparse.Namespace):
     """Runs everything in one process, because nothing is measured on tiny models."""
     options = ("--smoke", "--run", *arguments.parts)
     environment = {**ENVIRONMENT, **OF_LAWS}
-    where = {"part": arguments.parts[0], "system": "", "task": ""}
+    first = arguments.parts[0]
+    where = {"part": first, "system": part_module(first).SYSTEMS[0], "task": ""}
     for one in results_as_they_come(__file__, *options, seconds=arguments.seconds, **environment):
         yield {**where, **one}
 

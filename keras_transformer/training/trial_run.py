@@ -12,8 +12,15 @@ import numpy as np
 from keras_transformer.training.run_state import restore_random_states, run_arrays
 
 # What `compile` and `fit` set.
-_ATTRIBUTES = ("optimizer", "jit_compile", "run_eagerly", "steps_per_execution", "stop_training")
-_ATTRIBUTES += ("train_function", "history")
+_ATTRIBUTES = (
+    "optimizer",
+    "jit_compile",
+    "run_eagerly",
+    "steps_per_execution",
+    "stop_training",
+    "train_function",
+    "history",
+)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -166,12 +167,10 @@ class _Measured:
 
     def best(self) -> dict[str, Any]:
         """Returns the fastest arguments; earlier ones unless later ones are clearly faster."""
-        found = None
+        found, fastest = None, math.inf
         for one in self.times:
-            if one.milliseconds is None:
-                continue
-            if found is None or one.milliseconds < _FASTER * found.milliseconds:
-                found = one
+            if one.milliseconds is not None and one.milliseconds < _FASTER * fastest:
+                found, fastest = one, one.milliseconds
         if found is None:
             raise ValueError(
                 "`batch` must be a batch that `model.fit` can train on. "
