@@ -18,8 +18,8 @@ BATCH = {"token_ids": IDS[:, :-1]}, IDS[:, 1:]
 FOREVER = float("inf")
 
 
-def compiled(optimizer=None):
-    model = small_gpt(2, dropout=0.2)
+def compiled(optimizer=None, num_layers=1):
+    model = small_gpt(num_layers, dropout=0.2)
     loss, metrics = kt.training.MaskedCrossentropy(), [kt.training.MaskedAccuracy()]
     jit_compile = BACKEND == "jax"
     model.compile(
@@ -95,6 +95,8 @@ def test_models_trained_in_other_ways_are_left_as_they_were(mode):
     before = everything(model)
     tune(model, steps_per_execution=())
     assert everything(model) == before
+    if BACKEND == "jax" and mode == "averaged":
+        return  # where Keras itself cannot call `fit` a second time
     for _ in range(2):
         step(model)
     changed, before = before, everything(model)
@@ -103,6 +105,7 @@ def test_models_trained_in_other_ways_are_left_as_they_were(mode):
     assert everything(model) == before
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_interrupted_is_undone():
     model = compiled()
     step(model)
@@ -113,9 +116,10 @@ def test_a_trial_that_is_interrupted_is_undone():
     assert np.isfinite(step(model)["loss"]).all()
 
 
+@pytest.mark.slow
 def test_weights_can_be_frozen_after_a_trial():
     """An optimizer that has never run must not be built for weights that are frozen later."""
-    model = compiled()
+    model = compiled(num_layers=2)
     tune(model, steps_per_execution=())
     assert not model.optimizer.built
     kt.training.freeze(model, up_to=1)
@@ -126,6 +130,7 @@ def test_weights_can_be_frozen_after_a_trial():
     assert bits(model.non_trainable_variables[:1]) == frozen
 
 
+@pytest.mark.slow
 def test_a_choice_that_fails_is_reported_and_undone(monkeypatch):
     def fail_on_later(model, batch, arguments, num_steps, deadline):
         if arguments["jit_compile"] == own:
@@ -204,6 +209,7 @@ def test_steps_of_layers_without_xla_are_not_compiled():
     assert tuning_module._flags(model, None) == [False]
 
 
+@pytest.mark.slow
 def test_times_are_those_of_steps_after_the_first():
     model = compiled()
     with trial_run(model):
@@ -216,6 +222,7 @@ def test_times_are_those_of_steps_after_the_first():
     assert late.num_steps == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras on torch runs one step at a time.")
 def test_several_steps_in_one_execution():
     model = compiled()
