@@ -14,6 +14,7 @@ import os
 
 import numpy as np
 from compiling import compiled as compile_function
+from gradients import output_and_gradients
 from memory import run_and_measure
 from page import machine, write_section
 from processes import print_result, result_of
@@ -81,27 +82,13 @@ def compiled(implementation: str, kind: str, length: int):
             query, key, value, implementation=implementation, **KINDS[kind]
         )
 
-    *inputs, upstream = (keras.ops.convert_to_tensor(array) for array in arrays(length))
+    *inputs, upstream = arrays(length)
+    run, _ = output_and_gradients(attend, inputs, upstream)
     if keras.backend.backend() == "jax":
         import jax
 
-        def both(inputs, upstream):
-            output, pull = jax.vjp(attend, *inputs)
-            return output, *pull(upstream)
-
-        program = jax.jit(both).lower(inputs, upstream).compile()
-        return lambda: jax.block_until_ready(program(inputs, upstream))
-    import tensorflow as tf
-
-    @tf.function(autograph=False)
-    def both(query, key, value, upstream):
-        with tf.GradientTape() as tape:
-            tape.watch((query, key, value))
-            output = attend(query, key, value)
-        return output, *tape.gradient(output, (query, key, value), upstream)
-
-    program = both.get_concrete_function(*inputs, upstream)
-    return lambda: program(*inputs, upstream)
+        return lambda: jax.block_until_ready(run())
+    return run
 
 
 def measure(implementation: str, kind: str, length: int) -> dict:

@@ -67,9 +67,9 @@ def reference_gpt(max_length):
     return model
 
 
-def prompts(length):
+def prompts(length, batch=GPT_BATCH):
     generator = np.random.default_rng(0)
-    return generator.integers(1, VOCABULARY_SIZE, (GPT_BATCH, length)).astype("int32")
+    return generator.integers(1, VOCABULARY_SIZE, (batch, length)).astype("int32")
 
 
 def measure_gpt(system, max_length) -> dict:
@@ -167,12 +167,13 @@ def gpt_of_keras_hub(max_length) -> dict:
     }
 
 
-def gpt_of_hugging_face(max_length) -> dict:
+def hugging_face_generate(max_length, batch=GPT_BATCH, dtype="float32"):
+    """Returns a function that continues the prompts with Hugging Face's GPT-2."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = reference_gpt(max_length).to(device)
-    ids = torch.tensor(prompts(GPT_PROMPT)).long().to(device)
+    model = reference_gpt(max_length).to(device, getattr(torch, dtype))
+    ids = torch.tensor(prompts(GPT_PROMPT, batch)).long().to(device)
 
     def generate():
         with torch.inference_mode():
@@ -185,7 +186,11 @@ def gpt_of_hugging_face(max_length) -> dict:
             )
         return generated.cpu().numpy()
 
-    first, seconds, found = timed(generate)
+    return generate
+
+
+def gpt_of_hugging_face(max_length) -> dict:
+    first, seconds, found = timed(hugging_face_generate(max_length))
     return {
         "first": first,
         "step": 1000 * seconds / GPT_NEW,

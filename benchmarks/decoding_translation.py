@@ -113,15 +113,16 @@ def translation_of_ours(beams):
     return translate
 
 
-def translation_of_hugging_face(beams):
+def translation_of_hugging_face(beams, dtype="float32"):
     import torch
 
-    model = reference_marian()
-    ids = torch.tensor(sources()).long()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = reference_marian().to(device, getattr(torch, dtype))
+    ids = torch.tensor(sources()).long().to(device)
 
     def translate():
         with torch.inference_mode():
-            return model.generate(
+            found = model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 num_beams=beams,
@@ -129,7 +130,8 @@ def translation_of_hugging_face(beams):
                 do_sample=False,
                 bad_words_ids=[[VOCABULARY_SIZE - 1]],
                 early_stopping="never" if beams > 1 else False,
-            ).numpy()
+            )
+        return found.cpu().numpy()
 
     return translate
 

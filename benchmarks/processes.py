@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
+from collections.abc import Iterator
 
 _MARK = "RESULT "
 
 
 def print_result(result: dict) -> None:
     """Prints a result, marked so that `result_of` finds it in the output."""
-    print(_MARK + json.dumps(result))
+    print(_MARK + json.dumps(result), flush=True)
 
 
 def result_of(
@@ -36,6 +41,60 @@ def result_of(
         if line.startswith(_MARK):
             return json.loads(line.removeprefix(_MARK))
     raise SystemExit(f"{script} failed with status {process.returncode}:\n{process.stderr[-3000:]}")
+
+
+def results_as_they_come(
+    script: str, *arguments: str, seconds: float, **environment: str
+) -> Iterator[dict]:
+    """Runs a script in a new process and yields whatever it passes to `print_result` at once.
+
+    Args:
+        script: Path of the script.
+        *arguments: Its command line.
+        seconds: Time after which the process is killed.
+        **environment: More environment variables.
+
+    Yields:
+        The results; at the end `{"problem": ...}` if the process was killed or failed.
+    """
+    command = [sys.executable, script, *arguments]
+    with tempfile.TemporaryFile("w+") as errors:
+        # A new session, so that whatever the process starts ends with it.
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+        late = threading.Event()
+
+        def stop():
+            late.set()
+            _kill_session(process)
+
+        timer = threading.Timer(seconds, stop)
+        timer.start()
+        try:
+            for line in process.stdout or ():
+                if line.startswith(_MARK):
+                    yield json.loads(line.removeprefix(_MARK))
+            status = process.wait()
+        finally:
+            timer.cancel()
+            _kill_session(process)
+        if late.is_set():
+            yield {"problem": f"stopped after {seconds:.0f} s"}
+        elif status:
+            errors.seek(0)
+            last = (errors.read().strip().splitlines() or [""])[-1]
+            yield {"problem": f"ended with status {status}: {last[:120]}"}
+
+
+def _kill_session(process: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def use_all_cores() -> None:

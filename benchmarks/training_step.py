@@ -148,7 +148,7 @@ def times_of(epoch) -> tuple[float, list[float]]:
     return first, [step for _ in range(EPOCHS) for step in epoch(STEPS)]
 
 
-def timed_fit(model, inputs, labels) -> list[float]:
+def timed_fit(model, inputs, labels, batch_size=BATCH) -> list[float]:
     """Runs `fit` for an epoch; milliseconds from the end of one batch to the end of the next."""
     import keras
 
@@ -156,7 +156,7 @@ def timed_fit(model, inputs, labels) -> list[float]:
     clock = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter())
     )
-    options = {"batch_size": BATCH, "epochs": 1, "verbose": 0, "shuffle": False}
+    options = {"batch_size": batch_size, "epochs": 1, "verbose": 0, "shuffle": False}
     model.fit(inputs, labels, **options, callbacks=[clock])
     return between(ends)
 

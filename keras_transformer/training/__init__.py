@@ -27,10 +27,12 @@ from keras_transformer.training.schedules import (
     WarmupCosineSchedule,
     WarmupLinearSchedule,
 )
+from keras_transformer.training.step_times import StepTime
 from keras_transformer.training.translation_evaluation import (
     TranslationEvaluation,
     TranslationSample,
 )
+from keras_transformer.training.tuning import Tuning, tune
 from keras_transformer.training.weight_averages import average_checkpoints
 from keras_transformer.training.weight_penalties import add_l2
 
@@ -48,11 +50,13 @@ __all__ = [
     "NonFinite",
     "Perplexity",
     "SaveTraining",
+    "StepTime",
     "StopAfter",
     "StopOnNonFinite",
     "TimeBudget",
     "TranslationEvaluation",
     "TranslationSample",
+    "Tuning",
     "WarmupCosineSchedule",
     "WarmupLinearSchedule",
     "add_l2",
@@ -68,5 +72,6 @@ __all__ = [
     "merge_lora",
     "save_lora",
     "transformer_recipe",
+    "tune",
     "unfreeze",
 ]
