@@ -1,18 +1,18 @@
-# Everything that CI runs, a person runs with the same words.
+# CI runs the same targets as people do.
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-# How often all systems of a benchmark take their turn: more even out a machine whose speed drifts.
+# How many rounds a benchmark makes over all systems. More rounds even out a machine whose speed drifts.
 ROUNDS ?= 1
 TEXT ?= The cat sat on the mat.
 LANGUAGES ?= en-pt
 # What `make explore` opens: a folder, or --model minilm; by default Firefox's translator.
 MODEL ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
-# mkdocs-material's notice about a coming major version is no warning of ours.
+# Hides mkdocs-material's notice about a coming major version.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: browser demo gpt translate explore test test-all lint types unit coverage backends without-tensorflow docstrings docs soak properties package audit vulnerabilities licenses bench bench-decoding experiments constraints clean
+.PHONY: browser demo gpt translate explore notebooks test test-all lint types unit coverage backends without-tensorflow docstrings docs soak properties package audit vulnerabilities licenses bench bench-decoding experiments tpu-check constraints clean
 
 ## Train an English-French translator on real sentences (about a quarter of an hour on 2 cores).
 demo: $(VENV)/demo.stamp
@@ -22,20 +22,26 @@ demo: $(VENV)/demo.stamp
 gpt: $(VENV)/demo.stamp
 	$(RUN) examples/train_gpt.py --output runs/gpt
 
-## Translate with the weights that Firefox has: make translate TEXT="Good morning." LANGUAGES=pt-en
+## Translate with Firefox's weights: make translate TEXT="Good morning." LANGUAGES=pt-en
 translate: export TEXT := $(TEXT)
 translate: $(VENV)/demo.stamp
 	@$(RUN) examples/translate_pretrained.py --languages $(LANGUAGES) "$$TEXT"
 
-## Look inside a model, on a page of this machine: make explore MODEL=runs/translator
+## Look inside a model, on a local page: make explore MODEL=runs/translator
 explore: $(VENV)/explorer.stamp
 	@$(RUN) -m keras_transformer.explorer $(MODEL)
 
-# Of tests with many cases, one case in this many runs.
-SAMPLE ?= 12
+## Notebooks made from the examples, in build/notebooks: make notebooks LIBRARY=dist/name.whl
+# What they install: a name on PyPI, or the path or URL of a wheel.
+LIBRARY ?= keras-transformer-layers
+notebooks: $(VENV)/all.stamp
+	$(RUN) docs/notebooks.py --output build/notebooks --library '$(LIBRARY)'
 
-## Lint, types, the suite on TensorFlow, what must hold everywhere on JAX and torch, docs.
-test: lint types unit backends without-tensorflow docstrings docs
+# Tests with many cases run one case out of this many.
+SAMPLE ?= 16
+
+## Lint, types, the suite on TensorFlow (which builds the docs), the tests of every backend on JAX and torch.
+test: lint types unit backends without-tensorflow docstrings
 
 ## The same with every case of every test (more than an hour).
 test-all:
@@ -48,14 +54,14 @@ lint: $(VENV)/all.stamp
 types: $(VENV)/all.stamp
 	$(VENV)/bin/mypy
 
-# Chromium for tests/explorer/browser, from the system's packages where there is none.
+# Chromium for tests/explorer/browser, from the system's packages if there is none.
 BROWSERS := chromium chromium-browser google-chrome
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 browser:
 	@for name in $(BROWSERS); do command -v $$name > /dev/null && exit 0; done; \
 	$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq -y chromium fonts-ipafont-gothic
 
-# Two processes of tests, each with one thread: more threads than cores make torch crawl.
+# Two test processes, each with one thread: more threads than cores make torch crawl.
 unit coverage backends without-tensorflow docstrings properties: export OMP_NUM_THREADS := 1
 
 unit: $(VENV)/all.stamp browser
@@ -65,13 +71,13 @@ unit: $(VENV)/all.stamp browser
 coverage: $(VENV)/all.stamp browser
 	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --cov=keras_transformer $(TESTS)
 
-# What must hold everywhere: laws, parity, layers (with saving), the pipeline, and of the promises what
-# depends on the backend. The others pass there too: KERAS_BACKEND=jax .venv/bin/python -m pytest
+# Tests that run on every backend: laws, parity, layers (with saving), pipelines, and those of robustness
+# that depend on the backend. The others pass there too: KERAS_BACKEND=jax .venv/bin/python -m pytest
 # tests/decoding.
-EVERYWHERE := tests/laws tests/parity tests/layers tests/pipelines \
+EVERYWHERE := tests/laws tests/parity tests/layers tests/pipelines tests/benchmarks \
   $(addprefix tests/robustness/test_,threads.py memory.py kills.py determinism.py)
-# JAX compiles thousands of programs that run once: without optimization this takes a quarter less
-# time. `make test-all` optimizes as users do.
+# JAX compiles thousands of programs that run once. Without optimization, this takes a quarter less
+# time. `make test-all` optimizes, as users do.
 QUICK_XLA ?= --xla_backend_optimization_level=0
 
 backends: $(VENV)/all.stamp
@@ -101,7 +107,7 @@ soak: $(VENV)/all.stamp
 	KERAS_BACKEND=torch $(RUN) -m tests.robustness.soak --only texts
 
 ## The laws on random configurations of models: make properties CONFIGURATIONS=100 BACKENDS=torch SEED=7
-# An hour and more for each backend; `make test` checks ten on TensorFlow.
+# Takes more than an hour per backend. `make test` checks ten on TensorFlow.
 CONFIGURATIONS ?= 500
 BACKENDS ?= torch jax tensorflow
 SEED := $(or $(SEED),$(shell date +%s))
@@ -117,7 +123,7 @@ BACKEND ?= torch
 package: $(VENV)/all.stamp
 	$(RUN) -m tests.robustness.empty_environments --backend $(BACKEND) $(PYTHONS)
 
-## Known vulnerabilities of the versions in constraints.txt, and the licenses of what is installed.
+## Known vulnerabilities of the versions in constraints.txt, and the licenses of all installed packages.
 audit: vulnerabilities licenses
 
 # Asks the package index's advisory service; without one (some mirrors have none) it fails.
@@ -133,7 +139,7 @@ bench-decoding: $(VENV)/all.stamp
 	$(RUN) benchmarks/decoding.py --rounds $(ROUNDS) --write docs/benchmarks.md
 
 ## A training step, a language model and a translator against others, memory (rewrites docs/benchmarks.md).
-## Allow three quarters of an hour of a machine that does nothing else.
+## Takes three quarters of an hour on an otherwise idle machine.
 bench: $(VENV)/all.stamp browser
 	$(RUN) benchmarks/import_time.py --write docs/benchmarks.md
 	$(RUN) benchmarks/training_step.py --rounds $(ROUNDS) --write docs/benchmarks.md
@@ -144,6 +150,13 @@ bench: $(VENV)/all.stamp browser
 	$(RUN) benchmarks/rematerialization.py --write docs/benchmarks.md
 	$(RUN) benchmarks/translation.py --write docs/benchmarks.md
 	$(RUN) benchmarks/explorer_page.py --write docs/benchmarks.md
+
+## Compiles training and decoding for TPU slices, without a TPU (rewrites its part of
+## docs/many-devices.md). Many hours; it can be interrupted. Some rows: make tpu-check ONLY=v5e-8
+ONLY ?=
+tpu-check: export TPU_LIBRARY_PATH ?= $(VENV)/tpu/libtpu/libtpu.so
+tpu-check: $(VENV)/tpu.stamp
+	$(RUN) benchmarks/tpu_check.py $(if $(ONLY),--only "$(ONLY)") --write docs/many-devices.md
 
 ## The tables and figures of the guides (two hours).
 PAGE := docs/from-recurrence-to-attention.md
@@ -204,14 +217,19 @@ $(VENV)/all.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@ $(VENV)/demo.stamp $(VENV)/explorer.stamp
 
-# Apart from the environment that it looks at.
+# Separate from the environment that it audits.
 $(VENV)/audit.stamp: | $(VENV)/bin/python
 	$(RUN) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/python -m pip install --quiet 'pip-audit>=2.10'
 	touch $@
 
+# XLA's compiler for TPUs: a library in a folder of its own, of the version that JAX names.
+$(VENV)/tpu.stamp: benchmarks/tpu_library.py $(VENV)/all.stamp
+	$(RUN) -m pip install --quiet --no-deps --upgrade --target $(VENV)/tpu "$$($(RUN) benchmarks/tpu_library.py)"
+	touch $@
+
 ## Rewrite constraints.txt from the versions installed in the virtual environment.
-# No suffix such as `+cpu`: the package index has no such versions.
+# Without suffixes such as `+cpu`, because the package index has no such versions.
 constraints:
 	$(RUN) -m pip freeze --exclude-editable > constraints.new
 	{ echo '# The exact versions that CI installs; CONTRIBUTING.md says when to renew them.'; \

@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=BUDGET, help="what to vary")
     parser.add_argument("--steps", type=int, help="training batches of each variant")
-    parser.add_argument("--seeds", type=int, help="trainings of each variant")
+    parser.add_argument("--seeds", type=int, help="training runs of each variant")
     parser.add_argument("--backend", default="jax")
     parser.add_argument("--write", help="Markdown page to write the table to")
     arguments = parser.parse_args()

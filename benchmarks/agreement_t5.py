@@ -2,8 +2,8 @@
 
 Its package holds two 8-bit graphs, of the encoder and of the decoder. Their matrices become a
 folder in the Hugging Face format, which the library loads. The outputs are compared with those of
-the graphs as they are, which also round what is multiplied by a matrix to 8 bits, and with those of
-the same graphs without this rounding, so that nothing but the arithmetic may differ.
+the unchanged graphs, which also round the inputs of each matrix product to 8 bits, and with those
+of the same graphs without this rounding, where only the arithmetic may differ.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def compare(texts: list[str], folder: Path) -> dict[str, dict[str, float]]:
         folder: A folder to write the weights to.
 
     Returns:
-        For the graphs as they are ("8-bit") and for those without rounding ("float"), each against
+        For the unchanged graphs ("8-bit") and for those without rounding ("float"), each against
         the loaded model: the largest differences of the encoder's outputs and of the logits, and
         the number of equal greedy outputs.
     """

@@ -15,11 +15,23 @@ def print_result(result: dict) -> None:
     print(_MARK + json.dumps(result))
 
 
-def result_of(script: str, *arguments: str, **environment: str) -> dict:
-    """Runs a script in a new process and returns what it passed to `print_result`."""
+def result_of(
+    script: str, *arguments: str, timeout: float | None = None, **environment: str
+) -> dict:
+    """Runs a script in a new process and returns what it passed to `print_result`.
+
+    Args:
+        script: the script.
+        *arguments: its arguments.
+        timeout: the seconds after which to give up; None to wait for as long as it takes.
+        **environment: environment variables.
+    """
     command = [sys.executable, script, *arguments]
-    environment = {**os.environ, **environment}
-    process = subprocess.run(command, capture_output=True, text=True, env=environment)
+    options: dict = {"capture_output": True, "text": True, "env": {**os.environ, **environment}}
+    try:
+        process = subprocess.run(command, timeout=timeout, **options)
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"{script} took longer than {timeout:.0f} seconds.") from None
     for line in process.stdout.splitlines():
         if line.startswith(_MARK):
             return json.loads(line.removeprefix(_MARK))

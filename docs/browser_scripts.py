@@ -1,6 +1,6 @@
-"""Serves MathJax and Mermaid from the site itself, so that no page asks another machine.
+"""Serves MathJax and Mermaid from the site itself, so that pages need no other machine.
 
-Both come from pinned wheels, downloaded once by pip and hashed as the corpora are. Only pages with
+Both come from pinned wheels, downloaded once by pip and hashed like the corpora. Only pages with
 equations or diagrams load them: each script is about as large as the rest of the site's scripts
 together. MkDocs calls the functions named `on_...`.
 """
@@ -23,9 +23,9 @@ class Script(NamedTuple):
 
     Attributes:
         wheel: Arguments of `Wheel`, with one member.
-        uri: Where the site has it.
+        uri: Its address on the site.
         sign: Text in the HTML of the pages that need it.
-        settings: Where the site has the script that must run before it, if there is one.
+        settings: Address of the script that must run before it, if there is one.
     """
 
     wheel: dict

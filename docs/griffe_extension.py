@@ -1,4 +1,4 @@
-"""Tells griffe, which reads our docstrings for the reference, about our two habits."""
+"""Adapts griffe, which reads the docstrings for the reference, to two of our conventions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import griffe
 
 
 class HouseStyle(griffe.Extension):
-    """Reads `Example:` as a section of its own, and `Returns:` as text without a type in front."""
+    """Reads `Example:` as a separate section, and `Returns:` as text without a type in front."""
 
     def on_function(self, *, func: griffe.Function, **kwargs) -> None:
         """Puts the annotated type before the text of `Returns`, where griffe looks for one."""

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Page(NamedTuple):
-    """A page of the reference: where it lies, what it is called, and its Markdown."""
+    """A page of the reference: its path, its title and its Markdown."""
 
     uri: str
     title: str
@@ -92,13 +92,13 @@ def _summary(item):
 
 @cache
 def addresses() -> dict[str, str]:
-    """Returns each page's address by its name in code: `kt.layers.X`, and `X` alone for a class."""
+    """Returns each page's address by its name in code: `kt.layers.X`, for a class also just `X`."""
     found_at = {}
     for path, found in pages().items():
         found_at[_short(path)] = found[0].uri
         for page in found[1:]:
             found_at[f"{_short(path)}.{page.title}"] = page.uri
-            # A function's name alone may as well be an argument's, such as `padding_mask`.
+            # Just the name of a function may also be that of an argument, such as `padding_mask`.
             if page.title[0].isupper() and not page.title.isupper():
                 found_at[page.title] = page.uri
     return found_at
@@ -136,7 +136,7 @@ def on_page_content(html, page, config, files):
         address = get_relative_url(files.get_file_from_path(uri).url, page.url)
         return f'<a href="{address}">{match[0]}</a>'
 
-    # What already is a link, a heading or a block of code stays as it is.
+    # Text that is already a link, a heading or a block of code is left unchanged.
     parts = re.split(r"(<a [^>]*>.*?</a>|<h\d.*?</h\d>|<pre.*?</pre>)", html, flags=re.DOTALL)
     parts[::2] = [re.sub(r"<code>([\w.]+(?:\(\))?)</code>", link, part) for part in parts[::2]]
     return "".join(parts)

@@ -2,24 +2,24 @@
 # # Adapt a translator without forgetting
 #
 # Firefox's English-Portuguese model is Brazilian. With plain `model.fit` it learns the European
-# Portuguese numerals, where 16 is "dezasseis" rather than "dezesseis". Such pairs can be generated
-# in any quantity, and the results are unambiguously right or wrong.
+# Portuguese numerals, where 16 is "dezasseis" rather than "dezesseis". You see how many unseen
+# numbers it translates correctly before and after, and how many of 200 ordinary sentences it still
+# translates as before.
 #
-# A translator trained only on the new pairs forgets other things. Therefore each batch comes either
-# from the new pairs or from ordinary sentences whose targets are the model's own translations, so
-# that it also practices what should not change. In the end, the weights go only as far from the
-# original ones as held-out pairs require.
+# Such pairs can be generated in any quantity, and the results are unambiguously right or wrong. A
+# translator trained only on them forgets other things. Therefore each batch comes either from the
+# new pairs or from ordinary sentences whose targets are the model's own translations, so that it
+# also practices what should not change. In the end, the weights go only as far from the original
+# ones as held-out pairs require.
+#
+# Takes about 10 minutes on 2 CPU cores. The weights and sentences, 44 MB, are downloaded once.
 #
 #     python examples/adapt_translator.py --output runs/numbers
 #     python examples/adapt_translator.py --mix 0
 #     python examples/adapt_translator.py --pairs mine.tsv
 #
-# Your own pairs are lines of English, TAB, Portuguese.
-#
-# The script prints how many unseen numbers are translated correctly before and after, how many of
-# 200 other ordinary sentences still have the same translation, and how much the others changed.
-# `--lora 16` trains adapters instead of all weights and prints their size; `--smoke` runs every
-# line on a tiny sample.
+# Your own pairs are lines of English, TAB, Portuguese. `--lora 16` trains adapters instead of all
+# weights and prints their size; `--smoke` runs every line on a tiny sample.
 
 # %%
 from __future__ import annotations
@@ -40,11 +40,13 @@ import keras_transformer as kt
 
 # %%
 parser = argparse.ArgumentParser(description="Adapt Firefox's English-Portuguese model.")
-parser.add_argument("--pairs", type=Path, help="file of pairs; the last 5%% are used as test data")
+parser.add_argument(
+    "--pairs", type=Path, help="file of pairs; the last 5%% are test data, 5%% held out"
+)
 parser.add_argument("--output", type=Path, default=Path("runs/numbers"), help="folder to save to")
 parser.add_argument("--epochs", type=int, default=1)
 parser.add_argument("--mix", type=float, default=3.0, help="ordinary batches per new one")
-parser.add_argument("--ordinary", type=int, default=12000, help="number of ordinary sentences")
+parser.add_argument("--ordinary", type=int, default=14000, help="number of ordinary sentences")
 parser.add_argument("--lora", type=int, metavar="RANK", help="train adapters of this rank")
 parser.add_argument("--learning-rate", type=float, help="default 5e-5, LoRA 1e-3")
 parser.add_argument("--seed", type=int, default=1)
@@ -73,14 +75,13 @@ else:
 
     numbers = np.random.default_rng(arguments.seed).permutation(1_000_000).tolist()
     numbers = [number for number in numbers if is_portuguese(number)]
-    numbers = numbers[: 60 if arguments.smoke else 5000]
+    numbers = numbers[: 60 if arguments.smoke else 6000]
     source = [f"It costs {num2words(number, lang='en')} euros." for number in numbers]
     target = [f"Custa {num2words(number, lang='pt')} euros." for number in numbers]
-num_test = max(1, len(source) // 20) if arguments.pairs else len(source) * 3 // 50
-num_held_out = max(1, num_test // 3)
+num_test = max(1, len(source) // 20)
 pairs = list(zip(source, target, strict=True))
-test, held_out = pairs[-num_test:], pairs[-num_test - num_held_out : -num_test]
-source, target = (one[: -num_test - num_held_out] for one in (source, target))
+test, held_out = pairs[-num_test:], pairs[-2 * num_test : -num_test]
+source, target = (one[: -2 * num_test] for one in (source, target))
 tatoeba, _, tatoeba_test = kt.datasets.tatoeba.load_data("fra")
 ordinary = list(dict.fromkeys(tatoeba_test.source))[: 4 if arguments.smoke else 200]
 to_repeat = list(dict.fromkeys(tatoeba.source))
@@ -189,7 +190,7 @@ if arguments.lora:
 # %%
 fine_tuned = model.get_weights()
 needed = number_right(held_out)
-for way in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
+for way in np.arange(0.4, 1.05, 0.1).round(2):
     model.set_weights(
         [
             old + way * (new - old) if old.dtype.kind == "f" else new

@@ -2,8 +2,11 @@
 # # Distill a translator, and learn from back-translation
 #
 # Two of Firefox's models produce the data: one translates English sentences of Tatoeba into
-# Portuguese; the other, the teacher, translates these back into English. Students that translate
-# Portuguese to English are trained on three sets of targets:
+# Portuguese; the other, the teacher, translates these back into English. You see BLEU and chrF of
+# the teacher and of three much smaller students against the English sentences, and how many
+# sentences each of them translates per second.
+#
+# Students that translate Portuguese to English are trained on three sets of targets:
 #
 # * what people wrote, the English sentences. Their sources are machine translations, so these pairs
 #   are back-translated.
@@ -14,11 +17,12 @@
 # A student has two encoder blocks instead of its teacher's six, one SSRU decoder block instead of
 # two, and a smaller vocabulary. All train for the same time with plain `model.fit`.
 #
+# Takes about 15 minutes on 2 CPU cores. The weights and sentences, 44 MB, are downloaded once.
+#
 #     python examples/distill_translator.py --output runs/distilled
 #
-# It prints BLEU and chrF of teacher and students against the English sentences, and how many
-# sentences each translates per second. The translations of Firefox's models are kept in the output
-# folder, so that an interrupted run can continue. `--smoke` runs every line on a tiny sample.
+# The translations of Firefox's models are kept in the output folder, so that an interrupted run can
+# continue. `--smoke` runs every line on a tiny sample.
 
 # %%
 from __future__ import annotations

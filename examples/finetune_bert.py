@@ -1,10 +1,15 @@
 # %% [markdown]
 # # Fine-tune a pretrained BERT to classify
 #
-# MiniLM, a small BERT with real weights, learns the sentiment of movie reviews in one epoch: its
-# hidden states are averaged over the tokens, and a dense layer classifies the average. It is
-# compared with low-rank adapters and with TF-IDF and logistic regression, on all examples and on a
-# few, where pretraining helps most.
+# MiniLM, a small BERT with real weights, learns the sentiment of movie reviews. You see its
+# accuracy on unseen reviews after training on 100, 400, 1,600 and all 8,070 examples, compared with
+# low-rank adapters and with TF-IDF and logistic regression: pretraining helps most where examples
+# are few.
+#
+# The classifier averages BERT's hidden states over the tokens; a dense layer classifies the
+# average.
+#
+# Takes about 20 minutes on 2 CPU cores. The weights, 84 MB, are downloaded once.
 #
 #     python examples/finetune_bert.py
 #
@@ -26,8 +31,11 @@ import numpy as np
 
 import keras_transformer as kt
 
+# %%
 parser = argparse.ArgumentParser(description="Fine-tune MiniLM on the sentiment of movie reviews.")
-parser.add_argument("--sizes", type=int, nargs="*", default=[100, 400, 1600], metavar="N")
+parser.add_argument(
+    "--sizes", type=int, nargs="*", default=[100, 400, 1600], metavar="N", help="few examples"
+)
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--output", help="folder for the table of results")
 parser.add_argument("--smoke", action="store_true", help="run everything once, on a tiny sample")

@@ -1,12 +1,17 @@
 # %% [markdown]
 # # Fine-tune a GPT to classify
 #
-# A small GPT pretrained on WikiText-2 learns to classify the sentiment of movie reviews, fine-tuned
-# as in GPT-1: the input is a start token, the text and an extract token, a linear layer reads the
-# hidden state of the extract token, and the language-modeling loss is added to the task loss. It is
-# compared with the same model without pretraining, and with TF-IDF and logistic regression.
+# A small GPT pretrained on WikiText-2 learns to classify the sentiment of movie reviews. You see
+# its accuracy on unseen reviews, that of the same model without pretraining, and that of TF-IDF and
+# logistic regression.
 #
-#     python examples/train_gpt.py --output runs/gpt
+# It is fine-tuned as in GPT-1: the input is a start token, the text and an extract token, a linear
+# layer reads the hidden state of the extract token, and the language-modeling loss is added to the
+# task loss.
+#
+# Takes about 15 minutes on 2 CPU cores, after the 10 minutes of pretraining.
+#
+#     python examples/train_gpt.py --output runs/gpt --minutes 10
 #     python examples/finetune_classifier.py --pretrained runs/gpt
 #
 # Without the first command, the second one pretrains for ten minutes. `--lora 8` trains adapters of

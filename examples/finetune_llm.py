@@ -2,8 +2,11 @@
 # # Fine-tune a chat model with low-rank adapters
 #
 # SmolLM2, a language model of 135 million weights that was trained to chat, is asked whether a
-# reader liked a movie. It learns to answer from a few hundred examples: only the answers contribute
-# to the loss, and only low-rank adapters are trained. They are saved in a separate file.
+# reader liked a movie. You see how many of 200 reviews it judges correctly, and how many answers
+# are one of the two words asked for, before and after it learns from 800 examples: only the answers
+# contribute to the loss, and only low-rank adapters are trained. They are saved in a separate file.
+#
+# Takes about 20 minutes on 2 CPU cores. The weights, 93 MB, are downloaded once.
 #
 #     python examples/finetune_llm.py
 #
@@ -70,13 +73,14 @@ def conversation(text, label=None):
 # %% [markdown]
 # ## What the model says
 #
-# The answer is the more probable of the two words, by `kt.decoding.score`. When it generates an
-# answer freely, the model may say anything; the share of one-word answers as asked is counted too.
+# The model's answer is the word to which `kt.decoding.score` gives the higher probability. If it
+# generates freely, the model may say anything, so the share of answers that are one of the two
+# words is counted too.
 
 
 # %%
 def answer():
-    """Returns the accuracy on the test reviews, and the share of free answers that are as asked."""
+    """Returns the accuracy, and the share of free answers that are one of the two words."""
     prompts = [
         kt.data.encode_chat(tokenizer, conversation(text), add_generation_prompt=True)
         for text in test.texts

@@ -3,9 +3,12 @@
 #
 # Which utterance comes next in a movie dialogue? Each utterance has four candidate replies, three
 # of which answer something else. Each candidate forms one row `[start; context; delimiter;
-# candidate; extract]` and gets one score; a softmax over the four scores makes the choice.
+# candidate; extract]` and gets one score; a softmax over the four scores makes the choice. You see
+# the accuracy on 1,000 unseen exchanges, where chance is 25%.
 #
-#     python examples/train_gpt.py --output runs/gpt
+# Takes about 15 minutes on 2 CPU cores, after the 10 minutes of pretraining.
+#
+#     python examples/train_gpt.py --output runs/gpt --minutes 10
 #     python examples/finetune_multiple_choice.py --pretrained runs/gpt
 #
 # Without the first command, the second one pretrains for ten minutes. `--lora 8` trains adapters of

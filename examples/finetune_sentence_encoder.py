@@ -3,8 +3,11 @@
 #
 # MiniLM maps sentences to vectors that are close if the sentences mean the same. Trained on pairs
 # of paraphrases from Tatoeba, it learns what "the same" means there: each sentence has to find its
-# own paraphrase among all others in the batch. It is compared with the model before training and
-# with TF-IDF, on sentences that share no meaning with the training data.
+# own paraphrase among all others in the batch. You see how well it tells paraphrases apart and
+# finds them, compared with the model before training and with TF-IDF, on sentences that share no
+# meaning with the training data.
+#
+# Takes about 7 minutes on 2 CPU cores. The weights, 84 MB, are downloaded once.
 #
 #     python examples/finetune_sentence_encoder.py
 #

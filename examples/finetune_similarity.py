@@ -2,9 +2,12 @@
 # # Fine-tune a GPT to compare
 #
 # Do two sentences mean the same? Their order does not matter, so each pair forms two rows, one in
-# each order, and the hidden states of their extract tokens are summed before the head.
+# each order, and the hidden states of their extract tokens are summed before the head. You see the
+# accuracy on unseen pairs, and that of counting the words in common.
 #
-#     python examples/train_gpt.py --output runs/gpt
+# Takes about 7 minutes on 2 CPU cores, after the 10 minutes of pretraining.
+#
+#     python examples/train_gpt.py --output runs/gpt --minutes 10
 #     python examples/finetune_similarity.py --pretrained runs/gpt
 #
 # Without the first command, the second one pretrains for ten minutes. `--lora 8` trains adapters of

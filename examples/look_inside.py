@@ -2,13 +2,15 @@
 # # What does "it" look at?
 #
 # "The animal didn't cross the street because it was too tired": here "it" is the animal. With "too
-# wide" it is the street. This example asks every head of two real encoders, Firefox's
-# English-Portuguese translator and MiniLM, how much "it" attends to either noun, and draws the
-# answer for all heads, whatever it is.
+# wide" it is the street. You see how much "it" attends to either noun in every head of two real
+# encoders, Firefox's English-Portuguese translator and MiniLM, whatever the answer is, and then the
+# translator's alignment and its beam search.
+#
+# Takes less than a minute on 2 CPU cores. The weights, 22 and 84 MB, are downloaded once.
 #
 #     python examples/look_inside.py
 #
-# The weights, 22 and 84 MB, are downloaded once. `--smoke` looks at MiniLM only.
+# `--smoke` looks at MiniLM only.
 
 # %%
 from __future__ import annotations
@@ -19,10 +21,8 @@ from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")  # no windows
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -142,6 +142,8 @@ for name, weights in results.items():
 table = "\n".join(lines)
 chart = '![Attention from "it" to either noun, for every layer and head](images/it.png)'
 (arguments.output / "tables.md").write_text(f"{table}\n\n{chart}\n", encoding="utf-8")
+print(table)
+print(f"The picture is {arguments.output / 'it.png'}.")
 
 # %% [markdown]
 # ## Other pictures of the translator
@@ -149,12 +151,14 @@ chart = '![Attention from "it" to either noun, for every layer and head](images/
 # Each figure can also be saved as an interactive page, `.save("figure.html")`.
 
 # %%
+alignment = tree = None
 if not arguments.smoke:
     translator, sentence = open_translator(), SENTENCE.format("tired")
-    kt.visualize.alignment(translator, sentence).save(arguments.output / "alignment.png")
-    kt.visualize.beam_tree(translator, "The cat sat on the mat.", num_beams=3).save(
-        arguments.output / "beam-tree.png"
-    )
+    alignment = kt.visualize.alignment(translator, sentence)
+    alignment.save(arguments.output / "alignment.png")
+    tree = kt.visualize.beam_tree(translator, "The cat sat on the mat.", num_beams=3)
+    tree.save(arguments.output / "beam-tree.png")
+alignment
 
-print(table)
-print(f"The picture is {arguments.output / 'it.png'}.")
+# %%
+tree

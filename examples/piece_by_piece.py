@@ -1,9 +1,11 @@
 # %% [markdown]
 # # The Transformer, piece by piece
 #
-# The figures of docs/piece-by-piece.md: the parts and how they connect, attention in numbers,
-# positions, the causal mask and the learning rate. Those of its trained model are drawn by
-# reverse_digits.py.
+# You see the figures of the guide with this title: the parts and how they connect, attention in
+# numbers, positions, the causal mask and the learning rate. Those of its trained model are in
+# "Digits backwards", `examples/reverse_digits.py`.
+#
+# Takes less than a minute on 2 CPU cores.
 #
 #     python examples/piece_by_piece.py
 #
@@ -18,15 +20,14 @@ from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")  # no windows
 
 import keras
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 
 import keras_transformer as kt
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 # %%
 parser = argparse.ArgumentParser(description="Draw the figures of docs/piece-by-piece.md.")
@@ -42,7 +43,6 @@ keras.utils.set_random_seed(arguments.seed)
 
 def save(figure, name):
     figure.savefig(arguments.output / f"pieces-{name}.png", dpi=130)
-    plt.close(figure)
 
 
 # %% [markdown]
@@ -162,7 +162,9 @@ save(figure, "attention")
 layer = kt.layers.PositionalEncoding()
 drawn = kt.visualize.plot_positions(layer, length=50, hidden_dim=64)
 drawn.save(arguments.output / "pieces-positions.png", dpi=130)
+drawn
 
+# %%
 table = drawn.data["matrices"][0]["values"]
 figure, axes = plt.subplots(figsize=(6.4, 3.0), layout="constrained")
 for position, style in ((10, "-"), (25, "--"), (39, ":")):

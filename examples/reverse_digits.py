@@ -1,9 +1,12 @@
 # %% [markdown]
 # # Digits backwards
 #
-# A small Transformer learns to write digits backwards, in about a minute on two cores. Its
-# cross-attention shows how: it reads the source from right to left. After a question mark, the
-# answers are ambiguous, and beam search finds a better one than greedy decoding.
+# A small Transformer learns to write digits backwards. You see the share of unseen rows that it
+# reverses grow to 100%, and how it does that: its cross-attention reads the source from right to
+# left. After a question mark, the answers are ambiguous, and beam search finds a better one than
+# greedy decoding.
+#
+# Takes about 2 minutes on 2 CPU cores, one of them for training.
 #
 #     python examples/reverse_digits.py
 #
@@ -19,15 +22,13 @@ from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")  # no windows
 
 import keras
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 
 import keras_transformer as kt
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 # %%
 parser = argparse.ArgumentParser(description="Train a Transformer that reverses digits.")
@@ -148,14 +149,16 @@ layers = kt.visualize.attention_scores(model, inputs)["cross_attention"]
 places = np.arange(len(digits))
 on_diagonal = np.array([scores[0][:, places, places[::-1]].mean(axis=1) for scores in layers])
 best_layer, best_head = np.unravel_index(on_diagonal.argmax(), on_diagonal.shape)
-kt.visualize.plot_attention(
+reversal = kt.visualize.plot_attention(
     model,
     inputs,
     int(best_layer),
     heads=int(best_head),
     kind="cross_attention",
     tokens={"source": Names(), "target": Names()},
-).save(arguments.output / "pieces-reversal.png", dpi=130)
+)
+reversal.save(arguments.output / "pieces-reversal.png", dpi=130)
+reversal
 
 # %% [markdown]
 # ## Greedy and beam search
@@ -169,6 +172,9 @@ greedy_ids = [t for t in kt.decoding.generate(model, [hesitant], 8, stop_ids=(EN
 beam_options = {"num_beams": 2, "max_length": 8, "length_penalty": 0.0}
 tree = kt.visualize.beam_tree(model, hesitant, tokens=Names(), **beam_options)
 tree.save(arguments.output / "pieces-beams.png", dpi=130)
+tree
+
+# %%
 beam_ids = tree.data["hypotheses"][0]["ids"]
 probabilities = np.exp(
     kt.decoding.score(

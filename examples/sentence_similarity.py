@@ -2,7 +2,10 @@
 # # Sentence similarity with a real checkpoint
 #
 # MiniLM, a small pretrained BERT, maps sentences to unit vectors: the more similar two sentences,
-# the larger the dot product of their vectors.
+# the larger the dot product of their vectors. You see a table of similarities, and the nearest
+# neighbors of two questions among 2,000 sentences.
+#
+# Takes about a minute on 2 CPU cores. The weights and sentences, 106 MB, are downloaded once.
 #
 #     python examples/sentence_similarity.py
 #

@@ -2,7 +2,11 @@
 # # Train a translator
 #
 # A Transformer learns English to French from Tatoeba sentences with plain `model.fit`: tokenizer,
-# length buckets, the paper's recipe, checkpoint averaging, and BLEU on unseen sentences.
+# length buckets, the paper's recipe and checkpoint averaging. You see the loss fall, ten
+# translations of sentences that were not in training next to a human one, and the BLEU score of
+# 2,000 test sentences.
+#
+# Takes about 15 minutes on 2 CPU cores. The sentences, 22 MB, are downloaded once.
 #
 #     python examples/train_translator.py --output runs/translator
 #
@@ -35,7 +39,7 @@ arguments = parser.parse_args()
 
 VOCABULARY_SIZE = 600 if arguments.smoke else 6000
 MODEL = {
-    "num_layers": 3,
+    "num_layers": 1 if arguments.smoke else 3,
     "num_heads": 4,
     "hidden_dim": 32 if arguments.smoke else 256,
     "intermediate_dim": 64 if arguments.smoke else 1024,
@@ -81,7 +85,7 @@ def make_batches(pairs, **options):
         kt.data.encode(tokenizer, pairs.source),
         kt.data.encode(tokenizer, pairs.target),
         tokens_per_batch=TOKENS_PER_BATCH,
-        max_shapes=24,
+        max_shapes=2 if arguments.smoke else 24,
         **options,
     )
 

@@ -30,9 +30,12 @@ THIRD_PARTY_WARNINGS = [
 FEW_CASES = 4
 # A sample runs one in this many of the slow tests of a file.
 SLOW_SHARE = 10
-# Run whole in a sample: the laws, on random configurations too, whose number has an option, and
-# what is published.
-RUN_WHOLE = ("tests/laws/", "tests/robustness/properties/", "tests/robustness/test_distribution")
+# In a sample, every case of a law runs on torch, which is the fastest, and one in this many on
+# TensorFlow and on JAX: other ones on each.
+LAW_SHARE = 3
+LAW_STARTS = {"tensorflow": 0, "jax": 1}
+# Run whole in a sample: random configurations, whose number has an option, and what is published.
+RUN_WHOLE = ("tests/robustness/properties/", "tests/robustness/test_distribution")
 
 
 def pytest_addoption(parser):
@@ -41,7 +44,7 @@ def pytest_addoption(parser):
         type=int,
         default=1,
         metavar="K",
-        help="outside tests/laws, run every K-th case of tests with many, and some slow ones",
+        help="run every K-th case of tests with many, a third of the laws, and some slow tests",
     )
     parser.addoption(
         "--configurations",
@@ -67,22 +70,32 @@ def pytest_collection_modifyitems(config, items):
     left_out = set()
     for name, group in cases.items():
         if len(group) >= FEW_CASES:
-            start = zlib.crc32(name.encode()) % min(step, len(group))
-            left_out.update(set(group) - set(group[start::step]))
+            left_out.update(set(group) - set(group[chosen_cases(name, len(group), step)]))
     left_out |= slow_tests_left_out([item for item in items if item not in left_out])
     config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
 
 
+def is_law(item):
+    return item.nodeid.startswith("tests/laws/")
+
+
 def is_run_whole(item):
-    return item.nodeid.startswith(RUN_WHOLE)
+    return item.nodeid.startswith(RUN_WHOLE) or is_law(item) and keras.backend.backend() == "torch"
+
+
+def chosen_cases(name, count, step):
+    """The slice of a test's cases that a sample runs."""
+    if name.startswith("tests/laws/"):
+        return slice(LAW_STARTS[keras.backend.backend()], None, LAW_SHARE)
+    return slice(zlib.crc32(name.encode()) % min(step, count), None, step)
 
 
 def slow_tests_left_out(items):
     """The slow tests that a sample does not run: most of those of each file."""
     files = {}
     for item in items:
-        if not is_run_whole(item) and item.get_closest_marker("slow"):
+        if not is_run_whole(item) and not is_law(item) and item.get_closest_marker("slow"):
             files.setdefault(item.nodeid.partition("::")[0], []).append(item)
     left_out = set()
     for name, group in files.items():

@@ -20,7 +20,7 @@ from keras_transformer.data.tokenizers.interface import Tokenizer
 from keras_transformer.data.tokenizers.subwords import encode
 from keras_transformer.data.tokenizers.text_checks import check_texts
 
-# What drops pairs, in this order.
+# The reasons to drop a pair, in the order in which they are checked.
 _FILTERS = (
     "blank",
     "max_length",
@@ -57,17 +57,17 @@ def filter_pairs(
             for no limit.
         scores: N numbers, larger for better pairs, for example from `kt.score_translations`.
         min_score: Minimum score of a pair.
-        keep: Share of the pairs to keep, those with the best scores, in (0, 1], out of those that
-            pass all other filters; the first of equal scores are kept.
+        keep: Share to keep, in (0, 1], of the pairs that pass all other filters: those with the
+            best scores. Among equal scores, the first are kept.
         deduplicate: Whether to keep only the first of several equal pairs.
         drop_copies: Whether to drop pairs whose sides are equal.
         max_length: Maximum number of characters of either side; None for no limit.
         return_counts: Whether to also return how many pairs were dropped.
 
     Returns:
-        The tuple of the sources and the targets that remain; with `return_counts`, also a dict
-        from "blank" and the names of the filters to the numbers of pairs that they dropped. A pair
-        counts for the first of them, in the order of the dict.
+        The tuple of the sources and the targets that remain; with `return_counts`, also a dict with
+        the number of pairs that each filter dropped, by its name, and those with a blank side as
+        "blank". A pair counts only for the first filter that drops it, in the order of the dict.
 
     Raises:
         ValueError: If the numbers of sources, targets and scores differ, a side is not a list of
@@ -139,8 +139,8 @@ def add_tag(tokenizer: Tokenizer, texts: Iterable[str], tag: str = "<BT>") -> li
     """Puts a tag in front of texts, to tell a model where they come from.
 
     With tagged sources, a translator can learn from back-translated pairs without mistaking their
-    sources for human writing: it translates sources without the tag as in the other pairs. Apply
-    any noise before the tag.
+    sources for human writing: it translates untagged sources as in the untagged pairs. Apply any
+    noise before the tag.
 
     Args:
         tokenizer: The source tokenizer, for which the tag must be a single token. Train it with

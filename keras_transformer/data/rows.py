@@ -33,7 +33,7 @@ def check_ids(
 
 
 def _fits(value: Any) -> bool:
-    """Whether a value is a number of an integer's value, and small enough for an id."""
+    """Whether a value is a whole number, of any numeric type, and small enough for an id."""
     try:
         return value == int(value) and abs(value) <= np.iinfo("int64").max
     except (TypeError, ValueError, OverflowError):

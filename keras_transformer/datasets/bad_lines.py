@@ -1,4 +1,4 @@
-"""Lines of a text file that cannot be read as sentence pairs, and the report about them."""
+"""Detects lines that are not sentence pairs, and reports how many there are of each kind."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class BadLine(Exception):
     """A line that is not a sentence pair.
 
     Args:
-        kind: What it has, in a report on several lines, such as "an empty side".
-        must: What a line must be, for an error about this line.
+        kind: What is wrong with the line, such as "an empty side", for a report on many lines.
+        must: What a line must be, for an error about this one.
     """
 
     def __init__(self, kind: str, must: str) -> None:
@@ -35,7 +35,7 @@ def read_pair(line: str | bytes, is_first: bool, max_length: int | None) -> tupl
         The sentence and its translation, with single spaces between words.
 
     Raises:
-        BadLine: If the line is something else.
+        BadLine: If the line is not a sentence pair.
     """
     try:
         text = line.decode("utf-8") if isinstance(line, bytes) else line
@@ -44,8 +44,8 @@ def read_pair(line: str | bytes, is_first: bool, max_length: int | None) -> tupl
     if is_first:
         text = text.removeprefix("\ufeff")  # some editors add one
     if found := _DAMAGED.search(text):
-        must = f"text without control characters or damaged ones, such as {found[0]!r}"
-        raise BadLine("control characters or damaged ones", must)
+        must = f"text without control or damaged characters, such as {found[0]!r}"
+        raise BadLine("control or damaged characters", must)
     # `split` without an argument splits at every kind of space, including the U+00A0 and U+202F
     # before punctuation in French; all become one plain space.
     fields = [" ".join(field.split()) for field in text.split("\t")]
@@ -59,7 +59,7 @@ def read_pair(line: str | bytes, is_first: bool, max_length: int | None) -> tupl
 
 
 class BadLineReport:
-    """What a reader left out: the number of lines of each kind, and where the first one is."""
+    """The bad lines that a reader left out: how many of each kind, and where the first one is."""
 
     def __init__(self) -> None:
         self._found: dict[str, list[int]] = {}

@@ -14,8 +14,8 @@ _PREFIX = ".partial-"
 def only_writer(folder: Path) -> Iterator[Path]:
     """Waits until no other process writes to a folder, and provides a temporary folder inside it.
 
-    Files are prepared in the temporary folder and moved into place when they are complete. What
-    processes that were killed have left behind is deleted first.
+    Files are prepared in the temporary folder and moved into place when they are complete. Files
+    that killed processes left behind are deleted first.
 
     Args:
         folder: The folder; it is created if it does not exist.
@@ -28,7 +28,7 @@ def only_writer(folder: Path) -> Iterator[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder) as is_locked:
-        # Without a lock, another process may still be at work there.
+        # Without a lock, another process may still be working there.
         if is_locked:
             _delete_leftovers(folder)
         with tempfile.TemporaryDirectory(
@@ -39,7 +39,7 @@ def only_writer(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
-    """Holds the lock of a folder; yields whether there are locks.
+    """Holds the lock of a folder, and yields whether the file system supports locks.
 
     The system releases the lock when the process ends, however it ends.
     """

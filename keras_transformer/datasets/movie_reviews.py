@@ -41,8 +41,8 @@ def load_data(
     """Loads sentences from movie reviews with their sentiment, split for training.
 
     Downloaded once (32 MB) and cached in `$KERAS_HOME` or `~/.keras`. The data has the 10,072
-    sentences whose mean rating, from -4 to 4, is at least 0.5 away from 0; without two duplicates,
-    10,070 remain, about half of them positive.
+    sentences whose mean rating, from -4 to 4, is at least 0.5 away from 0. Two are duplicates; of
+    the remaining 10,070, about half are positive.
 
     License: MIT. Attribution: Hutto and Gilbert (2014); see `LICENSE` and `ATTRIBUTION`.
 

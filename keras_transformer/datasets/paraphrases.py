@@ -41,8 +41,8 @@ def load_data(
     Built from Tatoeba's English-French pairs, which are downloaded once (22 MB) and cached in
     `$KERAS_HOME` or `~/.keras`. Two English sentences with a common French translation are
     paraphrases. Each such pair has a matching negative pair: one of its sentences and another
-    sentence of the same part that shares many words, but no translation, not even through other
-    sentences. Pairs that differ only in case and punctuation are left out.
+    sentence of the same part that shares many words with it but no translation, not even
+    indirectly through other sentences. Pairs that differ only in case and punctuation are left out.
 
     The split is by groups of sentences connected by common translations, so that neither a sentence
     nor one that is known to have the same meaning appears in two parts.
@@ -53,7 +53,7 @@ def load_data(
     Args:
         num_validation: Minimum number of paraphrases for validation; there may be a few more, and
             each comes with a negative pair.
-        num_test: Minimum number of paraphrases for testing, likewise.
+        num_test: Minimum number of paraphrases for testing, with negative pairs in the same way.
         seed: Integer from 0 to 2**32 - 1; equal seeds give equal splits, on every machine.
 
     Returns:
@@ -117,7 +117,7 @@ def _same_meaning(sentences: list[str], translations: list[list[str]]) -> list[t
 def _with_others(
     pairs: list[tuple[str, str]], groups: dict[str, int], generator: np.random.RandomState
 ) -> LabeledPairs:
-    """Adds to each pair a negative one: one of its sentences and a similar one."""
+    """Adds a negative pair for each pair: one of its sentences and a similar sentence."""
     pool = list(dict.fromkeys(sentence for pair in pairs for sentence in pair))
     word_sets = [frozenset(words(sentence)) for sentence in pool]
     holders: dict[str, list[int]] = {}

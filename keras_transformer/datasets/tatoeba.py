@@ -46,8 +46,8 @@ def parse_pairs(
     `split_pairs` and `kt.data.filter_pairs` drop them.
 
     A line is bad if it has no tab, an empty side, or more than `max_length` characters on a side,
-    if it is not UTF-8, or if it has control characters such as NUL, lone surrogates or U+FFFD,
-    which text decoded in the wrong encoding contains.
+    if it is not UTF-8, or if it contains control characters such as NUL, lone surrogates, or
+    U+FFFD, a sign of text decoded in the wrong encoding.
 
     Args:
         lines: Path of a UTF-8 file, or an iterable of lines.
@@ -127,8 +127,8 @@ def split_pairs(
 ) -> tuple[TranslationPairs, TranslationPairs, TranslationPairs]:
     """Splits pairs into training, validation and test, with no source sentence in two of them.
 
-    Duplicates are removed. The source sentences are in random order, each with all its
-    translations in a row.
+    Duplicates are removed. The source sentences are in random order; the pairs of one sentence
+    stay together.
 
     Args:
         pairs: The pairs.

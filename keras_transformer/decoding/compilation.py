@@ -18,12 +18,13 @@ from keras import ops, tree
 from keras_transformer.checks import check_flag
 from keras_transformer.decoding.fingerprint import fingerprint
 from keras_transformer.decoding.programs import Programs
+from keras_transformer.ops.batch_layouts import split_rows
 from keras_transformer.recording import is_recording
 
 _jit_compile = True
 
-# Threads compile one at a time: each program is compiled once, and the recording of a step on
-# PyTorch replaces methods of all modules meanwhile. Compiled programs run in parallel.
+# Threads compile one at a time, so that each program is compiled once, and because methods of all
+# modules are replaced while a step is recorded on PyTorch. Compiled programs run in parallel.
 _compiling = threading.RLock()
 
 
@@ -81,8 +82,9 @@ def run_compiled(
     if backend == "jax":
         # One program per set of shapes: it can be dropped without the others.
         key: Hashable = (function, parts, names, _signature((state, tensors)))
-        make: Callable = _compile_jax
-        arguments = (programs.weights, *arguments)
+        make: Callable = jax_program
+        tensors = tree.map_structure(split_rows, tensors)
+        arguments = (programs.weights, state, tensors)
     else:
         key, make = (function, parts, names, _jit_compile), _compile_tensorflow
     run = programs.find(key)
@@ -196,7 +198,21 @@ def _without_gradients():
         yield
 
 
-def _compile_jax(programs, function, tensors, state, parts):
+def jax_program(
+    programs: Programs, function: Callable[..., Any], tensors: Any, state: Any, parts: tuple
+) -> Callable[..., Any]:
+    """Returns the program of `run_compiled` on JAX, not yet compiled.
+
+    Args:
+        programs: As for `run_compiled`.
+        function: As for `run_compiled`.
+        tensors: Not used: JAX traces in the first call.
+        state: Not used.
+        parts: As for `run_compiled`.
+
+    Returns:
+        A function `(weights, state, tensors) -> result` made by `jax.jit`.
+    """
     import jax
 
     # A weak reference, so that the programs do not keep the model alive.

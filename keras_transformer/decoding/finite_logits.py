@@ -1,4 +1,4 @@
-"""Refusing what was decoded from logits that are not finite."""
+"""The check that the logits of a decoding run were finite."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def check_finite(is_broken: np.ndarray, rows_per_input: int = 1) -> None:
-    """Raises if the model gave logits with NaN or infinity.
+    """Raises a ValueError if the model gave logits with NaN or infinity.
 
     Args:
         is_broken: Boolean (R,), True for rows with such logits.

@@ -37,7 +37,7 @@ class LexicalShortlist:
 
     Raises:
         ValueError: If the offsets do not increase from 0 to the number of ids, an id is negative
-            or no int32, or a number is negative.
+            or not an int32, or a number is negative.
 
     Example:
         >>> import keras_transformer as kt
@@ -136,9 +136,9 @@ class LexicalShortlist:
             ) from error
 
     def _check_numbers(self) -> None:
-        """Raises a ValueError if a number exceeds the ids that the lists know; used for files.
+        """Raises a ValueError if a number from a file exceeds the number of known ids.
 
-        Each sentence gets `num_first` candidates: a file with 2^40 of them would take terabytes.
+        Each sentence gets `num_first` candidates, and 2^40 of them would take terabytes.
         """
         known = self._num_known()
         for name in ("num_first", "multiple"):

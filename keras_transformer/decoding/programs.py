@@ -26,11 +26,11 @@ _max_programs = 128
 def set_max_programs(max_programs: int) -> None:
     """Sets how many compiled programs decoding keeps, over all models (128 by default).
 
-    Each combination of options, batch size and rounded-up lengths has programs of its own. When
-    there are too many, those that were used longest ago are dropped, and compiled again when they
-    are needed. A larger number suits a server with many different requests and enough memory: on
-    JAX, a program takes about 6 MB. TensorFlow never frees what XLA has compiled for a set of
-    shapes; once there are this many sets, it runs further ones without XLA.
+    Each combination of options, batch size and rounded-up lengths has its own programs. When there
+    are too many, the least recently used ones are dropped, and compiled again when they are needed.
+    A larger number suits a server with many different requests and enough memory: on JAX, a program
+    takes about 6 MB. TensorFlow never frees what XLA has compiled for a set of shapes. Once there
+    are this many sets, decoding runs further ones without XLA.
 
     Args:
         max_programs: The number of programs, at least 1.

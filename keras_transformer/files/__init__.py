@@ -1,9 +1,9 @@
-"""Readers of files that somebody else may have written, and writers of whole files and folders.
+"""Readers for untrusted files, and writers that complete a file or folder or leave it unchanged.
 
 Every loader of the library uses the readers: they accept regular files inside the folder that the
 user names, check sizes and headers before anything is allocated, execute nothing, and raise a
-ValueError that names the file. Every `save` uses the writers: what they replace stays until the new
-files are complete, even if the process is killed or the disk is full.
+ValueError that names the file. Every `save` uses the writers: the previous files stay in place
+until the new ones are complete, even if the process is killed or the disk is full.
 """
 
 from keras_transformer.files.array_archives import ArrayArchive, ArrayHeader, open_arrays

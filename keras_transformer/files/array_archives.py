@@ -25,7 +25,7 @@ _READERS = {
 
 
 class ArrayHeader(NamedTuple):
-    """What a file says about an array.
+    """Shape and dtype of an array, as stated in its header.
 
     Attributes:
         shape: Its shape.
@@ -40,7 +40,7 @@ class ArrayArchive:
     """The arrays of an open `.npz` file.
 
     Args:
-        archive: The checked archive.
+        archive: An archive opened by `open_archive`.
 
     Raises:
         ValueError: If an entry is not an array of booleans, numbers or texts, or its header does
@@ -96,7 +96,7 @@ class ArrayArchive:
             array = np.lib.format.read_array(
                 file, allow_pickle=False, max_header_size=_HEADER_BYTES
             )
-            file.read(1)  # nothing, but the CRC is checked at the end
+            file.read(1)  # reads nothing; `zipfile` checks the CRC at the end of an entry
         return array
 
 
@@ -104,18 +104,18 @@ class ArrayArchive:
 def open_arrays(path: str | os.PathLike) -> Iterator[ArrayArchive]:
     """Opens a `.npz` file, and reads the headers of its arrays.
 
-    Nothing in it is unpickled. Compare the shapes in `headers` with what is expected before reading
-    an array, because a small file may unpack to a large one, see `open_archive`.
+    Nothing in it is unpickled. Before reading an array, compare its shape in `headers` with the
+    expected one: a small file may unpack to a large array, see `open_archive`.
 
     Args:
         path: The path of a regular file.
 
     Returns:
-        A context manager with an `ArrayArchive`. Errors of reading inside the context become a
+        A context manager with an `ArrayArchive`. Errors while reading inside the context become a
         ValueError that names the file.
 
     Raises:
-        FileNotFoundError: If there is nothing.
+        FileNotFoundError: If there is no such file.
         ValueError: If it is not a zip archive of plain arrays.
 
     Example:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# What is passed on as it is: nothing there, a package that is not installed, no memory left.
+# Errors that are passed on: no such file, a package that is not installed, no memory left.
 _AS_THEY_ARE = (FileNotFoundError, ImportError, MemoryError)
 # The number of characters after which messages are cut: they may quote half a file.
 _LONGEST = 1000
@@ -22,14 +22,14 @@ def naming_file(path: str | os.PathLike, must: str = "be an intact file") -> Ite
 
     Args:
         path: The file, or the folder with the files that are read.
-        must: What the file must do, used in messages for errors other than ValueError.
+        must: What the file must do or be, for the message if the error is not a ValueError.
 
     Returns:
         A context manager.
 
     Raises:
-        ValueError: In place of an error inside the context. A ValueError that names the file is
-            passed on, one that does not gets the name added. Long messages are cut.
+        ValueError: Instead of any other error inside the context. A ValueError that already names
+            the file is passed on; otherwise the name is added. Long messages are cut.
 
     Example:
         >>> from keras_transformer.files import naming_file
@@ -56,7 +56,7 @@ def naming_file(path: str | os.PathLike, must: str = "be an intact file") -> Ite
 
 
 def _names(message: str, path: Path) -> bool:
-    """Returns whether a message names a file, or another one of its folder."""
+    """Returns whether a message names a file, or another file in its folder."""
     # A name without a suffix may be a common word.
     if str(path) in message or (path.suffix and path.name in message):
         return True

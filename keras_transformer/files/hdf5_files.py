@@ -1,4 +1,4 @@
-"""HDF5 files of weights, which may hold nothing but arrays of their own."""
+"""HDF5 files of weights, which must store all of their arrays themselves."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import h5py
 
-# Declared bytes that need no data, and the factor that a compressed file may save.
+# Datasets may declare this many bytes or, if that is more, this multiple of the stored bytes.
 _FREE_BYTES = 2**26
 _EXPANSION = 20
 
 
 def datasets_of(file: h5py.File, path: str | os.PathLike) -> dict[str, h5py.Dataset]:
-    """Returns the datasets of an open HDF5 file by path, none of which leaves the file.
+    """Returns the datasets of an open HDF5 file by path, after checking that it stores them all.
 
     Keras's readers refuse links and external or virtual datasets as well, but only where a model
     asks for them, and allow much larger expansions.
@@ -27,9 +27,9 @@ def datasets_of(file: h5py.File, path: str | os.PathLike) -> dict[str, h5py.Data
         The datasets, in the order of the file.
 
     Raises:
-        ValueError: If there are soft or external links, groups inside themselves, datasets stored
-            elsewhere, datasets of anything but numbers and texts, or much more declared than
-            stored.
+        ValueError: If there are soft or external links, groups that contain themselves, datasets
+            stored in other files or with values other than numbers and texts, or if the datasets
+            declare far more bytes than the file stores.
 
     Example:
         ```python
@@ -81,5 +81,5 @@ def _check_storage(datasets: dict[str, h5py.Dataset], path: str | os.PathLike) -
 
 def _wrong(path, place, what):
     return ValueError(
-        f"`{path}` must contain only arrays of its own. Received: {what} at {place!r:.200}."
+        f"`{path}` must store all of its arrays itself. Received: {what} at {place!r:.200}."
     )

@@ -1,4 +1,4 @@
-"""JSON from files: objects and lists of plain values, within limits that real files keep."""
+"""JSON files: objects and lists of plain values, within limits that no real file exceeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from keras_transformer.checks import shortened
 from keras_transformer.files.regular_files import TEXT_LIMIT, read_bytes
 
-# More levels than any file that the library knows, few enough for `repr` and comparisons.
+# More levels than real files have, and few enough for `repr` and comparisons, which recurse.
 DEPTH_LIMIT = 100
 # Python needs quadratic time to convert long numbers; tokenizers write 10^30 for "no limit".
 _DIGITS_LIMIT = 40
@@ -28,8 +28,9 @@ def read_json(path: str | os.PathLike, kind: type = dict, limit: int = TEXT_LIMI
         The content.
 
     Raises:
-        FileNotFoundError: If there is nothing.
-        ValueError: If it is not a readable regular file, or breaks a rule; the message names it.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a readable regular file or breaks a rule; the message names the
+            file.
 
     Example:
         ```python
@@ -42,7 +43,7 @@ def read_json(path: str | os.PathLike, kind: type = dict, limit: int = TEXT_LIMI
 def parse_json(
     content: bytes | str, path: str | os.PathLike, kind: type = dict, *, constants: bool = False
 ) -> Any:
-    """Parses JSON that somebody else may have written.
+    """Parses JSON from an untrusted file.
 
     It must be UTF-8, at most 100 levels deep, and without repeated keys, lone surrogates, NaN,
     infinities, or integers of more than 40 digits.
@@ -73,7 +74,7 @@ def parse_json(
             parse_float=float if constants else _finite,
             parse_int=_integer,
         )
-        if "\\ud" in text or "\\uD" in text:  # perhaps half of a pair, which no encoding can write
+        if "\\ud" in text or "\\uD" in text:  # possibly a lone surrogate, which cannot be encoded
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise _not_json(path, "too many levels") from None
@@ -120,7 +121,7 @@ def _integer(text: str) -> int:
 
 
 def _check_depth(value: Any, path: str | os.PathLike) -> None:
-    """Raises unless containers are at most `DEPTH_LIMIT` deep; level by level, not by recursion."""
+    """Raises if containers are nested deeper than `DEPTH_LIMIT`; does not recurse."""
     level = [value] if isinstance(value, (dict, list)) else []
     for _ in range(DEPTH_LIMIT):
         level = [

@@ -1,4 +1,4 @@
-"""Models in `.keras` files, compared with the weights beside them before they are built."""
+"""Models in `.keras` files, compared with the weights in the same file before they are built."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _MUST = "be an intact Keras model"
 
 
 def load_keras_model(path: str | os.PathLike, compile: bool = False) -> keras.Model:
-    """Loads a model from a `.keras` file that somebody else may have written.
+    """Loads a model from an untrusted `.keras` file.
 
-    Keras's safe mode applies. Before anything is built, the archive, its JSON and the layout of its
-    HDF5 file are checked; then the model may not have more parameters than the file holds, see
+    Keras's safe mode applies. The archive, its JSON and the layout of its HDF5 file are checked
+    before anything is built. The model may not have more parameters than the file holds, see
     `parameter_limit`.
 
     Args:
@@ -36,7 +36,7 @@ def load_keras_model(path: str | os.PathLike, compile: bool = False) -> keras.Mo
         The model.
 
     Raises:
-        FileNotFoundError: If there is nothing.
+        FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged or breaks a rule; the message names it.
 
     Example:
@@ -59,7 +59,7 @@ def check_keras_archive(path: str | os.PathLike) -> int:
         The number of values in its weights.
 
     Raises:
-        FileNotFoundError: If there is nothing.
+        FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged or breaks a rule; the message names it.
     """
     with open_archive(path) as archive:
@@ -87,7 +87,7 @@ def _weights(archive: zipfile.ZipFile, path: str | os.PathLike) -> io.IOBase:
 
 
 def _start(path: str | os.PathLike, entry: zipfile.ZipInfo) -> int:
-    """Returns where the data of an entry begin, after its own header of 30 bytes and two texts."""
+    """Returns the position of an entry's data, which follow a header of 30 bytes and two texts."""
     with open(path, "rb") as file:
         file.seek(entry.header_offset + 26)
         lengths = file.read(4)
@@ -129,7 +129,7 @@ class _Part(io.RawIOBase):
 
 
 def _check_depth(config: Any, num_arrays: int, path: str | os.PathLike) -> None:
-    """Raises if a stack has more layers than there are arrays: it creates them before weights."""
+    """Raises if a stack has more layers than the file has arrays: layers come before weights."""
     waiting = [config]
     while waiting:
         one = waiting.pop()

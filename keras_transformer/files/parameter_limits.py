@@ -1,4 +1,4 @@
-"""A limit on the parameters of a model that a file describes, kept while it is built."""
+"""A limit on the number of parameters while a model described by a file is being built."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 
 import keras
 
-# Besides twice the values in the file: rows for new ids, tables that layers share, and the like.
+# Values allowed in addition to twice those in the file, for rows of new ids, shared tables etc.
 _FREE = 2**20
 
 
 @dataclasses.dataclass
 class _Account:
-    """How many values may still be created."""
+    """The number of values that may still be created."""
 
     left: int
     num_values: int
@@ -35,12 +35,12 @@ _original: Any = None
 
 @contextlib.contextmanager
 def parameter_limit(num_values: int, path: str | os.PathLike) -> Iterator[None]:
-    """A context that stops the building of a model which needs more values than its file has.
+    """A context that stops building a model that needs more values than its file has.
 
-    A config can ask for a width of a billion. Each variable is counted before it is created, for
-    any layer of Keras, so that such a model fails before it takes memory. Keras has no hook for
-    this: `keras.layers.Layer.add_weight` is replaced inside the context, and only counts in the
-    thread that entered it.
+    A config can ask for a width of a billion. Each variable of any Keras layer is counted before it
+    is created, so that such a model fails before it takes memory. Keras has no hook for this:
+    `keras.layers.Layer.add_weight` is replaced inside the context, and only counts in the thread
+    that entered it.
 
     Args:
         num_values: Number of values in the file. Twice as many and a million more are allowed.

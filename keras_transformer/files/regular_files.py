@@ -1,9 +1,9 @@
-"""Regular files, opened only where they are and in the size that they may have.
+"""Reads regular files, only from where they may be and only up to a maximum size.
 
-A path that the user passes may be a link, since the user made it. What is inside a folder may come
-from anyone: a file there must resolve to a place inside the folder. The exception is the cache of
-the Hugging Face hub, whose files are links from `snapshots/<revision>/` to `blobs/` of the same
-repository.
+A path that the user passes may be a link, since the user chose it. The contents of a folder may
+come from anyone, so a file there must resolve to a place inside the folder. The exception is the
+cache of the Hugging Face hub, whose files are links from `snapshots/<revision>/` to `blobs/` of the
+same repository.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import stat
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import BinaryIO
 
-# More than any text that is read as a whole: the largest tokenizer.json have tens of megabytes.
+# More than any text file needs: the largest tokenizer.json files have tens of megabytes.
 TEXT_LIMIT = 2**28
 
 _KINDS = {
@@ -32,12 +32,11 @@ def regular_file(path: str | os.PathLike) -> Path:
         path: The path.
 
     Returns:
-        The path, as it is.
+        The path, unchanged.
 
     Raises:
-        FileNotFoundError: If there is nothing.
-        ValueError: If there is something else, such as a folder, a pipe, a device or a loop of
-            links.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is something else, such as a folder, a pipe, a device or a loop of links.
 
     Example:
         ```python
@@ -58,7 +57,7 @@ def regular_file(path: str | os.PathLike) -> Path:
 
 
 def is_listed(path: Path) -> bool:
-    """Returns whether a folder lists a name, of whatever kind; reading it then checks the kind."""
+    """Returns whether a folder has an entry of this name; reading it checks what kind it is."""
     return os.path.lexists(path)
 
 
@@ -73,9 +72,9 @@ def file_in(folder: str | os.PathLike, name: str) -> Path:
         `folder / name`.
 
     Raises:
-        FileNotFoundError: If there is nothing.
-        ValueError: If it is something else than a regular file, or leaves the folder: by its
-            name, or by a link to anywhere but the folder or the blobs of its hub repository.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a regular file, or is outside the folder, through its name or a
+            link to anywhere but the folder itself or the blobs of its hub repository.
 
     Example:
         ```python
@@ -120,7 +119,7 @@ def _is_blob(place: Path, root: Path) -> bool:
     """Returns whether a place is in the blobs that belong to a snapshot of the hub's cache."""
     for one in (root, *root.parents):
         if one.parent.name == "snapshots":
-            # Not resolved: in a cache, `blobs` is no link.
+            # Not resolved, because `blobs` is not a link in a cache.
             return place.parent == one.parent.parent / "blobs"
     return False
 
@@ -139,7 +138,7 @@ def open_file(path: str | os.PathLike) -> BinaryIO:
         The file, in binary mode.
 
     Raises:
-        FileNotFoundError: If there is nothing.
+        FileNotFoundError: If there is no such file.
         ValueError: If it is not a readable regular file.
     """
     try:
@@ -161,16 +160,16 @@ def read_bytes(path: str | os.PathLike, limit: int = TEXT_LIMIT) -> bytes:
         Its content.
 
     Raises:
-        FileNotFoundError: If there is nothing.
+        FileNotFoundError: If there is no such file.
         ValueError: If it is not a readable regular file, or larger than `limit`.
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise ValueError(f"`{path}` must have at most {limit} bytes. Received: {size} bytes.")
-        # Not `limit` bytes, for which Python would allocate a buffer first.
+        # Not `read(limit)`, which would allocate a buffer of that size.
         content = file.read(size)
-        if file.read(1):  # it grows, or states no size, like those of /proc
+        if file.read(1):  # the file is growing, or reports no size, like those in /proc
             raise ValueError(f"`{path}` must be an ordinary file. Received: one that grows.")
     return content
 
@@ -183,14 +182,14 @@ def read_text(
     Args:
         path: The path.
         limit: Maximum number of bytes.
-        universal_newlines: Whether all ends of lines become those of Unix, as in Python's own
-            text files.
+        universal_newlines: Whether all line endings become those of Unix, as when Python opens a
+            file in text mode.
 
     Returns:
         Its text.
 
     Raises:
-        FileNotFoundError: If there is nothing.
+        FileNotFoundError: If there is no such file.
         ValueError: If it is not a readable regular file, larger than `limit`, or not UTF-8.
     """
     try:

@@ -12,10 +12,10 @@ from keras_transformer.files.write_failures import naming_failed_writes
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Writes a file next to its place, and moves it there when it is complete.
+    """Writes a file under a temporary name, and moves it into place when it is complete.
 
-    A process that is killed leaves the previous file, and at most one hidden file next to it, which
-    the next save replaces.
+    A killed process leaves the previous file unchanged and at most one hidden file next to it,
+    which the next save replaces.
 
     Args:
         path: Path of the file. Its folder must exist.
@@ -41,7 +41,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
 def flush_to_disk(path: Path) -> None:
     """Waits until a file is on the disk, so that not even a power failure leaves part of it."""
-    # Only Windows needs write access, which files that were copied may lack.
+    # Only Windows needs write access, which copied files may lack.
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -50,7 +50,7 @@ def flush_to_disk(path: Path) -> None:
 
 
 def flush_folder(path: Path) -> None:
-    """Waits until the names in a folder are on the disk, where the system can do that."""
+    """Waits until the names in a folder are on the disk, on systems that can do this."""
     # Windows cannot open a folder, and some network file systems cannot flush one.
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDONLY)

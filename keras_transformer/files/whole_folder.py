@@ -1,7 +1,7 @@
 """Writing folders completely or not at all.
 
-A new folder is written next to its place and renamed. A folder that exists is updated from within,
-in two steps that survive being killed at any moment:
+A new folder is written under a temporary name and renamed. An existing folder is updated from
+within, in two steps that survive being killed at any moment:
 
 1. The new files are written to `.saving` inside it. Until they are complete, the old ones count.
 2. `.saving` is renamed to `.saved`. From this moment the new files count: `path_in` finds each of
@@ -23,7 +23,7 @@ from keras_transformer.files.whole_file import flush_folder, flush_to_disk
 from keras_transformer.files.write_failures import naming_failed_writes
 
 _SAVING, _SAVED, _REPLACED = ".saving", ".saved", ".replaced"
-_UNCHANGED = "What the folder contained before is unchanged."
+_UNCHANGED = "The earlier contents of the folder are unchanged."
 
 
 def write_new_folder(folder: str | os.PathLike, write: Callable[[Path], None]) -> None:
@@ -51,7 +51,7 @@ def write_new_folder(folder: str | os.PathLike, write: Callable[[Path], None]) -
             write(work)
             _flush(work)
             if folder.exists():
-                shutil.rmtree(folder)  # of interrupted saves at most
+                shutil.rmtree(folder)  # holds at most files of interrupted saves
             work.rename(folder)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
@@ -64,13 +64,13 @@ def update_folder(
 ) -> None:
     """Writes files and folders into a folder, all of them or none.
 
-    What is there of the same name is replaced, everything else is kept. Read the folder through
-    `path_in`.
+    Existing entries of the same names are replaced, and all others are kept. Read the folder
+    through `path_in`.
 
     Args:
         folder: Its path; created if missing.
         write: Writes all files to the folder that it is given.
-        own: Names that an earlier save may have written: removed unless they are written again.
+        own: Names that an earlier save may have written. Those not written again are removed.
 
     Raises:
         OSError: If the disk is full or refuses a write; the message names the file and the folder.
@@ -130,7 +130,7 @@ def _move_into_place(folder: Path) -> None:
     for path in sorted(saved.iterdir()) if saved.is_dir() else ():
         place = folder / path.name
         if place.exists() and (place.is_dir() or path.is_dir()):
-            # A folder cannot be renamed onto another one. `path_in` finds the new one meanwhile.
+            # A folder cannot be renamed onto another. In the meantime, `path_in` finds the new one.
             _remove(folder / _REPLACED)
             place.rename(folder / _REPLACED)
         path.replace(place)

@@ -18,12 +18,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextlib.contextmanager
 def naming_failed_writes(place: Path, work: Path, unchanged: str) -> Iterator[None]:
-    """Replaces errors of the file system in the context by an OSError that names the place.
+    """Replaces file system errors in the context with an OSError that names the place.
 
     Args:
         place: The file or folder that is being saved.
         work: The file or folder that is written first.
-        unchanged: What is left as it was, the end of the message.
+        unchanged: The last sentence of the message, which says what is left unchanged.
 
     Raises:
         OSError: If the disk is full or the file system refuses a write, with the same error number.
@@ -38,7 +38,7 @@ def naming_failed_writes(place: Path, work: Path, unchanged: str) -> Iterator[No
         reason = os.strerror(number) if number else str(error)
         name = _last_written(work, place)
         message = f"Saving {place} failed while writing {name}: {reason}. {unchanged}"
-        # With its number, it becomes a PermissionError and the like where Python has a class.
+        # Given its number, OSError creates a subclass such as PermissionError if there is one.
         raise (OSError(number, message) if number else OSError(message)) from error
 
 

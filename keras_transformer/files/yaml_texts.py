@@ -8,14 +8,14 @@ from typing import Any
 from keras_transformer.checks import shortened
 from keras_transformer.files.file_errors import naming_file
 
-# Marian's settings have some thousand bytes, and PyYAML takes a second for some hundred thousand.
+# Marian's settings have a few thousand bytes; PyYAML takes a second for a few hundred thousand.
 _BYTES = 2**17
-# Each open one costs PyYAML time for each letter that follows.
+# PyYAML needs time for each open bracket at every character that follows.
 _BRACKETS = 500
 
 
 def parse_yaml(content: bytes, path: str | os.PathLike) -> dict[str, Any]:
-    """Parses YAML that somebody else may have written.
+    """Parses YAML from an untrusted file.
 
     Tags, anchors, aliases and repeated keys are refused, and dates remain texts.
 
@@ -78,7 +78,7 @@ def _loader(yaml: Any) -> type:
             for key_node, _ in node.value:
                 key = self.construct_object(key_node, deep=True)
                 if not isinstance(key, str) or key in seen:
-                    raise yaml.YAMLError(f"{shortened(key)} must be a text, and a key only once")
+                    raise yaml.YAMLError(f"{shortened(key)} must be a text and occur only once")
                 seen.add(key)
             return super().construct_mapping(node, deep)
 

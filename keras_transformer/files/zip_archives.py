@@ -11,8 +11,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 from keras_transformer.files.file_errors import naming_file
 from keras_transformer.files.regular_files import regular_file
 
-# An archive may always unpack to this many bytes, and a larger one to so many times its own size.
-# Weights hardly shrink: only text and index tables come near it.
+# An archive may unpack to this many bytes or, if that is more, to this multiple of its own size.
+# Weights hardly compress; only text and index tables come close to the limit.
 _FREE_BYTES = 2**26
 _EXPANSION = 20
 _ENTRIES = 100_000
@@ -26,7 +26,7 @@ def open_archive(path: str | os.PathLike) -> Iterator[zipfile.ZipFile]:
 
     All entries have distinct names inside the archive, are stored or deflated and not encrypted,
     fit into the file, and together unpack to at most 64 MiB or 20 times the size of the file.
-    Errors of reading inside the context become a ValueError that names the file.
+    Errors while reading inside the context become a ValueError that names the file.
 
     Args:
         path: The path of a regular file.
@@ -35,8 +35,8 @@ def open_archive(path: str | os.PathLike) -> Iterator[zipfile.ZipFile]:
         A context manager with the `zipfile.ZipFile`.
 
     Raises:
-        FileNotFoundError: If there is nothing.
-        ValueError: If it is no such archive.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not such an archive.
 
     Example:
         ```python
@@ -54,7 +54,7 @@ def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     """Reads one entry of a checked archive, and checks its CRC.
 
     Args:
-        archive: An archive of `open_archive`.
+        archive: An archive opened by `open_archive`.
         name: Name of the entry.
 
     Returns:

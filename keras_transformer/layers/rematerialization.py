@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras import backend, ops
 
+from keras_transformer.ops.jax_platform import jax_platform
 from keras_transformer.recording import is_recording
 
 Tensor = Any
@@ -83,10 +84,9 @@ def _in_tensorflow(pure, constants, tensors):
 
 
 def _in_jax(pure, constants, tensors):
-    import jax
-
-    if jax.default_backend() != "cpu":
+    if jax_platform() != "cpu":
         return keras.remat(pure)(constants, *tensors)
+    import jax
 
     # On CPUs, XLA recognizes the recomputation of `jax.checkpoint` as a common subexpression and
     # keeps the first result. It does not optimize across the branches of a condition. This one is

@@ -15,8 +15,9 @@ from __future__ import annotations
 import itertools
 from typing import Any, NamedTuple
 
-from keras import backend, ops
+from keras import backend, ops, tree
 
+from keras_transformer.ops.batch_layouts import batch_parts, map_parts
 from keras_transformer.ops.block_loop import differentiate, repeat_blocks
 from keras_transformer.ops.likelihood import label_logits, right_predictions, subtract_at_labels
 
@@ -48,6 +49,7 @@ class _Setting(NamedTuple):
     count_correct: bool
     label_weight: float
     mean_weight: float
+    parts: int
 
 
 def chunked_crossentropy(
@@ -76,7 +78,7 @@ def chunked_crossentropy(
         metric_weights: Weights for the other two sums, of the same form; None for `weights`.
         label_weight: a, the weight of the label's logit.
         mean_weight: b, the weight of the mean logit.
-        chunk_size: C.
+        chunk_size: C, on each of the devices that share a batch.
         transposed: Whether the matrix is (D, V).
         training: Whether gradients are needed.
         matrix_trainable: Whether matrix and bias need gradients; otherwise they are constants.
@@ -85,9 +87,10 @@ def chunked_crossentropy(
     Returns:
         A `ChunkedSums`.
     """
-    length = ops.shape(hidden)[0]
+    length, parts = ops.shape(hidden)[0], 1
     if isinstance(length, int):
-        chunk_size = max(1, min(chunk_size, length))
+        parts = batch_parts(length)
+        chunk_size = max(1, min(chunk_size, length // parts))
     hidden, matrix = ops.convert_to_tensor(hidden), ops.convert_to_tensor(matrix)
     projection = (matrix,) if bias is None else (matrix, ops.convert_to_tensor(bias))
     if backend.backend() == "torch":  # torch tensors carry this themselves
@@ -96,14 +99,10 @@ def chunked_crossentropy(
         projection = tuple(ops.stop_gradient(tensor) for tensor in projection)
     matrix, bias = (*projection, None)[:2]
     metric_weights = weights if metric_weights is None else metric_weights
-    setting = _Setting(
-        chunk_size, transposed, training, count_correct, float(label_weight), float(mean_weight)
-    )
-    in_chunks = tuple(
-        _in_chunks(tensor, length, chunk_size) for tensor in (labels, weights, metric_weights)
-    )
+    of_labels = float(label_weight), float(mean_weight)
+    setting = _Setting(chunk_size, transposed, training, count_correct, *of_labels, parts)
     differentiable = (hidden, *projection) if matrix_trainable else (hidden,)
-    constants = (*in_chunks, () if matrix_trainable else projection)
+    constants = (labels, weights, metric_weights, () if matrix_trainable else projection)
     if training:
         dtypes = [tensor.dtype for tensor in differentiable]
         loss, *for_metrics = differentiate(
@@ -134,10 +133,26 @@ def _in_chunks(tensor, length, chunk):
 def _forward(setting, differentiable, constants):
     """Returns the sums of losses, negative log-likelihoods and hits, and the loss's gradients."""
     hidden, *trained = differentiable
-    labels, weights, metric_weights, frozen = constants
+    *of_rows, frozen = constants
+
+    def forward(*rows):
+        return _forward_of_rows(setting, *rows, trained, frozen)
+
+    if setting.parts == 1:
+        return forward(hidden, *of_rows)
+    sums, gradients = map_parts(forward, (hidden, *of_rows), setting.parts)
+    totals = tree.map_structure(lambda one: ops.sum(one, axis=0), (sums, gradients[1:]))
+    gradients = [ops.reshape(one, hidden.shape) for one in gradients[:1]]
+    return totals[0], [*gradients, *totals[1]]
+
+
+def _forward_of_rows(setting, hidden, labels, weights, metric_weights, trained, frozen):
     matrix, *bias = trained or frozen
     length = ops.shape(hidden)[0]
-    chunks = _in_chunks(hidden, length, setting.chunk)
+    chunks, labels, weights, metric_weights = (
+        _in_chunks(tensor, length, setting.chunk)
+        for tensor in (hidden, labels, weights, metric_weights)
+    )
     kernel = ops.cast(matrix, hidden.dtype)
     bias = [ops.cast(tensor, "float32") for tensor in bias]
     mean_row: Any = None

@@ -16,6 +16,7 @@ from keras_transformer.ops.arrays import to_tensors
 from keras_transformer.ops.attention_softmax import lowest, softmax_over_keys
 from keras_transformer.ops.blockwise import blockwise_attention
 from keras_transformer.ops.dropout import dropout as drop
+from keras_transformer.ops.jax_platform import jax_platform
 from keras_transformer.ops.masks import causal_mask, join_masks, window_mask
 from keras_transformer.recording import is_recording, report
 
@@ -58,10 +59,10 @@ def dot_product_attention(
             pass `causal_mask(T, S, offset)` as `mask` instead.
         dropout: Dropout rate of the attention weights; 0 outside training.
         implementation: "dense" computes all scores; "fused" calls the backend's kernel (on
-            TensorFlow, which has none, as "dense"); "blockwise" never holds all scores at once, at
-            any length (on torch, its kernel). "auto" is blockwise for long sequences on TensorFlow
-            and JAX, and otherwise fused if there is a kernel (except JAX's on a CPU, which is
-            slower) and neither dropout nor scores are requested.
+            TensorFlow, which has none, and on TPUs as "dense"); "blockwise" never holds all scores
+            at once, at any length (on torch, its kernel). "auto" is blockwise for long sequences on
+            TensorFlow and JAX, and otherwise fused if there is a kernel (except JAX's on a CPU,
+            which is slower) and neither dropout nor scores are requested.
         window: Query `i` attends to keys `i - window + 1 .. i + window - 1`, and with `causal` to
             none after `i`; None for no limit. Blocks skip keys that none of their queries sees.
         scale: s; None for 1 / sqrt(H).
@@ -167,7 +168,7 @@ def _is_blockwise(query, key, implementation, return_attention_scores, heads_fir
     if keras.backend.backend() == "torch":
         return False
     if implementation == "auto" and not return_attention_scores:
-        many = _MANY_FOR_JAX if _is_jax_on_a_cpu() else _MANY
+        many = _MANY_FOR_JAX if jax_platform() == "cpu" else _MANY
         lengths = query.shape[1], key.shape[2 if heads_first else 1]
         return all(isinstance(length, int) and length >= many for length in lengths)
     return implementation == "blockwise"
@@ -199,20 +200,16 @@ def _wants_kernel(query, implementation):
     """Returns whether to call the backend's kernel: if there is one and it is faster."""
     if implementation == "dense" or keras.backend.backend() == "tensorflow":
         return False
-    if not _is_jax_on_a_cpu():
+    platform = jax_platform()
+    if platform == "tpu":
+        # Keras's kernel there drops the bias, and is causal when there is no mask.
+        return False
+    if platform != "cpu":
         return True
     # JAX's CPU kernel is plain products, in an order that takes up to twice as long and does not
     # compile for float16.
     is_half = keras.backend.standardize_dtype(query.dtype) == "float16"
     return implementation == "fused" and not is_half
-
-
-def _is_jax_on_a_cpu():
-    if keras.backend.backend() != "jax":
-        return False
-    import jax
-
-    return jax.default_backend() == "cpu"
 
 
 def _with_four_axes(tensor):

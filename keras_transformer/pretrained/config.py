@@ -119,9 +119,9 @@ class Config:
         return value
 
     def depth(self, key: str, otherwise: int | None = None) -> int:
-        """Returns a number of layers, like `size`; more than the tensors are refused.
+        """Returns a number of layers, like `size`, but refuses more layers than there are tensors.
 
-        A billion layers would fill the memory before their weights are missed.
+        A billion layers would fill the memory before their missing weights are noticed.
         """
         value = self.size(key, otherwise)
         if self._num_tensors is not None and value > max(1, self._num_tensors):

@@ -137,7 +137,7 @@ class _Safetensors:
         with _damage(path):
             # Not memory-mapped: the pages would count as memory on top of the model.
             self.file = safe_open(path, framework="np", backend="pread")
-            # Which safetensors has compared with their bytes.
+            # safetensors has compared these shapes with the number of bytes.
             self.shapes = {one: self.file.get_slice(one).get_shape() for one in self.file.keys()}
 
     def names(self):

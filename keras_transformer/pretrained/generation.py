@@ -256,7 +256,7 @@ def _read(folder, keys):
 
 
 def _limit(config, key):
-    """Returns a maximum number of tokens, not counting the end if it is forced as the last one."""
+    """Returns a maximum number of tokens, without the end token if it is forced at the maximum."""
     if key not in config.values:
         return None
     return max(1, config.size(key) - ("forced_eos_token_id" in config.values))

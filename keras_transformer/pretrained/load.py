@@ -81,7 +81,7 @@ def load(folder: str | os.PathLike) -> keras.Model:
 
     See Also:
         `kt.pretrained.load_tokenizer` loads the tokenizer; `kt.Translator` and `kt.TextGenerator`
-        load both with `from_pretrained`; `kt.pretrained.save_huggingface` is the way back.
+        load both with `from_pretrained`; `kt.pretrained.save_huggingface` is the inverse.
 
     Reference:
         Radford et al. 2018 and 2019 (GPT-1 and GPT-2); Devlin et al. 2019 (BERT); Liu et al. 2019

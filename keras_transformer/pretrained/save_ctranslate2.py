@@ -177,7 +177,7 @@ _FIXED = {
 
 
 def _fixed_of_t5(stacks):
-    """Returns what is fixed for models like T5, which may be gated and have heads of any size."""
+    """Returns the fixed settings of models like T5, which may have gates and heads of any size."""
     last = block_of(stacks[-1])
     common = {name: value for name, value in _FIXED.items() if name != "relative_positions"}
     free = {"gated": last.gated, "head_dim": last.head_dim}

@@ -103,7 +103,7 @@ def save_huggingface(
         ```
 
     See Also:
-        `kt.pretrained.load` is the way back; `kt.pretrained.save_ctranslate2` writes for a fast
+        `kt.pretrained.load` is the inverse; `kt.pretrained.save_ctranslate2` exports to a fast
         runtime.
     """
     check_choice(_DTYPES, dtype=dtype)

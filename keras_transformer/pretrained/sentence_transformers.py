@@ -83,7 +83,7 @@ class Modules(NamedTuple):
 
 
 def has_modules(folder: Path) -> bool:
-    """Returns whether a folder is one of sentence-transformers."""
+    """Returns whether a folder is in the format of sentence-transformers."""
     return is_listed(folder / MODULES)
 
 

@@ -21,7 +21,7 @@ def check_monitor(monitor: str | None, mode: str) -> str:
         "min" or "max".
 
     Raises:
-        ValueError: if `mode` is unknown, or "auto" and the name says nothing.
+        ValueError: if `mode` is unknown, or is "auto" and the name does not tell which is better.
     """
     check_choice(("auto", "min", "max"), mode=mode)
     if mode != "auto" or monitor is None:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_transformer.training.built_optimizer import build_optimizer
 from keras_transformer.training.weight_averages import (
     average_checkpoints,
     check_averaging,
@@ -106,6 +107,7 @@ class CheckpointAveraging(keras.callbacks.Callback):
         if self.filepath is not None:
             check_averaging(self.model)
         self._restart()
+        build_optimizer(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Records the epoch for file names."""

@@ -59,7 +59,8 @@ class ChunkedLossModel(keras.Model):
             `kt.models.transformer` or `kt.pretrained.load`. Its layers `token_embedding` (or
             `source_embedding` and `target_embedding`), `encoder`, `decoder` and `logits` are found
             by name.
-        chunk_size: Number of positions whose logits are computed at a time.
+        chunk_size: Number of positions whose logits are computed at a time, on each of the devices
+            that share a batch.
         **kwargs: Other arguments of `keras.Model`.
 
     Raises:

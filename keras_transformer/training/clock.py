@@ -5,6 +5,7 @@ import time
 import keras
 
 from keras_transformer.checks import check_above
+from keras_transformer.training.built_optimizer import build_optimizer
 
 
 class StopAfter(keras.callbacks.Callback):
@@ -35,6 +36,7 @@ class StopAfter(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Starts the clock."""
         self._deadline = time.monotonic() + 60.0 * self.minutes
+        build_optimizer(self.model)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Stops if time is up."""

@@ -39,6 +39,6 @@ def _first(variables):
 def first_not_finite_of(tensors: Iterable[Any]) -> int | None:
     """Returns the index of the first tensor with NaN or infinity, None if all are finite."""
     flags = [ops.all(ops.isfinite(tensor)) for tensor in tensors]
-    # All at once: each number that is read makes Python wait for the device.
+    # All at once, because Python waits for the device at each number that it reads.
     finite = np.array(ops.convert_to_numpy(ops.stack(flags))) if flags else np.ones(0, bool)
     return None if finite.all() else int(finite.argmin())

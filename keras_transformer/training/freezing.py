@@ -49,7 +49,7 @@ def freeze(model: keras.Model, up_to: int | None = None) -> None:
         True
 
     See Also:
-        `kt.training.unfreeze`; `kt.training.GradualUnfreezing` unfreezes during the training;
+        `kt.training.unfreeze`; `kt.training.GradualUnfreezing` unfreezes during training;
         `kt.training.enable_lora` trains adapters instead.
 
     Reference:

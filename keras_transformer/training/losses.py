@@ -137,8 +137,8 @@ class MaskedCrossentropy(keras.losses.Loss):
             float32 scalar, or (B, T) if the reduction is ``"none"``.
 
         Raises:
-            ValueError: if the shapes of labels and logits do not match, or, in a call that is not
-                compiled, a label is outside the vocabulary. Compiled, its loss is NaN.
+            ValueError: if the shapes of labels and logits do not match, or a label is outside the
+                vocabulary and the call is not compiled. In a compiled call, its loss is NaN.
         """
         # Keras's __call__ would cast the ids to floats and apply the mask of y_pred.
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)

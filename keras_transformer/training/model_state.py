@@ -18,7 +18,7 @@ _PENALTY = (dict, type(None))
 
 
 def describe_state(model: keras.Model) -> dict[str, Any]:
-    """Returns what is trainable, the adapters, the weights' penalties and the model's policy.
+    """Returns the trainable flags, adapters, weight penalties and dtype policy of a model.
 
     Args:
         model: A built model.
@@ -47,7 +47,7 @@ def describe_state(model: keras.Model) -> dict[str, Any]:
 
 
 def is_description(state: Any) -> bool:
-    """Whether a value has the types of a result of `describe_state`, as read from JSON."""
+    """Whether a value read from JSON has the types that `describe_state` returns."""
     if not isinstance(state, dict):
         return False
     layers, adapters, weights = (state.get(key) for key in ("layers", "adapters", "weights"))
@@ -133,7 +133,8 @@ def restore_state(model: keras.Model, state: dict[str, Any]) -> None:
         layers[place].enable_lora(rank, lora_alpha=alpha)
     shapes = [shape for shape, *_ in state["weights"]]
     _check_same("weights", shapes, [list(weight.shape) for weight in model.weights])
-    # Outer layers first, as they set the flags of inner ones; weights, which may differ, last.
+    # Outer layers first, because they set the flags of inner ones; weights last, since theirs may
+    # differ from their layer's.
     for place, layer in layers.items():
         layer.trainable = state["layers"][place]
     for weight, (_, trainable, regularizer) in zip(model.weights, state["weights"], strict=True):
@@ -160,10 +161,10 @@ def read_config(path: Any) -> dict[str, Any]:
         path: The file.
 
     Returns:
-        The config, in which Keras's optimizers for torch are those of every backend.
+        The config, with the public classes in place of Keras's optimizers for torch.
 
     Raises:
-        ValueError: if the file is damaged; the message names it.
+        ValueError: if the file is damaged; the message names the file.
     """
     with open_archive(path) as archive:
         return _portable(parse_json(read_entry(archive, "config.json"), path, constants=True))
@@ -183,14 +184,14 @@ def compile_as_saved(model: keras.Model, path: Any, config: dict[str, Any]) -> N
     if not config.get("compile_config"):
         return
     with warnings.catch_warnings():
-        # Keras would go on with an optimizer that starts from zero.
+        # Keras would only warn, and continue with an optimizer that starts from zero.
         warnings.filterwarnings("error", "Skipping variable loading for optimizer")
         model.compile_from_config(config["compile_config"])
         model.load_weights(path)
 
 
 def _portable(config: Any) -> Any:
-    """Replaces Keras's optimizers for torch, which other backends lack, by the public classes.
+    """Replaces Keras's optimizers for torch, which other backends lack, with the public classes.
 
     On torch, `keras.optimizers.Adam` creates an object of a class that only torch has, and its
     file names that class.

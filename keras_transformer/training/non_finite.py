@@ -1,4 +1,4 @@
-"""Stopping a training whose loss or weights are no longer finite, and finding where that began."""
+"""Stopping training when the loss or a weight is not finite, and finding where that began."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from keras import ops
 
 from keras_transformer.checks import check, check_flag
 from keras_transformer.recording import Recorder, recording
+from keras_transformer.training.built_optimizer import build_optimizer
 from keras_transformer.training.finite_weights import first_not_finite_of, first_not_finite_weight
 from keras_transformer.training.weight_gradients import weight_gradients
 
 
 class NonFinite(NamedTuple):
-    """Where a training became non-finite.
+    """Where a training run became non-finite.
 
     Attributes:
         loss: The loss that `fit` reported. It is finite if only the weights are not.
@@ -26,10 +27,10 @@ class NonFinite(NamedTuple):
         place: The batch's place in the data: a dict with the `epoch` and `batch` of the batches of
             `kt.data`; None for other data.
         layer: Path of the first layer whose output was not finite when the batch was computed
-            again; None if there was none or it was not computed.
-        weight: Path of the first weight whose gradient was not finite; None likewise.
-        problem: What else was found, such as a label outside the vocabulary, or the first weight
-            that is not finite after the step; or None.
+            again; None if there was none or the batch was not computed again.
+        weight: Path of the first weight whose gradient was not finite; None in the same cases.
+        problem: Anything else that was found, such as a label outside the vocabulary, or the first
+            weight that is not finite after the step; otherwise None.
 
     Example:
         >>> import keras_transformer as kt
@@ -51,14 +52,14 @@ class StopOnNonFinite(keras.callbacks.Callback):
     """Stops training when the loss or a weight is NaN or infinite, and reports where that began.
 
     The warning names the step, the place of the batch in the data, the first layer whose output is
-    not finite, and the first weight whose gradient is not finite. For the latter two, the batch is
+    not finite, and the first weight whose gradient is not finite. To find these two, the batch is
     computed once more, without compilation, with the weights from before the step. The model keeps
-    these weights. `SaveTraining` saves no state after such a step, so that the training can be
-    resumed from the one before, with a lower learning rate for example.
+    these weights. `SaveTraining` saves no state after such a step, so that training can be resumed
+    from the last state before it, for example with a lower learning rate.
 
     The loss is read after every step, as a progress bar does. The weights are copied before every
     step, which takes as much memory as they do, and checked after it: a gradient can be infinite
-    while the loss still is finite. Infinite gradients that a `LossScaleOptimizer` skips do no harm,
+    while the loss is still finite. Infinite gradients that a `LossScaleOptimizer` skips do no harm,
     and are not reported.
 
     Args:
@@ -97,8 +98,9 @@ class StopOnNonFinite(keras.callbacks.Callback):
         self._before: list[Any] | None = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Forgets an earlier training."""
+        """Forgets what was found in an earlier `fit`."""
         self.found = self._before = None
+        build_optimizer(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Records the epoch number of `fit`."""

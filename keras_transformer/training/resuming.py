@@ -1,4 +1,4 @@
-"""Loading a training that `SaveTraining` has saved."""
+"""Loading a training run that `SaveTraining` saved."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def load_training(folder: Any, batches: Any, which: str = "last") -> tuple[keras
 
     Resume with `model.fit(batches, initial_epoch=initial_epoch, epochs=..., shuffle=False)`, where
     `epochs` is the total of the original run: the first epoch is the rest of the interrupted one.
-    Pass a new `SaveTraining` for the same folder: it goes on saving, and restores the metrics of
-    the interrupted epoch and, on torch, the random state of dropout.
+    Pass a new `SaveTraining` for the same folder: it continues to save there, and restores the
+    metrics of the interrupted epoch and, on torch, the random state of dropout.
 
-    The training may have been saved on another backend. All files are checked before anything
-    changes: after an error, `batches` are where they were.
+    The state may have been saved on another backend. All files are checked before anything changes,
+    so an error leaves the position of `batches` unchanged.
 
     Args:
         folder: The folder of `SaveTraining`.
-        batches: Batches of the same corpus with the same settings, in any shard of it; their
-            position is set to that of the saved run.
+        batches: Batches of the same corpus with the same settings, of any shard; their position is
+            set to that of the saved run.
         which: The state to load: "last"; "best", by the `monitor` of `SaveTraining`; or the name
             of any other that was kept, such as "model-2-0" for the start of the third epoch.
 
@@ -51,8 +51,8 @@ def load_training(folder: Any, batches: Any, which: str = "last") -> tuple[keras
         `initial_epoch` for `fit`.
 
     Raises:
-        ValueError: if the folder contains no training state, a damaged one or that of different
-            batches, or there is no state `which`; the message names the file.
+        ValueError: if the folder contains no training state, a damaged one, one of different
+            batches, or none that is called `which`; the message names the file.
         FileNotFoundError: if a file of the state is missing.
 
     Example:
@@ -90,7 +90,7 @@ def _load_model(folder, entry, arrays):
     model = load_keras_model(path)
     with naming_file(index):
         if "state" in entry:  # missing from files of older versions
-            with naming_file(path.with_suffix(".npz")):  # it may be either file's fault
+            with naming_file(path.with_suffix(".npz")):  # either file may be damaged
                 check_adapters(entry["state"], arrays)
             restore_state(model, entry["state"])
     with naming_file(path):

@@ -1,4 +1,4 @@
-"""State of a run outside of its model: metrics of the current epoch, torch's random generators."""
+"""State of a run outside its model: metrics of the current epoch, torch's random generators."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _METRICS, _TORCH = "@metrics/", "@torch/"
 
 
 class Resumed(NamedTuple):
-    """What `load_training` leaves for the `SaveTraining` of the resumed run.
+    """The saved state that `load_training` passes on to the `SaveTraining` of the resumed run.
 
     Attributes:
         folder: The folder that the model was loaded from, an absolute path.
         content: The content of its training.json.
         arrays: The arrays of `run_arrays`.
-        within_epoch: Whether the run goes on within an epoch.
+        within_epoch: Whether the run resumes in the middle of an epoch.
     """
 
     folder: str
@@ -36,7 +36,7 @@ def remember(model: keras.Model, resumed: Resumed) -> None:
 
 
 def recall(model: keras.Model) -> Resumed | None:
-    """Returns the state of the run that a model was loaded from, once."""
+    """Returns the state of the run that a model was loaded from, once; None if there is none."""
     return _resumed.pop(model, None)
 
 
@@ -51,7 +51,7 @@ def run_arrays(model: keras.Model) -> dict[str, np.ndarray]:
     """
     metrics = [keras.ops.convert_to_numpy(variable) for variable in model.metrics_variables]
     arrays = {f"{_METRICS}{index}": array for index, array in enumerate(metrics)}
-    # Elsewhere every layer has a random state of its own, which is among the model's variables.
+    # On other backends, the model's variables include a random state for each layer.
     if keras.backend.backend() == "torch":
         arrays |= {f"{_TORCH}{name}": state.numpy() for name, state in _torch_states().items()}
     return arrays
@@ -63,7 +63,7 @@ def restore_metrics(model: keras.Model, arrays: dict[str, np.ndarray], batches: 
     Args:
         model: The compiled model.
         arrays: The result of `run_arrays`.
-        batches: The batches of the training, in case the metrics have to be built.
+        batches: The batches of the run, in case the metrics have to be built.
     """
     saved = [arrays[name] for name in sorted(arrays, key=_index) if name.startswith(_METRICS)]
     if len(model.metrics_variables) < len(saved):
@@ -78,7 +78,7 @@ def restore_metrics(model: keras.Model, arrays: dict[str, np.ndarray], batches: 
 
 
 def restore_random_states(arrays: dict[str, np.ndarray]) -> None:
-    """Sets torch's random generators to the saved states, as far as their devices are here."""
+    """Sets torch's random generators to the saved states, on those of their devices that exist."""
     if keras.backend.backend() != "torch":
         return
     import torch

@@ -24,18 +24,18 @@ _FILE = re.compile(r"(?P<name>model-\d+-\d+(-\d+)?)\.(keras|npz)")
 
 
 class SavedStates:
-    """The states of a training in a folder.
+    """The states of a training run in a folder.
 
-    A state has a file of its model, `model-E-B.keras` for epoch E and batch B, and one of arrays,
+    A state consists of a model, `model-E-B.keras` for epoch E and batch B, and a file of arrays,
     `model-E-B.npz`. `training.json` describes the complete states. It is written last, and no file
-    that it names is ever overwritten, so that at any moment it describes whole states only.
+    that it names is ever overwritten, so that it never describes an incomplete state.
 
     Args:
         folder: The folder.
         content: The content of its `training.json` if its states are to be kept; None to replace
             them.
-        monitor: The metric that decides which state is the best; the best one by another metric is
-            forgotten.
+        monitor: The metric that decides which state is the best; a best state by another metric is
+            no longer treated as such.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class SavedStates:
         """Saves a state, and deletes the files of those that are no longer kept.
 
         Args:
-            entry: What the index says about the state, JSON-serializable.
+            entry: The state's entry in the index, JSON-serializable.
             model: The model.
             arrays: Arrays to save with it.
             keep: Number of latest states to keep.
@@ -82,7 +82,7 @@ class SavedStates:
             with whole_file(self.folder / f"{name}.npz") as work:
                 np.savez(work, **arrays)  # type: ignore[arg-type]
         except BaseException:
-            # Room for the next state. Not later: once the index is written, it names the files.
+            # Make room for the next state, as long as the index does not name these files.
             for ending in (".keras", ".npz"):
                 (self.folder / f"{name}{ending}").unlink(missing_ok=True)
             raise
@@ -130,7 +130,7 @@ def read_index(folder: str | os.PathLike) -> dict[str, Any]:
         Its content; the names of model files in it contain no paths.
 
     Raises:
-        ValueError: If there is none, or it is damaged; the message names the file.
+        ValueError: If the index is missing or damaged; the message names the file.
     """
     path = Path(folder) / INDEX
     if not is_listed(path):

@@ -12,6 +12,7 @@ import keras
 
 from keras_transformer.checks import check, check_above, check_positive, given
 from keras_transformer.training.best_metric import check_monitor, is_better
+from keras_transformer.training.built_optimizer import build_optimizer
 from keras_transformer.training.finite_weights import first_not_finite
 from keras_transformer.training.model_state import adapted_arrays, describe_state, random_seeds
 from keras_transformer.training.run_state import (
@@ -29,15 +30,15 @@ class SaveTraining(keras.callbacks.Callback):
     A state holds the model with its optimizer (with its step, its loss scale and accumulated
     gradients), the position in the batches, the metrics of the current epoch, the random states of
     dropout, and what Keras does not save with a model: frozen layers and weights, unmerged
-    adapters, and penalties added by `add_l2`. A training that is killed and resumed ends with the
-    weights of one that was not: the same bits on TensorFlow (with
+    adapters, and penalties added by `add_l2`. A run that is killed and resumed ends with the same
+    weights as one that was not: bit for bit on TensorFlow (with
     `tf.config.experimental.enable_op_determinism`) and JAX, up to rounding on torch.
 
     A state is saved after every epoch, even one that was stopped early, and every `every_steps`
     steps or `every_minutes` minutes. At any moment the folder contains complete states, even if the
     process is killed while it saves. If the disk is full, a warning names the file, the earlier
-    states stay, training goes on, and the next state is tried when it is due. A state whose weights
-    or optimizer contain NaN or infinity is not saved, and a warning says so.
+    states are kept, and training continues; the next state is saved when it is due. A state whose
+    weights or optimizer contain NaN or infinity is not saved, and a warning says so.
 
     Pass `shuffle=False` to `fit`, which would otherwise shuffle the batches again in an order that
     cannot be resumed. The state of other callbacks (the clock of `TimeBudget`, the checkpoints of
@@ -58,7 +59,7 @@ class SaveTraining(keras.callbacks.Callback):
 
     Raises:
         ValueError: if `batches` cannot be resumed, a number is out of range, or `mode` is "auto"
-            and the name of `monitor` says nothing.
+            and the name of `monitor` does not tell which values are better.
 
     Example:
         >>> import tempfile, numpy as np, keras_transformer as kt
@@ -127,6 +128,7 @@ class SaveTraining(keras.callbacks.Callback):
         if self._resumed is not None and self._resumed.folder == os.path.abspath(self.folder):
             self._states = SavedStates(self.folder, self._resumed.content, self.monitor)
         self._restart()
+        build_optimizer(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Records the epoch number of `fit`."""
@@ -185,7 +187,7 @@ class SaveTraining(keras.callbacks.Callback):
         model = self.model
         bad = first_not_finite(model)
         if bad is not None:
-            self._warn_once("finite", f"{bad} is not finite. What {self.folder} contains stays.")
+            self._warn_once("finite", f"{bad} is not finite. Nothing in {self.folder} has changed.")
             return
         arrays = {**adapted_arrays(model), **run_arrays(model)}
         try:
@@ -217,7 +219,7 @@ class SaveTraining(keras.callbacks.Callback):
             self._warned.add(what)
             warnings.warn(
                 f"SaveTraining did not save the state in epoch {self._epoch + 1}, and training "
-                f"goes on: {problem}",
+                f"continues: {problem}",
                 RuntimeWarning,
                 stacklevel=2,
             )

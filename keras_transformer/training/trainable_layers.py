@@ -38,7 +38,7 @@ def freeze_all_but(model: keras.Model, weights: Iterable[Any]) -> None:
 
 
 def make_trainable(model: keras.Model) -> None:
-    """Makes all weights of a model trainable that were ever trainable."""
+    """Unfreezes all weights of a model that were ever trainable."""
     # On TensorFlow, setting an attribute to True has no effect if it is already True, which would
     # leave individually frozen weights frozen.
     model.trainable = False

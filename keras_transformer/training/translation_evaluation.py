@@ -68,8 +68,8 @@ class TranslationEvaluation(keras.callbacks.Callback):
         metrics: Metrics of sacrebleu by name, such as `{"bleu": sacrebleu.BLEU(tokenize="char"),
             "ter": sacrebleu.TER()}`; None for "bleu" and "chrf" with sacrebleu's defaults, which
             suit languages that separate words by spaces.
-        prefix: Prefix of the names in `logs`. Use different ones for several evaluations during the
-            same training, for example one per language.
+        prefix: Prefix of the names in `logs`. Use different ones for several evaluations in the
+            same run, for example one per language.
         num_samples: Number of sentences to keep in `samples` and show; the first ones are taken.
         log_dir: Folder in which TensorBoard finds the scores and the samples, by training step.
             Needs the package `tensorboard`. None writes nothing.

@@ -150,7 +150,7 @@ def _open_checkpoint(
 
 @contextlib.contextmanager
 def _readable(filepath: Any) -> Iterator[None]:
-    """Turns errors of reading a checkpoint into a ValueError that names it."""
+    """Turns errors while reading a checkpoint into a ValueError that names it."""
     try:
         with naming_file(filepath):
             yield

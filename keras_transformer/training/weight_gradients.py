@@ -12,7 +12,7 @@ Tensor = Any
 def weight_gradients(
     model: keras.Model, inputs: Any, labels: Any, sample_weight: Any = None
 ) -> list[Tensor | None]:
-    """Computes the gradients of one batch, not compiled and with dropout.
+    """Computes the gradients of one batch, without compilation and with dropout.
 
     Args:
         model: A compiled model.

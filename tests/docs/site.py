@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def load_hook(name):
-    """A module of docs/, which is no package. As in MkDocs, it can import its neighbors."""
+    """Loads a module of docs/, which is not a package but can import the others, as in MkDocs."""
     specification = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(specification)
     with pytest.MonkeyPatch.context() as patch:
@@ -57,7 +57,7 @@ def serving(folder):
 
 
 class Links(html.parser.HTMLParser):
-    """What a page refers to, and the places in it that can be referred to."""
+    """The links of a page, and the places in it to which links can lead."""
 
     def __init__(self, path):
         super().__init__()

@@ -1,4 +1,4 @@
-"""docs/errors.md quotes messages as they are: each is produced here, word for word."""
+"""docs/errors.md quotes messages word for word: each is produced here."""
 
 import json
 import re

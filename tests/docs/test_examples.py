@@ -1,6 +1,6 @@
-"""The examples run from their first line to their last, on a sliver of the data.
+"""The examples run from start to end, on a tiny part of the data.
 
-Those with many models run on torch, which has nothing to trace or compile: half the time here.
+Those with many models run on torch, which has nothing to trace or compile and takes half the time.
 """
 
 import os
@@ -16,12 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
-    """Where the first example leaves its small GPT for the others."""
+    """The folder in which the first example leaves its small GPT for the others."""
     return tmp_path_factory.mktemp("runs") / "gpt"
 
 
 def run(name, *arguments):
-    # Those with many models, of which each would have to be compiled.
+    # Examples with many models, each of which other backends would have to compile.
     many = name.startswith(("finetune", "long", "forecast", "pretrain", "distill", "why"))
     backend = "torch" if many else os.environ["KERAS_BACKEND"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend}

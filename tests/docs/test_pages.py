@@ -1,4 +1,4 @@
-"""The pages say what is true: their code runs, and what they show is what comes out."""
+"""The pages are correct: their code runs, and prints the output that they show."""
 
 import contextlib
 import io
@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("README.md")]
 # Translations such as page.ja.md have the code of the page itself, as test_translations.py checks.
 TRANSLATIONS = sorted((ROOT / "docs").glob("*.??.md"))
-# A block of Python, and the block of text after it, if that follows at once. What it shows is what
-# comes out; unless it says that its numbers are only about right, or that everything varies with
-# the backend and the machine.
+# A block of Python and the block of text that directly follows it, if any: the exact output, unless
+# it is marked with "about", for numbers that differ slightly, or with "varies", for output that
+# depends on the backend and the machine.
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```$"
     r"(?:\s*^```(?:text| \{\.text \.(?P<kind>about|varies)\})\n(?P<output>.*?)^```$)?",
@@ -25,7 +25,7 @@ NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d*)?(?:e[+-]?\d+)?")
 
 
 def blocks(page):
-    """The code of a page, its line number there, what it shows as its output, and how exactly."""
+    """Yields each block's code, its line on the page, its output, and how exact the output is."""
     text = page.read_text(encoding="utf-8")
     for match in BLOCK.finditer(text):
         line = text.count("\n", 0, match.start("code"))
@@ -83,7 +83,7 @@ QUOTES = [
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """More threads only wait for each other over small tensors, longest on a busy machine."""
+    """Uses one thread: with small tensors, several threads mostly wait for each other."""
     if keras.backend.backend() == "torch":
         import torch
 

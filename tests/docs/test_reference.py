@@ -14,7 +14,7 @@ pytest.importorskip("griffe")
 
 
 def public_names():
-    """Each public name with what it stands for, the modules of `kt` left out."""
+    """Each public name with its object, except for the modules of `kt`."""
     for name in kt.__all__:
         value = getattr(kt, name)
         if isinstance(value, ModuleType):
@@ -38,7 +38,7 @@ def test_every_public_name_has_a_page():
     assert set(pages) == {name for name, _ in public_names()} | indices
     for name, page in pages.items():
         if name not in indices:
-            # The page shows this very object, at the place where it is defined.
+            # The page shows this object, under the path where it is defined.
             assert re.search(r"^::: keras_transformer\.", page.markdown, re.MULTILINE), name
             owner = pages[f"{name.rpartition('.')[0]}.index"]
             assert f"]({name.rpartition('.')[2]}.md)" in owner.markdown, name

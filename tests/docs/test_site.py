@@ -1,4 +1,4 @@
-"""The built site: no dead link, no request to another machine, readable by everybody."""
+"""The built site has no dead links, sends no requests to other machines, and is accessible."""
 
 import re
 from urllib.parse import unquote, urlsplit
@@ -58,7 +58,7 @@ def test_every_link_leads_somewhere(site):
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             target = target / "index.html" if target.is_dir() else target
-            # The theme's own link to the head of a page has no place.
+            # The theme's link to the top of a page has an empty fragment.
             known = pages[target].places if target in pages else ()
             if not target.is_file() or (parts.fragment and unquote(parts.fragment) not in known):
                 dead.append((str(path.relative_to(site)), reference))

@@ -44,7 +44,7 @@ def test_plain_datasets(path):
 def test_links(path, link, kind):
     with h5py.File(path, "r+") as file:
         file["layers/other"] = link
-    refused(path, f"only arrays of its own. Received: a link \\({kind}\\) at 'layers/other'")
+    refused(path, f"all of its arrays itself. Received: a link \\({kind}\\) at 'layers/other'")
 
 
 def test_a_group_inside_itself(path):

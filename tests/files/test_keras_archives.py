@@ -25,7 +25,7 @@ def path(saved, tmp_path):
 
 
 def rewrite(path, method=zipfile.ZIP_STORED, **changes):
-    """Replaces entries, given by their names without an extension, or drops them where None."""
+    """Applies a change to entries, named without extension; drops those that become None."""
     with zipfile.ZipFile(path) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     for name in list(entries):

@@ -7,7 +7,7 @@ from keras_transformer.files import file_in, folder_in, read_bytes, read_text, r
 
 @pytest.fixture
 def folder(tmp_path):
-    """A model's folder beside a secret."""
+    """A model's folder next to a secret file."""
     (tmp_path / "secret").write_text("secret")
     folder = tmp_path / "model"
     (folder / "inner").mkdir(parents=True)

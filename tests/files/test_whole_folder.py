@@ -13,7 +13,7 @@ from keras_transformer import files
 from keras_transformer.files import path_in, update_folder, whole_file, write_new_folder
 
 ROOT = Path(files.__file__).resolve().parents[1]
-# Runs one save without importing Keras, and kills itself at a file operation of a given number.
+# Runs one save without importing Keras, and kills itself at the file operation of a given number.
 PROGRAM = """
 import importlib, itertools, os, signal, sys, types
 root, what, number, place = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
@@ -48,7 +48,7 @@ NEW = {"a.txt": "new", "part/b.txt": "new", "only_new.txt": "new"}
 
 
 def kill_at(number, what, place):
-    """Whether a save was killed; it is complete if it has fewer operations."""
+    """Returns whether a save was killed; it completes if it has fewer file operations."""
     command = [sys.executable, "-S", "-c", PROGRAM, str(ROOT), what, str(number), str(place)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode in (0, -signal.SIGKILL), result.stderr
@@ -63,7 +63,7 @@ def write_old(work):
 
 
 def content(folder, names):
-    """What a reader finds that goes through `path_in`."""
+    """The content that a reader finds through `path_in`."""
     found = {}
     for name in names:
         first, _, rest = name.partition("/")
@@ -86,7 +86,7 @@ def test_an_update_that_is_killed_anywhere(tmp_path):
         assert state in (NEW, content_of_old()), (number, state)
         found.add(state == NEW)
         assert (folder / "foreign.txt").read_text() == "mine"
-        # The next save leaves nothing of the killed one.
+        # The next save removes everything that the killed one left.
         update_folder(folder, write_old, own=("only_old.txt", "only_new.txt"))
         assert content(folder, OLD) == OLD
         expected = ["a.txt", "foreign.txt", "only_old.txt", "part"]

@@ -10,7 +10,7 @@ def test_plain_values():
         "dim-vocabs": [23, 29],
         "dropout": 0.1,
         "ulr": False,
-        "date": "2023-08-24",  # a text, as JSON has it
+        "date": "2023-08-24",  # a text, as in JSON
     }
 
 
@@ -27,8 +27,8 @@ BOMB = b"a: &a [x, x]\n" + b"".join(
         (b"a: *b", "anchors, aliases and tags are not allowed"),
         (b"a: !!python/object/apply:os.getcwd []", "anchors, aliases and tags are not allowed"),
         (b"a: !x 1", "anchors, aliases and tags are not allowed"),
-        (b"a: 1\nb: 2\na: 3", "'a' must be a text, and a key only once"),
-        (b"1: 2", "1 must be a text, and a key only once"),
+        (b"a: 1\nb: 2\na: 3", "'a' must be a text and occur only once"),
+        (b"1: 2", "1 must be a text and occur only once"),
         (b"[a, b]: 2", r"\['a', 'b'\] must be a text"),
         (b"<<: {a: 1}", "<<|merge"),
         (b"a: [", "ParserError"),

@@ -21,7 +21,7 @@ def refused(path, message):
 
 
 def changed(path, old, new, count):
-    """Replaces bytes of an archive, in as many places as stated."""
+    """Replaces bytes of an archive, which must occur `count` times."""
     content = path.read_bytes()
     assert content.count(old) == count
     path.write_bytes(content.replace(old, new))

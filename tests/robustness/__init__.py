@@ -1,4 +1,4 @@
-"""What must hold under bad conditions, and for what is published."""
+"""Tests under bad conditions, and of the published distributions."""
 
 from pathlib import Path
 

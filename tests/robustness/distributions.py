@@ -24,7 +24,7 @@ def source_files():
 
 
 def copy_sources(folder):
-    """Copies the repository's files, since setuptools writes next to what it reads."""
+    """Copies the repository's files, since setuptools writes next to the files that it reads."""
     for name in source_files():
         target = Path(folder, name)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """Installs wheel and sdist into empty environments, with one backend, and uses them there.
 
-`python -m tests.robustness.empty_environments --backend torch python3.11 python3.12`: of these
-interpreters, those that exist are used; the first one also installs the sdist. The environments and
-the working folder are temporary, and nothing of the repository is on the path.
+`python -m tests.robustness.empty_environments --backend torch python3.11 python3.12` uses those of
+these interpreters that exist; the first one also installs the sdist. The environments and the
+working folder are temporary, and nothing of the repository is on the path.
 """
 
 import argparse
@@ -19,7 +19,7 @@ SMOKE = REPOSITORY / "tests" / "robustness" / "smoke.py"
 
 
 def version_of(interpreter):
-    """Its version as a tuple, or None if there is no such interpreter."""
+    """The version of an interpreter as a tuple, or None if it does not exist."""
     command = [interpreter, "-c", "import sys; print(*sys.version_info[:3])"]
     try:
         result = subprocess.run(command, capture_output=True, text=True)

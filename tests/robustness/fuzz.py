@@ -1,7 +1,7 @@
-"""Damages files at random and reports what loaders make of them.
+"""Damages files at random and reports how loaders react to them.
 
-`python -m tests.robustness.fuzz --mutations 200000 --minutes 30` runs until one of both is reached,
-and prints each failure; `--only SUBJECT --first SEED --mutations 1` runs it again.
+`python -m tests.robustness.fuzz --mutations 200000 --minutes 30` stops at either limit and prints
+each failure; `--only SUBJECT --first SEED --mutations 1` repeats it.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Torch is the fastest to import, and files are read alike with every backend. One arena: the
-# system reserves address space for those of other threads.
+# Torch is the fastest to import, and all backends read files in the same way. One malloc arena,
+# because the system reserves address space for the arena of each thread.
 ENVIRONMENT = {
     "KERAS_BACKEND": "torch",
     "MALLOC_ARENA_MAX": "1",
@@ -34,13 +34,13 @@ SUBJECT_NAMES = (
     *("merges", "tokenizer_json", "vocab_txt"),
     *("unigram_spm", "fairseq_spm", "marian_spm", "m2m_spm"),
 )
-# Enough for the imports, and for what the alarm cannot interrupt.
+# Enough for the imports, and for native code that the alarm cannot interrupt.
 START_SECONDS, STUCK_SECONDS = 300.0, 120.0
 GOOD = ("loaded", "refused")
 
 
 class Worker:
-    """A process that loads damaged files, started again where it dies."""
+    """A process that loads damaged files, and is restarted when it dies."""
 
     def __init__(self, folder, subjects):
         self.folder, self.subjects = folder, subjects
@@ -95,7 +95,7 @@ class Worker:
 
 
 def fuzz(cases, subjects, seconds):
-    """Yields the result of each case, a subject and a seed, until the time is over.
+    """Yields the result of each case, a subject and a seed, until the time is up.
 
     The time starts when the first process is ready.
     """

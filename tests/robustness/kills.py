@@ -1,7 +1,7 @@
-"""Trainings that are killed by SIGKILL at random moments, resumed, and compared with whole ones.
+"""Kills training runs with SIGKILL at random moments, resumes them, and compares the results.
 
-`python -m tests.robustness.kills --times 30` kills trainings of all settings, 30 times in all, on
-the backend that KERAS_BACKEND names.
+`python -m tests.robustness.kills --times 30` kills runs of all settings, 30 times in total, on the
+backend named by KERAS_BACKEND.
 """
 
 import argparse
@@ -68,14 +68,14 @@ def half_precision():
 
     keras.mixed_precision.set_global_policy("mixed_float16")  # with a loss scale
     model = language_model()
-    keras.mixed_precision.set_global_policy("float32")  # what is resumed knows its own
+    keras.mixed_precision.set_global_policy("float32")  # a resumed model knows its own policy
     return model
 
 
 def compiled(model, recipe):
     import keras
 
-    # XLA would compile a program for every shape. On JAX everything goes through it.
+    # XLA would compile a program for every shape. JAX always uses it.
     model.compile(**recipe, jit_compile=keras.backend.backend() == "jax")
     return model
 
@@ -89,7 +89,7 @@ SETTINGS = {
 
 
 def train(setting, folder, kill):
-    """Starts a training, or resumes the one in the folder, and writes `end.npz` at its end."""
+    """Trains from the start or from the state in the folder, and writes `end.npz` at the end."""
     import keras
 
     import keras_transformer as kt
@@ -157,7 +157,7 @@ def killer(kill, folder):
 
 
 def run(setting, folder, kill="never"):
-    """Runs a training in a process of its own; returns whether it was killed."""
+    """Trains in a separate process; returns whether it was killed."""
     command = [sys.executable, "-m", "tests.robustness.kills"]
     command += ["--setting", setting, "--folder", str(folder), "--kill", kill]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
@@ -167,17 +167,17 @@ def run(setting, folder, kill="never"):
 
 
 def random_kill(generator):
-    """During a step or a save, each as likely; a save takes about ten file operations."""
+    """A kill during a step or a save, equally likely; a save takes about ten file operations."""
     if generator.random() < 0.5:
         return f"seconds:{generator.uniform(0.0, 0.5):.3f}"
     return f"operations:{generator.randint(1, 45)}"
 
 
 def kill_often(setting, times, seed, folder):
-    """Kills trainings of a setting, and compares the end of each with that of a whole one.
+    """Kills runs of a setting, and compares the end of each with that of an uninterrupted run.
 
     Returns:
-        A list of how often each training was killed.
+        A list of how often each run was killed.
     """
     generator = random.Random(f"{setting} {seed}")
     whole = folder / "whole"
@@ -194,9 +194,9 @@ def kill_often(setting, times, seed, folder):
 
 
 def compare(whole, part):
-    """Raises an AssertionError unless two trainings have ended alike."""
+    """Raises an AssertionError unless two runs have ended with the same results."""
     with np.load(whole) as expected, np.load(part) as found:
-        # Where the very last state was saved before the kill, no epoch was left, and no metrics.
+        # If the last state was saved before the kill, no epoch was left, so there are no metrics.
         names = [name for name in expected.files if name.isdigit() or name in found.files]
         assert len(names) > 10
         for name in names:
@@ -225,7 +225,7 @@ def main():
         times = arguments.times // len(settings) + (index < arguments.times % len(settings))
         with tempfile.TemporaryDirectory() as folder:
             numbers = kill_often(setting, times, arguments.seed, Path(folder))
-        print(f"{setting}: {len(numbers)} trainings, killed {numbers} times: equal", flush=True)
+        print(f"{setting}: {len(numbers)} runs, killed {numbers} times: equal", flush=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ ALLOWED = {
     "PSF-2.0",
     "Zlib",
 }
-# How metadata without an SPDX expression write them; "BSD" does not say which.
+# Names of licenses in metadata without an SPDX expression; "BSD" does not say which one.
 ALIASES = {
     "3-Clause BSD License": "BSD-3-Clause",
     "Apache 2.0 License": "Apache-2.0",
@@ -37,7 +37,7 @@ ALIASES = {
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "Python Software Foundation License": "PSF-2.0",
 }
-# Metadata that say nothing: the license in the distribution's repository.
+# Distributions whose metadata do not name a license, with the one in their repository.
 BY_NAME = {"namex": "Apache-2.0"}
 # Allowed although their licenses are not, with the reason.
 EXCEPTIONS = {"num2words": "LGPL: imported by one example, and by nothing in the package"}
@@ -45,7 +45,7 @@ _CLASSIFIER = re.compile(r"License :: (?:OSI Approved :: )?(.+)")
 
 
 def license_of(distribution):
-    """The license of a distribution as an SPDX expression, where its metadata say it."""
+    """The license of a distribution as an SPDX expression, if its metadata name one."""
     found = distribution.metadata
     if found["Name"].lower() in BY_NAME:
         return BY_NAME[found["Name"].lower()]
@@ -63,7 +63,7 @@ def is_allowed(expression):
     expression = expression.strip()
     if expression in ALLOWED:
         return True
-    # The innermost parentheses first; what they hold is then a word by itself.
+    # The innermost parentheses first; each is replaced by a single word.
     if inner := re.search(r"\(([^()]*)\)", expression):
         word = "MIT" if is_allowed(inner[1]) else "REFUSED"
         return is_allowed(expression[: inner.start()] + word + expression[inner.end() :])
@@ -74,7 +74,7 @@ def is_allowed(expression):
 
 
 def installed():
-    """The license of each installed distribution by its name, without our own."""
+    """The license of each installed distribution, by name, except our own."""
     found = {one.metadata["Name"]: license_of(one) for one in metadata.distributions()}
     return {name: found[name] for name in sorted(found, key=str.lower) if name != OWN}
 

@@ -18,7 +18,7 @@ ARCHIVES = (".npz", ".keras", ".bin")
 
 
 def mutate(content, name, random):
-    """Returns damaged content of a file; what is done depends on its name and content."""
+    """Returns the content of a file with random damage that suits its name and content."""
     choices = [flip, flip, flip, truncate, splice, number, repeat, blank]
     if name.endswith(".json"):
         choices += [json_value] * 12 + [json_text] * 4 + [json_key] * 3
@@ -45,7 +45,7 @@ def truncate(content, random):
 
 
 def splice(content, random):
-    """Puts a part of the file somewhere else in it."""
+    """Copies a part of the file to another place in it."""
     start, end, place = (random.randrange(len(content) + 1) for _ in range(3))
     part = content[min(start, end) : min(max(start, end), min(start, end) + 4096)]
     skipped = random.choice((0, len(part)))
@@ -84,7 +84,7 @@ def lines(content, random):
 
 
 def places(value, path=()):
-    """The paths of all values inside a value, few of those in long lists."""
+    """The paths of all values inside a value, but only a few of those in long lists."""
     children = ()
     if isinstance(value, dict):
         children = value.items()
@@ -131,7 +131,7 @@ def json_value(content, random):
 
 
 def json_text(content, random):
-    """Replaces a number or a text of the file by what JSON does not allow, or by too much."""
+    """Replaces a number or a text with something invalid in JSON, or much too large."""
     found = list(re.finditer(rb'-?\d+(\.\d+)?|"[^"]*"', content))
     if not found:
         return random.choice(TEXTS)
@@ -140,7 +140,7 @@ def json_text(content, random):
 
 
 def json_key(content, random):
-    """Writes a key twice, or under a name of another one."""
+    """Writes a key twice, or under the name of another one."""
     found = list(re.finditer(rb'"([^"]*)"\s*:', content))
     if not found:
         return content

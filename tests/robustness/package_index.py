@@ -1,4 +1,4 @@
-"""A package index on this machine, with one wheel, whose downloads can stall or break off."""
+"""A local package index with one wheel, whose downloads can stall or break off."""
 
 import contextlib
 import hashlib

@@ -16,7 +16,7 @@ MAX_LENGTH = 160
 
 
 class Pipelines(NamedTuple):
-    """What requests go to."""
+    """The pipelines that answer requests."""
 
     translator: kt.Translator
     generator: kt.TextGenerator
@@ -67,7 +67,7 @@ def same(answer, expected):
 
 
 def mixed_requests(count, seed=0):
-    """Requests of every kind, in few shapes, so that threads meet in the same programs."""
+    """Requests of every kind, in few shapes, so that threads use the same programs."""
     generator = np.random.default_rng(seed)
     return [_mixed_request(generator) for _ in range(count)]
 

@@ -1,4 +1,4 @@
-"""Uses the installed package as someone who has only it: run by `empty_environments.py`.
+"""Uses the installed package without the repository; run by `empty_environments.py`.
 
 It imports nothing of the tests, and fails with an error if something is missing.
 """
@@ -20,7 +20,7 @@ def check(holds, message):
 
 
 def check_installed():
-    """The package is the installed one, and only what it declares came with it."""
+    """Checks that the installed package is used, and that it brought only its dependencies."""
     place = Path(kt.__file__).resolve()
     check(place.is_relative_to(Path(sys.prefix).resolve()), f"{place} is not in {sys.prefix}")
     check(kt.__version__ == importlib.metadata.version("keras-transformer-layers"), "version")
@@ -29,7 +29,7 @@ def check_installed():
             importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-        raise SystemExit(f"{name} is installed, but is no core dependency")
+        raise SystemExit(f"{name} is installed, but is not a core dependency")
 
 
 def check_package_data():

@@ -1,7 +1,7 @@
-"""Long runs of what must hold under load, which `make soak` starts.
+"""Long tests under load, started by `make soak`.
 
-`python -m tests.robustness.soak` runs all kinds on the backend that KERAS_BACKEND names, `--only
-threads --requests 2000` one of them.
+`python -m tests.robustness.soak` runs all kinds on the backend named by KERAS_BACKEND; `--only
+threads --requests 2000` runs one of them.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import time
 
 from tests.robustness import memory, texts, threads, training
 
-# Each with its function, which takes an amount, and its usual amount.
+# The function of each kind, which takes an amount, and the default amount.
 KINDS = {
     "threads": (threads.run, 2_000),
     "memory": (memory.run, 10_000),
@@ -22,7 +22,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=KINDS, help="one kind; by default all run")
     parser.add_argument("--requests", type=int, help="number of requests, sentences or steps")
-    parser.add_argument("--minutes", type=float, help="at most so long, for `training`")
+    parser.add_argument("--minutes", type=float, help="time limit of `training`")
     arguments = parser.parse_args()
     for kind in [arguments.only] if arguments.only else KINDS:
         run, usual = KINDS[kind]

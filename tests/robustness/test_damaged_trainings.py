@@ -1,4 +1,4 @@
-"""Damaged files of a saved training are refused by name, and nothing is half done."""
+"""Damaged files of a saved run are refused by name, and nothing is left half done."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def make_batches():
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A training within its second epoch, with adapters."""
+    """A run saved within its second epoch, with adapters."""
     folder = tmp_path_factory.mktemp("training")
     lm = kt.models.gpt(V, 1, 2, hidden_dim=8, intermediate_dim=12, max_length=10)
     kt.training.enable_lora(lm, rank=2)
@@ -158,7 +158,7 @@ def load_mutation(folder, name, content):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of Keras, about what it finds in damaged files
+@pytest.mark.filterwarnings("ignore")  # Keras warns about damaged files
 @pytest.mark.parametrize("suffix", [".json", ".keras", ".npz"])
 def test_no_mutation_gets_through(folder, suffix):
     seed = 20

@@ -1,4 +1,4 @@
-"""What the package imports is declared: in the core if every import needs it, or in an extra."""
+"""Imported distributions are declared: in the core if always needed, otherwise in an extra."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ import tomllib
 from tests.robustness import REPOSITORY
 from tests.test_house import FILES, imported_modules, parsed, top_level_imports
 
-# Where a module has another name than its distribution.
+# Modules whose distributions have different names.
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 # Not for users of the package.
 OF_DEVELOPERS = {"test", "docs", "bench", "all"}
@@ -49,9 +49,9 @@ def imports_by_name(tree):
 
 
 def found_in(path, nodes):
-    """The third-party distributions that import statements of a file name."""
+    """The third-party distributions named in the import statements of a file."""
     nodes = [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
-    # The module itself comes first; what is imported from it may be no module.
+    # The module itself comes first; a name imported from it may not be a module.
     modules = [imported_modules(node, path) for node in nodes]
     named = [
         module
@@ -65,7 +65,7 @@ def test_imports_at_the_top_are_core_dependencies():
     found = {path: found_in(path, top_level_imports(parsed(path))) for path in FILES}
     undeclared = {str(path): names - CORE for path, names in found.items() if names - CORE}
     assert not undeclared
-    # Nothing is declared that nobody imports.
+    # No declared dependency is unused.
     assert set().union(*found.values()) == CORE
 
 

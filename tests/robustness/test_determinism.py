@@ -1,4 +1,4 @@
-"""The same seed gives the same training twice, in new processes, bit for bit."""
+"""Training twice with the same seed, in new processes, gives the same results bit for bit."""
 
 import os
 

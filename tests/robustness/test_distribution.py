@@ -1,4 +1,4 @@
-"""Wheel and sdist contain what they should, all of it, and nothing else."""
+"""Wheel and sdist contain everything that they should, and nothing else."""
 
 import email
 import re
@@ -46,7 +46,7 @@ def built(tmp_path_factory):
 
 
 def names_in_sdist(sdist):
-    """The files of an sdist, without the folder in which all of them are."""
+    """The files of an sdist, relative to its top folder."""
     with tarfile.open(sdist) as archive:
         names = [member.name for member in archive.getmembers() if member.isfile()]
     assert all(name.startswith(f"{NAME}/") for name in names)

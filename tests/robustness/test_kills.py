@@ -1,4 +1,4 @@
-"""A training that is killed ends like one that is not; see `python -m tests.robustness.kills`."""
+"""A run that is killed and resumed ends like one that is not, see `tests.robustness.kills`."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""All dependencies have licenses that are allowed, and the check would notice one that has not."""
+"""All dependencies have allowed licenses, and the check would notice one that does not."""
 
 import email
 

@@ -1,4 +1,4 @@
-"""What decoding keeps is bounded, whatever the requests."""
+"""The number of programs that decoding keeps is bounded, whatever the requests."""
 
 import gc
 import weakref
@@ -61,7 +61,7 @@ def test_the_bound_is_a_positive_integer(value):
 @pytest.mark.slow
 def test_a_program_that_is_dropped_is_freed_and_compiled_again(most_programs):
     model = lively_case("gpt").model
-    most_programs(1)  # other tests may still hold programs of theirs
+    most_programs(1)  # other tests may still hold programs
     expected = kt.decoding.generate(model, [[5, 9]], 4)
     held = [
         weakref.ref(program.run)

@@ -19,7 +19,7 @@ import keras_transformer
 def last_line(blocked, tmp_path, **variables):
     """The last line of what an import prints while modules are blocked."""
     environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
-    # No keras.json of this machine: the default backend is TensorFlow.
+    # This machine's keras.json is not read, so the default backend is TensorFlow.
     environment |= {"KERAS_HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY), **variables}
     command = [sys.executable, "-c", IMPORT, blocked]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)

@@ -1,4 +1,4 @@
-"""Random damage, in a process of its own; see fuzz.py for more of it."""
+"""Random damage to files, loaded in a separate process; fuzz.py tries much more of it."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.robustness.fuzz import GOOD, SUBJECT_NAMES, fuzz
 
-# Another number tries other damage: FUZZ_FIRST=1000 python -m pytest tests/robustness.
+# A different number tries different damage: FUZZ_FIRST=1000 python -m pytest tests/robustness.
 FIRST = int(os.environ.get("FUZZ_FIRST", "0"))
 SEEDS = 40
 SECONDS = 45.0
@@ -25,7 +25,7 @@ def test_every_loader_survives_damaged_files():
     results = list(fuzz([*KEPT, *cases], SUBJECT_NAMES, SECONDS))
     assert len(results) >= len(KEPT) + len(SUBJECT_NAMES)
     assert not failures(results)
-    # Most damage is seen: the rest only changes values, or files that are not read.
+    # Most damage is detected. The rest only changes values, or files that are not read.
     refused = sum(result["outcome"] == "refused" for result in results)
     assert refused > len(results) / 3
 

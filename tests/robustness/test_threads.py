@@ -29,7 +29,7 @@ def test_threads_that_start_together_compile_each_program_once():
 
 @pytest.mark.slow
 def test_a_stream_goes_on_while_others_compile():
-    """A compiled program runs without the lock of those that are being compiled."""
+    """A compiled program does not wait for the programs that are being compiled."""
     pipelines = make_pipelines()
     request = Request("stream", "the cat sat on", {"max_new_tokens": 9})
     expected = ask(pipelines, request)

@@ -7,7 +7,7 @@ import keras_transformer as kt
 from tests.robustness.scripts import sentences_by_script
 
 FEWEST_SCRIPTS = 5
-# What SentencePiece's usual normalization turns into spaces or drops, beyond NFKC.
+# What SentencePiece's standard normalization turns into spaces or drops, in addition to NFKC.
 NOT_KEPT = re.compile("[\u200b\u200c\u200e\u200f\ufeff\u2581\ufffd\x00-\x08\x0e-\x1f\x7f-\x9f]")
 # SentencePiece's own symbol for a space, which even lossless tokenizers cannot tell from one.
 NOT_LOSSLESS = re.compile("\u2581")
@@ -26,7 +26,7 @@ def run(count):
 
 
 def mixed(by_script, count):
-    """The given number of sentences, with as many as there are of all scripts but the largest."""
+    """The given number of sentences, starting with all those in the rarest scripts."""
     by_size = sorted(by_script.values(), key=len)
     return [sentence for found in by_size for sentence in found][:count]
 
@@ -41,7 +41,7 @@ def check(name, tokenizer, sentences, **options):
 
 
 def normalized(text):
-    """A text in NFKC with single spaces, without what the tokenizers do not keep."""
+    """A text in NFKC with single spaces, without the characters that tokenizers do not keep."""
     return " ".join(NOT_KEPT.sub("", unicodedata.normalize("NFKC", text)).split())
 
 
@@ -51,7 +51,7 @@ def lossless(text):
 
 
 def make_tokenizers(sentences, vocabulary_size):
-    """Tokenizers that promise to keep all sentences, each with what it keeps of a text."""
+    """Tokenizers that promise to keep all sentences, each with the part of a text that it keeps."""
     kept = [normalized(sentence) for sentence in sentences]
     trained = {
         "unigram": kt.data.train_tokenizer(kept, vocabulary_size),

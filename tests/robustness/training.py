@@ -1,4 +1,4 @@
-"""Long trainings in half precision, in which every number must stay finite."""
+"""Long training runs in half precision, in which every number must stay finite."""
 
 import time
 

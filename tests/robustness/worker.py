@@ -15,10 +15,10 @@ import time
 import warnings
 from pathlib import Path
 
-# Of the processor, so that other processes do not matter; waiting counts apart.
+# CPU time, so that other processes do not matter; waiting has a separate limit.
 SECONDS, WAITING_SECONDS = 1.0, 20.0
 FREE_BYTES = 2**26
-# What libraries say when the system has no memory left for them.
+# Words in the messages of libraries that run out of memory.
 MEMORY = ("allocate", "alloc", "out of memory", "MemoryError", "bad_alloc")
 
 
@@ -40,7 +40,7 @@ def address_space():
 
 
 def classify(error, names):
-    """Returns "refused" for the errors that loaders may raise, otherwise what is wrong."""
+    """Returns "refused" for an error that loaders may raise, otherwise what is wrong with it."""
     message = str(error)
     if isinstance(error, Hang):
         return "hang"

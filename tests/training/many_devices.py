@@ -1,9 +1,9 @@
-"""Trains small models on several devices; run alone, since a process chooses its devices once.
+"""Trains small models on several devices, which a process can choose only once, at its start.
 
     KERAS_BACKEND=jax python -m tests.training.many_devices losses one data_parallel 2x4
 
-prints, as JSON after the word RESULT, for each case the loss of each step of each model. What is
-compared is one model from one seed over the same batches: only the devices differ.
+prints, as JSON after the word RESULT, for each case the loss of each step of each model. All cases
+train the same models from the same seed on the same batches; only the devices differ.
 """
 
 import functools
@@ -23,11 +23,11 @@ SIZES = {"num_layers": 1, "num_heads": 8, "hidden_dim": D, "intermediate_dim": 2
 MODELS = ("gpt", "gpt in chunks", "translator")
 
 
-# === For who starts such processes ===
+# === Starting the processes ===
 
 
 def start(backend, *arguments, **environment):
-    """Starts a task in a process of its own."""
+    """Starts a task in a new process."""
     environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.training.many_devices", *arguments],
@@ -40,7 +40,7 @@ def start(backend, *arguments, **environment):
 
 
 def result_of(process, timeout=None):
-    """What a task printed."""
+    """The result that a task printed."""
     output, errors = process.communicate(timeout=timeout)
     if process.returncode:
         raise RuntimeError(errors[-3000:])
@@ -55,11 +55,11 @@ def start_two(backend, task, *models):
     return [start(backend, task, port, index, *models, DEVICES="1") for index in "01"]
 
 
-# === What runs in them ===
+# === Inside the processes ===
 
 
 def set_up():
-    """Says which devices there are, before anything else is imported: parts of the processor."""
+    """Splits the CPU into devices, before anything else is imported."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if os.environ["KERAS_BACKEND"] == "jax":
         count = os.environ.get("DEVICES", "8")
@@ -74,7 +74,7 @@ def set_up():
 
 
 def batch(name, part=slice(None)):
-    """The first rows are full of words, the last ones of padding: devices get unequal shares."""
+    """A batch of full rows, then of rows with padding, so that devices get unequal shares."""
     ids = np.random.default_rng(5).integers(1, V, (BATCH, LENGTH + 1)).astype("int32")
     source = ids[:, ::-1][:, :5]
     lengths = np.linspace(LENGTH + 1, 2, BATCH).astype(int)
@@ -110,11 +110,11 @@ def train(name, part=slice(None)):
     model = make(name)
     inputs, labels = batch(name, part)
     options = {"batch_size": len(labels), "shuffle": False, "verbose": 0}
-    if keras.backend.backend() == "jax":  # which keeps the metrics to itself until an epoch ends
+    if keras.backend.backend() == "jax":  # where metrics are available only after an epoch
         history = model.fit(inputs, labels, epochs=STEPS, **options).history
         return model, {key: [float(value) for value in values] for key, values in history.items()}
-    # An epoch of replicas takes TensorFlow long to begin: here is one, with metrics of each step,
-    # over all replicas; what `logs` says of them is their mean.
+    # TensorFlow takes long to begin an epoch with replicas, so there is only one. Its metrics are
+    # read after each step, over all replicas; `logs` would only have the mean of the replicas'.
     steps = []
     each_step = keras.callbacks.LambdaCallback(
         on_train_batch_begin=lambda step, logs: model.reset_metrics(),
@@ -126,7 +126,7 @@ def train(name, part=slice(None)):
 
 
 def results(case, names=MODELS, part=slice(None)):
-    """What training under a case gives for each model."""
+    """The results of training each model under a case."""
     found = {}
     for name in names:
         with scope(case):
@@ -162,7 +162,7 @@ def mesh(case):
 
 @functools.cache
 def mirrored_strategy():
-    """The one of the process: a second one would count its collective operations anew."""
+    """The only strategy of the process: a second one would restart its count of operations."""
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -184,19 +184,50 @@ def shards(model):
 
 
 def losses(*cases):
-    """The curves of all cases; of a case with a model after a colon, those of this model alone."""
+    """The curves of all cases; for a case with a model after a colon, only those of this model."""
     found = {}
     for case in cases:
         case, _, name = case.partition(":")
         default = ("gpt", "translator") if case == "one" else MODELS
         found.setdefault(case, {}).update(results(case, (name,) if name else default))
-    # On one device, chunks give what whole logits give.
+    # On one device, chunks give the same results as whole logits.
     found["one"]["gpt in chunks"] = found["one"]["gpt"]
     return found
 
 
+def decoding(*cases):
+    """What models decode under each case, and the part of its ids that one device has."""
+    import keras
+
+    import keras_transformer as kt
+    from keras_transformer.decoding.generation_loop import GenerationRun
+    from keras_transformer.decoding.generation_options import GenerationOptions
+
+    found = {}
+    for case in cases:
+        keras.utils.set_random_seed(7)
+        with scope(case):
+            lm = kt.models.gpt(V, max_length=32, initializer_stddev=0.5, **SIZES)
+            translator = kt.models.transformer(V, **SIZES)
+            found[case] = {}
+            for rows in (BATCH, BATCH - 1):
+                ids = np.random.default_rng(5).integers(1, V, (rows, LENGTH)).tolist()
+                pairs = {"source_ids": ids, "target_ids": ids}
+                run = GenerationRun(lm, ids, GenerationOptions(max_new_tokens=5))
+                sharding, shape = run.state.new_ids.sharding, run.state.new_ids.shape
+                best = kt.decoding.beam_search(translator, ids, num_beams=3, max_length=5)
+                found[case][rows] = {
+                    "generate": kt.decoding.generate(lm, ids, 5, "top_p", seed=1).tolist(),
+                    "beam_search": best.ids.tolist(),
+                    "scores": best.scores.tolist(),
+                    "score": kt.decoding.score(translator, pairs).tolist(),
+                    "rows": sharding.shard_shape(shape)[0],
+                }
+    return found
+
+
 def other_sizes():
-    """The shards of models with a vocabulary that does not divide, and of meshes of size 1."""
+    """The shards of models with an indivisible vocabulary, and of meshes of size 1."""
     import keras_transformer as kt
 
     models = {
@@ -213,7 +244,7 @@ def other_sizes():
                 model = function()
                 found[f"{name} {case}"] = shards(model)
         if name == "tied":
-            kt.training.layout_map(mesh("2x4"), model)  # fits, the vocabulary apart
+            kt.training.layout_map(mesh("2x4"), model)  # fits, except for the vocabulary
     return found
 
 
@@ -231,7 +262,7 @@ def half(index):
 
 
 def torch_process(port, index, name="gpt"):
-    """The same with torch's own tools: each process has a sum, and all divide by the same count."""
+    """The same with torch's own tools: processes sum their losses, and divide by the same count."""
     import torch
     import torch.distributed as dist
 

@@ -11,13 +11,13 @@ V = 13
 
 
 class Kind(NamedTuple):
-    """What a test needs of one kind.
+    """A kind of model, with everything that a test needs to train it.
 
     Attributes:
-        model: the untrained model.
-        inputs: of seven examples, an array or a dict of arrays.
-        labels: of the same examples.
-        loss: from the model's output.
+        model: The untrained model.
+        inputs: Inputs of seven examples, an array or a dict of arrays.
+        labels: Labels of the same examples.
+        loss: The loss for the model's output.
     """
 
     model: keras.Model

@@ -1,4 +1,4 @@
-"""Tests of the callbacks."""
+"""Tests of checkpoint averaging, and of the callbacks that limit the training time."""
 
 import keras
 import numpy as np
@@ -97,7 +97,7 @@ def test_without_a_checkpoint_the_model_is_left_alone():
 
 
 class Clock:
-    """Stands in for the module `time`: every reading is ten seconds later."""
+    """Replaces the module `time`: every reading is ten seconds later."""
 
     def __init__(self):
         self.now = 0.0
@@ -109,7 +109,7 @@ class Clock:
 
 @pytest.mark.parametrize(("minutes", "steps"), [(0.5, 3), (0.51, 3), (0.1, 1), (1.0, 5), (9.0, 12)])
 def test_stops_after_the_time(monkeypatch, minutes, steps):
-    # Readings: one at the start, one a step, one an epoch.
+    # Readings: one at the start, one per step, one per epoch.
     monkeypatch.setattr(clock, "time", Clock())
     recorder, model = Recorder(), small_model()
     fit(model, 4, [recorder, StopAfter(minutes)])
@@ -137,9 +137,9 @@ class Rates(keras.callbacks.Callback):
 @pytest.mark.parametrize(
     ("minutes", "epochs", "used"),
     [
-        # Readings: one at the start, then two a step, and one an epoch, ten seconds apart.
+        # Readings: one at the start, two per step and one per epoch, ten seconds apart.
         (2.0, 9, [1 / 12, 3 / 12, 5 / 12, 8 / 12, 10 / 12, 12 / 12]),
-        # Few epochs in much time: the steps are what runs out.
+        # Few epochs and plenty of time: the steps run out first.
         (1000.0, 2, [0 / 6, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6]),
     ],
 )

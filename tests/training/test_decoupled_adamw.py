@@ -1,4 +1,4 @@
-"""Tests of the optimizer whose decay leaves some variables alone."""
+"""Tests of AdamW that excludes some variables from weight decay."""
 
 import keras
 import numpy as np

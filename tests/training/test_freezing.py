@@ -1,4 +1,4 @@
-"""What is frozen stays as it is to the bit, and what thaws trains on, its optimizer included."""
+"""Frozen weights stay the same bit for bit, and unfrozen ones train with their optimizer state."""
 
 import keras
 import numpy as np
@@ -34,7 +34,7 @@ def compile_it(model, **arguments):
 
 
 def groups(paths):
-    """The parts that paths belong to; the keys' bias never gets a gradient worth the name."""
+    """The parts of the model that paths belong to, without random states."""
     parts = {path for path in paths if "seed" not in path}
     return {"/".join(p.split("/")[:2]) if "/block_" in p else p.split("/")[0] for p in parts}
 
@@ -120,7 +120,7 @@ def test_gradual_unfreezing_under_fit():
     everything = head | top | low | {"token_embedding", "decoder"}
     assert watch.moved == [head, head | top, head | top | low, everything, everything]
     for (_, end), (start, _) in zip(watch.slots[:-1], watch.slots[1:], strict=True):
-        # The slots of what trained before go on, those of what thaws begin at zero.
+        # The slots of weights that trained before are kept; those of newly unfrozen ones are zero.
         assert set(end) <= set(start)
         for path, value in end.items():
             np.testing.assert_array_equal(start[path], value, err_msg=path)

@@ -1,4 +1,4 @@
-"""Ids outside the vocabulary in `fit`: an error that names them, or a loss that is not a number."""
+"""Ids outside the vocabulary in `fit` give an error that names them, or a loss of NaN."""
 
 import keras
 import numpy as np

@@ -42,7 +42,7 @@ def assert_equal(ones, others, tolerance=0.0):
 
 
 def disturb(model, seed=7):
-    """Adapters as after a training."""
+    """Gives adapters random values, as if they had been trained."""
     for weight in model.trainable_weights:
         weight.assign(normal(*weight.shape, seed=seed))
 
@@ -58,7 +58,7 @@ def test_adapt_save_load_merge(name, tmp_path):
     trainable = [weight.path for weight in model.trainable_weights]
 
     adapted = kt.training.enable_lora(model, rank=2, alpha=3.0)
-    assert_equal(outputs(model, inputs), start)  # to the bit
+    assert_equal(outputs(model, inputs), start)  # bit for bit
     assert len(adapted) == {"transformer": 12}.get(name, 4)
     assert {path.rpartition("/")[2] for path in adapted} == {"query", "value"}
     heads = {"classifier": 2, "vit": 2}.get(name, 0)
@@ -77,7 +77,7 @@ def test_adapt_save_load_merge(name, tmp_path):
     assert_equal(outputs(model, inputs), changed, 1e-5)
     assert [weight.path for weight in model.weights] == paths
     assert [weight.path for weight in model.trainable_weights] == trainable
-    kt.training.enable_lora(model, rank=3)  # and from the start again
+    kt.training.enable_lora(model, rank=3)  # it can be adapted again
     assert_equal(outputs(model, inputs), changed, 1e-5)
 
 
@@ -111,7 +111,7 @@ def test_only_adapters_and_head_move_under_fit(tmp_path):
             continue
         assert same is not trains or "seed" in weight.path, weight.path
     expected = outputs(model, inputs)
-    # A file of Keras's holds the sums: the model as if it were merged.
+    # A Keras file contains the merged weights.
     model.compiled = False
     found = outputs_after_reload(model, inputs, tmp_path, keras.backend.backend())
     np.testing.assert_allclose(found["output"], expected[0], atol=1e-5)

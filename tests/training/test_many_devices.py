@@ -1,7 +1,7 @@
 """Training on many devices gives the curves of one: layouts, data and model parallelism.
 
-What needs several devices runs in processes of their own (`many_devices.py`), each on the backend
-that it is about.
+Tests that need several devices start separate processes (`many_devices.py`), each on the backend
+that the test is about.
 """
 
 import functools
@@ -27,7 +27,7 @@ def one_process(backend, *arguments):
 
 
 def two_processes(backend, task, *models):
-    """What each of two processes found that train together."""
+    """The results of each of two processes that train together."""
     pytest.importorskip(backend)
     return [result_of(p, TIMEOUT) for p in start_two(backend, task, *models)]
 
@@ -42,7 +42,7 @@ def assert_same_curve(found, expected):
         # A perplexity is an exponential, far larger than a loss.
         relative = TOLERANCE if key == "perplexity" else 0.0
         np.testing.assert_allclose(found[key], expected[key], atol=TOLERANCE, rtol=relative)
-    assert found["loss"][-1] < 0.6 * found["loss"][0]  # it has learned, and not stood still
+    assert found["loss"][-1] < 0.6 * found["loss"][0]  # the model has learned
 
 
 # === Several devices of one process ===
@@ -72,7 +72,7 @@ def test_weights_are_split_over_the_model_axis(case, parts):
 
 
 def is_split(path):
-    """Of the models here, written down by hand, apart from the patterns of the library."""
+    """Whether a weight of these models is split, independently of the library's patterns."""
     layer, weight = path.split("/")[-2:]
     columns = layer in ("query", "key", "value", "intermediate")
     return columns or (layer, weight) == ("output", "kernel") or layer == "token_embedding"
@@ -94,6 +94,21 @@ def test_what_does_not_divide_is_whole():
         assert shards[f"{model} 2x4"][path] == ([24, 16], [6, 16])
     assert shards["bert 2x4"]["segment_embedding/embeddings"] == ([2, 16], [2, 16])
     assert shards["vit 2x4"]["classifier/kernel"] == ([16, 5], [16, 5])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case, parts", [("data_parallel", 8), ("2x4", 2), ("1x8", 1)])
+def test_jax_decodes_on_eight_devices_as_on_one(case, parts):
+    found = one_process("jax", "decoding", "one", "data_parallel", "2x4", "1x8")
+    for rows, expected in found["one"].items():
+        decoded = found[case][rows]
+        for name in ("generate", "beam_search"):
+            assert decoded[name] == expected[name]
+        for name in ("scores", "score"):
+            np.testing.assert_allclose(decoded[name], expected[name], atol=TOLERANCE)
+        # Each device has its share of the rows if all shares are equal, and otherwise all rows.
+        share, rest = divmod(int(rows), parts)
+        assert decoded["rows"] == (int(rows) if rest else share)
 
 
 # === Several processes ===

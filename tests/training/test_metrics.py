@@ -49,7 +49,7 @@ def test_two_unequal_batches_are_one(metric_class):
     expected = expected_value(metric_class, *joined)
     assert value(apart) == pytest.approx(expected, rel=1e-5)
     assert value(together) == pytest.approx(expected, rel=1e-5)
-    # The mean of the batches' means is something else: the test can fail.
+    # The mean of the batches' means is a different number, so the test can fail.
     means = np.mean([expected_value(metric_class, *batch) for batch in (first, second)])
     assert abs(means - expected) > 1e-3 * expected
 

@@ -1,4 +1,4 @@
-"""A training whose loss is no longer finite stops and says where that began."""
+"""Training stops when the loss is no longer finite, and a warning says where that began."""
 
 import keras
 import numpy as np
@@ -83,7 +83,7 @@ def test_a_batch_within_a_pass_is_found():
 
 
 class WrongLabel(keras.utils.PyDataset):
-    """Batches of one's own, with a label outside the vocabulary in the third one."""
+    """A user's own batches, with a label outside the vocabulary in the third one."""
 
     def __len__(self):
         return 5

@@ -22,7 +22,7 @@ def compiled(model, **recipe):
 
 
 def batches(count, padding=()):
-    """`count` batches of ROWS rows each, one behind the other; `padding` rows end early."""
+    """`count` batches of ROWS rows each, concatenated; the rows in `padding` end early."""
     target = token_ids(count * ROWS, LENGTH + 1, vocabulary_size=V)
     for row in padding:
         target[row, 2:] = 0
@@ -50,7 +50,7 @@ OPTIMIZERS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_accumulated_batches_are_one_large_batch(name):
-    """With a source embedding of its own, whose gradient is sparse on TensorFlow."""
+    """With a separate source embedding, whose gradient is sparse on TensorFlow."""
     loss = kt.training.MaskedCrossentropy()
     results = []
     for steps in (None, STEPS):
@@ -76,7 +76,7 @@ def test_recipes_accumulate_and_their_schedules_count_updates(name):
     results, rates, updates = [], [], []
     for steps in (None, STEPS):
         recipe = RECIPES[name](gradient_accumulation_steps=steps, clip_norm=0.5)
-        # The two ways to the same sum differ by rounding, which a tiny epsilon would blow up.
+        # The two ways to compute one sum differ by rounding, which a tiny epsilon would amplify.
         recipe["optimizer"].epsilon = 1e-4
         model = compiled(make_model(), **recipe)
         results.append(fit(model, batches(4 * STEPS), ROWS if steps else ROWS * STEPS))
@@ -100,7 +100,7 @@ def test_nothing_moves_before_the_last_batch_of_an_update():
 
 @pytest.mark.slow
 def test_with_unequal_padding_each_batch_weighs_the_same():
-    """The mean of the batches' means, and not the mean over all tokens of an update."""
+    """An update uses the mean of the batches' means, not the mean over all of its tokens."""
     loss = kt.training.MaskedCrossentropy()
     data = batches(2, padding=(2, 3))
 

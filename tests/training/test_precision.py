@@ -56,8 +56,8 @@ def train(policy):
         V, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, dropout=0.0
     )
     keras.config.set_dtype_policy(before)
-    # A calm rate, at which float32 follows itself: weights that differ by a thousandth at the start
-    # lead to losses that differ by as much, and what is seen is precision and not chance.
+    # A rate low enough for stable training: in float32, weights that differ by a thousandth at the
+    # start lead to losses that differ by as much, so larger differences are due to precision.
     recipe = kt.training.transformer_recipe(16, warmup_steps=100, scale=0.2, clip_norm=1.0)
     model.compile(**recipe, jit_compile=BACKEND == "jax")
     losses = Losses()

@@ -1,4 +1,4 @@
-"""What is frozen, adapted, penalized or accumulated goes on after an interruption as before it."""
+"""Frozen, adapted and penalized weights and accumulated gradients survive an interruption."""
 
 import json
 
@@ -88,7 +88,7 @@ def fit(model, data, mode, callbacks=(), **more):
 
 
 def everything(model):
-    """All weights by name, and all the optimizer knows."""
+    """All variables of the model and its optimizer."""
     variables = [*model.weights, *model.optimizer.variables]
     return [np.array(ops.convert_to_numpy(ops.cast(x, "float32"))) for x in variables]
 
@@ -130,7 +130,7 @@ def test_the_files_of_a_training_are_those_of_its_last_state(tmp_path):
     fit(model, data, "adapted", [save])
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["model-2-0.keras", "model-2-0.npz", "training.json"]
-    # The model alone is one without adapters, with the same outputs.
+    # The model file by itself is a model without adapters, with the same outputs.
     loaded = keras.saving.load_model(tmp_path / "model-2-0.keras", compile=False)
     inputs = {"token_ids": IDS[:14].reshape(2, 7)}
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""Which states of a training are kept, and what is restored from each."""
+"""Which states of a training run are kept, and what is restored from each."""
 
 import json
 
@@ -90,12 +90,12 @@ def test_the_last_states_and_the_best_are_kept(tmp_path):
         for one, other in zip(weights_of(loaded), snapshots[epoch], strict=True):
             np.testing.assert_array_equal(one, other)
     assert load_training(tmp_path, data, "model-3-4")[1] == 3 and data.state()["batch"] == 4
-    # A resumed training knows the best score so far, and goes on with the states of the folder.
+    # A resumed run knows the best score so far, and keeps the states in the folder.
     loaded, epoch = load_training(tmp_path, data)
     save = SaveTraining(tmp_path, data, keep=2, monitor="val_bleu")
     fit(loaded, data, 5, [Scores([0] * 4 + [7.0]), save], initial_epoch=epoch)
     assert states(tmp_path) == ["model-2-0", "model-4-0", "model-5-0"]
-    # A new training does not.
+    # A new run does not.
     save = SaveTraining(tmp_path, make_batches(), monitor="val_bleu")
     fit(make_model(), save.batches, 1, [Scores([1.0]), save])
     assert states(tmp_path) == ["model-1-0"]
@@ -154,7 +154,7 @@ def test_no_state_with_nan_replaces_a_good_one(tmp_path):
                 weight.assign(np.full(weight.shape, np.nan, "float32"))
 
     save = SaveTraining(tmp_path, data, every_steps=1)
-    words = "did not save the state in epoch 1, and training goes on: the variable 'token_embed"
+    words = "did not save the state in epoch 1, and training continues: the variable 'token_embed"
     with pytest.warns(RuntimeWarning, match=words) as found:
         fit(model, data, 1, [Break(), save])
     assert [w.category for w in found].count(RuntimeWarning) == 1

@@ -1,4 +1,4 @@
-"""A training that is interrupted ends as one that is not."""
+"""A training run that is interrupted and resumed ends like one that is not."""
 
 import json
 
@@ -26,7 +26,7 @@ def make_model(optimizer="adam"):
 
 
 class Clock:
-    """Stands in for the module `time`: every reading is 25 seconds later."""
+    """Replaces the module `time`: every reading is 25 seconds later."""
 
     def __init__(self):
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""Keras's usual subclass, one argument more and `**kwargs`, keeps what its parent was given."""
+"""A usual Keras subclass, with one more argument and `**kwargs`, keeps its parent's arguments."""
 
 import inspect
 
@@ -59,7 +59,7 @@ def extend(parent):
 
 
 def plain(config):
-    """Configs without what two builds of one model need not share."""
+    """A config without the entries that may differ between two builds of the same model."""
     return {name: value for name, value in config.items() if name != "model"}
 
 

@@ -100,7 +100,7 @@ def small_model(steps_per_execution=1, **optimizer):
 
 
 def run(evaluation, epochs, *others, model=None, **more):
-    """Three steps an epoch of a model that the script does not ask."""
+    """Trains, for three steps per epoch, a model that the scripted translator does not use."""
     model = model or small_model()
     return model.fit(
         np.ones((6, 5)),
@@ -264,7 +264,7 @@ def test_options_reach_the_translator():
 @pytest.mark.parametrize(
     ("settings", "epochs", "steps"),
     [
-        # Three steps an epoch; the first epoch always has scores.
+        # Three steps per epoch; the first epoch always has scores.
         ({}, 4, [3, 6, 9, 12]),
         ({"every_epochs": 2}, 5, [3, 6, 12]),
         ({"every_epochs": 3}, 7, [3, 9, 18]),
@@ -280,7 +280,7 @@ def test_when_it_is_due(settings, epochs, steps):
     history = run(evaluation, epochs)
     assert [one["step"] for one in evaluation.history] == steps
     assert [one["epoch"] for one in evaluation.history] == [(step + 2) // 3 for step in steps]
-    # Epochs on which it was not due repeat the latest scores.
+    # Epochs without an evaluation repeat the latest scores.
     for epoch, score in enumerate(history["val_chrf"], start=1):
         latest = sum(step <= 3 * epoch for step in steps) - 1
         assert score == pytest.approx(score_of(latest))
@@ -295,7 +295,7 @@ def test_counts_every_step_of_an_execution():
         Script(*range(4)), SOURCES, TARGETS, every_epochs=None, every_steps=4
     )
     run(evaluation, 4, model=small_model(steps_per_execution=3))
-    # Once 4, 8 and 12 steps are behind it, and after the first epoch.
+    # After 4, 8 and 12 steps, and after the first epoch.
     assert [one["step"] for one in evaluation.history] == [3, 6, 9, 12]
 
 
@@ -342,7 +342,7 @@ def test_early_stopping_counts_the_epochs_between_evaluations():
     stop = keras.callbacks.EarlyStopping("val_chrf", mode="max", patience=6)
     history = run(evaluation, 20, stop)
     assert len(history["loss"]) == 9
-    # A patience of `every_epochs` suffices for training to go on as long as scores rise.
+    # A patience of `every_epochs` is enough for training to continue while scores rise.
     evaluation = TranslationEvaluation(Script(1, 2, 3, 4), SOURCES, TARGETS, every_epochs=3)
     stop = keras.callbacks.EarlyStopping("val_chrf", mode="max", patience=3)
     assert len(run(evaluation, 10, stop)["loss"]) == 10

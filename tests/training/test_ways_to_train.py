@@ -1,6 +1,6 @@
-"""Every kind of model, every way that Keras has to feed, train, copy and save it.
+"""Every kind of model with every way that Keras has to feed, train, copy and save it.
 
-Plain `fit` on three batches, the last one a single example, is what all ways are compared with.
+All ways are compared with plain `fit` on three batches, the last of which is a single example.
 """
 
 import keras
@@ -70,7 +70,7 @@ def plain(kind, start):
     model = compiled(kind, start)
     losses = fit(model, Whole(kind))
     weights = weights_of(model)
-    # What is equal below is not equal for want of any change.
+    # Training changes the weights, so the comparisons below are not trivial.
     assert max(np.abs(x - y).max() for x, y in zip(weights, start, strict=True)) > 1e-3
     return losses, weights
 
@@ -81,7 +81,7 @@ def test_the_batches_are_what_the_loss_says(kind, start, plain):
     expected = 0.0
     for rows in BATCHES:
         inputs, labels = take((kind.inputs, kind.labels), rows)
-        outputs = model(inputs, training=True)  # some have a loss of their own, in training alone
+        outputs = model(inputs, training=True)  # some models add a loss, only in training
         loss = kind.loss(ops.convert_to_tensor(labels), outputs)
         extra = sum(float(ops.convert_to_numpy(one)) for one in model.losses)
         expected += (float(ops.convert_to_numpy(loss)) + extra) * len(labels)
@@ -117,7 +117,7 @@ def test_torch_loaders(kind, start, plain):
 
 def test_steps_per_epoch(kind, start, plain):
     model = compiled(kind, start)
-    # Three epochs of one step are the one pass of plain `fit`.
+    # Three epochs of one step equal the single pass of plain `fit`.
     model.fit(Whole(kind), epochs=3, steps_per_epoch=1, shuffle=False, verbose=0)
     assert_equal(weights_of(model), plain[1])
 
@@ -131,7 +131,7 @@ def test_steps_per_execution(kind, start, plain):
 
 @pytest.mark.slow
 def test_compiled_or_eager(kind, start, plain):
-    # The other way than all tests here; torch has but one.
+    # The opposite of the other tests here; torch has only one way.
     eagerly = BACKEND != "tensorflow"
     model = compiled(kind, start, run_eagerly=eagerly, jit_compile=False)
     assert_equal(fit(model, Whole(kind)), plain[0])
@@ -139,18 +139,18 @@ def test_compiled_or_eager(kind, start, plain):
 
 
 def test_sample_weights(kind, start):
-    # Weights of 0 leave examples out; a last batch of weight 0 changes nothing, and is no NaN.
+    # Weights of 0 leave examples out; a last batch of weight 0 changes nothing and gives no NaN.
     weights = np.array([1, 0, 1, 1, 1, 0, 0], "float32")
     left_out = weights == 0
     is_kerass_own = not isinstance(kind.loss, kt.training.MaskedCrossentropy)
     if is_kerass_own and np.ndim(kind.labels) > 1:
-        # It would take one weight an example for one a sample of the series, or a token.
+        # It would take weights of shape (B,) for one weight per sample of the series, or per token.
         weights = weights[:, None]
     model = compiled(kind, start)
     losses = fit(model, Whole(kind, weights))
     assert np.isfinite(losses).all() and all(np.isfinite(w).all() for w in weights_of(model))
     with_zeros = weights_of(model)
-    # What the left-out examples say does not matter to the loss of the outputs.
+    # The labels of the left-out examples do not affect the loss.
     shuffled = np.array(kind.labels)
     shuffled[left_out] = np.roll(shuffled[left_out], 1, axis=0)
     model = compiled(kind, start)
@@ -160,7 +160,7 @@ def test_sample_weights(kind, start):
 
 
 def test_accumulation(kind, start):
-    # The update of two batches is the mean of what each would change; the third waits.
+    # The update of two batches is the mean of both batches' updates; the third one waits.
     model = compiled(kind, start, keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
     fit(model, Whole(kind))
     accumulated = weights_of(model)
@@ -216,7 +216,7 @@ def test_copies_and_files(kind, start, tmp_path):
             assert_equal([predict(copy, kind)], [expected])
 
 
-# Of one source token there is nothing to choose: torch gives the keys no gradient, not zeros.
+# With one source token, attention has no choice, and torch gives the keys no gradient, not zeros.
 @pytest.mark.filterwarnings("ignore:Gradients do not exist for variables .*key")
 def test_one_example_of_one_token(kind, start):
     model = compiled(kind, start)

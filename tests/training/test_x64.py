@@ -1,4 +1,4 @@
-"""With JAX's 64-bit numbers switched on, models of float32 learn what they learn without."""
+"""With JAX's 64-bit numbers enabled, float32 models learn the same as without them."""
 
 import keras
 import numpy as np

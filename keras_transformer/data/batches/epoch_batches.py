@@ -62,7 +62,7 @@ class EpochBatches(ReadAheadDataset):
         self._order = _fingerprint_of_plan(steps)
         self._batches = [step[self.shard_index] for step in steps]
         self._num_batches = len(self._batches)
-        # The batches that Keras takes for the whole dataset.
+        # The batches that Keras treats as the whole dataset.
         self._part = Part(0, self._num_batches)
         # The part to read first after `resume`; until then Keras must see whole epochs.
         self._resumed: Part | None = None

@@ -1,4 +1,4 @@
-"""The part of an epoch that Keras takes for the whole dataset, and its length."""
+"""The part of an epoch that Keras treats as the whole dataset, and its length."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Part(NamedTuple):
-    """The batches of an epoch that Keras takes for the whole dataset.
+    """The batches of an epoch that Keras treats as the whole dataset.
 
     Attributes:
         first: Index of the first batch.

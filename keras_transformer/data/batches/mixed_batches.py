@@ -17,7 +17,7 @@ from keras_transformer.data.batches.epoch_plans import fingerprint
 
 
 class MixedBatches(EpochBatches):
-    r"""Batches of several corpora, each with its share of the training.
+    r"""Batches of several corpora, mixed in given shares.
 
     Every batch comes from one corpus and is made by that corpus's dataset. For example, mix a small
     corpus of a new domain with a large general one, so that a translator learns the new domain

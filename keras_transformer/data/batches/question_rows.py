@@ -119,8 +119,8 @@ def best_spans(
 ) -> list[Span]:
     """Finds the most probable span of each context.
 
-    A span's probability is that of its start times that of its end. The span at position 0, where
-    `question_rows` puts questions without an answer, competes with all others.
+    A span's probability is the product of those of its start and its end. The span at position 0,
+    where `question_rows` puts questions without an answer, competes with all others.
 
     Args:
         predictions: `start` and `end`, arrays (N, T), as `kt.models.span_extractor` predicts them.

@@ -1,4 +1,4 @@
-"""Ids in the JSON files of vocabularies, checked before a library allocates a table for them."""
+"""Checks of the ids in vocabulary files, before a library allocates a table for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_transformer.files import parse_json
 def check_ids(vocabulary: Mapping[str, Any], path: str | os.PathLike) -> None:
     """Checks that a vocabulary maps tokens to ids of about its own size.
 
-    The package tokenizers ends the process if an id of 2^31 makes it run out of memory.
+    With an id of 2^31, the package tokenizers may run out of memory, which aborts the process.
 
     Args:
         vocabulary: The content of a vocab.json, or of the vocabulary in a tokenizer.json.
@@ -33,7 +33,7 @@ def check_ids(vocabulary: Mapping[str, Any], path: str | os.PathLike) -> None:
 
 
 def _limit(num_tokens: int) -> int:
-    # Vocabularies may have gaps, which later files fill or nobody does.
+    # Vocabularies may have gaps, whether or not other files fill them.
     return 2 * num_tokens + 2**12
 
 

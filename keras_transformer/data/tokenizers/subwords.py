@@ -70,7 +70,7 @@ def encode(
         (2, 3)
 
     See Also:
-        `kt.data.decode` is the way back; `kt.data.special_ids` lists the ids that can be added.
+        `kt.data.decode` is the inverse; `kt.data.special_ids` lists the ids that can be added.
 
     Reference:
         Kudo 2018, "Subword Regularization"; Provilkov et al. 2020, "BPE-Dropout" (for merges).

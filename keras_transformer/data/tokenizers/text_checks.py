@@ -1,4 +1,4 @@
-"""Validation of texts, with one wording for all functions that take them."""
+"""Validation of texts, with the same messages for all functions that take them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def check_texts(texts: Any, name: str = "texts", *, filled: bool = False) -> list[str]:
-    """Returns texts as a list; raises a ValueError that names the first that is invalid.
+    """Returns texts as a list, or raises a ValueError that names the first invalid one.
 
     Args:
         texts: An iterable of strings.
@@ -40,7 +40,7 @@ def check_texts(texts: Any, name: str = "texts", *, filled: bool = False) -> lis
 
 
 def check_text(text: Any, name: str = "text", *, filled: bool = False) -> str:
-    """Returns a text; raises a ValueError if it is invalid, as in `check_texts`."""
+    """Returns a text, or raises a ValueError if it is invalid, as in `check_texts`."""
     if problem := _problem(text, filled):
         must, received = problem
         raise ValueError(f"`{name}` must contain {must}. Received: {name}{received}.")
@@ -48,7 +48,7 @@ def check_text(text: Any, name: str = "text", *, filled: bool = False) -> str:
 
 
 def _problem(text: Any, filled: bool) -> tuple[str, str] | None:
-    """Returns what a text must be and what it is, if it is invalid."""
+    """Returns what a text must be and what was received, or None if it is valid."""
     if not isinstance(text, str):
         return ("non-blank strings" if filled else "strings"), f"={text!r:.80}"
     if filled and (not text or text.isspace()):

@@ -189,7 +189,7 @@ def _read_config(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _read_vocabulary(paths: list[Path]) -> dict[str, Any]:
-    """Returns the vocabulary arguments, as contents because Keras's safe mode rejects paths."""
+    """Returns the vocabulary arguments, as file contents since Keras's safe mode rejects paths."""
     arguments: dict[str, Any] = {}
     for path in paths:
         if path.suffix == ".spm":
@@ -229,7 +229,7 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
 
     Raises:
         ImportError: If the `text` extra is not installed.
-        ValueError: If a file is missing, damaged or of another format; the message names it.
+        ValueError: If a file is missing, damaged or in another format; the message names it.
 
     Example:
         >>> import tempfile

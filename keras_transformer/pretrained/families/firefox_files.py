@@ -27,7 +27,7 @@ def firefox_model(folder: Path) -> Path | None:
 
 
 def firefox_vocabularies(folder: Path) -> tuple[Path, Path]:
-    """Returns the files of the SentencePiece models of source and target, twice one if shared.
+    """Returns the SentencePiece model files of source and target, which may be the same file.
 
     Raises:
         ValueError: If there is none, or more than one for a language.
@@ -79,7 +79,7 @@ def read_shortlist(path: Path) -> ShortlistFile:
         A `ShortlistFile`.
 
     Raises:
-        ValueError: If the file is damaged or of another format.
+        ValueError: If the file is damaged or in another format.
     """
     data = read_bytes(path)
     if len(data) < 48:

@@ -37,7 +37,7 @@ def _has_masked_lm(config: Config) -> bool:
 
 
 def _first_position(config: Config) -> int:
-    """Returns the row of the first token's position, after the row of padding, at its id."""
+    """Returns the row of the first token's position, the one after the row of the padding id."""
     padding_id = config.get("pad_token_id", int)
     if padding_id < 0:
         raise ValueError(

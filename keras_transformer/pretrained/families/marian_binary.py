@@ -16,7 +16,7 @@ from keras_transformer.files import parse_yaml, read_bytes
 _VERSION = 1
 _FLOAT32, _INT8, _QUANTIZED = 0x0404, 0x0101, 0x4101
 _SETTINGS = "special:model.yml"
-# The file is read as a whole; the largest models have some gigabytes.
+# The file is read as a whole; the largest models have a few gigabytes.
 _BYTES = 2**34
 _AXES = 8
 
@@ -38,7 +38,7 @@ class MarianBinary:
         path: Path of the file.
 
     Raises:
-        ValueError: If the file is damaged, of another version, or holds an unknown type.
+        ValueError: If the file is damaged, has another version, or holds an unknown type.
 
     Reference:
         Junczys-Dowmunt et al. 2018, "Marian: Fast Neural Machine Translation in C++"; the file

@@ -108,7 +108,7 @@ def empty_model(files: TokenFiles) -> Any:
 
 
 def dress(files: TokenFiles, tokenizer: Any, class_name: str = "XLMRobertaTokenizer") -> None:
-    """Sets the steps around the model as transformers does, which reads only the character map.
+    """Sets the steps around the model as transformers does: only the character map is read.
 
     Args:
         files: The folder's tokens and settings.

@@ -38,7 +38,7 @@ _SPACE = "\u2581"
 
 
 def tokenizer_class(folder: Path, config: dict[str, Any]) -> str:
-    """Returns the name in transformers of a tokenizer's class, without "Fast".
+    """Returns the name of a tokenizer's class in transformers, without "Fast".
 
     Args:
         folder: The folder.
@@ -191,7 +191,7 @@ def _nllb_from_pieces(files: TokenFiles, config: dict[str, Any], form: str) -> M
 
 
 def _dress_nllb(files: TokenFiles, tokenizer: Any) -> None:
-    """Sets the steps around the model as transformers does, which reads only the character map."""
+    """Sets the steps around the model as transformers does: only the character map is read."""
     package = import_text_package("tokenizers")
     normalizer = json.loads(tokenizer.to_str())["normalizer"] or {}
     steps = normalizer.get("normalizers", [normalizer])

@@ -145,25 +145,15 @@ def _firefox(folder: Path, target: bool) -> SentencePieceTokenizer:
 
 def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) -> Any:
     settings = read_generation(folder, several_ends=True)
-    pieces = [folder / name for name in _SENTENCE_PIECE if is_listed(folder / name)]
-    if fairseq_unigram.FILE in usual.files or lowercase:
-        pieces = []  # the ids would differ from the model's, or texts would not be lowercased
-    others = ("tokenizer.json", *usual.files)
-    if pieces and not any(is_listed(folder / name) for name in others):
+    pieces = [] if lowercase else _sentence_piece_files(folder, usual)
+    if pieces and not any(is_listed(folder / name) for name in ("tokenizer.json", *usual.files)):
         return _sentence_piece(pieces[0], config, settings)
     files, kind, plain = read_kind(folder, config, usual)
     inner = open_tokenizer(files, kind, plain)
     if inner is None:
         if pieces:
             return _sentence_piece(pieces[0], config, settings)
-        others = (
-            kind.files
-            if fairseq_unigram.FILE in usual.files
-            else (*kind.files[:-1], f"{kind.files[-1]}, or one of {', '.join(_SENTENCE_PIECE)}")
-        )
-        raise ValueError(
-            f"`folder` must contain tokenizer.json, or {' and '.join(others)}. Received: {folder}."
-        )
+        raise _no_files(folder, kind, usual)
     named = add_tokens(files, inner)
     if lowercase:
         put_in_lowercase(inner)
@@ -193,6 +183,20 @@ def _single(folder: Path, config: dict[str, Any], usual: Kind, lowercase: bool) 
             and usual is not T5
             and _adds_start(files, plain, inner, named.get("bos")),
         )
+
+
+def _sentence_piece_files(folder: Path, usual: Kind) -> list[Path]:
+    """Returns the SentencePiece models whose ids are the checkpoint's, which fairseq's are not."""
+    if fairseq_unigram.FILE in usual.files:
+        return []
+    return [folder / name for name in _SENTENCE_PIECE if is_listed(folder / name)]
+
+
+def _no_files(folder: Path, kind: Kind, usual: Kind) -> ValueError:
+    others = " and ".join(kind.files)
+    if fairseq_unigram.FILE not in usual.files:
+        others += f", or one of {', '.join(_SENTENCE_PIECE)}"
+    return ValueError(f"`folder` must contain tokenizer.json, or {others}. Received: {folder}.")
 
 
 def _start_id(

@@ -62,13 +62,20 @@ def test_generation_stops_when_told(language_model):
     expect(page.locator("#status")).to_have_text(re.compile("^([1-9]|1\\d|2\\d) tokens were"))
 
 
+def table_of_probabilities(language_model):
+    """The panel with the table, filled."""
+    panel = language_model.part("logits", "probabilities")
+    expect(panel.locator("tbody tr")).to_have_count(12)
+    # A token is its number until the page knows the words.
+    expect(panel.locator("tbody button").first).not_to_have_text(re.compile(r"^#\d"))
+    return panel
+
+
 def shown_probabilities(panel):
-    rows = panel.locator(".logits tbody tr")
     return dict(
-        zip(
-            rows.locator("th").all_text_contents(),
-            rows.locator(".share").all_text_contents(),
-            strict=True,
+        panel.locator(".logits tbody tr").evaluate_all(
+            """rows => rows.map(row =>
+                [row.querySelector("th"), row.querySelector(".share")].map(it => it.textContent))"""
         )
     )
 
@@ -86,8 +93,7 @@ def set_slider(page, name, value):
 
 def test_the_bars_follow_every_slider_without_a_request(language_model):
     page = language_model.page
-    panel = language_model.part("logits", "probabilities")
-    expect(panel.locator("tbody tr")).to_have_count(12)
+    panel = table_of_probabilities(language_model)
     before, asked = shown_probabilities(panel), len(language_model.requests)
     set_slider(page, "temperature", 1)
     expect(page.locator("#sampling-summary")).to_have_text("temperature 10.00")
@@ -104,9 +110,7 @@ def test_the_bars_follow_every_slider_without_a_request(language_model):
 
 
 def test_a_chosen_token_is_written_out(language_model):
-    panel = language_model.part("logits", "probabilities")
-    # A token is its number until the page knows the words.
-    expect(panel.locator("tbody button").nth(2)).not_to_have_text(re.compile(r"^#\d"))
+    panel = table_of_probabilities(language_model)
     panel.locator("tbody button").nth(2).click()
     token = panel.locator("tbody button").nth(2).text_content()
     expect(panel.locator(".equation h4")).to_have_text(f"{token}, written out")
@@ -117,7 +121,7 @@ def test_a_chosen_token_is_written_out(language_model):
 
 
 def test_another_row_has_other_probabilities(language_model):
-    panel = language_model.part("logits", "probabilities")
+    panel = table_of_probabilities(language_model)
     before = shown_probabilities(panel)
     language_model.part("logits", "row").locator(".chip").first.click()
     expect(panel.locator(".share").first).not_to_have_text(next(iter(before.values())))

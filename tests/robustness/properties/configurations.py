@@ -1,6 +1,6 @@
 """Random configurations of models and stacks: all options of a block, in valid combinations.
 
-Everything in a configuration is a plain value, so that a failure prints what builds the model.
+Everything in a configuration is a plain value, so that a failure prints all that builds the model.
 """
 
 import itertools
@@ -24,7 +24,7 @@ _made = itertools.count(1)
 
 
 class Configuration(NamedTuple):
-    """What builds a model or a stack, and the seed of its weights and inputs."""
+    """Everything that builds a model or a stack, and the seed of its weights and inputs."""
 
     kind: str
     arguments: dict[str, Any]
@@ -64,7 +64,7 @@ def flag():
 
 
 def rotary(head_dim):
-    """The arguments of rotary positions, for which an even part of a head is turned."""
+    """The arguments of rotary positions, which rotate an even number of a head's dimensions."""
     fractions = [part for part in (0.25, 0.5, 0.75, 1.0) if part * head_dim % 2 == 0]
     linear = st.fixed_dictionaries({"kind": st.just("linear"), "factor": st.just(3.0)})
     llama3 = st.fixed_dictionaries(
@@ -86,7 +86,7 @@ def rotary(head_dim):
 
 
 def relative_positions():
-    """Their names, and their layers with other arguments than the default ones."""
+    """The names of relative positions, and their layers with arguments other than the defaults."""
     t5 = {"num_buckets": st.sampled_from((4, 6, 8)), "max_distance": st.integers(5, 9)}
     return st.one_of(
         st.sampled_from(sorted(RELATIVE)),
@@ -139,7 +139,7 @@ def has_no_positions(options):
 
 @st.composite
 def stacks(draw, options):
-    """The arguments of a stack besides those of its blocks."""
+    """The arguments of a stack other than those of its blocks."""
     chosen = {"rematerialize": draw(flag())}
     if "relative_positions" in options:
         chosen["share_relative_positions"] = draw(flag())

@@ -140,7 +140,7 @@ def log_probs_of(case, read, new, source):
 
 
 def check_greedy(case, configuration):
-    """Every generated token is the likeliest of the uncached model, and one beam finds them."""
+    """Every generated token is the uncached model's likeliest one, and one beam finds the same."""
     start, steps = start_of(configuration), 4
     sources = inputs_of(configuration)[int(case.is_translator)].tolist()
     prompts = [sources[0][:3], sources[1][:1], sources[1][1:5]]
@@ -178,8 +178,8 @@ def all_scores(case, read, source, penalty):
 def check_beams(case, configuration):
     """With a beam for every candidate, beam search finds what brute force finds.
 
-    A hypothesis that ends must be among as many best candidates as there are beams, so a beam for
-    every prefix that goes on, (V - 1) ** (LENGTH - 1), would lose some.
+    A hypothesis that ends must be among the best candidates, of which there are as many as beams.
+    With only a beam for every prefix that continues, (V - 1) ** (LENGTH - 1), some would be lost.
     """
     start, penalty = start_of(configuration), (0.0, 0.6, -1.0)[configuration.seed % 3]
     (prompt,) = inputs_of(configuration, batch=1)[int(case.is_translator)].tolist()

@@ -1,4 +1,4 @@
-"""The formulas of the docstrings in NumPy, float64, written to be read: what a stack must compute.
+"""What a stack must compute: the docstrings' formulas in NumPy and float64, written for clarity.
 
 Shape letters: B batch, T query length, S key length, N heads, K key/value heads, H head size,
 D hidden.
@@ -30,7 +30,7 @@ def dense(layer, x):
 
 
 def norm(layer, x):
-    """A layer norm or an RMS norm; without a layer, nothing."""
+    """A layer norm or an RMS norm; without a layer, the input itself."""
     if layer is None:
         return x
     if type(layer).__name__ == "RMSNormalization":
@@ -170,7 +170,7 @@ def self_attention(layer, x, allowed, positions):
 
 
 def recurrence(layer, x, real):
-    """The SSRU, which padding leaves as it is."""
+    """The SSRU, whose state padding does not change."""
     forget = 1 / (1 + np.exp(-dense(layer.forget_dense, x)))
     candidate, state = dense(layer.candidate_dense, x), np.zeros_like(x[:, 0])
     states = []

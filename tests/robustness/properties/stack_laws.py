@@ -62,7 +62,7 @@ def bert_formula(model, inputs, real):
 
 
 def check_bert(configuration, folder):
-    """All laws of BERT: it decodes nothing, and sees the future."""
+    """All laws of BERT, which does not decode and does see the future."""
     model = configuration.make()
     ids = configuration.ids(B, T)
     real = np.ones(ids.shape, bool)
@@ -92,7 +92,7 @@ def is_recurrent(configuration):
 
 
 def stack_inputs(configuration):
-    """What a stack is called with: (B, T, D), a padding mask, positions in any order, a source."""
+    """The inputs of a stack: (B, T, D), a padding mask, positions in any order, a source."""
     hidden_dim = configuration.arguments["hidden_dim"]
     inputs = {"x": configuration.normal(B, T, hidden_dim), "real": configuration.mask(B, T)}
     generator = np.random.default_rng(configuration.seed)
@@ -123,7 +123,7 @@ def check_stack_formula(stack, configuration):
 
 
 def check_stack_packing(stack, configuration):
-    """Three sequences in a row, with positions from 0 each, and each by itself."""
+    """Three sequences packed into a row, each with positions from 0, give what each gives alone."""
     hidden_dim = configuration.arguments["hidden_dim"]
     x = configuration.normal(1, 11, hidden_dim)
     segments = np.array([[1, 1, 1, 2, 2, 3, 3, 3, 3, 0, 0]])
@@ -156,7 +156,7 @@ def check_stack_finite(configuration):
 
 
 def check_stack_cache(stack, configuration, pieces):
-    """In pieces, with padding on the left and the positions of real tokens."""
+    """Decodes in pieces, with padding on the left and the positions of real tokens."""
     inputs = stack_inputs(configuration)
     real = np.array([[True] * T, [False, False] + [True] * (T - 2)])
     positions = np.maximum(np.cumsum(real, axis=1) - 1, 0).astype("int32")

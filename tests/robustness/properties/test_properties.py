@@ -1,6 +1,6 @@
 """The seven laws on random configurations; `make properties` checks hundreds on each backend.
 
-A failure prints the smallest configuration that fails, and what repeats it.
+A failure prints the smallest configuration that fails, and how to repeat it.
 """
 
 import json
@@ -87,7 +87,7 @@ def model_and_inputs(configuration):
     return functional_model(configuration.make(), inputs), inputs
 
 
-# The laws of models chosen by hand try all pairs of backends.
+# tests/laws tries all pairs of backends, on a few fixed models.
 ELSEWHERE = {"tensorflow": "torch", "torch": "jax", "jax": "tensorflow"}
 
 

@@ -28,7 +28,7 @@ def make_loop(path):
 
 
 def make_link_out(path):
-    """To another file with the same content, outside of the folder."""
+    """Makes a link to another file with the same content, outside the folder."""
     outside = path.parents[3] / f"outside-{path.name}"
     path.rename(outside)
     path.symlink_to(outside)
@@ -40,7 +40,7 @@ def make_folder(path):
 
 
 CHANGES = [make_pipe, make_device, make_loop, make_link_out, make_folder]
-# The files of these are the users' own paths, which may be links.
+# Users pass the paths of these files, which may therefore be links.
 OWN = {"lora", "shortlist", "gguf"}
 QUICK = ["merges", "tokenizer_json", "vocab_txt", "unigram_spm", "fairseq_spm", "marian_spm"]
 QUICK += ["m2m_spm", "shortlist"]

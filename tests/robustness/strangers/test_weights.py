@@ -1,4 +1,4 @@
-"""Files of weights whose headers lie, or that name other files."""
+"""Weight files with false headers or references to other files."""
 
 import json
 import struct
@@ -121,7 +121,7 @@ def test_checkpoints_that_name_other_files(kind, suffix, tmp_path):
     else:
         path.write_bytes(weights.read_bytes())
     before = [keras.ops.convert_to_numpy(weight) for weight in model.weights]
-    with pytest.raises(ValueError, match=f"stranger{suffix}` must contain only arrays of its own"):
+    with pytest.raises(ValueError, match=f"stranger{suffix}` must store all of its arrays itself"):
         kt.training.average_checkpoints(model, [path])
     for weight, value in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), value)
@@ -146,7 +146,7 @@ def test_counts_of_gguf(built, number, tmp_path):
     [(8, 2**40), (8, 2**63), (16, 2**40), (24, 7), (32, 2**40), (32, 9), (40, 2**63)],
 )
 def test_headers_of_marian(built, place, number, tmp_path):
-    """The number of tensors; then of the first the length of its name, type, rank, and size."""
+    """The number of tensors; then the length of the first one's name, its type, rank and size."""
     folder = built("firefox", tmp_path / "folder")
     path = folder / "model.xxyy.bin"
     content = path.read_bytes()
