@@ -65,7 +65,8 @@ def copied_table(benchmarks: str, section: str, columns: str, where: str | None 
         raise ValueError(f"`where` must hold for a row of {section!r}. Received: {where}.")
     lines = [names, ["---"] * len(names), *([row[name] for name in names] for row in rows)]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    measured = ", ".join(found[1].strip().splitlines()[-1].split(", ")[:2])
+    # The date and the machine, whose name may have commas in its parentheses.
+    measured = re.match(r"[^,]+, [^,(]+(\(.*?\))?", found[1].strip().splitlines()[-1])[0]
     address = f"benchmarks.md#{slugify(section, '-')}"
     return f"{text}\n\nMeasured on {measured}; more in [Benchmarks]({address})."
 

@@ -20,7 +20,7 @@ PAGE = """# Benchmarks
 | steam | 2 | 13 | 7 |
 | stone | 2 | 17 |  |
 
-2026-11-27, 2 ovens (gas), flour 4.05.
+2026-11-27, 2 ovens (gas, old), flour 4.05.
 
 ## Bread
 
@@ -47,7 +47,7 @@ def test_columns_and_rows_of_the_first_table_that_has_them():
         "| --- | --- | --- |\n"
         "| 7 | steam | 13 |\n"
         "|  | stone | 17 |\n\n"
-        "Measured on 2026-11-27, 2 ovens (gas); more in "
+        "Measured on 2026-11-27, 2 ovens (gas, old); more in "
         "[Benchmarks](benchmarks.md#bread-loaves-per-hour)."
     )
 

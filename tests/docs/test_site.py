@@ -132,7 +132,8 @@ def test_japanese_pages_follow_each_other(site):
     while place is not None:
         visited.append(place)
         text = place.read_text(encoding="utf-8")
-        assert 'class="md-header__button md-logo"' in text
+        (logo,) = re.findall(r'<a href="([^"]+)" [^>]*class="md-header__button md-logo"', text)
+        assert (place.parent / logo / "index.html").resolve() == site / "ja" / "index.html"
         found = re.search(r'<link rel="next" href="([^"]+)"', text)
         place = (place.parent / found[1] / "index.html").resolve() if found else None
     assert sorted(visited) == [path for path, _ in japanese_files(site)]
@@ -156,7 +157,7 @@ def test_menu_of_languages_leads_there_and_back(address, browser):
     page = browser.new_page(viewport={"width": 390, "height": 900})
     failed = []
     page.on("response", lambda one: one.status < 400 or failed.append(one.url))
-    page.goto(f"{address}/piece-by-piece/#the-decoder")
+    page.goto(f"{address}/piece-by-piece/")
     for language, url in (("ja", "/ja/piece-by-piece/"), ("en", "/piece-by-piece/")):
         page.locator(".md-select button").hover()
         page.locator(f".md-select__link[hreflang={language}]").click()
