@@ -58,17 +58,20 @@ def results_as_they_come(
         The results; at the end `{"problem": ...}` if the process was killed or failed.
     """
     command = [sys.executable, script, *arguments]
-    with tempfile.TemporaryFile("w+") as errors:
-        # A new session, so that whatever the process starts ends with it.
-        process = subprocess.Popen(
+    environment = {**os.environ, **environment}
+    late = threading.Event()
+    # A new session, so that whatever the process starts ends with it.
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env={**os.environ, **environment},
+            env=environment,
             start_new_session=True,
-        )
-        late = threading.Event()
+        ) as process,
+    ):
 
         def stop():
             late.set()
