@@ -45,7 +45,7 @@ test: lint types unit backends without-tensorflow docstrings
 
 ## The same with every case of every test (more than an hour).
 test-all:
-	$(MAKE) test SAMPLE=1 QUICK_XLA=
+	$(MAKE) test SAMPLE=1 QUICK_XLA= ON_TORCH=
 
 lint: $(VENV)/all.stamp
 	$(VENV)/bin/ruff check .
@@ -65,7 +65,8 @@ browser:
 unit coverage backends without-tensorflow docstrings properties: export OMP_NUM_THREADS := 1
 
 unit: $(VENV)/all.stamp browser
-	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --sample $(SAMPLE) --durations 15
+	KERAS_BACKEND=tensorflow $(RUN) -m pytest -q -n 2 --dist worksteal --sample $(SAMPLE) --durations 15 \
+	  $(addprefix --ignore=,$(ON_TORCH))
 
 ## The suite on TensorFlow, with a table of the lines it missed. One folder: make coverage TESTS=tests/ops
 coverage: $(VENV)/all.stamp browser
@@ -76,13 +77,16 @@ coverage: $(VENV)/all.stamp browser
 # tests/decoding.
 EVERYWHERE := tests/laws tests/parity tests/layers tests/pipelines tests/benchmarks \
   $(addprefix tests/robustness/test_,threads.py memory.py kills.py determinism.py)
+# Tests of what depends least on the backend run on torch, which takes half the time. `make test-all` runs
+# them on TensorFlow.
+ON_TORCH := $(addprefix tests/,data datasets explorer files pretrained visualize)
 # JAX compiles thousands of programs that run once. Without optimization, this takes a quarter less
 # time. `make test-all` optimizes, as users do.
 QUICK_XLA ?= --xla_backend_optimization_level=0
 
-backends: $(VENV)/all.stamp
+backends: $(VENV)/all.stamp browser
 	XLA_FLAGS=$(QUICK_XLA) KERAS_BACKEND=jax $(RUN) -m pytest -q -n 2 --dist worksteal --sample $(SAMPLE) $(EVERYWHERE)
-	KERAS_BACKEND=torch $(RUN) -m pytest -q -n 2 --dist worksteal --sample $(SAMPLE) $(EVERYWHERE)
+	KERAS_BACKEND=torch $(RUN) -m pytest -q -n 2 --dist worksteal --sample $(SAMPLE) $(EVERYWHERE) $(ON_TORCH)
 
 without-tensorflow: $(VENV)/all.stamp
 	BLOCK_TENSORFLOW=1 KERAS_BACKEND=jax $(RUN) -m pytest -q tests/without_tensorflow

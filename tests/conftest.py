@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(config, items):
             cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     left_out = set()
     for name, group in cases.items():
-        if len(group) >= FEW_CASES:
+        if len(group) >= (LAW_SHARE if name.startswith("tests/laws/") else FEW_CASES):
             left_out.update(set(group) - set(group[chosen_cases(name, len(group), step)]))
     left_out |= slow_tests_left_out([item for item in items if item not in left_out])
     config.hook.pytest_deselected(items=list(left_out))

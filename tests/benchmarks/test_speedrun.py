@@ -52,13 +52,13 @@ def test_the_table_has_means_of_the_seeds():
 
 
 @pytest.mark.slow
-def test_every_kind_of_system_is_trained_once(tmp_path):
-    systems = ["GRU with Bahdanau's attention", "Transformer, as in the benchmark"]
+def test_a_system_is_trained_once(tmp_path):
+    systems = ["Transformer, as in the benchmark"]
     command = [sys.executable, str(ROOT / "benchmarks" / "speedrun.py"), "--smoke", "--backend"]
     command += ["torch", "--minutes", "0.02", "--seeds", "1", "--results", str(tmp_path)]
     command += ["--change", json.dumps({"warmup": 2}), "--systems", *systems]
     first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert len(list(tmp_path.glob("*.json"))) == 2
+    assert len(list(tmp_path.glob("*.json"))) == 1
     assert all(f"\n{name}" in f"\n{first}" for name in systems)
     # Nothing is measured again: the same table, without the lines of new results.
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
