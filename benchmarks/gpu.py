@@ -5,7 +5,7 @@
 It takes at most 8 minutes, for the backend that KERAS_BACKEND names (torch, jax or tensorflow),
 which must be installed with CUDA. Each system runs in its own process, one at a time, because
 every framework takes the GPU's memory for itself. What is missing, fails or does not fit into
-memory or time becomes a line in the tables. Results are written to a JSON file as they come.
+memory or time becomes a line in the tables. Each result is written to a JSON file at once.
 `--smoke` runs everything on tiny models, on a CPU too.
 """
 

@@ -109,7 +109,7 @@ def outcomes_of_tests(smoke: bool) -> Iterator[dict]:
     for law in laws:
         outcomes = Outcomes(SMOKE_MODELS if smoke else MODELS)
         paths = [str(ROOT / path) for path in TESTS[law]]
-        # What GPU libraries warn about is no failure of a law.
+        # A warning of a GPU library is not a failure of a law.
         options = ["-q", "-p", "no:cacheprovider", "-o", "filterwarnings=default", "--no-header"]
         pytest.main([*options, f"--rootdir={ROOT}", *paths], plugins=[outcomes])
         holds = outcomes.counts["failed"] == 0 and outcomes.counts["passed"] > 0

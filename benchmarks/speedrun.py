@@ -89,16 +89,26 @@ SETTINGS = {
 }
 PYTORCH = "torch.nn.Transformer"
 SYSTEMS = [*SETTINGS, PYTORCH]
+# Options of the table and their defaults.
+OPTIONS = {
+    "systems": SYSTEMS,
+    "minutes": [2, 4, 12],
+    "seeds": [1, 2, 3],
+    "backend": "tensorflow",
+    "held_out": "test",
+    "change": "{}",
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--systems", nargs="+", default=SYSTEMS, help="systems to run, by name")
-    parser.add_argument("--minutes", nargs="+", type=float, default=[2, 4, 12], help="budgets")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--backend", default="tensorflow", help="backend of all systems of ours")
-    parser.add_argument("--held-out", default="test", choices=("test", "validation"))
-    parser.add_argument("--change", default="{}", help="JSON: changes to try on each system")
+    parser.add_argument("--systems", nargs="+", help="systems to run, by name")
+    parser.add_argument("--minutes", nargs="+", type=float, help="budgets")
+    parser.add_argument("--seeds", nargs="+", type=int)
+    parser.add_argument("--backend", help="backend of all systems of ours")
+    parser.add_argument("--held-out", choices=("test", "validation"))
+    parser.add_argument("--change", help="JSON: changes to try on each system")
+    parser.set_defaults(**OPTIONS)
     parser.add_argument("--results", type=Path, default=Path("runs/speedrun"))
     parser.add_argument("--write", help="Markdown page to write the table to")
     parser.add_argument("--system", help="run one training, print JSON")
@@ -267,7 +277,8 @@ def section(results: dict, arguments: argparse.Namespace) -> str:
     budgets = sorted(arguments.minutes)
     rows = []
     for system in arguments.systems:
-        means, cells = {}, [system, f"{first(results, system)['parameters']:,}"]
+        some = results[system, budgets[0], arguments.seeds[0]]
+        means, cells = {}, [system, f"{some['parameters']:,}"]
         for minutes in budgets:
             scores = [results[system, minutes, seed]["bleu"] for seed in arguments.seeds]
             means[minutes] = statistics.fmean(scores)
@@ -278,16 +289,11 @@ def section(results: dict, arguments: argparse.Namespace) -> str:
         rows.append("| " + " | ".join(cells) + " |")
     columns = ["system", "parameters", *(f"BLEU, {minutes:g} min" for minutes in budgets)]
     columns.append(f"minutes to BLEU {GOAL:g}")
-    usual = {"systems": SYSTEMS, "minutes": [2, 4, 12], "seeds": [1, 2, 3]}
-    options = shown_options(arguments, **usual, backend="tensorflow", change="{}", held_out="test")
-    command = f"python benchmarks/speedrun.py{options} --write {shlex.quote(str(arguments.write))}"
+    command = f"python benchmarks/speedrun.py{shown_options(arguments, **OPTIONS)}"
+    if arguments.write:
+        command += f" --write {shlex.quote(arguments.write)}"
     head = "| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|\n"
     return f"```bash\n{command}\n```\n\n{head}{chr(10).join(rows)}\n\n{machine()}\n"
-
-
-def first(results: dict, system: str) -> dict:
-    """Any result of a system."""
-    return next(result for (name, _, _), result in results.items() if name == system)
 
 
 if __name__ == "__main__":

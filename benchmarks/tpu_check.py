@@ -48,7 +48,7 @@ class Results:
 
     Args:
         folder: The folder of the files.
-        measure: Compiles a row for a batch, in a process of its own; raises SystemExit on failure.
+        measure: Compiles a row for a batch, in a separate process; raises SystemExit on failure.
     """
 
     def __init__(self, folder: Path, measure: Callable[[Row, int], dict]):

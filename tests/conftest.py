@@ -32,7 +32,7 @@ FEW_CASES = 4
 SLOW_SHARE = 10
 # In a sample, every case of a law runs on torch, which is the fastest, and one in this many on
 # TensorFlow and on JAX: other ones on each.
-LAW_SHARE = 3
+LAWS, LAW_SHARE = "tests/laws/", 3
 LAW_STARTS = {"tensorflow": 0, "jax": 1}
 # Run whole in a sample: random configurations, whose number has an option, and what is published.
 RUN_WHOLE = ("tests/robustness/properties/", "tests/robustness/test_distribution")
@@ -69,24 +69,23 @@ def pytest_collection_modifyitems(config, items):
             cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     left_out = set()
     for name, group in cases.items():
-        if len(group) >= (LAW_SHARE if name.startswith("tests/laws/") else FEW_CASES):
-            left_out.update(set(group) - set(group[chosen_cases(name, len(group), step)]))
+        left_out.update(set(group) - set(group[chosen_cases(name, len(group), step)]))
     left_out |= slow_tests_left_out([item for item in items if item not in left_out])
     config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
 
 
-def is_law(item):
-    return item.nodeid.startswith("tests/laws/")
-
-
 def is_run_whole(item):
-    return item.nodeid.startswith(RUN_WHOLE) or is_law(item) and keras.backend.backend() == "torch"
+    whole = (*RUN_WHOLE, LAWS) if keras.backend.backend() == "torch" else RUN_WHOLE
+    return item.nodeid.startswith(whole)
 
 
 def chosen_cases(name, count, step):
     """The slice of a test's cases that a sample runs."""
-    if name.startswith("tests/laws/"):
+    is_law = name.startswith(LAWS)
+    if count < (LAW_SHARE if is_law else FEW_CASES):
+        return slice(None)
+    if is_law:
         return slice(LAW_STARTS[keras.backend.backend()], None, LAW_SHARE)
     return slice(zlib.crc32(name.encode()) % min(step, count), None, step)
 
@@ -95,7 +94,8 @@ def slow_tests_left_out(items):
     """The slow tests that a sample does not run: most of those of each file."""
     files = {}
     for item in items:
-        if not is_run_whole(item) and not is_law(item) and item.get_closest_marker("slow"):
+        is_counted = not item.nodeid.startswith((*RUN_WHOLE, LAWS))
+        if is_counted and item.get_closest_marker("slow"):
             files.setdefault(item.nodeid.partition("::")[0], []).append(item)
     left_out = set()
     for name, group in files.items():

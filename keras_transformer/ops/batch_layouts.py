@@ -52,12 +52,14 @@ def split_rows(tensor: Tensor) -> Tensor:
     Returns:
         The same values.
     """
+    layout = batch_layout(tensor.shape)
+    if layout is None:  # asked first: every decoding call without a distribution comes here
+        return tensor
     import jax
 
     if len(tensor.sharding.device_set) > 1 or jax.process_count() > 1:
         return tensor
-    layout = batch_layout(tensor.shape)
-    return tensor if layout is None else keras.distribution.distribute_tensor(tensor, layout)
+    return keras.distribution.distribute_tensor(tensor, layout)
 
 
 def map_parts(function: Callable[..., Any], tensors: tuple, parts: int) -> Any:

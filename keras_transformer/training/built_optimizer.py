@@ -11,7 +11,7 @@ def build_optimizer(model: keras.Model) -> None:
     time to trace.
 
     Args:
-        model: A model in `fit`, compiled or not.
+        model: A model, compiled or not.
     """
     optimizer = model.optimizer
     if optimizer is not None and not optimizer.built and model.built:

@@ -18,6 +18,7 @@ from keras_transformer.ops.likelihood import (
     token_weights,
 )
 from keras_transformer.ops.replicas import num_replicas
+from keras_transformer.training.built_optimizer import build_optimizer
 from keras_transformer.training.loss_reductions import reduce_sums
 from keras_transformer.training.losses import MaskedCrossentropy
 from keras_transformer.training.metrics import MaskedAccuracy, Perplexity
@@ -188,8 +189,7 @@ class ChunkedLossModel(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles with the arguments that `get_compile_config` returned."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None and self.built:
-            self.optimizer.build(self.trainable_variables)
+        build_optimizer(self)
 
     def predict(self, *arguments: Any, **keywords: Any) -> Any:
         """Returns the wrapped model's predictions (logits)."""

@@ -1,6 +1,6 @@
 """JAX with `jax_enable_x64`, where a plain integer is one of 64 bits: one type of index throughout.
 
-In a process of its own, for the switch is one of the whole process. It stands with the operations,
+In a separate process, because the switch affects the whole process. It is with the operations,
 which choose the types; decoding and layers are called beside them.
 """
 
