@@ -144,6 +144,9 @@ def _draw_matrix(canvas, axes, matrix):
     _label(axes.xaxis, matrix["columns"], rotation=90)
     _label(axes.yaxis, matrix["rows"])
     axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel(matrix.get("column_name", ""), fontsize=8)
+    axes.set_ylabel(matrix.get("row_name", ""), fontsize=8)
     axes.set_title(visible(matrix["title"]) if matrix["title"] else "")
     ends = "neither" if not is_capped else "both" if is_signed else "max"
     canvas.colorbar(image, ax=axes, shrink=0.7, extend=ends)

@@ -103,6 +103,13 @@ def test_every_figure_is_saved_in_every_format(tmp_path):
             assert path.read_bytes().startswith(start), (name, form)
 
 
+def test_axes_of_a_picture_have_names(tmp_path):
+    pytest.importorskip("matplotlib")
+    make_figure(["a", "b"]).save(tmp_path / "figure.svg")
+    drawn = (tmp_path / "figure.svg").read_text(encoding="utf-8")
+    assert "<!-- to -->" in drawn and "<!-- of -->" in drawn
+
+
 def test_characters_without_a_font_are_told(tmp_path):
     pytest.importorskip("matplotlib")
     figure = make_figure(["a", "\U000e0123"])  # a character that no font has
