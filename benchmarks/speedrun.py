@@ -155,7 +155,8 @@ def measure(arguments: argparse.Namespace) -> dict:
     """Trains one system for one budget with one seed, and scores it."""
     minutes, seed = arguments.minutes[0], arguments.seeds[0]
     if arguments.system == PYTORCH:
-        return run_torch(argparse.Namespace(minutes=minutes, seed=seed, dropout=0.05))
+        torch_options = argparse.Namespace(minutes=minutes, seed=seed, dropout=0.05)
+        return run_torch(torch_options, arguments.held_out)
     import keras
 
     import keras_transformer as kt

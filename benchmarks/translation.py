@@ -81,8 +81,11 @@ def run_in_process(system: str, arguments: argparse.Namespace) -> dict:
     return result
 
 
-def load(arguments: argparse.Namespace, num_test: int = 2000):
-    """Returns tokenizer, training pairs, batches for training and validation, and test."""
+def load(arguments: argparse.Namespace, num_test: int = 2000, held_out: str = "test"):
+    """Returns tokenizer, training pairs, batches for training and validation, and held-out data.
+
+    The latter are sentences with their references, from the "test" or the "validation" set.
+    """
     import keras
 
     import keras_transformer as kt
@@ -100,7 +103,7 @@ def load(arguments: argparse.Namespace, num_test: int = 2000):
         )
 
     training = batches(train, seed=arguments.seed)
-    references = kt.datasets.tatoeba.references(test)
+    references = kt.datasets.tatoeba.references(test if held_out == "test" else validation)
     return tokenizer, train, training, batches(validation, shuffle=False), references
 
 
@@ -314,13 +317,13 @@ def keras_hub_model(dropout: float):
     return keras.Model(inputs, embedding.token_embedding(decoded, reverse=True))
 
 
-def run_torch(arguments: argparse.Namespace) -> dict:
-    """Trains `torch.nn.Transformer` in a plain loop."""
+def run_torch(arguments: argparse.Namespace, held_out: str = "test") -> dict:
+    """Trains `torch.nn.Transformer` in a plain loop, and scores it on held-out sentences."""
     import torch
 
     import keras_transformer as kt
 
-    tokenizer, _, batches, validation, (sources, references) = load(arguments)
+    tokenizer, _, batches, validation, (sources, references) = load(arguments, held_out=held_out)
     torch.manual_seed(arguments.seed)
     model = torch_model(arguments.dropout)
     step, checkpoints, steps = torch_step(model), [], 0
