@@ -41,7 +41,9 @@ notebooks: $(VENV)/all.stamp
 SAMPLE ?= 16
 
 ## Lint, types, the suite on TensorFlow (which builds the docs), the tests of every backend on JAX and torch.
-test: lint types unit backends without-tensorflow docstrings
+test:
+	$(MAKE) --jobs 2 $(VENV)/all.stamp browser
+	$(MAKE) lint types unit backends without-tensorflow docstrings
 
 ## The same with every case of every test (more than an hour).
 test-all:
@@ -59,7 +61,7 @@ BROWSERS := chromium chromium-browser google-chrome
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 browser:
 	@for name in $(BROWSERS); do command -v $$name > /dev/null && exit 0; done; \
-	$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq -y chromium fonts-ipafont-gothic
+	$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq -y --no-install-recommends chromium fonts-ipafont-gothic
 
 # Two test processes, each with one thread: more threads than cores make torch crawl.
 unit coverage backends without-tensorflow docstrings properties: export OMP_NUM_THREADS := 1
