@@ -8,7 +8,7 @@ from keras_transformer.models.packed import packed
 from keras_transformer.models.recurrent import recurrent_seq2seq
 from keras_transformer.models.sentence_encoder import sentence_encoder, sentence_pairs
 from keras_transformer.models.sequence_classifier import sequence_classifier
-from keras_transformer.models.series_forecaster import series_forecaster
+from keras_transformer.models.series_forecaster import direct_series_forecaster, series_forecaster
 from keras_transformer.models.task_heads import classifier, regressor
 from keras_transformer.models.token_heads import span_extractor, token_classifier
 from keras_transformer.models.translation import transformer, transformer_base, transformer_big
@@ -17,6 +17,7 @@ from keras_transformer.models.vision import vit
 __all__ = [
     "bert",
     "classifier",
+    "direct_series_forecaster",
     "entailment",
     "gpt",
     "gpt1",

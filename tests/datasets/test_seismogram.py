@@ -1,6 +1,7 @@
 """The seismogram; the file itself is checked by its hash."""
 
 import numpy as np
+import pytest
 
 from keras_transformer.datasets import seismogram
 
@@ -13,3 +14,17 @@ def test_three_channels_of_thirty_seconds():
     strength = series.reshape(10, 300, 3).std(axis=1)
     assert (strength.argmax(axis=0) == 2).all()
     assert (strength[2] > 3 * strength[0]).all()
+
+
+def test_hours_of_vertical_motion():
+    series = seismogram.load_data("KW1")
+    assert series.shape == (936_001, 1) and series.dtype == np.float32
+    assert np.isfinite(series).all()
+    # A distant earthquake after half an hour.
+    strength = series[: 60 * 6000].reshape(60, 6000).std(axis=1)
+    assert strength[31:37].min() > 3 * strength[:30].max()
+
+
+def test_unknown_station():
+    with pytest.raises(ValueError, match="`station` must be one of .*station='KW2'"):
+        seismogram.load_data("KW2")

@@ -64,7 +64,7 @@ def test_example_runs(name, arguments, lines, pretrained):
         ("train_translator.py", "BLEU"),
         ("train_vit.py", "Accuracy: mean"),
         ("long_range.py", "Milliseconds of a training step"),
-        ("forecast_seismogram.py", "linear autoregression of"),
+        ("forecast_seismogram.py", "| Transformer, all at once |"),
         ("word2vec.py", "| country to its people |"),
         ("pretrain_bert.py", "| BERT: hidden whole words |"),
         ("piece_by_piece.py", "The figures are in"),

@@ -83,6 +83,60 @@ def test_learns_a_wave(name):
     assert error < unchanged / 50
 
 
+def make_direct(**options):
+    options = {"patch_length": 3, "num_heads": 2, "hidden_dim": 8, **options}
+    return kt.models.direct_series_forecaster(C, past_length=6, future_length=T, **options)
+
+
+def test_an_untrained_direct_model_says_that_nothing_changes():
+    past = normal(B, 6, C)
+    expected = np.repeat(past[:, -1:], T, axis=1)
+    np.testing.assert_array_equal(to_numpy(make_direct()(past)), expected)
+
+
+def test_the_linear_part_is_a_map_of_the_past_that_channels_share():
+    model, past, kernel = make_direct(), normal(B, 6, C), normal(6, T, seed=1)
+    model.get_layer("linear").set_weights([kernel])
+    expected = past[:, -1:] + np.einsum("bsc,st->btc", past, kernel)
+    assert_close(to_numpy(model(past)), expected, 1e-5)
+
+
+def test_all_of_the_past_reaches_all_steps_and_channels():
+    model, past = randomize(make_direct(), stddev=0.4), normal(B, 6, C)
+    model.get_layer("linear").set_weights([np.zeros((6, T))])
+    before = to_numpy(model(past))
+    for step in range(5):  # the last value is added by itself
+        for channel in range(C):
+            changed = past.copy()
+            changed[:, step, channel] += 1.0
+            difference = np.abs(to_numpy(model(changed)) - before)
+            assert difference.max(axis=0).min() > 1e-4, (step, channel)
+
+
+@pytest.mark.slow
+def test_direct_model_reloaded(tmp_path):
+    model, past = randomize(make_direct(num_layers=2), stddev=0.4), normal(B, 6, C)
+    expected = to_numpy(model(past))
+    (found,) = outputs_after_reload(model, {"past": past}, tmp_path, BACKEND).values()
+    assert_close(found, expected, 1e-5)
+
+
+@pytest.mark.slow
+def test_direct_model_learns_what_no_linear_map_can():
+    """The future is the maximum of the past."""
+    keras.utils.set_random_seed(1)
+    past = np.random.default_rng(1).normal(size=(600, 6, 1)).astype("float32")
+    future = np.repeat(past.max(axis=1, keepdims=True), 2, axis=1)
+    model = kt.models.direct_series_forecaster(1, 6, 2, patch_length=1, num_heads=2, hidden_dim=16)
+    model.compile(keras.optimizers.Adam(5e-3), "mse", jit_compile=BACKEND == "jax")
+    model.fit(past[:500], future[:500], batch_size=50, epochs=20, verbose=0)
+    found = model.predict(past[500:], verbose=0)
+    design = np.concatenate([past[:, :, 0], np.ones((600, 1))], axis=1)
+    weights = np.linalg.lstsq(design[:500], future[:500, :, 0], rcond=None)[0]
+    linear = np.mean((design[500:] @ weights - future[500:, :, 0]) ** 2)
+    assert np.mean((found - future[500:]) ** 2) < linear / 3
+
+
 def test_windows():
     series = np.arange(20, dtype="float64").reshape(10, 2)
     past, future = kt.data.series_windows(series, 3, 2, stride=4)
@@ -106,6 +160,11 @@ WITH_NAN = np.where(np.arange(20) == 13, np.nan, 1.0).reshape(10, 2)
         (lambda: kt.data.series_windows(np.ones(9), 0, 2), "`num_past` must be a positive integer"),
         (lambda: kt.models.series_forecaster(0), "`num_channels` must be a positive integer"),
         (lambda: kt.models.series_forecaster(2, "rnn"), "`kind` must be one of .*kind='rnn'"),
+        (lambda: make_direct(patch_length=0), "`patch_length` must be a positive integer"),
+        (
+            lambda: make_direct(patch_length=4),
+            "`patch_length` must divide `past_length`. Received: patch_length=4, past_length=6",
+        ),
         (lambda: kt.decoding.forecast(make("simple"), np.ones((3, 7, 3)), 2), "`past` must have"),
         (
             lambda: kt.decoding.forecast(make("simple"), WITH_NAN, 2),

@@ -121,6 +121,14 @@ def series_forecaster():
     return Kind(model, inputs, future, keras.losses.MeanSquaredError())
 
 
+def direct_series_forecaster():
+    model = kt.models.direct_series_forecaster(
+        2, past_length=6, future_length=3, patch_length=2, num_heads=2, hidden_dim=8
+    )
+    series = np.random.default_rng(8).normal(size=(7, 9, 2)).astype("float32")
+    return Kind(model, series[:, :6], series[:, 6:], keras.losses.MeanSquaredError())
+
+
 KINDS = {
     function.__name__: function
     for function in (
@@ -134,6 +142,7 @@ KINDS = {
         token_classifier,
         sequence_classifier,
         series_forecaster,
+        direct_series_forecaster,
     )
 }
 
