@@ -7,12 +7,12 @@
 # translates as before.
 #
 # Such pairs can be generated in any quantity, and the results are unambiguously right or wrong. A
-# translator trained only on them forgets other things. Therefore each batch comes either from the
+# translator trained on them forgets other things. Therefore each batch comes either from the
 # new pairs or from ordinary sentences whose targets are the model's own translations, so that it
-# also practices what should not change. In the end, the weights go only as far from the original
-# ones as held-out pairs require.
+# also practices what should not change. Only the decoder is trained. In the end, its weights go
+# only as far from the original ones as held-out pairs require.
 #
-# Takes about 10 minutes on 2 CPU cores. The weights and sentences, 44 MB, are downloaded once.
+# Takes about 15 minutes on 2 CPU cores. The weights and sentences, 44 MB, are downloaded once.
 #
 #     python examples/adapt_translator.py --output runs/numbers
 #     python examples/adapt_translator.py --mix 0
@@ -63,6 +63,10 @@ keras.utils.set_random_seed(arguments.seed)
 # Numbers below a million, spelled by num2words in English and in European Portuguese, where that
 # differs from Brazilian Portuguese. Each number occurs once, so the test numbers are unseen. Some
 # pairs are held out to choose how far the weights go.
+#
+# Some forms are rare among random numbers, such as "e" before round hundreds ("dezassete mil e
+# quatrocentos"). A model that has hardly seen them has to go further from its original weights.
+# Therefore, the training pairs include more of them.
 
 # %%
 if arguments.pairs is not None:
@@ -75,13 +79,18 @@ else:
 
     numbers = np.random.default_rng(arguments.seed).permutation(1_000_000).tolist()
     numbers = [number for number in numbers if is_portuguese(number)]
-    numbers = numbers[: 60 if arguments.smoke else 6000]
+    count = 60 if arguments.smoke else 6700
+    rare = [number for number in numbers[count:] if 0 in (number % 100, number // 1000 % 100)]
+    rare = rare[: count // 12]
+    numbers = [*rare, *numbers[len(rare) : count]]  # held-out and test pairs are the last ones
     source = [f"It costs {num2words(number, lang='en')} euros." for number in numbers]
     target = [f"Custa {num2words(number, lang='pt')} euros." for number in numbers]
-num_test = max(1, len(source) // 20)
+num_test = num_held_out = max(1, len(source) // 20)
+if arguments.pairs is None and not arguments.smoke:
+    num_test, num_held_out = 300, 1000
 pairs = list(zip(source, target, strict=True))
-test, held_out = pairs[-num_test:], pairs[-2 * num_test : -num_test]
-source, target = (one[: -2 * num_test] for one in (source, target))
+test, held_out = pairs[-num_test:], pairs[-num_test - num_held_out : -num_test]
+source, target = (one[: -num_test - num_held_out] for one in (source, target))
 tatoeba, _, tatoeba_test = kt.datasets.tatoeba.load_data("fra")
 ordinary = list(dict.fromkeys(tatoeba_test.source))[: 4 if arguments.smoke else 200]
 to_repeat = list(dict.fromkeys(tatoeba.source))
@@ -151,6 +160,9 @@ if arguments.mix > 0:
     )
 if arguments.lora:
     adapt(model, arguments.lora)
+else:
+    model.get_layer("encoder").trainable = False
+    model.get_layer("token_embedding").trainable = False
 rate = arguments.learning_rate or (1e-3 if arguments.lora else 5e-5)
 steps = arguments.epochs * len(batches)
 recipe = kt.training.transformer_recipe(
@@ -185,12 +197,13 @@ if arguments.lora:
 #
 # Between the original and the fine-tuned weights lie models that know the new pairs and have
 # forgotten less (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). The model closest
-# to the original that translates the held-out pairs as well as the fine-tuned one is kept.
+# to the original that translates the held-out pairs as well as the fine-tuned one, up to one in a
+# thousand, is kept.
 
 # %%
 fine_tuned = model.get_weights()
 needed = number_right(held_out)
-for way in np.arange(0.4, 1.05, 0.1).round(2):
+for way in np.arange(0.6, 1.02, 0.05).round(2):
     model.set_weights(
         [
             old + way * (new - old) if old.dtype.kind == "f" else new
@@ -199,7 +212,7 @@ for way in np.arange(0.4, 1.05, 0.1).round(2):
     )
     right = number_right(held_out)
     print(f"{way:.0%} of the way: {right} of {len(held_out)} held-out pairs right")
-    if right >= needed:
+    if right >= 0.999 * needed:
         break
 
 # %% [markdown]
@@ -230,7 +243,7 @@ if changed:
         print(f"  {before_it}\n    {after_it}")
 if arguments.table is not None:
     cells = [
-        f"LoRA, rank {arguments.lora}" if arguments.lora else "all",
+        f"LoRA, rank {arguments.lora}" if arguments.lora else "decoder",
         f"{trained:.2%}",
         f"{arguments.mix:g} : 1",
         f"{seconds:.0f}",
