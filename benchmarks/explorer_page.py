@@ -2,6 +2,7 @@
 
     python benchmarks/explorer_page.py --write docs/benchmarks.md
     python benchmarks/explorer_page.py --picture docs/images/explorer.png
+    python benchmarks/explorer_page.py --picture docs/images/explorer.ja.png --language ja-JP
 
 The model is a GPT with 6 layers, width 256, 8 heads and random weights, and the text has about 20
 tokens. Paint is the browser's own first contentful paint, in new pages. An interaction is measured
@@ -71,11 +72,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--write", help="Markdown page to write the section to")
     parser.add_argument("--picture", help="PNG to draw instead of measuring")
+    parser.add_argument("--language", default="en-US", help="language of the picture")
     arguments = parser.parse_args()
     if CHROMIUM is None:
         sys.exit("Chromium is missing: run `make browser`.")
     if arguments.picture:
-        draw(arguments.picture)
+        draw(arguments.picture, arguments.language)
         return
     with tempfile.TemporaryDirectory() as folder, served([save_model(Path(folder) / "gpt")]) as url:
         paints, times = measure(url, arguments.repeats)
@@ -153,10 +155,12 @@ def measure(url: str, repeats: int) -> tuple[list[float], dict[str, list[float]]
     return paints, times
 
 
-def draw(path: str) -> None:
+def draw(path: str, language: str) -> None:
     """Takes the picture of the explorer with Firefox's translator."""
     with served([]) as url, browser() as chromium:
-        page = chromium.new_page(viewport={"width": 1280, "height": 1000}, color_scheme="light")
+        page = chromium.new_page(
+            viewport={"width": 1280, "height": 1000}, color_scheme="light", locale=language
+        )
         page.goto(url)
         page.locator(".tile").first.wait_for()
         page.wait_for_timeout(3000)
