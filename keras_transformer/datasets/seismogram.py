@@ -9,9 +9,7 @@ from keras_transformer.datasets.download import Wheel, fetch
 
 LICENSE = "LGPL 3.0, https://www.gnu.org/licenses/lgpl-3.0.html"
 """The license of the data, that of ObsPy."""
-ATTRIBUTION = (
-    "The example seismograms of ObsPy, stations RJOB and KW1 of the Bavarian network, https://obspy.org"
-)
+ATTRIBUTION = "The example seismograms of ObsPy, stations RJOB and KW1 of the Bavarian network, https://obspy.org"
 """The attribution to give where the data is used."""
 
 _MEMBERS = {
