@@ -82,7 +82,7 @@ def windows(samples):
 
 
 train_windows, test_windows = windows(train), windows(test)
-test_past, test_future, test_scale = scaled(*test_windows)
+test_past, _, test_scale = scaled(*test_windows)
 print(f"{len(train_windows[0]):,} training windows, {len(test_past)} test windows")
 
 
@@ -120,21 +120,22 @@ def size_of_motion(past):
     return past.std(axis=1, keepdims=True)
 
 
+def prepared(windows, size, shifted):
+    past, future = windows
+    origin = past[:, -1:] if shifted else 0
+    return scaled(past - origin, future - origin, size)
+
+
 results = {"no change": [error(np.repeat(test_windows[0][:, -1:], FUTURE, axis=1))]}
 for name, size, shifted in (
     ("linear, windows end at zero", size_of_motion, True),
     ("linear, windows of equal motion", size_of_motion, False),
     ("linear, windows of equal steps", step_size, False),
 ):
-    (past, future), (given, _) = (
-        [values - (one[0][:, -1:] if shifted else 0) for values in one]
-        for one in (train_windows, test_windows)
-    )
-    past, future, _ = scaled(past, future, size)
+    past, future, _ = prepared(train_windows, size, shifted)
     kernel = ridge(past, future)
-    scale = size(given)
-    forecasts = linear_forecast(kernel, given / scale) * scale
-    results[name] = [error(forecasts + (test_windows[0][:, -1:] if shifted else 0))]
+    past, future, scale = prepared(test_windows, size, shifted)
+    results[name] = [error(linear_forecast(kernel, past) * scale, future * scale)]
 
 # %% [markdown]
 # ## More motion
@@ -273,7 +274,7 @@ for name, errors in results.items():
     left.fill_between(ahead, low, high, color=line.get_color(), alpha=0.2)
 left.set(xlabel="milliseconds ahead", ylabel="error / motion", ylim=(0, None))
 left.legend(fontsize=8)
-shown = range(0, min(10 * FUTURE, len(test_future)), FUTURE)
+shown = range(0, min(10 * FUTURE, len(test_past)), FUTURE)
 actual = np.concatenate([test_windows[1][start, :, 0] for start in shown])
 right.plot(10 * np.arange(len(actual)), actual, color="black", label="actual")
 for color, (name, forecasts) in zip(("tab:purple", "tab:brown"), last.items(), strict=False):

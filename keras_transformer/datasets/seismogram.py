@@ -9,7 +9,10 @@ from keras_transformer.datasets.download import Wheel, fetch
 
 LICENSE = "LGPL 3.0, https://www.gnu.org/licenses/lgpl-3.0.html"
 """The license of the data, that of ObsPy."""
-ATTRIBUTION = "The example seismograms of ObsPy, stations RJOB and KW1 of the Bavarian network, https://obspy.org"
+ATTRIBUTION = (
+    "The example seismograms of ObsPy, "
+    "stations RJOB and KW1 of the Bavarian network, https://obspy.org"
+)
 """The attribution to give where the data is used."""
 
 _MEMBERS = {
@@ -47,7 +50,7 @@ def load_data(station: str = "RJOB") -> np.ndarray:
         counts.
 
     Raises:
-        ValueError: If there is no such station.
+        ValueError: If the station is unknown.
         RuntimeError: If the data is not in the cache and cannot be downloaded.
 
     Example:
